@@ -1,0 +1,24 @@
+//! The map of the house.
+//!
+//! A room uses the rooms above it in this list, never one below:
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | [`sys`] | every `unsafe` line and raw system call; its errors print like strace |
+//! | [`settings`] | what the user asked for, typed: [`settings::MachineSettings`] |
+//! | [`host`] | what this host can do, probed once |
+//! | [`guest`] | knowledge of trees: which init, how it says it is up, how it is told to stop |
+//! | [`runtime`] | the isolation of one machine: plan (pure data) and the small appliers of it |
+//! | [`supervisor`] | one process per machine: start, ready, serve, stop, teardown |
+//! | [`cli`] | the command line; the only room that prints |
+//!
+//! Plans are data: settings, guest and host facts give a [`runtime::plan::MachinePlan`] by pure functions; the
+//! appliers carry it out by file descriptors. No path of a guest is ever resolved by the host's rules.
+
+pub mod cli;
+pub mod guest;
+pub mod host;
+pub mod runtime;
+pub mod settings;
+pub mod supervisor;
+pub mod sys;

@@ -1,0 +1,7 @@
+//! Picks the personality, nothing else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    spinney::cli::main()
+}

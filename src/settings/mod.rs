@@ -1,0 +1,104 @@
+//! What the user asked for, typed.
+//!
+//! [`MachineSettings`] is filled from the command line (later from files too, with the same value parsers) and read by
+//! the planner. The parsers take `&str` and do no I/O; names and meanings are systemd-nspawn's (systemd-nspawn(1)).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+mod access;
+mod execution;
+mod identity;
+mod mounts;
+
+pub use access::{CapabilitySettings, PrivateUsers, SystemCallRule};
+pub use execution::{ConsoleMode, CpuSet, Payload, Personality, ResourceLimit, SignalNumber};
+pub use identity::{MachineName, Uuid};
+pub use mounts::{BindIds, CustomMount, LinkJournal, PivotRoot, ResolvConf, Timezone, Volatile};
+
+/// A credential for the guest's init (systemd-nspawn(1), `--set-credential=`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Its name below `/run/host/credentials`.
+    pub id: String,
+    /// Its contents.
+    pub value: Vec<u8>,
+}
+
+/// All that a user can say about one machine.
+#[derive(Debug, Clone)]
+pub struct MachineSettings {
+    /// The tree to run from.
+    pub tree: PathBuf,
+    /// The machine's name; by default taken from the tree's directory name.
+    pub machine: Option<MachineName>,
+    /// What becomes PID 1.
+    pub payload: Payload,
+    /// Run on a throw-away layer over the tree.
+    pub ephemeral: bool,
+    /// Which parts of the root live in memory.
+    pub volatile: Volatile,
+    /// Mount the root read-only.
+    pub read_only: bool,
+    /// Pivot into a subdirectory of the tree.
+    pub pivot_root: Option<PivotRoot>,
+    /// The kernel hostname; by default the machine's name.
+    pub hostname: Option<String>,
+    /// The machine's UUID, used where the tree has no machine ID.
+    pub uuid: Option<Uuid>,
+    /// Environment of PID 1, after ours.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Working directory in the guest.
+    pub chdir: Option<PathBuf>,
+    /// User in the guest to run a command as, by name or number.
+    pub user: Option<String>,
+    /// Sent to PID 1 when the supervisor is told to end; by default the init's own way.
+    pub kill_signal: Option<SignalNumber>,
+    /// Tell our own manager READY=1 only when the guest says so.
+    pub notify_ready: bool,
+    /// Binds, tmpfs, overlays and masks, in the order given.
+    pub mounts: Vec<CustomMount>,
+    /// The user namespace.
+    pub private_users: PrivateUsers,
+    /// A network namespace of the machine's own, with loopback only.
+    pub private_network: bool,
+    /// Capabilities to add, drop and make ambient.
+    pub capabilities: CapabilitySettings,
+    /// Set PR_SET_NO_NEW_PRIVS.
+    pub no_new_privileges: bool,
+    /// Changes to the system call allow list, in order.
+    pub system_calls: Vec<SystemCallRule>,
+    /// Resource limits of PID 1.
+    pub rlimits: Vec<ResourceLimit>,
+    /// PID 1's oom_score_adj, -1000 to 1000.
+    pub oom_score_adjust: Option<i32>,
+    /// CPUs that the machine may run on.
+    pub cpu_affinity: Option<CpuSet>,
+    /// Execution domain.
+    pub personality: Option<Personality>,
+    /// How our stdin and stdout meet the guest's; by default chosen from what they are.
+    pub console: Option<ConsoleMode>,
+    /// Credentials for the guest's init.
+    pub credentials: Vec<Credential>,
+    /// What becomes of the guest's /etc/resolv.conf.
+    pub resolv_conf: ResolvConf,
+    /// What becomes of the guest's /etc/localtime.
+    pub timezone: Timezone,
+    /// Where the guest's journal is visible.
+    pub link_journal: LinkJournal,
+    /// Make sync(2) and its family do nothing.
+    pub suppress_sync: bool,
+    /// SELinux label of the payload.
+    pub selinux_context: Option<String>,
+    /// SELinux label of the API file systems' files.
+    pub selinux_apifs_context: Option<String>,
+    /// How long to wait for the guest to be ready; `None` waits for ever.
+    pub timeout_ready: Option<Duration>,
+    /// How long an orderly power-off may take before the machine is killed.
+    pub timeout_stop: Duration,
+    /// A time namespace in which the guest's uptime starts at 0.
+    pub boot_clock: bool,
+    /// Keep proc and sysfs unmasked somewhere, so that containers run inside.
+    pub nesting: bool,
+}

@@ -1,0 +1,69 @@
+//! The error of a failed system call: reads like a line of strace.
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+/// The result of a system call wrapper.
+pub type SysResult<T> = Result<T, SysError>;
+
+/// A system call that failed: `openat2(7</srv/tree>, "etc/os-release")`, with the errno as its source.
+#[derive(Debug, thiserror::Error)]
+#[error("{call}({arguments})")]
+pub struct SysError {
+    call: &'static str,
+    arguments: String,
+    #[source]
+    errno: Errno,
+}
+
+impl SysError {
+    /// An error of `call`, whose `arguments` are already rendered.
+    pub fn new(call: &'static str, arguments: impl Into<String>, errno: Errno) -> Self {
+        Self { call, arguments: arguments.into(), errno }
+    }
+
+    /// The errno of the call.
+    pub fn errno(&self) -> Errno {
+        self.errno
+    }
+
+    /// The name of the call.
+    pub fn call(&self) -> &'static str {
+        self.call
+    }
+}
+
+/// Turns `result` into a [`SysResult`]; `arguments` is rendered only on failure.
+pub fn sys<T>(
+    call: &'static str,
+    result: Result<T, Errno>,
+    arguments: impl FnOnce() -> String,
+) -> SysResult<T> {
+    result.map_err(|errno| SysError::new(call, arguments(), errno))
+}
+
+/// An fd as strace -y shows it: `7</srv/tree>`.
+#[derive(Debug)]
+pub struct FdPath<'fd>(pub BorrowedFd<'fd>);
+
+impl<'fd> FdPath<'fd> {
+    /// Shows `fd`.
+    pub fn of(fd: &'fd impl AsFd) -> Self {
+        Self(fd.as_fd())
+    }
+}
+
+impl fmt::Display for FdPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.0.as_raw_fd();
+        if number == libc::AT_FDCWD {
+            return f.write_str("AT_FDCWD");
+        }
+        match std::fs::read_link(format!("/proc/self/fd/{number}")) {
+            Ok(path) => write!(f, "{number}<{}>", path.display()),
+            Err(_) => write!(f, "{number}"),
+        }
+    }
+}
