@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn secrets_stay_out_of_messages() {
         let error = Credential::parse(r"root.password:hunter2\q").unwrap_err();
-        assert_eq!(error.to_string(), "'root.password' has a bad escape");
+        assert_eq!(error.to_string(), r#""root.password" has a bad escape"#);
         let credential = Credential::parse("a:hunter2").unwrap();
         assert_eq!(format!("{credential:?}"), r#"Credential { id: "a", value: (7 bytes) }"#);
     }

@@ -6,7 +6,7 @@ use std::fmt;
 /// Longest piece of a refused value that a message repeats: an error is one line, whatever was given.
 const SHOWN_CHARS: usize = 80;
 
-/// A value that is not what its option takes. Displays as `'VALUE' PROBLEM`; the option's name is the caller's to say.
+/// A value that is not what its option takes. Displays as `"VALUE" PROBLEM`; the option's name is the caller's to say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} {problem}", Shown(.value))]
 pub struct ValueError {
@@ -46,7 +46,7 @@ struct Shown<'value>(&'value str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("'")?;
+        f.write_str("\"")?;
         for character in self.0.chars().take(SHOWN_CHARS) {
             if character.is_control() {
                 write!(f, "{}", character.escape_default())?;
@@ -57,7 +57,7 @@ impl fmt::Display for Shown<'_> {
         if self.0.chars().nth(SHOWN_CHARS).is_some() {
             f.write_str("…")?;
         }
-        f.write_str("'")
+        f.write_str("\"")
     }
 }
 
@@ -68,10 +68,10 @@ mod tests {
     #[test]
     fn a_message_is_one_short_line() {
         let rows = [
-            ("a", "'a' is bad".to_owned()),
-            ("", "'' is bad".to_owned()),
-            ("a\nb\x1b[31m", "'a\\nb\\u{1b}[31m' is bad".to_owned()),
-            (&"x".repeat(300), format!("'{}…' is bad", "x".repeat(SHOWN_CHARS))),
+            ("a", "\"a\" is bad".to_owned()),
+            ("", "\"\" is bad".to_owned()),
+            ("a\nb\x1b[31m", "\"a\\nb\\u{1b}[31m\" is bad".to_owned()),
+            (&"x".repeat(300), format!("\"{}…\" is bad", "x".repeat(SHOWN_CHARS))),
         ];
         for (value, expected) in rows {
             assert_eq!(ValueError::new(value, "is bad", "").to_string(), expected);

@@ -115,7 +115,7 @@ mod tests {
         for (text, expected) in rows {
             assert_eq!(split_at_colons(text, "").unwrap(), *expected, "{text}");
         }
-        assert_eq!(split_at_colons(r"a:b\", "").unwrap_err().to_string(), r"'a:b\' ends within an escape");
+        assert_eq!(split_at_colons(r"a:b\", "").unwrap_err().to_string(), r#""a:b\" ends within an escape"#);
     }
 
     #[test]

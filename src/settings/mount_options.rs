@@ -332,7 +332,8 @@ mod tests {
     fn overlays() {
         type Layers<'a> = &'a [(&'a str, bool)];
         let owned = |layer: &(&str, bool)| (PathBuf::from(layer.0), layer.1);
-        let rows: &[(&str, Layers, Option<(&str, bool)>, &str)] = &[
+        type Row<'a> = (&'a str, Layers<'a>, Option<(&'a str, bool)>, &'a str);
+        let rows: &[Row] = &[
             ("/a:/b", &[("/a", false)], Some(("/b", false)), "/b"),
             ("a:b", &[("/work/a", false)], Some(("/work/b", false)), "/work/b"),
             ("/a:+/b", &[("/a", false)], Some(("/b", true)), "/b"),

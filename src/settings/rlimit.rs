@@ -176,22 +176,22 @@ mod tests {
     #[test]
     fn not_limits() {
         let rows = [
-            ("NOFILE", "'NOFILE' has no '='"),
-            ("FOO=1", "'FOO' is not a resource limit"),
-            ("nofile=1", "'nofile' is not a resource limit"),
-            ("NOFILE=", "'NOFILE=' has a limit that is no number"),
-            ("NOFILE=+1", "'NOFILE=+1' has a limit that is no number"),
-            ("NOFILE=1K", "'NOFILE=1K' has a limit that is no number"),
-            ("NOFILE=5:4", "'NOFILE=5:4' has a soft limit above its hard limit"),
-            ("NOFILE=infinity:4", "'NOFILE=infinity:4' has a soft limit above its hard limit"),
-            ("CPU=1x", "'CPU=1x' has a limit that is no time"),
+            ("NOFILE", r#""NOFILE" has no '='"#),
+            ("FOO=1", r#""FOO" is not a resource limit"#),
+            ("nofile=1", r#""nofile" is not a resource limit"#),
+            ("NOFILE=", r#""NOFILE=" has a limit that is no number"#),
+            ("NOFILE=+1", r#""NOFILE=+1" has a limit that is no number"#),
+            ("NOFILE=1K", r#""NOFILE=1K" has a limit that is no number"#),
+            ("NOFILE=5:4", r#""NOFILE=5:4" has a soft limit above its hard limit"#),
+            ("NOFILE=infinity:4", r#""NOFILE=infinity:4" has a soft limit above its hard limit"#),
+            ("CPU=1x", r#""CPU=1x" has a limit that is no time"#),
             (
                 "AS=K",
-                "'AS=K' has a limit that is no number of bytes (suffixes K, M, G, T are powers of 1024)",
+                r#""AS=K" has a limit that is no number of bytes (suffixes K, M, G, T are powers of 1024)"#,
             ),
             (
                 "NICE=+20",
-                "'NICE=+20' has a limit that is no nice level (-20 to +19 with its sign, or the raw limit 0 to 40)",
+                r#""NICE=+20" has a limit that is no nice level (-20 to +19 with its sign, or the raw limit 0 to 40)"#,
             ),
         ];
         for (text, expected) in rows {
