@@ -6,5 +6,17 @@
 #![allow(unsafe_code)]
 
 mod error;
+pub mod files;
+pub mod mount;
+pub mod process;
 
 pub use error::{FdPath, SysError, SysResult, sys};
+
+/// The result of a raw call: -1 is an error and errno says which.
+fn check(result: libc::c_long) -> Result<libc::c_long, rustix::io::Errno> {
+    if result == -1 {
+        let error = std::io::Error::last_os_error();
+        return Err(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::INVAL));
+    }
+    Ok(result)
+}
