@@ -6,5 +6,6 @@
 #![allow(unsafe_code)]
 
 mod error;
+pub mod in_root;
 
 pub use error::{FdPath, SysError, SysResult, sys};
