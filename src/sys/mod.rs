@@ -9,6 +9,7 @@ mod error;
 pub mod files;
 pub mod mount;
 pub mod process;
+pub mod in_root;
 
 pub use error::{FdPath, SysError, SysResult, sys};
 
