@@ -216,8 +216,7 @@ pub fn remove_tree_at(directory: impl AsFd, name: impl AsRef<Path>) -> SysResult
             return Err(SysError::new("unlinkat", format!("{}, {name:?}", FdPath::of(&directory)), errno));
         }
     }
-    let inner = open_directory_at(&directory, name)?;
-    // Guests leave directories without w or x bits; root passes those, an immutable bit it does not (see below).
+    let inner = open_directory_on_same_mount(&directory, name)?;
     let mut first_fault = None;
     for (entry, kind) in entries(&inner)? {
         let removed = if kind == FileType::Directory {
@@ -233,6 +232,15 @@ pub fn remove_tree_at(directory: impl AsFd, name: impl AsRef<Path>) -> SysResult
         Some(error) => Err(error),
         None => remove_directory_at(directory, name),
     }
+}
+
+fn open_directory_on_same_mount(directory: impl AsFd, name: &Path) -> SysResult<OwnedFd> {
+    use rustix::fs::ResolveFlags;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+    sys("openat2", rustix::fs::openat2(&directory, name, flags, Mode::empty(), resolve), || {
+        format!("{}, {name:?}, RESOLVE_NO_XDEV", FdPath::of(&directory))
+    })
 }
 
 /// A guest without a user namespace may have set the immutable attribute (chattr(1)) on files and directories of its

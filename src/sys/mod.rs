@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod error;
+pub mod network;
 pub mod files;
 pub mod mount;
 pub mod process;
