@@ -5,6 +5,8 @@
 //! *for* is said by the rooms above; nothing here decides anything.
 #![allow(unsafe_code)]
 
+pub mod capability;
 mod error;
+pub mod seccomp;
 
 pub use error::{FdPath, SysError, SysResult, sys};
