@@ -1,1 +1,4 @@
 //! The isolation of one machine.
+
+pub mod capability;
+pub mod seccomp;

@@ -8,14 +8,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod access;
+mod capability;
 mod execution;
 mod identity;
 mod mounts;
+mod suggestion;
 
-pub use access::{CapabilitySettings, PrivateUsers, SystemCallRule};
+pub use access::{CapabilitySettings, PrivateUsers, PrivateUsersError, SystemCallRule, SystemCallRuleError};
+pub use capability::{
+    ALL_CAPABILITIES, Capability, CapabilityListError, capability_names, parse_capability_list,
+};
 pub use execution::{ConsoleMode, CpuSet, Payload, Personality, ResourceLimit, SignalNumber};
 pub use identity::{MachineName, Uuid};
 pub use mounts::{BindIds, CustomMount, LinkJournal, PivotRoot, ResolvConf, Timezone, Volatile};
+pub use suggestion::{did_you_mean, nearest};
 
 /// A credential for the guest's init (systemd-nspawn(1), `--set-credential=`).
 #[derive(Debug, Clone, PartialEq, Eq)]

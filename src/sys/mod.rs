@@ -5,12 +5,14 @@
 //! *for* is said by the rooms above; nothing here decides anything.
 #![allow(unsafe_code)]
 
+pub mod capability;
 mod error;
 pub mod network;
 pub mod files;
 pub mod mount;
 pub mod process;
 pub mod in_root;
+pub mod seccomp;
 
 pub use error::{FdPath, SysError, SysResult, sys};
 
