@@ -9,8 +9,14 @@ use std::time::Duration;
 
 mod access;
 mod capability;
+mod credential;
+mod duration;
+mod environment;
+mod error;
+mod escape;
 mod execution;
 mod identity;
+mod mount_options;
 mod mounts;
 mod suggestion;
 
@@ -31,6 +37,22 @@ pub struct Credential {
     /// Its contents.
     pub value: Vec<u8>,
 }
+mod rlimit;
+mod signal;
+mod words;
+pub use access::{CapabilitySettings, PrivateUsers, SystemCallRule, parse_capability_list};
+pub use credential::{CREDENTIALS_SIZE_MAX, Credential, CredentialFile};
+pub use duration::parse_duration;
+pub use environment::Variable;
+pub use error::ValueError;
+pub use execution::{
+    ConsoleMode, ConsoleRequest, CpuSet, Payload, Personality, divide_boot_arguments, parse_oom_score_adjust,
+    parse_user,
+pub use identity::{MachineName, Uuid, check_hostname};
+pub use mount_options::parse_guest_path;
+pub use rlimit::ResourceLimit;
+pub use signal::SignalNumber;
+pub use words::{Words, parse_boolean};
 
 /// All that a user can say about one machine.
 #[derive(Debug, Clone)]
