@@ -15,7 +15,7 @@ use crate::sys::files::open_at;
 use crate::sys::in_root::Root;
 use crate::sys::mount::attach_mount;
 use crate::sys::process::{die_with_parent, execute, exit_now};
-use crate::sys::{FdPath, SysError, SysResult, capability, seccomp, sys, tty};
+use crate::sys::{FdPath, SysError, SysResult, seccomp, sys, tty};
 
 use super::attach::{attach, enter_root};
 use super::channel::{Channel, Message, Stage};
@@ -183,30 +183,28 @@ fn execution_context(process: &ProcessPlan) -> SysResult<()> {
 
 /// What takes privileges away, last: bounding set, ids, capabilities, system calls.
 fn restrict(process: &ProcessPlan) -> SysResult<()> {
+    use crate::settings::Capability;
     use crate::sys::process::{close_on_exec_from, set_ids};
     let plan = &process.capabilities;
-    capability::limit_bounding_set(plan.bounding)?;
     let user = &process.user;
-    if user.uid != 0 {
-        capability::set_keep_capabilities(true)?;
+    close_on_exec_from(3)?;
+    crate::sys::signal::reset_for_exec(&crate::sys::signal::SignalSet::empty())?;
+    plan.before_user()?;
+    // A filter needs CAP_SYS_ADMIN (or no_new_privs, seccomp(2)): where the payload has none, it comes before the ids,
+    // else last, where it is in nobody's way.
+    let early = plan.effective & Capability::SYS_ADMIN.bit() == 0;
+    let filter = || if process.seccomp.is_empty() { Ok(()) } else { seccomp::install_filter(&process.seccomp) };
+    if early {
+        filter()?;
     }
     set_ids(user.uid, user.gid, &user.groups)?;
-    capability::set_capabilities(capability::CapabilitySets {
-        effective: plan.effective,
-        permitted: plan.permitted,
-        inheritable: plan.inheritable,
-    })?;
-    if plan.ambient != 0 {
-        capability::raise_ambient(plan.ambient)?;
-    }
+    plan.after_user()?;
     // setresuid(2) cleared it.
     die_with_parent()?;
     if process.no_new_privileges {
         sys("prctl", rustix::thread::set_no_new_privs(true), || "PR_SET_NO_NEW_PRIVS".to_owned())?;
     }
-    close_on_exec_from(3)?;
-    crate::sys::signal::reset_for_exec(&crate::sys::signal::SignalSet::empty())?;
-    if process.seccomp.is_empty() { Ok(()) } else { seccomp::install_filter(&process.seccomp) }
+    if early { Ok(()) } else { filter() }
 }
 
 /// Execs the payload; a command is looked for in the guest's PATH as execvp(3) does.

@@ -251,30 +251,5 @@ mod tests {
                 prop_assert!(u64::from(base) + u64::from(size) <= u64::from(INVALID_ID));
             }
         }
-impl std::str::FromStr for PrivateUsers {
-    type Err = super::ValueError;
-    fn from_str(text: &str) -> Result<Self, super::ValueError> {
-        let number = |text: &str| {
-            text.parse::<u32>().map_err(|_| super::ValueError::new(text, "is not a number", "BASE[:SIZE]"))
-        Ok(match text {
-            "no" => Self::No,
-            "yes" => Self::Yes,
-            "pick" => Self::Pick,
-            "identity" => Self::Identity,
-            range => match range.split_once(':') {
-                Some((base, size)) => Self::Range { base: number(base)?, size: number(size)? },
-                None => Self::Range { base: number(range)?, size: 65536 },
-            },
-        })
-impl std::str::FromStr for SystemCallRule {
-    type Err = super::ValueError;
-    fn from_str(text: &str) -> Result<Self, super::ValueError> {
-        let (allow, names) = text.strip_prefix('~').map_or((true, text), |names| (false, names));
-        Ok(Self { allow, names: names.split_whitespace().map(Into::into).collect() })
-/// Placeholder.
-pub fn parse_capability_list(text: &str) -> Result<u64, super::ValueError> {
-        "all" => Ok(u64::MAX),
-        "CAP_NET_ADMIN" => Ok(1 << 12),
-        _ => Err(super::ValueError::new(text, "is not a capability", "CAP_…,… or all")),
     }
 }
