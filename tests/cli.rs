@@ -84,6 +84,7 @@ fn words_of_an_option() {
     }
     for (option, word) in [
         ("--kill-signal=help", "SIGRTMIN+4"),
+        ("--drop-capability=help", "CAP_SYS_ADMIN"),
         ("--rlimit=help", "RLIMIT_NOFILE"),
         ("--resolv-conf=help", "copy-uplink"),
     ] {

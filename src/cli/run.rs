@@ -7,8 +7,8 @@ use super::output::Output;
 use super::require_root;
 use super::settings::{Environment, SettingsError, optional, settings};
 use crate::settings::{
-    ConsoleMode, ConsoleRequest, LinkJournal, MachineSettings, Payload, ResolvConf, ResourceLimit,
-    SignalNumber, Timezone, ValueError, Volatile, Words,
+    ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, LinkJournal, MachineSettings, Payload, ResolvConf,
+    ResourceLimit, SignalNumber, Timezone, ValueError, Volatile, Words, capability_names,
 };
 use crate::supervisor::{self, ExplainFormat};
 
@@ -84,6 +84,11 @@ fn words_asked_for(options: &RunArguments) -> Option<Vec<String>> {
         Some(owned(LinkJournal::list()))
     } else if asked(&options.kill_signal) {
         Some(SignalNumber::names())
+    } else if [&options.capability, &options.drop_capability, &options.ambient_capability]
+        .into_iter()
+        .any(|lists| any_asked(lists))
+    {
+        Some(owned(capability_names(ALL_CAPABILITIES)))
     } else if any_asked(&options.rlimit) {
         Some(ResourceLimit::names())
     } else {

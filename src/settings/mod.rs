@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod access;
+mod capability;
 mod credential;
 mod duration;
 mod environment;
@@ -19,9 +20,13 @@ mod mount_options;
 mod mounts;
 mod rlimit;
 mod signal;
+mod suggestion;
 mod words;
 
-pub use access::{CapabilitySettings, PrivateUsers, SystemCallRule, parse_capability_list};
+pub use access::{CapabilitySettings, PrivateUsers, PrivateUsersError, SystemCallRule, SystemCallRuleError};
+pub use capability::{
+    ALL_CAPABILITIES, Capability, CapabilityListError, capability_names, parse_capability_list,
+};
 pub use credential::{CREDENTIALS_SIZE_MAX, Credential, CredentialFile};
 pub use duration::parse_duration;
 pub use environment::Variable;
@@ -35,6 +40,7 @@ pub use mount_options::parse_guest_path;
 pub use mounts::{BindIds, CustomMount, LinkJournal, PivotRoot, ResolvConf, Timezone, Volatile};
 pub use rlimit::ResourceLimit;
 pub use signal::SignalNumber;
+pub use suggestion::{did_you_mean, nearest};
 pub use words::{Words, parse_boolean};
 
 /// All that a user can say about one machine.

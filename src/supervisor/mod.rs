@@ -5,7 +5,11 @@
 
 use crate::settings::MachineSettings;
 
+pub mod fault;
 pub mod gc;
+pub mod registry;
+pub mod resources;
+pub mod state;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExplainFormat {
