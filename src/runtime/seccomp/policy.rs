@@ -1,6 +1,6 @@
 //! What becomes of each system call of a machine.
 
-use super::allowed::GRANTS;
+use super::allowed::allowed_by_default;
 use super::groups::{GROUPS, KNOWN, calls_named};
 use super::set::CallSet;
 use super::table::{Abi, NUMBER_LIMIT};
@@ -200,13 +200,7 @@ fn set_action(actions: &mut [Action], number: u16, action: Action) {
 }
 
 fn allowed_calls(abi: Abi, bounding: u64, rules: &[SystemCallRule]) -> Result<CallSet, PolicyError> {
-    let mut allowed = CallSet::default();
-    let granted = GRANTS.iter().filter(|grant| grant.needs.is_none_or(|needs| bounding & needs.bit() != 0));
-    for name in granted.flat_map(|grant| grant.groups.iter().chain(grant.calls)) {
-        if let Some(calls) = calls_named(name, abi) {
-            allowed.add(&calls);
-        }
-    }
+    let mut allowed = allowed_by_default(abi, bounding);
     for rule in rules {
         for name in &rule.names {
             let calls = calls_named(name, abi).ok_or_else(|| unknown(name, abi))?;
