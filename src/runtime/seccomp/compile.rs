@@ -134,11 +134,15 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use proptest::prelude::*;
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    use rustix::io::Errno;
+    use rustix::net::{AddressFamily, SocketType, netlink, socket};
 
     use super::super::interpreter::{Data, Seen, run};
     use super::super::table::{Abi, NUMBER_LIMIT};
     use super::*;
     use crate::settings::{ALL_CAPABILITIES, SystemCallRule};
+    use crate::sys::seccomp::install_filter;
 
     const ENOSYS: Verdict = Verdict::Errno(38);
 
@@ -245,6 +249,31 @@ mod tests {
             let data = Data { nr, arch: Abi::NATIVE.audit_arch(), args: [a, b, c, 0, 0, 0] };
             assert_eq!(run(&compile(&[policy]), &data).0, expected, "{name} {suppress_sync} {a} {b} {c}");
         }
+    }
+
+    /// Installs a program in a thread of its own, since a filter is a thread's.
+    #[test]
+    fn the_kernel_does_the_same() {
+        let program = compile(&[policy(Abi::NATIVE, &["~getcwd"], true)]);
+        std::thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            if let Err(error) = install_filter(&program) {
+                println!("skipped: {error}: {}", error.errno());
+                return;
+            }
+            let netlink = |protocol| socket(AddressFamily::NETLINK, SocketType::RAW, protocol).err();
+            let open = |flags| openat(CWD, c"/dev/null", OFlags::WRONLY | flags, Mode::empty()).err();
+            let (read_end, _write_end) = rustix::pipe::pipe().unwrap();
+            assert_eq!(rustix::process::getcwd(Vec::new()).err(), Some(Errno::PERM));
+            assert_eq!(netlink(Some(netlink::AUDIT)), Some(Errno::AFNOSUPPORT));
+            assert_eq!(netlink(None), None); // NETLINK_ROUTE is 0
+            // A pipe cannot be synced: it is EINVAL without the filter.
+            assert_eq!(rustix::fs::fsync(&read_end), Ok(()));
+            assert_eq!(open(OFlags::DSYNC), Some(Errno::INVAL));
+            assert_eq!(open(OFlags::empty()), None);
+        })
+        .join()
+        .unwrap();
     }
 
     /// The smallest of several runs: other tests run beside this one.
