@@ -303,8 +303,8 @@ mod tests {
             &[ArgumentTest::AnyBit(0, 6), ArgumentTest::Equals(1, 0), ArgumentTest::AnyBit(3, 1 << 31)],
             &[ArgumentTest::Equals(2, 7)],
         ];
-        let check = (0..TESTS.len(), any_verdict(), any_verdict()).prop_map(|(tests, matched, otherwise)| {
-            Action::Check(ArgumentCheck { tests: TESTS[tests], matched, otherwise })
+        let check = (0..TESTS.len(), any_verdict(), any_verdict()).prop_map(|(place, matched, otherwise)| {
+            Action::Check(ArgumentCheck { tests: TESTS[place], matched, otherwise })
         });
         prop_oneof![20 => any_verdict().prop_map(Action::Always), 1 => check]
     }

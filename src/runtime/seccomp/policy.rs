@@ -58,8 +58,8 @@ pub enum PolicyError {
 }
 
 /// `socket(AF_NETLINK, *, NETLINK_AUDIT)` fails as on a kernel without audit, which audit's users take well; the audit
-/// subsystem itself knows no containers and would refuse them in ways they do not. socketcall(2) of i386 has its arguments
-/// out of a filter's sight, so there it is the subsystem that refuses.
+/// subsystem itself knows no containers and would refuse them in ways they do not. socketcall(2) of i386 has its
+/// arguments out of a filter's sight, so there it is the subsystem that refuses.
 const NO_AUDIT_SOCKET: ArgumentCheck = ArgumentCheck {
     tests: &[
         ArgumentTest::Equals(0, libc::AF_NETLINK.cast_unsigned()),
