@@ -7,16 +7,21 @@
 //! | [`refusal`] | what is wrong with it, as one line and a hint |
 //! | [`settings`] | arguments to [`crate::settings::MachineSettings`] |
 //! | [`run`] | `spinney run` |
+//! | [`progress`] | what a machine does, as status lines |
+//! | [`explain`] | the plan of a machine, printed |
 //! | [`gc`] | `spinney gc` |
 //! | [`output`] | everything that is printed |
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Instant;
 
 pub mod arguments;
+pub mod explain;
 pub mod gc;
 pub mod invocation;
 pub mod output;
+pub mod progress;
 pub mod refusal;
 pub mod run;
 pub mod settings;
@@ -30,9 +35,10 @@ pub const EXIT_FAILURE: u8 = 125;
 
 /// Runs the personality that the executable was called by. There is one so far: `spinney`.
 pub fn main() -> ExitCode {
+    let started = Instant::now();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let status = match invocation::parse(arguments) {
-        Ok(Invocation::Run(invocation)) => run::run(&invocation),
+        Ok(Invocation::Run(invocation)) => run::run(&invocation, started),
         Ok(Invocation::Gc) => gc::gc(),
         Err(Refusal::Display(text)) => {
             Output::new(false).text(&text);

@@ -17,6 +17,7 @@ const RESET: &str = "\x1b[0m";
 /// Where our own words go, and how they look.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
+    terminal: bool,
     colour: bool,
     quiet: bool,
 }
@@ -25,24 +26,30 @@ impl Output {
     /// Output as the environment asks for it; `quiet` leaves out the status lines.
     pub fn new(quiet: bool) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: !no_color && io::stderr().is_terminal(), quiet }
+        let terminal = io::stderr().is_terminal();
+        Self { terminal, colour: terminal && !no_color, quiet }
     }
 
     /// One line about what is going on, unless we are to be quiet.
     pub fn status(&self, text: &str) {
         if !self.quiet {
-            to_stderr(&format!("{text}\n"));
+            self.to_stderr(&format!("spinney: {text}\n"));
         }
     }
 
     /// One line about what goes worse than asked.
     pub fn warning(&self, text: &str) {
-        to_stderr(&format!("spinney: {}: {text}\n", self.painted(YELLOW, "warning")));
+        self.to_stderr(&format!("spinney: {}: {text}\n", self.painted(YELLOW, "warning")));
     }
 
     /// Why we give up, with the next step when there is one.
     pub fn error(&self, error: &dyn Error, hint: Option<&str>) {
-        to_stderr(&self.rendered(error, hint));
+        self.failure(error, &[], hint);
+    }
+
+    /// The same, with the last lines of the guest's console, which must be safe to print.
+    pub fn failure(&self, error: &dyn Error, console: &[String], hint: Option<&str>) {
+        self.to_stderr(&self.rendered(error, console, hint));
     }
 
     /// A result, for people.
@@ -62,7 +69,7 @@ impl Output {
         Ok(())
     }
 
-    fn rendered(&self, error: &dyn Error, hint: Option<&str>) -> String {
+    fn rendered(&self, error: &dyn Error, console: &[String], hint: Option<&str>) -> String {
         let mut text = format!("spinney: {}: {error}", self.painted(RED, "error"));
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -71,20 +78,32 @@ impl Output {
             cause = error.source();
         }
         text.push('\n');
+        if !console.is_empty() {
+            text.push_str("  last lines of its console:\n");
+        }
+        for line in console {
+            let _ = writeln!(text, "  | {line}");
+        }
         if let Some(hint) = hint {
             let _ = writeln!(text, "  {}: {hint}", self.painted(CYAN, "hint"));
         }
         text
     }
 
+    /// Writes all at once, so that the lines of several processes do not mix. There is nobody left to tell when it
+    /// fails. A terminal may be in raw mode, where a line ends with a carriage return of its own (termios(3), OPOST).
+    fn to_stderr(self, text: &str) {
+        let mut stderr = io::stderr().lock();
+        let _ = if self.terminal {
+            stderr.write_all(text.replace('\n', "\r\n").as_bytes())
+        } else {
+            stderr.write_all(text.as_bytes())
+        };
+    }
+
     fn painted(&self, colour: &str, word: &str) -> String {
         if self.colour { format!("{colour}{word}{RESET}") } else { word.to_owned() }
     }
-}
-
-/// Writes all at once, so that the lines of several processes do not mix. There is nobody left to tell when it fails.
-fn to_stderr(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// A reader that has seen enough (`| head`) is no failure of ours.
@@ -108,13 +127,21 @@ mod tests {
     #[test]
     fn an_error_is_one_line_and_a_hint() {
         let error = Outer(Inner(io::Error::other("gone")));
-        let plain = Output { colour: false, quiet: false };
-        assert_eq!(plain.rendered(&error, None), "spinney: error: cannot start web: open(\"/x\"): gone\n");
+        let plain = Output { terminal: false, colour: false, quiet: false };
         assert_eq!(
-            plain.rendered(&error, Some("make it")),
+            plain.rendered(&error, &[], None),
+            "spinney: error: cannot start web: open(\"/x\"): gone\n"
+        );
+        assert_eq!(
+            plain.rendered(&error, &[], Some("make it")),
             "spinney: error: cannot start web: open(\"/x\"): gone\n  hint: make it\n"
         );
-        let colour = Output { colour: true, quiet: false };
-        assert!(colour.rendered(&error, None).starts_with("spinney: \x1b[1;31merror\x1b[0m: cannot"));
+        let console = ["[FAILED] a".to_owned(), "b".to_owned()];
+        assert_eq!(
+            plain.rendered(&io::Error::other("web died"), &console, Some("look")),
+            "spinney: error: web died\n  last lines of its console:\n  | [FAILED] a\n  | b\n  hint: look\n"
+        );
+        let colour = Output { terminal: true, colour: true, quiet: false };
+        assert!(colour.rendered(&error, &[], None).starts_with("spinney: \x1b[1;31merror\x1b[0m: cannot"));
     }
 }

@@ -1,19 +1,23 @@
 //! `spinney run`: arguments to settings, then the supervisor.
 
+use std::time::Instant;
+
 use super::EXIT_FAILURE;
 use super::arguments::RunArguments;
+use super::explain::{ExplainFormat, explain};
 use super::invocation::RunInvocation;
 use super::output::Output;
+use super::progress::Progress;
 use super::require_root;
 use super::settings::{Environment, SettingsError, optional, settings};
 use crate::settings::{
     ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, LinkJournal, MachineSettings, Payload, ResolvConf,
     ResourceLimit, SignalNumber, Timezone, ValueError, Volatile, Words, capability_names,
 };
-use crate::supervisor::{self, ExplainFormat};
+use crate::supervisor::{self, Request};
 
-/// Runs a machine from start to end, gives the exit status.
-pub fn run(invocation: &RunInvocation) -> u8 {
+/// Runs a machine from start to end, gives the exit status. `started` is when our process was.
+pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
     let output = Output::new(invocation.options.quiet);
     if let Some(words) = words_asked_for(&invocation.options) {
         output.text(&(words.join("\n") + "\n"));
@@ -22,7 +26,7 @@ pub fn run(invocation: &RunInvocation) -> u8 {
     let prepared = Environment::ours().map_err(SettingsError::Directory).and_then(|environment| {
         Ok((settings(invocation, &environment)?, explain_format(&invocation.options)?))
     });
-    let (mut settings, explain) = match prepared {
+    let (mut settings, format) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             output.error(&error, error.hint());
@@ -41,13 +45,31 @@ pub fn run(invocation: &RunInvocation) -> u8 {
     for warning in warnings(&settings) {
         output.warning(warning);
     }
-    match supervisor::run(supervisor::Request { settings, quiet: invocation.options.quiet, explain }) {
-        Ok(outcome) => outcome.exit_status,
-        Err(error) => {
-            output.error(&error, error.hint().as_deref());
-            error.exit_status()
+    let boots = matches!(settings.payload, Payload::Boot { .. });
+    let request = Request { settings, started };
+    let status = match format {
+        Some(format) => explained(&request, format, output),
+        None => {
+            let progress = Progress::new(output, boots);
+            supervisor::run(request, &mut |event| progress.report(event)).map(|outcome| outcome.exit_status)
         }
-    }
+    };
+    status.unwrap_or_else(|error| {
+        output.failure(&error, error.console(), error.hint().as_deref());
+        error.exit_status()
+    })
+}
+
+/// Prints the plan instead of carrying it out.
+fn explained(request: &Request, format: ExplainFormat, output: Output) -> Result<u8, supervisor::Error> {
+    let plan = supervisor::explain(request)?;
+    Ok(match explain(&plan, format, output) {
+        Ok(()) => 0,
+        Err(error) => {
+            output.error(&error, Some("this is a fault in spinney"));
+            EXIT_FAILURE
+        }
+    })
 }
 
 fn explain_format(options: &RunArguments) -> Result<Option<ExplainFormat>, SettingsError> {

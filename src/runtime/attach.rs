@@ -17,7 +17,7 @@ use crate::sys::mount::{
 use crate::sys::{FdPath, SysError, SysResult, sys};
 
 use super::mounts::INACCESSIBLE;
-use super::plan::{BindSource, MountOperation, NodeKind};
+use super::plan::{BindSource, MountOperation, NodeKind, Replace};
 use super::prepare::Prepared;
 
 /// An operation that failed.
@@ -82,8 +82,8 @@ fn one(
             Err(error) if error.errno() == Errno::EXIST => Ok(()),
             other => other,
         },
-        (MountOperation::File { path, mode, contents }, _) => {
-            root.write(path, contents, Mode::from_raw_mode(*mode))
+        (MountOperation::File { path, mode, contents, replace }, _) => {
+            file(root, path, contents, Mode::from_raw_mode(*mode), *replace)
         }
         (MountOperation::Node { path, kind, mode }, _) => node(root, path, *kind, *mode),
         (MountOperation::NotifySocket { path }, _) => {
@@ -123,6 +123,17 @@ fn one(
         (MountOperation::Devices { .. } | MountOperation::Overlay { .. }, _) => {
             Err(SysError::new("prepare", "an operation of the host", Errno::INVAL))
         }
+    }
+}
+
+fn file(root: &Root, path: &Path, contents: &[u8], mode: Mode, replace: Replace) -> SysResult<()> {
+    if replace == Replace::RegularFile && root.symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Ok(());
+    }
+    match root.write(path, contents, mode) {
+        // A convenience: a tree without /etc, or with a read-only one, boots all the same.
+        Err(_) if replace != Replace::Required => Ok(()),
+        written => written,
     }
 }
 

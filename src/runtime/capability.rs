@@ -47,11 +47,7 @@ const KEPT: &[Capability] = &[
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CapabilityPlanError {
     /// Ambient capabilities that the machine does not keep.
-    #[error(
-        "cannot make {} ambient, since the machine does not keep it; keep it with --capability={}",
-        names.join(" and "),
-        names.join(",")
-    )]
+    #[error("only capabilities that the machine keeps can be ambient; keep with --capability={}", names.join(","))]
     AmbientNotKept {
         /// Their names.
         names: Vec<&'static str>,
@@ -78,8 +74,9 @@ pub struct CapabilityPlan {
 }
 
 impl CapabilityPlan {
-    /// The plan of a machine. `host_bounding` is what this process could hand on; in a user namespace (`private_users`)
-    /// it is no limit, since the kernel gives all capabilities there. `user_is_root` is about the payload.
+    /// The plan of a machine. `host_bounding` is what this process could hand on: what its bounding and its permitted
+    /// set have in common. In a user namespace (`private_users`) it is no limit, since the kernel gives all
+    /// capabilities there. `user_is_root` is about the payload.
     ///
     /// What is asked for wins over the default set, and what is to be dropped over both.
     pub fn for_machine(
@@ -218,8 +215,7 @@ mod tests {
         let error = CapabilityPlan::for_machine(&settings, true, true, ALL_CAPABILITIES, false).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "cannot make CAP_SYS_RAWIO and CAP_BPF ambient, since the machine does not keep it; keep it with \
-             --capability=CAP_SYS_RAWIO,CAP_BPF"
+            "only capabilities that the machine keeps can be ambient; keep with --capability=CAP_SYS_RAWIO,CAP_BPF"
         );
     }
 

@@ -10,8 +10,9 @@ use std::path::Path;
 
 use rustix::process::Pid;
 
+use crate::sys::fork::exit_now;
 use crate::sys::process::{
-    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, exit_now, join_user_namespace, pidfd_open,
+    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, join_user_namespace, pidfd_open,
     set_dumpable, set_ids, wait_for_end,
 };
 use crate::sys::{SysError, SysResult};

@@ -14,7 +14,8 @@ use crate::settings::ConsoleMode;
 use crate::sys::files::open_at;
 use crate::sys::in_root::Root;
 use crate::sys::mount::attach_mount;
-use crate::sys::process::{die_with_parent, execute, exit_now};
+use crate::sys::fork::exit_now;
+use crate::sys::process::{die_with_parent, execute};
 use crate::sys::{FdPath, SysError, SysResult, seccomp, sys, tty};
 
 use super::attach::{attach, enter_root};
@@ -53,18 +54,16 @@ pub fn run(start: LeaderStart<'_>, channel: Channel) -> ! {
             let error = restrict(process).map_or_else(|error| error, |()| exec(process));
             exit_now(exec_failed(&channel, &error))
         }
-        ProcessKind::CommandBelowStub => {
-            let mut channel = Some(channel);
-            // The stub keeps the leader's capabilities (it signals processes of any user of the guest) and takes the
-            // filter; the command takes all restrictions on itself.
-            stub_init::run(
-                || {
-                    let error = restrict(process).map_or_else(|error| error, |()| exec(process));
-                    channel.as_ref().map_or(FAILED, |channel| exec_failed(channel, &error))
-                },
-                has_terminal,
-            )
-        }
+        // The stub keeps the leader's capabilities, since it signals processes of any user of the guest; the command
+        // takes all restrictions on itself.
+        ProcessKind::CommandBelowStub => stub_init::run(
+            || {
+                let error = restrict(process).map_or_else(|error| error, |()| exec(process));
+                exec_failed(&channel, &error);
+                error.errno().into()
+            },
+            has_terminal,
+        ),
     }
 }
 

@@ -5,8 +5,10 @@
 
 pub mod capability;
 pub mod environment;
+pub mod host_files;
 pub mod mounts;
 pub mod plan;
+pub mod planner;
 pub mod seccomp;
 
 pub mod attach;
@@ -18,5 +20,6 @@ pub mod launch;
 pub mod leader;
 pub mod prepare;
 pub mod root;
+pub mod stub_init;
 pub mod user_namespace;
 pub mod user_overlay;

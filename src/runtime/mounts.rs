@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::settings::{BindIds, CustomMount, Uuid};
 use crate::sys::mount::MountAttributes as Attributes;
 
-use super::plan::{BindSource, DeviceNode, MountOperation as Op, NodeKind};
+use super::plan::{BindSource, DeviceNode, MountOperation as Op, NodeKind, Replace};
 
 /// The directory of the host's messages to the guest.
 pub const RUN_HOST: &str = "/run/host";
@@ -105,7 +105,7 @@ fn tmpfs(target: &str, mode: &str, size: &str, inodes: &str, attributes: Attribu
 }
 
 fn file(path: String, contents: impl Into<Vec<u8>>) -> Op {
-    Op::File { path: path.into(), mode: 0o444, contents: contents.into() }
+    Op::File { path: path.into(), mode: 0o444, contents: contents.into(), replace: Replace::Required }
 }
 
 fn bind_in_guest(source: &str, target: &str, set: Attributes, clear: Attributes) -> Op {
@@ -156,6 +156,7 @@ fn run(context: &MountContext<'_>, operations: &mut Vec<Op>) {
                 path: format!("{CREDENTIALS}/{}", credential.id).into(),
                 mode: 0o400,
                 contents: credential.value.clone(),
+                replace: Replace::Required,
             });
         }
         operations

@@ -98,7 +98,7 @@ pub enum MountOperation {
         /// What it points to.
         target: PathBuf,
     },
-    /// A file, replacing one that is there.
+    /// A file.
     File {
         /// Where.
         path: PathBuf,
@@ -106,6 +106,8 @@ pub enum MountOperation {
         mode: u32,
         /// What is in it.
         contents: Vec<u8>,
+        /// What if something is there, or it cannot be written.
+        replace: Replace,
     },
     /// An inode without contents.
     Node {
@@ -160,7 +162,7 @@ pub enum MountOperation {
         clear: MountAttributes,
         /// Id mapping, for sources on the host.
         ids: BindIds,
-        /// Skip it where the target is missing; otherwise the target is made.
+        /// Skip it where the target is missing or cannot be mounted on; otherwise the target is made.
         if_target_exists: bool,
     },
     /// A user's overlay.
@@ -184,6 +186,17 @@ pub enum MountOperation {
         /// Flags to set.
         attributes: MountAttributes,
     },
+}
+
+/// How a file of ours meets the tree's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// It replaces what is there; without it the machine does not start.
+    Required,
+    /// It replaces what is there, if that can be.
+    Anything,
+    /// It replaces a regular file, if that can be; a symlink is the tree's own arrangement and stays.
+    RegularFile,
 }
 
 /// Where a bind comes from.

@@ -6,8 +6,9 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::Pid;
 
 use crate::sys::files::{open_at, write_all};
+use crate::sys::fork::exit_now;
 use crate::sys::process::{
-    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, exit_now, set_ids, unshare, wait_for_end,
+    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, set_ids, unshare, wait_for_end,
 };
 use crate::sys::{SysResult, sys};
 

@@ -6,7 +6,13 @@
 #![allow(unsafe_code)]
 
 pub mod capability;
+pub mod environment;
 mod error;
+pub mod fork;
+pub mod process_title;
+pub mod signal;
+pub mod socket;
+pub mod tty;
 pub mod network;
 pub mod files;
 pub mod mount;

@@ -259,12 +259,6 @@ pub fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -
     SysError::new("execve", format!("{program:?}"), errno)
 }
 
-/// Ends the process at once, without destructors or exit handlers (_exit(2)): for children of [`clone_process`].
-pub fn exit_now(status: i32) -> ! {
-    // SAFETY: _exit never returns and runs no code of ours.
-    unsafe { libc::_exit(status) }
-}
-
 /// Takes over fd `number`, given to us by our caller.
 ///
 /// # Errors

@@ -4,17 +4,19 @@
 //! lookup_dcookie, nfsservctl, perf_event_open, quotactl*, fanotify_* and open_by_handle_at, which reach past the
 //! machine's mounts to its whole file systems.
 
-use super::groups::names;
+use super::groups::{insert_calls, insert_groups, names};
+use super::set::CallSet;
+use super::table::Abi;
 use crate::settings::Capability;
 
 /// Calls that a machine has if it holds a capability.
-pub(super) struct Grant {
+struct Grant {
     /// The capability; none for calls that every machine has.
-    pub(super) needs: Option<Capability>,
+    needs: Option<Capability>,
     /// `@groups`.
-    pub(super) groups: &'static [&'static str],
+    groups: &'static [&'static str],
     /// Single calls.
-    pub(super) calls: &'static [&'static str],
+    calls: &'static [&'static str],
 }
 
 const fn with(
@@ -26,7 +28,7 @@ const fn with(
 }
 
 /// All grants.
-pub(super) const GRANTS: &[Grant] = &[
+const GRANTS: &[Grant] = &[
     Grant {
         needs: None,
         groups: &[
@@ -76,10 +78,38 @@ pub(super) const GRANTS: &[Grant] = &[
     with(Capability::BPF, &[], names! { bpf }),
 ];
 
+/// The calls of `abi` that a machine has by default, if its capability bounding set is `bounding`.
+pub(super) fn allowed_by_default(abi: Abi, bounding: u64) -> CallSet {
+    let sets = match abi {
+        Abi::X86_64 => const { &sets(Abi::X86_64) },
+        Abi::I386 => const { &sets(Abi::I386) },
+        Abi::Aarch64 => const { &sets(Abi::Aarch64) },
+        Abi::Riscv64 => const { &sets(Abi::Riscv64) },
+    };
+    let mut allowed = CallSet::EMPTY;
+    for (grant, set) in GRANTS.iter().zip(sets) {
+        if grant.needs.is_none_or(|needs| bounding & needs.bit() != 0) {
+            allowed.add(set);
+        }
+    }
+    allowed
+}
+
+/// The calls of each grant.
+const fn sets(abi: Abi) -> [CallSet; GRANTS.len()] {
+    let mut sets = [CallSet::EMPTY; GRANTS.len()];
+    let mut at = 0;
+    while at < GRANTS.len() {
+        insert_groups(&mut sets[at], GRANTS[at].groups, abi);
+        insert_calls(&mut sets[at], GRANTS[at].calls, abi);
+        at += 1;
+    }
+    sets
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::groups::calls_named;
-    use super::super::table::Abi;
     use super::*;
 
     #[test]

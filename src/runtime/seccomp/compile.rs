@@ -134,11 +134,15 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use proptest::prelude::*;
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    use rustix::io::Errno;
+    use rustix::net::{AddressFamily, SocketType, netlink, socket};
 
     use super::super::interpreter::{Data, Seen, run};
     use super::super::table::{Abi, NUMBER_LIMIT};
     use super::*;
     use crate::settings::{ALL_CAPABILITIES, SystemCallRule};
+    use crate::sys::seccomp::install_filter;
 
     const ENOSYS: Verdict = Verdict::Errno(38);
 
@@ -247,6 +251,31 @@ mod tests {
         }
     }
 
+    /// Installs a program in a thread of its own, since a filter is a thread's.
+    #[test]
+    fn the_kernel_does_the_same() {
+        let program = compile(&[policy(Abi::NATIVE, &["~getcwd"], true)]);
+        std::thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            if let Err(error) = install_filter(&program) {
+                println!("skipped: {error}: {}", error.errno());
+                return;
+            }
+            let netlink = |protocol| socket(AddressFamily::NETLINK, SocketType::RAW, protocol).err();
+            let open = |flags| openat(CWD, c"/dev/null", OFlags::WRONLY | flags, Mode::empty()).err();
+            let (read_end, _write_end) = rustix::pipe::pipe().unwrap();
+            assert_eq!(rustix::process::getcwd(Vec::new()).err(), Some(Errno::PERM));
+            assert_eq!(netlink(Some(netlink::AUDIT)), Some(Errno::AFNOSUPPORT));
+            assert_eq!(netlink(None), None); // NETLINK_ROUTE is 0
+            // A pipe cannot be synced: it is EINVAL without the filter.
+            assert_eq!(rustix::fs::fsync(&read_end), Ok(()));
+            assert_eq!(open(OFlags::DSYNC), Some(Errno::INVAL));
+            assert_eq!(open(OFlags::empty()), None);
+        })
+        .join()
+        .unwrap();
+    }
+
     /// The smallest of several runs: other tests run beside this one.
     #[test]
     fn is_quick_and_short() {
@@ -274,8 +303,8 @@ mod tests {
             &[ArgumentTest::AnyBit(0, 6), ArgumentTest::Equals(1, 0), ArgumentTest::AnyBit(3, 1 << 31)],
             &[ArgumentTest::Equals(2, 7)],
         ];
-        let check = (0..TESTS.len(), any_verdict(), any_verdict()).prop_map(|(tests, matched, otherwise)| {
-            Action::Check(ArgumentCheck { tests: TESTS[tests], matched, otherwise })
+        let check = (0..TESTS.len(), any_verdict(), any_verdict()).prop_map(|(place, matched, otherwise)| {
+            Action::Check(ArgumentCheck { tests: TESTS[place], matched, otherwise })
         });
         prop_oneof![20 => any_verdict().prop_map(Action::Always), 1 => check]
     }

@@ -4,7 +4,7 @@
 //! A group names calls of every ABI; those that an ABI lacks are no part of it there.
 
 use super::set::CallSet;
-use super::table::Abi;
+use super::table::{Abi, compare};
 
 /// A named group.
 pub(super) struct Group {
@@ -241,34 +241,55 @@ pub(super) const GROUPS: &[Group] = &[
 /// The calls that `name` stands for on `abi`: a group's, or the one call of that name. Empty for a call that only
 /// other ABIs have; `None` if nobody has it.
 pub(super) fn calls_named(name: &str, abi: Abi) -> Option<CallSet> {
-    let mut set = CallSet::default();
+    let mut set = CallSet::EMPTY;
     if name == KNOWN {
         abi.calls().for_each(|(_, number)| set.insert(number));
-    } else if let Some(group) = group_named(name) {
-        add_group(&mut set, group, abi);
-    } else if let Some(number) = abi.number(name) {
-        set.insert(number);
-    } else if !exists_elsewhere(name) {
+    } else if group_named(name).is_some() {
+        insert_groups(&mut set, &[name], abi);
+    } else if exists(name) {
+        insert_calls(&mut set, &[name], abi);
+    } else {
         return None;
     }
     Some(set)
 }
 
-fn group_named(name: &str) -> Option<&'static Group> {
-    GROUPS.binary_search_by(|group| group.name.cmp(name)).ok().map(|place| &GROUPS[place])
+/// Puts in what `abi` has of `calls`.
+pub(super) const fn insert_calls(set: &mut CallSet, calls: &[&str], abi: Abi) {
+    let mut at = 0;
+    while at < calls.len() {
+        if let Some(number) = abi.number(calls[at]) {
+            set.insert(number);
+        }
+        at += 1;
+    }
 }
 
-fn add_group(set: &mut CallSet, group: &Group, abi: Abi) {
-    for number in group.calls.iter().filter_map(|name| abi.number(name)) {
-        set.insert(number);
+/// Puts in what `abi` has of the calls of `groups`.
+pub(super) const fn insert_groups(set: &mut CallSet, groups: &[&str], abi: Abi) {
+    let mut at = 0;
+    while at < groups.len() {
+        if let Some(group) = group_named(groups[at]) {
+            insert_calls(set, group.calls, abi);
+            insert_groups(set, group.groups, abi);
+        }
+        at += 1;
     }
-    for included in group.groups.iter().filter_map(|name| group_named(name)) {
-        add_group(set, included, abi);
+}
+
+const fn group_named(name: &str) -> Option<&'static Group> {
+    let mut at = 0;
+    while at < GROUPS.len() {
+        if compare(GROUPS[at].name, name).is_eq() {
+            return Some(&GROUPS[at]);
+        }
+        at += 1;
     }
+    None
 }
 
 /// Is `name` a call of some architecture, with a table here or without?
-fn exists_elsewhere(name: &str) -> bool {
+fn exists(name: &str) -> bool {
     Abi::ALL.iter().any(|abi| abi.number(name).is_some())
         || GROUPS.iter().any(|group| group.calls.contains(&name))
 }

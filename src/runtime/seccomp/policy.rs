@@ -1,6 +1,6 @@
 //! What becomes of each system call of a machine.
 
-use super::allowed::GRANTS;
+use super::allowed::allowed_by_default;
 use super::groups::{GROUPS, KNOWN, calls_named};
 use super::set::CallSet;
 use super::table::{Abi, NUMBER_LIMIT};
@@ -58,7 +58,8 @@ pub enum PolicyError {
 }
 
 /// `socket(AF_NETLINK, *, NETLINK_AUDIT)` fails as on a kernel without audit, which audit's users take well; the audit
-/// subsystem itself knows no containers and would refuse them in ways they do not.
+/// subsystem itself knows no containers and would refuse them in ways they do not. socketcall(2) of i386 has its
+/// arguments out of a filter's sight, so there it is the subsystem that refuses.
 const NO_AUDIT_SOCKET: ArgumentCheck = ArgumentCheck {
     tests: &[
         ArgumentTest::Equals(0, libc::AF_NETLINK.cast_unsigned()),
@@ -200,13 +201,7 @@ fn set_action(actions: &mut [Action], number: u16, action: Action) {
 }
 
 fn allowed_calls(abi: Abi, bounding: u64, rules: &[SystemCallRule]) -> Result<CallSet, PolicyError> {
-    let mut allowed = CallSet::default();
-    let granted = GRANTS.iter().filter(|grant| grant.needs.is_none_or(|needs| bounding & needs.bit() != 0));
-    for name in granted.flat_map(|grant| grant.groups.iter().chain(grant.calls)) {
-        if let Some(calls) = calls_named(name, abi) {
-            allowed.add(&calls);
-        }
-    }
+    let mut allowed = allowed_by_default(abi, bounding);
     for rule in rules {
         for name in &rule.names {
             let calls = calls_named(name, abi).ok_or_else(|| unknown(name, abi))?;

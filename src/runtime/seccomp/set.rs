@@ -6,14 +6,17 @@ const WORD_BITS: u16 = 64;
 const WORDS: usize = (NUMBER_LIMIT / WORD_BITS) as usize;
 
 /// A bit for each number below [`NUMBER_LIMIT`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CallSet([u64; WORDS]);
 
 impl CallSet {
+    /// A set of nothing.
+    pub(super) const EMPTY: Self = Self([0; WORDS]);
+
     /// Puts `number` in; numbers from [`NUMBER_LIMIT`] on are no calls.
-    pub(super) fn insert(&mut self, number: u16) {
-        if let Some(word) = self.0.get_mut(usize::from(number / WORD_BITS)) {
-            *word |= 1 << (number % WORD_BITS);
+    pub(super) const fn insert(&mut self, number: u16) {
+        if number < NUMBER_LIMIT {
+            self.0[(number / WORD_BITS) as usize] |= 1 << (number % WORD_BITS);
         }
     }
 
@@ -45,7 +48,7 @@ mod tests {
 
     #[test]
     fn holds_what_was_put_in_and_no_more() {
-        let mut set = CallSet::default();
+        let mut set = CallSet::EMPTY;
         for number in [0, 63, 64, 511, 512, u16::MAX] {
             set.insert(number);
         }
@@ -56,7 +59,7 @@ mod tests {
     #[test]
     fn adds_and_removes_sets() {
         let of = |numbers: &[u16]| {
-            let mut set = CallSet::default();
+            let mut set = CallSet::EMPTY;
             numbers.iter().for_each(|number| set.insert(*number));
             set
         };

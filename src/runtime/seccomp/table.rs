@@ -3,6 +3,8 @@
 //! Numbers are kernel ABI and never change, so they stand here as data: each table can be tested on every machine,
 //! and calls are known that the libc crate has no name for yet. Nothing here decides what is allowed.
 
+use std::cmp::Ordering;
+
 mod generic;
 mod unified;
 mod x86;
@@ -64,11 +66,17 @@ impl Abi {
         }
     }
 
-    /// The number of the call `name`.
-    pub fn number(self, name: &str) -> Option<u16> {
-        self.tables().into_iter().find_map(|table| {
-            table.binary_search_by(|(known, _)| (*known).cmp(name)).ok().map(|place| table[place].1)
-        })
+    /// The number of the call `name`. It is const, so that the sets of the default list are made by the compiler.
+    pub const fn number(self, name: &str) -> Option<u16> {
+        let tables = self.tables();
+        let mut at = 0;
+        while at < tables.len() {
+            if let Some(number) = find(tables[at], name) {
+                return Some(number);
+            }
+            at += 1;
+        }
+        None
     }
 
     /// The name of call `number`.
@@ -81,13 +89,45 @@ impl Abi {
         self.tables().into_iter().flatten().copied()
     }
 
-    fn tables(self) -> [&'static [CallNumber]; 3] {
+    const fn tables(self) -> [&'static [CallNumber]; 3] {
         match self {
             Self::X86_64 => [x86::X86_64, unified::UNIFIED, &[]],
             Self::I386 => [x86::I386, unified::UNIFIED, &[]],
             Self::Aarch64 => [generic::GENERIC, unified::UNIFIED, generic::AARCH64],
             Self::Riscv64 => [generic::GENERIC, unified::UNIFIED, generic::RISCV64],
         }
+    }
+}
+
+/// The binary search of the standard library, which is not const.
+const fn find(table: &[CallNumber], name: &str) -> Option<u16> {
+    let (mut low, mut high) = (0, table.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        let (known, number) = table[middle];
+        match compare(known, name) {
+            Ordering::Less => low = middle + 1,
+            Ordering::Equal => return Some(number),
+            Ordering::Greater => high = middle,
+        }
+    }
+    None
+}
+
+/// The order of strings of the standard library, which is not const.
+pub(super) const fn compare(left: &str, right: &str) -> Ordering {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let mut at = 0;
+    while at < left.len() && at < right.len() {
+        if left[at] != right[at] {
+            return if left[at] < right[at] { Ordering::Less } else { Ordering::Greater };
+        }
+        at += 1;
+    }
+    match (at < left.len(), at < right.len()) {
+        (false, true) => Ordering::Less,
+        (true, _) => Ordering::Greater,
+        (false, false) => Ordering::Equal,
     }
 }
 
@@ -106,6 +146,16 @@ mod tests {
                     assert!(pair[0].0 < pair[1].0, "{abi:?}: {pair:?}");
                 }
                 assert!(table.iter().all(|(_, number)| *number < NUMBER_LIMIT), "{abi:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn order_is_the_standard_librarys() {
+        let names = ["", "a", "ab", "abc", "b", "_a", "A"];
+        for left in names {
+            for right in names {
+                assert_eq!(compare(left, right), left.cmp(right), "{left:?} {right:?}");
             }
         }
     }
