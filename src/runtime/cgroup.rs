@@ -146,12 +146,13 @@ impl MachineCgroup {
         Path::new("/").join(PARENT).join(&self.name).join(PAYLOAD)
     }
 
-    /// Kills every process in it, and waits until they are gone.
+    /// Kills what is left in it and removes the guest's own cgroups, for the next boot.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn kill(&self) -> SysResult<()> {
-        kill(&self.payload)
+    pub fn clear(&self) -> SysResult<()> {
+        kill(&self.payload)?;
+        remove_children(&self.payload)
     }
 }
 

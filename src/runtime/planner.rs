@@ -20,6 +20,7 @@ use super::plan::{
 };
 use super::seccomp::compile::compile;
 use super::seccomp::policy::{PolicyError, SystemCallPolicy};
+use super::seccomp::table::Abi;
 
 /// A machine that cannot be planned.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +89,7 @@ pub fn plan(
         &settings.capabilities,
         settings.private_network,
         private_users,
-        host.bounding,
+        host.bounding & host.capabilities,
         tree.user.uid == 0,
     )?;
     let read_only =
@@ -136,8 +137,19 @@ pub fn plan(
         user: &tree.user,
         own: &settings.environment,
     });
-    let policy =
-        SystemCallPolicy::for_machine(capabilities.bounding, &settings.system_calls, settings.suppress_sync)?;
+    // The processor's own 32-bit programs run too; other architectures get ENOSYS from the program's prelude.
+    let policies = std::iter::once(Abi::NATIVE)
+        .chain(Abi::NATIVE.compat())
+        .map(|abi| {
+            SystemCallPolicy::for_abi(
+                abi,
+                capabilities.bounding,
+                &settings.system_calls,
+                settings.suppress_sync,
+            )
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let seccomp = compile(&policies);
     let (kind, argv) = payload(&settings.payload, tree.init.as_deref())?;
     let process = ProcessPlan {
         argv,
@@ -148,7 +160,7 @@ pub fn plan(
         }),
         user: tree.user.clone(),
         capabilities,
-        seccomp: compile(&[policy]),
+        seccomp,
         rlimits,
         oom_score_adjust: settings.oom_score_adjust,
         cpu_affinity: settings.cpu_affinity.as_ref().map(|set| set.0.clone()),

@@ -20,6 +20,7 @@ pub const POINTS: &[&str] = &[
     "teardown-cgroup",
     "teardown-scratch",
     "teardown-id-range",
+    "teardown-journal-link",
     "teardown-directory",
 ];
 

@@ -6,6 +6,7 @@
 
 pub mod console;
 pub mod console_log;
+mod claimed;
 mod error;
 mod fault;
 pub mod gc;
@@ -15,6 +16,7 @@ pub mod notify;
 pub mod printable;
 pub mod registry;
 pub mod resources;
+mod running;
 mod serve;
 mod start;
 pub mod state;

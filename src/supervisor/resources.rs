@@ -38,6 +38,18 @@ pub enum Resource {
     JournalLink(PathBuf),
 }
 
+impl Resource {
+    /// The fault point after it was given back.
+    pub(super) fn teardown_point(&self) -> &'static str {
+        match self {
+            Self::IdRange(_) => "teardown-id-range",
+            Self::Cgroup(_) => "teardown-cgroup",
+            Self::Scratch(_) => "teardown-scratch",
+            Self::JournalLink(_) => "teardown-journal-link",
+        }
+    }
+}
+
 /// The journal of one machine.
 #[derive(Debug)]
 pub struct Journal {

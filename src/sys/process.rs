@@ -3,12 +3,12 @@
 //! The supervisor is single-threaded, so "thread" and "process" are the same here; [`clone_process`] refuses otherwise.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
-use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
+use rustix::thread::LinkNameSpaceType;
 
 use super::{FdPath, SysError, SysResult, check, sys};
 
@@ -142,10 +142,10 @@ pub fn join_user_namespace(namespace: impl AsFd) -> SysResult<()> {
     })
 }
 
-/// Joins `namespaces` of the process behind `pidfd` (setns(2), Linux 5.8).
-pub fn join_namespaces_of(pidfd: impl AsFd, namespaces: ThreadNameSpaceType) -> SysResult<()> {
-    sys("setns", rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces), || {
-        format!("{}, {namespaces:?}", FdPath::of(&pidfd))
+/// Joins the mount namespace `namespace` (setns(2)); root and working directory become its root.
+pub fn join_mount_namespace(namespace: impl AsFd) -> SysResult<()> {
+    sys("setns", rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount)), || {
+        format!("{}, CLONE_NEWNS", FdPath::of(&namespace))
     })
 }
 
@@ -257,16 +257,4 @@ pub fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -
     unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
     let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL);
     SysError::new("execve", format!("{program:?}"), errno)
-}
-
-/// Takes over fd `number`, given to us by our caller.
-///
-/// # Errors
-/// EBADF when nothing is open there.
-pub fn adopt_fd(number: i32) -> SysResult<OwnedFd> {
-    // SAFETY: F_GETFD only reads the flags of the fd, if it is open.
-    let result = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    sys("fcntl", check(result.into()), || format!("{number}, F_GETFD"))?;
-    // SAFETY: it is open, and by this function's contract nobody else in the process owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
