@@ -11,7 +11,7 @@ use super::executable::Executable;
 use super::init::{DetectedInit, detect};
 use super::machine_id::MachineIdState;
 use super::os_release::OsRelease;
-use crate::sys::in_root::{Root, absent_is_none};
+use crate::sys::in_root::{Metadata, Root, absent_is_none};
 
 /// Most of /etc/os-release that is read.
 const MAX_OS_RELEASE: usize = 64 << 10;
@@ -56,6 +56,17 @@ impl Tree {
                 Errno::NOTDIR => TreeError::NotADirectory { path: path.to_owned() },
                 _ => error.into(),
             }),
+        }
+    }
+
+    /// The same tree as our mount namespace sees it now: mounts can be cloned only by the namespace that they were opened
+    /// in. Fails if the path has come to name another directory since.
+    pub fn reopen(&self) -> Result<Self, TreeError> {
+        let again = Self::open(self.root.path())?;
+        if Metadata::of(&again.root)?.is_same(&Metadata::of(&self.root)?) {
+            Ok(again)
+        } else {
+            Err(TreeError::Missing { path: self.root.path().to_owned() })
         }
     }
 

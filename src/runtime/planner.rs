@@ -18,9 +18,7 @@ use super::plan::{
     BindSource, IdMap, MachinePlan, MountOperation, ProcessKind, ProcessPlan, RootBase, RootPlan, UpperLayer,
     UserPlan,
 };
-use super::seccomp::compile::compile;
-use super::seccomp::policy::{PolicyError, SystemCallPolicy};
-use super::seccomp::table::Abi;
+use super::seccomp::{Abi, PolicyError, SystemCallPolicy, compile};
 
 /// A machine that cannot be planned.
 #[derive(Debug, thiserror::Error)]

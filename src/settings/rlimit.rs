@@ -57,6 +57,12 @@ impl ResourceLimit {
     pub fn names() -> Vec<String> {
         RESOURCES.iter().map(|(name, ..)| format!("RLIMIT_{name}")).collect()
     }
+
+    /// The name of its resource, `RLIMIT_NOFILE`.
+    pub fn name(&self) -> String {
+        let known = RESOURCES.iter().find(|(_, resource, _)| *resource == self.resource);
+        known.map_or_else(|| self.resource.to_string(), |(name, ..)| format!("RLIMIT_{name}"))
+    }
 }
 
 impl FromStr for ResourceLimit {

@@ -7,7 +7,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use crate::host::CgroupHierarchy;
 use crate::runtime::id_range::{IdRangeError, IdRangeLock};
 use crate::settings::MachineName;
-use crate::sys::files::open_at;
+use crate::runtime::root::MOUNT_POINTS;
+use crate::sys::files::{make_directory_at, open_at, open_directory};
 use crate::sys::mount::{Propagation, root_directory, set_propagation};
 use crate::sys::process::{Namespaces, join_mount_namespace, unshare};
 use crate::sys::{SysError, SysResult};
@@ -24,8 +25,9 @@ pub(super) struct Claimed {
     journal: Journal,
     cgroups: CgroupHierarchy,
     id_range: Option<IdRangeLock>,
-    /// The host's mount namespace, once we have left it.
-    host_mounts: Option<OwnedFd>,
+    /// Once we have left the host's mount namespace: it, and the machine's directory as seen from our own. Mounts can
+    /// be attached only to what was opened in the namespace that they go to.
+    mounts: Option<(OwnedFd, OwnedFd)>,
 }
 
 impl Claimed {
@@ -41,7 +43,7 @@ impl Claimed {
                     let journal =
                         Journal::open(&directory).map_err(Error::system("open the journal of resources"))?;
                     fault::point("machine-directory");
-                    return Ok(Self { directory, journal, cgroups, id_range: None, host_mounts: None });
+                    return Ok(Self { directory, journal, cgroups, id_range: None, mounts: None });
                 }
             }
         }
@@ -81,10 +83,19 @@ impl Claimed {
     pub(super) fn leave_host_mounts(&mut self) -> SysResult<()> {
         let host = open_at(CWD, "/proc/self/ns/mnt", OFlags::RDONLY, Mode::empty())?;
         unshare(Namespaces::NEWNS)?;
-        self.host_mounts = Some(host);
+        let directory = open_directory(self.directory.path());
+        let directory = self.mounts.insert((host, directory?));
         set_propagation(root_directory()?, Propagation::Slave, true)?;
+        for name in MOUNT_POINTS {
+            make_directory_at(&directory.1, name, 0o700)?;
+        }
         fault::point("mount-namespace");
         Ok(())
+    }
+
+    /// The machine's directory as our own mount namespace has it.
+    pub(super) fn mount_points(&self) -> &OwnedFd {
+        self.mounts.as_ref().map_or(self.directory.fd(), |(_, directory)| directory)
     }
 
     /// Gives everything back, the newest first, and goes on past faults.
@@ -93,7 +104,7 @@ impl Claimed {
     /// be removed on which the tree itself was mounted.
     pub(super) fn release(mut self) -> Vec<SysError> {
         let mut faults = Vec::new();
-        if let Some(host) = self.host_mounts.take()
+        if let Some((host, _)) = self.mounts.take()
             && let Err(error) = join_mount_namespace(&host)
         {
             // In this namespace the tree may still be mounted below what would be removed.

@@ -14,7 +14,7 @@ use crate::sys::SysError;
 use super::console::ConsoleError;
 
 /// Exit status for faults of ours and of the input (docker-run(1), env(1)).
-pub const OWN_FAILURE: u8 = 125;
+pub(super) const OWN_FAILURE: u8 = 125;
 
 /// Why a machine did not run.
 #[derive(Debug, thiserror::Error)]

@@ -25,7 +25,7 @@ pub const POINTS: &[&str] = &[
 ];
 
 /// Says that the supervisor has come to `name`.
-pub fn point(name: &'static str) {
+pub(super) fn point(name: &'static str) {
     debug_assert!(POINTS.contains(&name), "{name} is not listed");
     if cfg!(debug_assertions) && std::env::var_os("SPINNEY_FAULT").is_some_and(|wanted| wanted == name) {
         // By the kernel, as a real one: no destructor of ours runs.

@@ -1,6 +1,7 @@
 //! From settings to a running leader.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -13,11 +14,11 @@ use crate::runtime::id_range::{SIZE, candidates};
 use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, UpperLayer, UserPlan};
 use crate::runtime::planner::{Surroundings, TreeView, plan, wants_user_namespace};
 use crate::runtime::prepare::PrepareContext;
-use crate::runtime::root::{MOUNT_POINTS, RootIds, RootPlaces};
+use crate::runtime::root::{RootIds, RootPlaces};
 use crate::runtime::user_namespace::{Creator, IdMapping, create};
 use crate::runtime::{host_files, prepare, root};
 use crate::settings::{ConsoleMode, MachineName, MachineSettings, Payload, PrivateUsers, Uuid};
-use crate::sys::files::make_directory_at;
+use crate::sys::SysError;
 use crate::sys::signal::{SignalSet, realtime};
 
 use super::claimed::Claimed;
@@ -114,7 +115,7 @@ fn look(settings: &MachineSettings) -> Result<Facts, Error> {
     let facts = match &settings.payload {
         Payload::Boot { init, .. } => tree.inspect(init.as_deref())?,
         Payload::Command { argv, .. } => {
-            tree.inspect_for_command(argv.first().map(AsRef::as_ref).unwrap_or_default())?
+            tree.inspect_for_command(argv.first().map_or(Path::new(""), Path::new))?
         }
     };
     let user = match &settings.user {
@@ -195,10 +196,15 @@ fn make_plan(
 ) -> Result<MachinePlan, Error> {
     debug_assert_eq!(ids.is_some(), wants_user_namespace(settings));
     let resolv_conf = host_files::resolve_auto(settings.resolv_conf, settings.private_network, settings.read_only);
+    let random = || {
+        Uuid::random()
+            .map_err(|errno| SysError::new("getrandom", "16 bytes", errno))
+            .map_err(Error::system("make a random ID"))
+    };
     let around = Surroundings {
         term: std::env::var("TERM").ok(),
         ids,
-        random: [Uuid::random(), Uuid::random()],
+        random: [random()?, random()?],
         resolv_conf: host_files::resolv_conf_to_read(resolv_conf).and_then(|path| std::fs::read(path).ok()),
     };
     Ok(plan(facts.name.clone(), settings, &facts.view, &facts.host, around)?)
@@ -231,11 +237,8 @@ fn make(
     let scratch = needs_scratch(&plan).then(|| make_scratch_noted(claimed)).transpose()?;
     fault::point("scratch");
     claimed.leave_host_mounts().map_err(Error::system("leave the host's mount namespace"))?;
-    for name in MOUNT_POINTS {
-        make_directory_at(claimed.directory().fd(), name, 0o700)
-            .map_err(Error::system("make mount points"))?;
-    }
-    mount_root(claimed, &plan, &facts.tree, user_namespace.as_ref(), scratch.as_ref())?;
+    let tree = facts.tree.reopen()?;
+    mount_root(claimed, &plan, &tree, user_namespace.as_ref(), scratch.as_ref())?;
     fault::point("root");
     claimed.note(&Resource::Cgroup(facts.name.to_string()))?;
     let hierarchy = Hierarchy::open(claimed.cgroups(), &claimed.directory().path().join("cgroup"))?;
@@ -252,7 +255,7 @@ fn make(
             .map_or_else(|| "an unknown system".to_owned(), |os| super::printable::line(os.pretty_name().as_bytes())),
         init: init.map(ToString::to_string),
         plan,
-        tree: facts.tree,
+        tree,
         user_namespace,
         cgroup,
         scratch,
@@ -317,7 +320,7 @@ fn mount_root(
     });
     let places = RootPlaces {
         tree: &tree.root,
-        machine: claimed.directory().fd(),
+        machine: claimed.mount_points(),
         machine_path: claimed.directory().path(),
         scratch,
         ids,
@@ -361,7 +364,7 @@ impl Machine {
         let ids = plan.ids.zip(user_namespace.as_ref());
         let context = PrepareContext { tree: &tree.root, ids, scratch: scratch.as_ref() };
         let prepared = prepare::prepare(&plan.mounts, &context)?;
-        let clone = root::clone_for_leader(directory.fd()).map_err(Error::system("clone the root"))?;
+        let clone = root::clone_for_leader(self.claimed.mount_points()).map_err(Error::system("clone the root"))?;
         fault::point("prepared");
         let staging = directory.path().join("root");
         let leader = crate::runtime::launch::launch(crate::runtime::launch::Launch {

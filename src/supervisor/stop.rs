@@ -11,7 +11,7 @@ use crate::sys::SysError;
 
 /// What a guest is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goal {
+pub(super) enum Goal {
     /// To power off.
     PowerOff,
     /// To reboot.
@@ -20,20 +20,20 @@ pub enum Goal {
 
 /// A stop under way.
 #[derive(Debug)]
-pub struct Stop {
+pub(super) struct Stop {
     /// What for.
-    pub goal: Goal,
+    pub(super) goal: Goal,
     /// When it began.
-    pub since: Instant,
+    pub(super) since: Instant,
     steps: std::vec::IntoIter<StopStep>,
     untouched: bool,
     /// When the next step is due; `None` after the last.
-    pub deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
 }
 
 impl Stop {
     /// Plans the steps of `goal`, which take about `timeout`. A signal given by the user comes before our own ways.
-    pub fn new(goal: Goal, contract: &Contract, signal: Option<i32>, timeout: Duration, now: Instant) -> Self {
+    pub(super) fn new(goal: Goal, contract: &Contract, signal: Option<i32>, timeout: Duration, now: Instant) -> Self {
         let mut steps = match goal {
             Goal::PowerOff => contract.power_off_steps(timeout),
             Goal::Reboot => contract.reboot_steps(timeout),
@@ -45,13 +45,13 @@ impl Stop {
     }
 
     /// The kill at once, whatever was planned.
-    pub fn kill_now(&mut self, now: Instant) {
+    pub(super) fn kill_now(&mut self, now: Instant) {
         self.steps = vec![StopStep { method: StopMethod::Kill, wait: Duration::ZERO }].into_iter();
         self.deadline = Some(now);
     }
 
     /// Whether no step has been taken yet.
-    pub fn is_untouched(&self) -> bool {
+    pub(super) fn is_untouched(&self) -> bool {
         self.untouched
     }
 
@@ -59,7 +59,7 @@ impl Stop {
     ///
     /// # Errors
     /// When not even the kill can be sent.
-    pub fn step(
+    pub(super) fn step(
         &mut self,
         leader: &OwnedFd,
         guest: Option<&Root>,
