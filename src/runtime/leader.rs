@@ -135,7 +135,6 @@ fn open_console(root: &Root, mode: ConsoleMode) -> SysResult<Option<(OwnedFd, Ow
 }
 
 fn take_console(slave: &OwnedFd) -> SysResult<()> {
-    sys("setsid", rustix::process::setsid().map(drop), String::new)?;
     tty::take_controlling_terminal(slave)?;
     let dup = |result| sys("dup2", result, || FdPath::of(slave).to_string());
     dup(rustix::stdio::dup2_stdin(slave))?;

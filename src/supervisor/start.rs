@@ -234,10 +234,10 @@ fn make(
     });
     let user_namespace = plan.ids.map(|ids| make_user_namespace(ids.base, ids.size, report)).transpose()?;
     fault::point("user-namespace");
-    let scratch = needs_scratch(&plan).then(|| make_scratch_noted(claimed)).transpose()?;
-    fault::point("scratch");
     claimed.leave_host_mounts().map_err(Error::system("leave the host's mount namespace"))?;
     let tree = facts.tree.reopen()?;
+    let scratch = needs_scratch(&plan).then(|| make_scratch_noted(claimed)).transpose()?;
+    fault::point("scratch");
     mount_root(claimed, &plan, &tree, user_namespace.as_ref(), scratch.as_ref())?;
     fault::point("root");
     claimed.note(&Resource::Cgroup(facts.name.to_string()))?;
