@@ -117,6 +117,15 @@ impl DetectedInit {
     }
 }
 
+impl DetectedInit {
+    /// Whether it cannot boot on cgroup v2 and needs a named v1 hierarchy: systemd learned v2 for good in 231 (its NEWS).
+    pub fn needs_legacy_cgroups(&self) -> bool {
+        const FIRST_UNIFIED: u32 = 231;
+        let old = |version: &InitVersion| version.major < FIRST_UNIFIED;
+        self.kind == Init::Systemd && self.version.as_ref().is_some_and(old)
+    }
+}
+
 impl fmt::Display for DetectedInit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kind)?;
@@ -173,7 +182,11 @@ fn kind(root: &Root, program: &Executable) -> Result<(Init, Option<InitVersion>)
         return Ok((Init::Unknown, None));
     }
     let contents = program.contents(MAX_PROGRAM)?;
-    Ok(if let Some(version) = sysvinit::by_contents(&contents) {
+    // Busybox is the only one of size: where the name already says it, it is not searched for the others first.
+    let by_name = program.real_name.as_deref() == Some("busybox");
+    Ok(if let Some(version) = by_name.then(|| busybox::by_contents(&contents)).flatten() {
+        (Init::Busybox { rc: rc(root)? }, version)
+    } else if let Some(version) = sysvinit::by_contents(&contents) {
         (Init::Sysvinit { rc: rc(root)? }, version)
     } else if let Some(version) = busybox::by_contents(&contents) {
         (Init::Busybox { rc: rc(root)? }, version)
