@@ -1,1 +1,3 @@
 //! The isolation of one machine.
+
+pub mod stub_init;

@@ -7,4 +7,11 @@
 
 mod error;
 
+pub mod environment;
+pub mod fork;
+pub mod process_title;
+pub mod signal;
+pub mod socket;
+pub mod tty;
+
 pub use error::{FdPath, SysError, SysResult, sys};
