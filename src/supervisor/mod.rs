@@ -1,5 +1,6 @@
 //! One process per machine.
 
+mod buffer;
 pub mod console;
 pub mod console_log;
 pub mod hotkeys;
