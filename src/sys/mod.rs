@@ -20,6 +20,13 @@ pub mod process;
 pub mod in_root;
 pub mod seccomp;
 
+pub mod environment;
+pub mod fork;
+pub mod process_title;
+pub mod signal;
+pub mod socket;
+pub mod tty;
+
 pub use error::{FdPath, SysError, SysResult, sys};
 
 /// The result of a raw call: -1 is an error and errno says which.
