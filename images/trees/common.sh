@@ -29,3 +29,9 @@ seal() {
     printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n' >"$1/etc/hosts"
     if [ -e "$1/etc/shadow" ]; then sed -i 's/^root:[^:]*:/root:*:/' "$1/etc/shadow"; fi
 }
+
+# Makes the inittab $1 suit a machine without virtual terminals: a login on its console, and none on tty1 to tty6.
+login_on_console() {
+    sed -i '/:respawn:.*getty.* tty[0-9]/d' "$1"
+    echo 'co:2345:respawn:/sbin/agetty --noclear --keep-baud console 115200,38400,9600' >>"$1"
+}
