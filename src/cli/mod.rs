@@ -1,8 +1,63 @@
 //! The command line; the only room that prints.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | [`arguments`] | what can be said: verbs, options and their help |
+//! | [`invocation`] | what was said: the verb, the tree, the command |
+//! | [`refusal`] | what is wrong with it, as one line and a hint |
+//! | [`settings`] | arguments to [`crate::settings::MachineSettings`] |
+//! | [`run`] | `spinney run` |
+//! | [`progress`] | what a machine does, as status lines |
+//! | [`explain`] | the plan of a machine, printed |
+//! | [`gc`] | `spinney gc` |
+//! | [`output`] | everything that is printed |
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Instant;
 
-/// Runs the personality that the executable was called by.
+pub mod arguments;
+pub mod explain;
+pub mod gc;
+pub mod invocation;
+pub mod output;
+pub mod progress;
+pub mod refusal;
+pub mod run;
+pub mod settings;
+
+use invocation::Invocation;
+use output::Output;
+use refusal::Refusal;
+
+/// Exit status of our own failures; below it, and at 126 and above, the payload speaks (docker-run(1), env(1)).
+pub const EXIT_FAILURE: u8 = 125;
+
+/// Runs the personality that the executable was called by. There is one so far: `spinney`.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let started = Instant::now();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let status = match invocation::parse(arguments) {
+        Ok(Invocation::Run(invocation)) => run::run(&invocation, started),
+        Ok(Invocation::Gc) => gc::gc(),
+        Err(Refusal::Display(text)) => {
+            Output::new(false).text(&text);
+            0
+        }
+        Err(Refusal::Error { message, hint }) => {
+            Output::new(false).error(&message, hint.as_deref());
+            EXIT_FAILURE
+        }
+    };
+    ExitCode::from(status)
+}
+
+/// Whether we are root; if not, says that `verb` needs it, and `line`, the way out.
+fn require_root(verb: &str, line: &str, output: Output) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let error = refusal::Message::new(format!("spinney {verb} needs root"));
+    output.error(&error, Some(line));
+    false
 }

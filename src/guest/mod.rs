@@ -1,1 +1,39 @@
 //! Knowledge of trees.
+//!
+//! What a tree is (before a machine is planned) and how its init behaves (while it runs). Everything of a tree or guest
+//! is read through [`crate::sys::in_root::Root`].
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`tree`] | [`Tree`] and [`TreeFacts`]: one look at a tree on the launch path |
+//! | [`base`] | the directories that mounts go to |
+//! | [`os_release`], [`machine_id`], [`elf`] | pure parsers |
+//! | [`architecture`] | processors, and which programs a host runs |
+//! | [`executable`] | one program of a tree |
+//! | [`init`] | which init a tree has, one file each |
+//! | [`contract`] | how an init says it is up and is told to stop, as data |
+//! | [`evidence`] | readiness of inits that do not say it |
+//! | [`processes`] | PID 1's children as the host sees them |
+//! | [`stop`] | asking a running guest to stop |
+
+pub mod architecture;
+pub mod base;
+pub mod contract;
+pub mod elf;
+mod error;
+pub mod evidence;
+pub mod executable;
+pub mod init;
+pub mod machine_id;
+pub mod os_release;
+pub mod processes;
+pub mod stop;
+pub mod tree;
+pub mod users;
+
+pub use contract::{Contract, ExitMeaning, ReadySignal, StopMethod, StopStep};
+pub use error::TreeError;
+pub use evidence::{Evidence, Verdict};
+pub use init::{DetectedInit, Init, detect};
+pub use processes::Processes;
+pub use tree::{Tree, TreeFacts};

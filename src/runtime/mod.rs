@@ -1,1 +1,25 @@
 //! The isolation of one machine.
+//!
+//! The plan comes first, as data; then its appliers, in the order in which a start comes to them. [`planner`] makes the
+//! plan of settings, tree and host; it is pure.
+
+pub mod capability;
+pub mod environment;
+pub mod host_files;
+pub mod mounts;
+pub mod plan;
+pub mod planner;
+pub mod seccomp;
+
+pub mod attach;
+pub mod boot_clock;
+pub mod cgroup;
+pub mod channel;
+pub mod id_range;
+pub mod launch;
+pub mod leader;
+pub mod prepare;
+pub mod root;
+pub mod stub_init;
+pub mod user_namespace;
+pub mod user_overlay;

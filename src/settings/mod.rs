@@ -8,23 +8,40 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod access;
+mod capability;
+mod credential;
+mod duration;
+mod environment;
+mod error;
+mod escape;
 mod execution;
 mod identity;
+mod mount_options;
 mod mounts;
+mod rlimit;
+mod signal;
+mod suggestion;
+mod words;
 
-pub use access::{CapabilitySettings, PrivateUsers, SystemCallRule};
-pub use execution::{ConsoleMode, CpuSet, Payload, Personality, ResourceLimit, SignalNumber};
-pub use identity::{MachineName, Uuid};
+pub use access::{CapabilitySettings, PrivateUsers, PrivateUsersError, SystemCallRule, SystemCallRuleError};
+pub use capability::{
+    ALL_CAPABILITIES, Capability, CapabilityListError, capability_names, parse_capability_list,
+};
+pub use credential::{CREDENTIALS_SIZE_MAX, Credential, CredentialFile};
+pub use duration::parse_duration;
+pub use environment::Variable;
+pub use error::ValueError;
+pub use execution::{
+    ConsoleMode, ConsoleRequest, CpuSet, Payload, Personality, divide_boot_arguments, parse_oom_score_adjust,
+    parse_user,
+};
+pub use identity::{MachineName, Uuid, check_hostname};
+pub use mount_options::parse_guest_path;
 pub use mounts::{BindIds, CustomMount, LinkJournal, PivotRoot, ResolvConf, Timezone, Volatile};
-
-/// A credential for the guest's init (systemd-nspawn(1), `--set-credential=`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credential {
-    /// Its name below `/run/host/credentials`.
-    pub id: String,
-    /// Its contents.
-    pub value: Vec<u8>,
-}
+pub use rlimit::ResourceLimit;
+pub use signal::SignalNumber;
+pub use suggestion::{did_you_mean, nearest};
+pub use words::{Words, parse_boolean};
 
 /// All that a user can say about one machine.
 #[derive(Debug, Clone)]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::words::{Words, display_and_parse_by_word};
+
 /// How ids of a bound tree are mapped (systemd-nspawn(1), `--bind=`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BindIds {
@@ -127,3 +129,52 @@ pub enum LinkJournal {
     #[default]
     Auto,
 }
+
+impl Words for Volatile {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("no", Self::No), ("yes", Self::Yes), ("state", Self::State), ("overlay", Self::Overlay)];
+}
+
+impl Words for ResolvConf {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("off", Self::Off),
+        ("copy-host", Self::CopyHost),
+        ("copy-static", Self::CopyStatic),
+        ("copy-uplink", Self::CopyUplink),
+        ("copy-stub", Self::CopyStub),
+        ("replace-host", Self::ReplaceHost),
+        ("replace-static", Self::ReplaceStatic),
+        ("replace-uplink", Self::ReplaceUplink),
+        ("replace-stub", Self::ReplaceStub),
+        ("bind-host", Self::BindHost),
+        ("bind-static", Self::BindStatic),
+        ("bind-uplink", Self::BindUplink),
+        ("bind-stub", Self::BindStub),
+        ("delete", Self::Delete),
+        ("auto", Self::Auto),
+    ];
+}
+
+impl Words for Timezone {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("off", Self::Off),
+        ("copy", Self::Copy),
+        ("bind", Self::Bind),
+        ("symlink", Self::Symlink),
+        ("delete", Self::Delete),
+        ("auto", Self::Auto),
+    ];
+}
+
+impl Words for LinkJournal {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("no", Self::No),
+        ("host", Self::Host),
+        ("try-host", Self::TryHost),
+        ("guest", Self::Guest),
+        ("try-guest", Self::TryGuest),
+        ("auto", Self::Auto),
+    ];
+}
+
+display_and_parse_by_word!(Volatile, ResolvConf, Timezone, LinkJournal);

@@ -5,6 +5,28 @@
 //! *for* is said by the rooms above; nothing here decides anything.
 #![allow(unsafe_code)]
 
+pub mod capability;
+pub mod environment;
 mod error;
+pub mod fork;
+pub mod process_title;
+pub mod signal;
+pub mod socket;
+pub mod tty;
+pub mod network;
+pub mod files;
+pub mod mount;
+pub mod process;
+pub mod in_root;
+pub mod seccomp;
 
 pub use error::{FdPath, SysError, SysResult, sys};
+
+/// The result of a raw call: -1 is an error and errno says which.
+fn check(result: libc::c_long) -> Result<libc::c_long, rustix::io::Errno> {
+    if result == -1 {
+        let error = std::io::Error::last_os_error();
+        return Err(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::INVAL));
+    }
+    Ok(result)
+}

@@ -1,0 +1,287 @@
+//! The command line as a whole: which verb, which tree, which command; options before and after the tree.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use super::arguments::{Arguments, GcArguments, RunArguments, Verb};
+use super::refusal::Refusal;
+
+/// Options that mount something: their order among each other counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountOption {
+    /// `--bind=`
+    Bind,
+    /// `--bind-ro=`
+    BindReadOnly,
+    /// `--inaccessible=`
+    Inaccessible,
+    /// `--tmpfs=`
+    Tmpfs,
+    /// `--overlay=`
+    Overlay,
+    /// `--overlay-ro=`
+    OverlayReadOnly,
+}
+
+impl MountOption {
+    /// Every such option with the id that clap knows it by and the name that people know it by.
+    pub const ALL: [(Self, &'static str, &'static str); 6] = [
+        (Self::Bind, "bind", "--bind="),
+        (Self::BindReadOnly, "bind_ro", "--bind-ro="),
+        (Self::Inaccessible, "inaccessible", "--inaccessible="),
+        (Self::Tmpfs, "tmpfs", "--tmpfs="),
+        (Self::Overlay, "overlay", "--overlay="),
+        (Self::OverlayReadOnly, "overlay_ro", "--overlay-ro="),
+    ];
+
+    /// The option as people know it.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(option, ..)| *option == self).map_or("", |(_, _, name)| name)
+    }
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// `spinney run`
+    Run(Box<RunInvocation>),
+    /// `spinney gc`
+    Gc,
+}
+
+/// `spinney run`, as it was said.
+#[derive(Debug)]
+pub struct RunInvocation {
+    /// The options.
+    pub options: RunArguments,
+    /// `TREE` or `--directory=`.
+    pub tree: PathBuf,
+    /// The command, or the init's arguments.
+    pub command: Vec<OsString>,
+    /// The mount options in the order given.
+    pub mounts: Vec<(MountOption, String)>,
+}
+
+/// Parses a whole command line, program name included.
+pub fn parse(arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
+    if arguments.len() < 2 {
+        return Err(Refusal::error("no command given", "spinney run TREE boots a tree; see spinney --help"));
+    }
+    if arguments[1] == "run" {
+        return parse_run(arguments);
+    }
+    let matches = matches_of(&arguments)?;
+    match Arguments::from_arg_matches(&matches).map_err(Refusal::from)?.verb {
+        Verb::Gc(GcArguments {}) => Ok(Invocation::Gc),
+        // Not reached while `run` has no alias; harmless if it gets one.
+        Verb::Run(_) => parse_run(arguments),
+    }
+}
+
+/// `spinney run` takes options before and after TREE, and the command with or without `--` before it.
+///
+/// clap ends options at the first operand, as getopt does for systemd-nspawn, so with `--directory=` the operands are
+/// the command. Without it the first operand is TREE; when an option follows it, the line is read once more without it.
+fn parse_run(mut arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
+    let after_dashes = arguments.iter().position(|argument| argument == "--").map(|at| {
+        let command = arguments.split_off(at + 1);
+        arguments.truncate(at);
+        command
+    });
+    let mut matches = matches_of(&arguments)?;
+    let (mut options, mut operands) = options_and_operands(&matches)?;
+    let mut tree = None;
+    if options.directory.is_none() && !operands.is_empty() {
+        tree = Some(PathBuf::from(operands.remove(0)));
+        if operands.first().is_some_and(|next| is_option(next)) {
+            arguments.remove(arguments.len() - operands.len() - 1);
+            matches = matches_of(&arguments)?;
+            (options, operands) = options_and_operands(&matches)?;
+        }
+    }
+    let tree = match (options.directory.take(), tree) {
+        (Some(_), Some(tree)) => {
+            return Err(Refusal::error(
+                format!("two trees given: {} and --directory=", tree.display()),
+                "give one of them",
+            ));
+        }
+        (Some(tree), None) | (None, Some(tree)) => tree,
+        (None, None) => {
+            return Err(Refusal::error(
+                "no tree given",
+                "spinney run TREE, where TREE is the root directory of a Linux system",
+            ));
+        }
+    };
+    let command = match after_dashes {
+        None => operands,
+        Some(command) if operands.is_empty() => command,
+        // The command began before the dashes: they are its own.
+        Some(rest) => operands.into_iter().chain([OsString::from("--")]).chain(rest).collect(),
+    };
+    let mounts = mounts_in_order(run_matches(&matches)?);
+    Ok(Invocation::Run(Box::new(RunInvocation { options, tree, command, mounts })))
+}
+
+fn is_option(argument: &OsStr) -> bool {
+    argument.len() > 1 && argument.as_encoded_bytes().starts_with(b"-")
+}
+
+fn matches_of(arguments: &[OsString]) -> Result<ArgMatches, Refusal> {
+    Arguments::command().try_get_matches_from(arguments).map_err(Refusal::from)
+}
+
+fn run_matches(matches: &ArgMatches) -> Result<&ArgMatches, Refusal> {
+    matches.subcommand_matches("run").ok_or_else(|| Refusal::error("no command given", "see spinney --help"))
+}
+
+fn options_and_operands(matches: &ArgMatches) -> Result<(RunArguments, Vec<OsString>), Refusal> {
+    let mut options = RunArguments::from_arg_matches(run_matches(matches)?).map_err(Refusal::from)?;
+    let operands = std::mem::take(&mut options.operands);
+    Ok((options, operands))
+}
+
+fn mounts_in_order(matches: &ArgMatches) -> Vec<(MountOption, String)> {
+    let mut found = Vec::new();
+    for (option, id, _) in MountOption::ALL {
+        let indices = matches.indices_of(id).into_iter().flatten();
+        let values = matches.get_many::<String>(id).into_iter().flatten();
+        found.extend(indices.zip(values).map(|(index, value)| (index, option, value.clone())));
+    }
+    found.sort_by_key(|(index, ..)| *index);
+    found.into_iter().map(|(_, option, value)| (option, value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &[&str]) -> Result<RunInvocation, String> {
+        let words = ["spinney", "run"].iter().chain(line).map(OsString::from).collect();
+        match parse(words) {
+            Ok(Invocation::Run(invocation)) => Ok(*invocation),
+            Ok(Invocation::Gc) => Err("gc".to_owned()),
+            Err(Refusal::Display(text)) => Err(text),
+            Err(Refusal::Error { message, .. }) => Err(message.to_string()),
+        }
+    }
+
+    #[test]
+    fn definitions_are_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn trees_and_commands() {
+        let rows: &[(&[&str], &str, &[&str])] = &[
+            (&["/t"], "/t", &[]),
+            (&["-D", "/t"], "/t", &[]),
+            (&["-D/t", "ls", "-l", "/"], "/t", &["ls", "-l", "/"]),
+            (&["--directory=/t", "--", "ls", "-l"], "/t", &["ls", "-l"]),
+            (&["/t", "--", "ls", "-l"], "/t", &["ls", "-l"]),
+            (&["/t", "ls", "-x"], "/t", &["ls", "-x"]),
+            (&["-x", "/t", "-q", "ls", "-x"], "/t", &["ls", "-x"]),
+            (&["/t", "-q", "--", "-x"], "/t", &["-x"]),
+            (&["/t", "sh", "-c", "x", "--", "-y"], "/t", &["sh", "-c", "x", "--", "-y"]),
+            (&["/t", "--", "sh", "--", "y"], "/t", &["sh", "--", "y"]),
+            (&["/t", "--"], "/t", &[]),
+            (&["t", "--help-me", "--"], "", &[]),
+            (&["/t", "-q", "-"], "/t", &["-"]),
+        ];
+        for (line, tree, command) in rows {
+            match parsed(line) {
+                Ok(invocation) => {
+                    assert_eq!(invocation.tree, PathBuf::from(tree), "{line:?}");
+                    assert_eq!(invocation.command, *command, "{line:?}");
+                }
+                Err(message) => assert_eq!((*tree, message.as_str()), ("", "unknown option --help-me")),
+            }
+        }
+    }
+
+    #[test]
+    fn options_before_and_after_the_tree() {
+        for line in [
+            &["-x", "-M", "web", "/t", "--", "ls"] as &[&str],
+            &["/t", "-x", "-M", "web", "--", "ls"],
+            &["-x", "/t", "-Mweb", "ls"],
+            &["--machine", "web", "-D", "/t", "--ephemeral", "ls"],
+        ] {
+            let invocation = parsed(line).unwrap();
+            assert!(invocation.options.ephemeral, "{line:?}");
+            assert_eq!(invocation.options.machine.as_deref(), Some("web"), "{line:?}");
+            assert_eq!((invocation.tree, invocation.command), ("/t".into(), vec!["ls".into()]), "{line:?}");
+        }
+        let payloads_own = parsed(&["/t", "ls", "-x"]).unwrap();
+        assert!(!payloads_own.options.ephemeral);
+    }
+
+    #[test]
+    fn the_last_one_wins() {
+        let options = parsed(&["-M", "a", "-M", "b", "-E", "A=1", "-E", "B=2", "/t"]).unwrap().options;
+        assert_eq!(options.machine.as_deref(), Some("b"));
+        assert_eq!(options.setenv, ["A=1", "B=2"]);
+        let options = parsed(&["--private-users=no", "-U", "/t"]).unwrap().options;
+        assert_eq!((options.private_users, options.private_users_pick), (None, true));
+        let options = parsed(&["-U", "--private-users", "/t"]).unwrap().options;
+        assert_eq!((options.private_users.as_deref(), options.private_users_pick), (Some("yes"), false));
+        let options = parsed(&["-P", "--console=passive", "/t"]).unwrap().options;
+        assert_eq!((options.console.as_deref(), options.pipe), (Some("passive"), false));
+    }
+
+    #[test]
+    fn mounts_keep_their_order() {
+        use MountOption::{Bind, Inaccessible, OverlayReadOnly, Tmpfs};
+        let line = ["--tmpfs=/a", "--bind", "/b", "/t", "--tmpfs", "/c", "--overlay-ro=/d:/e", "--bind=/f"];
+        let line: Vec<&str> = line.into_iter().chain(["--inaccessible=/g"]).collect();
+        let expected = [
+            (Tmpfs, "/a"),
+            (Bind, "/b"),
+            (Tmpfs, "/c"),
+            (OverlayReadOnly, "/d:/e"),
+            (Bind, "/f"),
+            (Inaccessible, "/g"),
+        ];
+        assert_eq!(parsed(&line).unwrap().mounts, expected.map(|(option, text)| (option, text.to_owned())));
+    }
+
+    #[test]
+    fn refusals() {
+        let rows: &[(&[&str], &str)] = &[
+            (&[], "no tree given"),
+            (&["-x"], "no tree given"),
+            (&["--", "ls"], "no tree given"),
+            (&["/t", "-D", "/u"], "two trees given: /t and --directory="),
+            (&["--nonsense", "/t"], "unknown option --nonsense"),
+            (&["/t", "--nonsense"], "unknown option --nonsense"),
+            (&["-y", "/t"], "unknown option -y"),
+            (&["--network-veth", "/t"], "unknown option --network-veth"),
+            (&["/t", "--machine"], "--machine needs a value"),
+            (&["/t", "--machine", "--", "ls"], "--machine needs a value"),
+            (&["--ephemeral=yes", "/t"], "--ephemeral takes no value"),
+        ];
+        for (line, expected) in rows {
+            assert_eq!(parsed(line).unwrap_err(), *expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn other_verbs() {
+        let rows: &[(&[&str], &str)] = &[
+            (&["spinney"], "no command given"),
+            (&["spinney", "rum"], "unknown command \"rum\""),
+            (&["spinney", "gc", "x"], "unexpected argument \"x\""),
+        ];
+        for (line, expected) in rows {
+            match parse(line.iter().map(OsString::from).collect()) {
+                Err(Refusal::Error { message, .. }) => assert_eq!(message.to_string(), *expected),
+                other => panic!("{line:?}: {other:?}"),
+            }
+        }
+        let gc = parse(vec!["spinney".into(), "gc".into()]);
+        assert!(matches!(gc, Ok(Invocation::Gc)), "{gc:?}");
+    }
+}

@@ -1,0 +1,147 @@
+//! The only place that prints: status, warnings and errors to stderr, results to stdout.
+//!
+//! An error is one line, its causes joined by colons, and a `hint:` line with the next step. Colour is for terminals
+//! alone, and not where `NO_COLOR` is set (<https://no-color.org>).
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[1;33m";
+const CYAN: &str = "\x1b[36m";
+const RESET: &str = "\x1b[0m";
+
+/// Where our own words go, and how they look.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    terminal: bool,
+    colour: bool,
+    quiet: bool,
+}
+
+impl Output {
+    /// Output as the environment asks for it; `quiet` leaves out the status lines.
+    pub fn new(quiet: bool) -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let terminal = io::stderr().is_terminal();
+        Self { terminal, colour: terminal && !no_color, quiet }
+    }
+
+    /// One line about what is going on, unless we are to be quiet.
+    pub fn status(&self, text: &str) {
+        if !self.quiet {
+            self.to_stderr(&format!("spinney: {text}\n"));
+        }
+    }
+
+    /// One line about what goes worse than asked.
+    pub fn warning(&self, text: &str) {
+        self.to_stderr(&format!("spinney: {}: {text}\n", self.painted(YELLOW, "warning")));
+    }
+
+    /// Why we give up, with the next step when there is one.
+    pub fn error(&self, error: &dyn Error, hint: Option<&str>) {
+        self.failure(error, &[], hint);
+    }
+
+    /// The same, with the last lines of the guest's console, which must be safe to print.
+    pub fn failure(&self, error: &dyn Error, console: &[String], hint: Option<&str>) {
+        self.to_stderr(&self.rendered(error, console, hint));
+    }
+
+    /// A result, for people.
+    pub fn text(&self, text: &str) {
+        to_stdout(text.as_bytes());
+    }
+
+    /// A result, for programs: one line of JSON when stdout is a pipe, indented on a terminal.
+    pub fn json(&self, value: &impl Serialize) -> serde_json::Result<()> {
+        let mut bytes = if io::stdout().is_terminal() {
+            serde_json::to_vec_pretty(value)?
+        } else {
+            serde_json::to_vec(value)?
+        };
+        bytes.push(b'\n');
+        to_stdout(&bytes);
+        Ok(())
+    }
+
+    fn rendered(&self, error: &dyn Error, console: &[String], hint: Option<&str>) -> String {
+        let mut text = format!("spinney: {}: {error}", self.painted(RED, "error"));
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ": {error}");
+            cause = error.source();
+        }
+        text.push('\n');
+        if !console.is_empty() {
+            text.push_str("  last lines of its console:\n");
+        }
+        for line in console {
+            let _ = writeln!(text, "  | {line}");
+        }
+        if let Some(hint) = hint {
+            let _ = writeln!(text, "  {}: {hint}", self.painted(CYAN, "hint"));
+        }
+        text
+    }
+
+    /// Writes all at once, so that the lines of several processes do not mix. There is nobody left to tell when it
+    /// fails. A terminal may be in raw mode, where a line ends with a carriage return of its own (termios(3), OPOST).
+    fn to_stderr(self, text: &str) {
+        let mut stderr = io::stderr().lock();
+        let _ = if self.terminal {
+            stderr.write_all(text.replace('\n', "\r\n").as_bytes())
+        } else {
+            stderr.write_all(text.as_bytes())
+        };
+    }
+
+    fn painted(&self, colour: &str, word: &str) -> String {
+        if self.colour { format!("{colour}{word}{RESET}") } else { word.to_owned() }
+    }
+}
+
+/// A reader that has seen enough (`| head`) is no failure of ours.
+fn to_stdout(bytes: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot start web")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("open(\"/x\")")]
+    struct Inner(#[source] io::Error);
+
+    #[test]
+    fn an_error_is_one_line_and_a_hint() {
+        let error = Outer(Inner(io::Error::other("gone")));
+        let plain = Output { terminal: false, colour: false, quiet: false };
+        assert_eq!(
+            plain.rendered(&error, &[], None),
+            "spinney: error: cannot start web: open(\"/x\"): gone\n"
+        );
+        assert_eq!(
+            plain.rendered(&error, &[], Some("make it")),
+            "spinney: error: cannot start web: open(\"/x\"): gone\n  hint: make it\n"
+        );
+        let console = ["[FAILED] a".to_owned(), "b".to_owned()];
+        assert_eq!(
+            plain.rendered(&io::Error::other("web died"), &console, Some("look")),
+            "spinney: error: web died\n  last lines of its console:\n  | [FAILED] a\n  | b\n  hint: look\n"
+        );
+        let colour = Output { terminal: true, colour: true, quiet: false };
+        assert!(colour.rendered(&error, &[], None).starts_with("spinney: \x1b[1;31merror\x1b[0m: cannot"));
+    }
+}

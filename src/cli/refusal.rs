@@ -1,0 +1,144 @@
+//! What is wrong with a command line, as one line and a hint; clap's own errors are turned into that form too.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Options of systemd-nspawn(1) that we know of and do not have: who comes from there deserves to be told so.
+const ONLY_NSPAWN: &[&str] = &[
+    "--background",
+    "--bind-user",
+    "--bind-user-group",
+    "--bind-user-shell",
+    "--cleanup",
+    "--forward-journal",
+    "--image",
+    "-i",
+    "--image-policy",
+    "--keep-unit",
+    "--mstack",
+    "--network-bridge",
+    "--network-interface",
+    "--network-ipvlan",
+    "--network-macvlan",
+    "--network-namespace-path",
+    "--network-veth",
+    "-n",
+    "--network-veth-extra",
+    "--network-zone",
+    "--no-pager",
+    "--oci-bundle",
+    "--port",
+    "-p",
+    "--private-users-delegate",
+    "--private-users-ownership",
+    "--property",
+    "--register",
+    "--restrict-address-families",
+    "--root-hash",
+    "--root-hash-sig",
+    "--slice",
+    "-S",
+    "--template",
+    "--verity-data",
+];
+
+/// Why a command line leads to nothing more.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Help or version was asked for: to stdout, exit status 0.
+    Display(String),
+    /// It is wrong.
+    Error {
+        /// What is wrong.
+        message: Message,
+        /// The right way.
+        hint: Option<String>,
+    },
+}
+
+/// A line of text as an error.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message(Cow<'static, str>);
+
+impl Message {
+    /// An error that reads `text`.
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Message {}
+
+impl Refusal {
+    /// A wrong command line.
+    pub fn error(message: impl Into<Cow<'static, str>>, hint: impl Into<String>) -> Self {
+        Self::Error { message: Message::new(message), hint: Some(hint.into()) }
+    }
+}
+
+impl From<clap::Error> for Refusal {
+    fn from(error: clap::Error) -> Self {
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            let mut text = error.render().to_string();
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+            return Self::Display(text);
+        }
+        let context = |kind| error.get(kind).and_then(text_of);
+        // clap names an option with its value: `--machine <NAME>`.
+        let option = context(ContextKind::InvalidArg)
+            .map(|text| text.split([' ', '=', '[']).next().unwrap_or_default().to_owned())
+            .unwrap_or_default();
+        let value = context(ContextKind::InvalidValue).unwrap_or_default();
+        let (message, hint) = match error.kind() {
+            ErrorKind::UnknownArgument if option.starts_with('-') => (
+                format!("unknown option {option}"),
+                if ONLY_NSPAWN.contains(&option.as_str()) {
+                    Some("systemd-nspawn has it, spinney does not have it yet".to_owned())
+                } else {
+                    context(ContextKind::SuggestedArg).map(|known| format!("did you mean {known}?"))
+                },
+            ),
+            ErrorKind::UnknownArgument => (format!("unexpected argument \"{option}\""), None),
+            ErrorKind::InvalidSubcommand => (
+                format!(
+                    "unknown command \"{}\"",
+                    context(ContextKind::InvalidSubcommand).unwrap_or_default()
+                ),
+                context(ContextKind::SuggestedSubcommand).map(|known| format!("did you mean {known}?")),
+            ),
+            ErrorKind::InvalidValue if value.is_empty() => (format!("{option} needs a value"), None),
+            ErrorKind::NoEquals => (format!("{option} needs its value after '='"), None),
+            ErrorKind::TooManyValues if !option.is_empty() => (format!("{option} takes no value"), None),
+            ErrorKind::InvalidUtf8 => {
+                ("an option's value is not UTF-8".to_owned(), Some("values are UTF-8 text".to_owned()))
+            }
+            // The rest cannot come from our definitions; its first line says what it is.
+            _ => {
+                let text = error.render().to_string();
+                let line = text.lines().next().unwrap_or_default();
+                (line.strip_prefix("error: ").unwrap_or(line).to_owned(), None)
+            }
+        };
+        let hint = hint.unwrap_or_else(|| "see spinney --help and spinney run --help".to_owned());
+        Self::Error { message: Message::new(message), hint: Some(hint) }
+    }
+}
+
+/// The first text of a piece of context.
+fn text_of(value: &ContextValue) -> Option<String> {
+    match value {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) => texts.first().cloned(),
+        _ => None,
+    }
+}

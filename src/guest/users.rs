@@ -1,0 +1,102 @@
+//! Who a name is in a tree: passwd(5) and group(5) of the tree, read as data.
+//!
+//! The host's name service is never asked about a guest's users, and no program of the guest either.
+
+use crate::sys::in_root::Root;
+
+/// A user of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its name; the number in words if it has none.
+    pub name: String,
+    /// Its uid.
+    pub uid: u32,
+    /// Its primary group.
+    pub gid: u32,
+    /// Its supplementary groups.
+    pub groups: Vec<u32>,
+    /// Its home directory.
+    pub home: String,
+}
+
+/// Most of a passwd or group file that is read.
+const LIMIT: usize = 1 << 20;
+
+impl User {
+    /// root, as every tree has it.
+    pub fn root() -> Self {
+        Self { name: "root".to_owned(), uid: 0, gid: 0, groups: Vec::new(), home: "/root".to_owned() }
+    }
+
+    /// Finds `user`, a name or a number, in the tree. A number need not be in its files.
+    pub fn find(tree: &Root, user: &str) -> Option<Self> {
+        let read = |path: &str| {
+            tree.read(path, LIMIT).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+        };
+        lookup(&read("/etc/passwd"), &read("/etc/group"), user)
+    }
+}
+
+fn lookup(passwd: &str, group: &str, user: &str) -> Option<User> {
+    let number: Option<u32> = user.parse().ok();
+    let entry = passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, gid, _, home, ..] = fields.as_slice() else { return None };
+        let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
+        let found = *name == user || number == Some(uid);
+        let home = if home.starts_with('/') { *home } else { "/" };
+        found.then(|| User {
+            name: (*name).to_owned(),
+            uid,
+            gid,
+            groups: Vec::new(),
+            home: home.to_owned(),
+        })
+    });
+    let mut found = match (entry, number) {
+        (Some(entry), _) => entry,
+        (None, Some(uid)) => {
+            User { name: uid.to_string(), uid, gid: uid, groups: Vec::new(), home: "/".to_owned() }
+        }
+        (None, None) => return None,
+    };
+    found.groups = group
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':').skip(2);
+            let gid: u32 = fields.next()?.parse().ok()?;
+            let member = fields.next()?.split(',').any(|name| name == found.name);
+            (member && gid != found.gid).then_some(gid)
+        })
+        .collect();
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nbroken\nalice:x:1000:1000:A,,,:/home/alice:/bin/sh\n";
+    const GROUP: &str = "root:x:0:\nsudo:x:27:bob,alice\nalice:x:1000:alice\nx:y:z:alice\n";
+
+    #[test]
+    fn users_by_name_and_number() {
+        let alice = User {
+            name: "alice".to_owned(),
+            uid: 1000,
+            gid: 1000,
+            groups: vec![27],
+            home: "/home/alice".to_owned(),
+        };
+        let nobody = User { name: "77".to_owned(), uid: 77, gid: 77, groups: Vec::new(), home: "/".to_owned() };
+        for (user, expected) in [
+            ("alice", Some(alice.clone())),
+            ("1000", Some(alice)),
+            ("root", Some(User::root())),
+            ("77", Some(nobody)),
+            ("bob", None),
+        ] {
+            assert_eq!(lookup(PASSWD, GROUP, user), expected, "{user}");
+        }
+    }
+}

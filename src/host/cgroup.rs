@@ -1,0 +1,87 @@
+//! Where cgroup v2 is on this host (cgroups(7), Documentation/admin-guide/cgroup-v2.rst).
+
+use std::path::PathBuf;
+
+/// How a host mounts its cgroup hierarchies, in systemd's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupMode {
+    /// v2 alone.
+    Unified,
+    /// v1 controllers, and v2 beside them.
+    Hybrid,
+    /// v1 alone: v2 is in the kernel but mounted nowhere.
+    Legacy,
+    /// The kernel has no cgroup v2.
+    Missing,
+}
+
+/// This host's cgroup v2 hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupHierarchy {
+    /// How it is mounted.
+    pub mode: CgroupMode,
+    /// Where; `None` unless unified or hybrid.
+    pub mount_point: Option<PathBuf>,
+}
+
+impl CgroupHierarchy {
+    /// Reads /proc/self/mountinfo (proc_pid_mountinfo(5)) and /proc/filesystems (proc_filesystems(5)).
+    pub fn parse(mountinfo: &str, filesystems: &str) -> Self {
+        let mut v1 = false;
+        let mut v2 = None;
+        for line in mountinfo.lines() {
+            let Some((mount, superblock)) = line.split_once(" - ") else { continue };
+            match superblock.split(' ').next() {
+                Some("cgroup") => v1 = true,
+                // The first one is the system's; later ones are somebody's own.
+                Some("cgroup2") if v2.is_none() => v2 = mount.split(' ').nth(4).map(unescape),
+                _ => {}
+            }
+        }
+        let in_kernel = filesystems.lines().any(|line| line.split_whitespace().next_back() == Some("cgroup2"));
+        let mode = match (&v2, v1) {
+            (Some(_), false) => CgroupMode::Unified,
+            (Some(_), true) => CgroupMode::Hybrid,
+            (None, _) if in_kernel => CgroupMode::Legacy,
+            (None, _) => CgroupMode::Missing,
+        };
+        Self { mode, mount_point: v2.map(PathBuf::from) }
+    }
+}
+
+/// Undoes mountinfo's octal escapes of space, tab, newline and backslash.
+fn unescape(field: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(field.to_owned(), |text, (escape, character)| text.replace(escape, character))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1: &str = "34 31 0:30 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset\n";
+    const V2_HYBRID: &str = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+    const V2_PURE: &str = "25 23 0:22 / /sys/fs/cgroup rw,nosuid shared:5 - cgroup2 cgroup2 rw,nsdelegate\n";
+    const KERNEL: &str = "nodev\tcgroup\nnodev\tcgroup2\n\text4\n";
+
+    #[test]
+    fn modes() {
+        let table = [
+            ("pure", V2_PURE.to_owned(), KERNEL, CgroupMode::Unified, Some("/sys/fs/cgroup")),
+            ("hybrid", format!("{V1}{V2_HYBRID}"), KERNEL, CgroupMode::Hybrid, Some("/sys/fs/cgroup/unified")),
+            ("legacy", V1.to_owned(), KERNEL, CgroupMode::Legacy, None),
+            ("none", V1.to_owned(), "nodev\tcgroup\n", CgroupMode::Missing, None),
+            ("two", format!("{V2_PURE}{V2_HYBRID}"), KERNEL, CgroupMode::Unified, Some("/sys/fs/cgroup")),
+        ];
+        for (name, mountinfo, filesystems, mode, mount_point) in table {
+            let expected = CgroupHierarchy { mode, mount_point: mount_point.map(PathBuf::from) };
+            assert_eq!(CgroupHierarchy::parse(&mountinfo, filesystems), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn escapes_of_mount_points() {
+        assert_eq!(unescape("/a\\040b\\134c"), "/a b\\c");
+    }
+}

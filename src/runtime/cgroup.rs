@@ -1,0 +1,262 @@
+//! The machine's cgroups: an outer one that holds the limits, and in it the guest's own, delegated
+//! (<https://systemd.io/CGROUP_DELEGATION>, cgroups(7)).
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::host::{CgroupHierarchy, CgroupMode};
+use crate::sys::files::{
+    change_owner, change_owner_at, entries, make_directory_at, open_directory, open_directory_at, read_at,
+    remove_directory_at, write_at,
+};
+use crate::sys::mount::{FsContext, MountAttributes, attach_mount};
+use crate::sys::{SysError, SysResult};
+
+/// Below the root of the hierarchy: all machines of a host without systemd.
+const PARENT: &str = "spinney";
+
+/// In a machine's cgroup: the guest's root.
+const PAYLOAD: &str = "payload";
+
+/// Files that the owner of a delegated cgroup writes, where /sys/kernel/cgroup/delegate does not say
+/// (Documentation/admin-guide/cgroup-v2.rst, "Delegation"; that file is there since Linux 4.15).
+const DELEGATED: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\nmemory.oom.group\nmemory.reclaim\n";
+
+/// No cgroup for a machine.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// The kernel has none.
+    #[error("this kernel has no cgroup v2, and no init of today boots without")]
+    Missing,
+    /// A call failed.
+    #[error("cannot make cgroup {name:?}")]
+    Make {
+        /// Of the machine.
+        name: String,
+        /// Why.
+        #[source]
+        source: SysError,
+    },
+}
+
+/// The cgroup v2 hierarchy, opened.
+#[derive(Debug)]
+pub struct Hierarchy {
+    root: OwnedFd,
+}
+
+/// One machine's cgroups.
+#[derive(Debug)]
+pub struct MachineCgroup {
+    name: String,
+    payload: OwnedFd,
+}
+
+impl Hierarchy {
+    /// Opens the hierarchy of `host`. On a legacy host it is mounted at `mount_point`, in our own mount namespace.
+    ///
+    /// # Errors
+    /// [`CgroupError::Missing`] where the kernel has no cgroup v2.
+    pub fn open(host: &CgroupHierarchy, mount_point: &Path) -> Result<Self, CgroupError> {
+        let failed = |source| CgroupError::Make { name: PARENT.to_owned(), source };
+        let root = match (&host.mount_point, host.mode) {
+            (Some(path), _) => open_directory(path).map_err(failed)?,
+            (None, CgroupMode::Missing) => return Err(CgroupError::Missing),
+            (None, _) => Self::mount(mount_point).map_err(failed)?,
+        };
+        Ok(Self { root })
+    }
+
+    fn mount(mount_point: &Path) -> SysResult<OwnedFd> {
+        let mount = FsContext::new("cgroup2")?.mount(
+            MountAttributes::MOUNT_ATTR_NOSUID
+                | MountAttributes::MOUNT_ATTR_NODEV
+                | MountAttributes::MOUNT_ATTR_NOEXEC,
+        )?;
+        attach_mount(&mount, open_directory(mount_point)?)?;
+        open_directory(mount_point)
+    }
+
+    /// Makes the cgroups of machine `name`; the inner one belongs to `owner`.
+    ///
+    /// # Errors
+    /// When one cannot be made or handed over.
+    pub fn create(&self, name: &str, owner: u32) -> Result<MachineCgroup, CgroupError> {
+        /// Another machine that ends may remove the parent under our hands, at most once for each that ends.
+        const TRIES: usize = 32;
+        let mut result = self.make(name, owner);
+        for _ in 1..TRIES {
+            match &result {
+                Err(error) if error.errno() == Errno::NOENT => result = self.make(name, owner),
+                _ => break,
+            }
+        }
+        result.map_err(|source| CgroupError::Make { name: name.to_owned(), source })
+    }
+
+    fn make(&self, name: &str, owner: u32) -> SysResult<MachineCgroup> {
+        let parent = make_directory_at(&self.root, PARENT, 0o755)?;
+        enable_controllers(&self.root)?;
+        enable_controllers(&parent)?;
+        let outer = make_directory_at(&parent, name, 0o755)?;
+        enable_controllers(&outer)?;
+        let payload = make_directory_at(&outer, PAYLOAD, 0o755)?;
+        let delegated = read_at(rustix::fs::CWD, "/sys/kernel/cgroup/delegate", 4096);
+        let delegated = delegated.map_or_else(
+            |_| DELEGATED.to_owned(),
+            |text| String::from_utf8_lossy(&text).into_owned(),
+        );
+        change_owner(&payload, owner, owner)?;
+        for file in delegated.lines() {
+            match change_owner_at(&payload, file, owner, owner) {
+                // Files of controllers that are off here.
+                Err(error) if error.errno() == Errno::NOENT => {}
+                other => other?,
+            }
+        }
+        Ok(MachineCgroup { name: name.to_owned(), payload })
+    }
+
+    /// Removes what is left of the cgroups of machine `name`, killing what runs in them.
+    ///
+    /// # Errors
+    /// When a process will not go, or a directory cannot be removed.
+    pub fn remove(&self, name: &str) -> SysResult<()> {
+        match open_directory_at(&self.root, PARENT) {
+            Ok(parent) => {
+                kill_and_remove(&parent, Path::new(name))?;
+                remove_parent_if_empty(&self.root)
+            }
+            Err(error) if error.errno() == Errno::NOENT => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl MachineCgroup {
+    /// The guest's root cgroup.
+    pub fn payload(&self) -> &OwnedFd {
+        &self.payload
+    }
+
+    /// Its path below the root of the hierarchy.
+    pub fn path(&self) -> PathBuf {
+        Path::new("/").join(PARENT).join(&self.name).join(PAYLOAD)
+    }
+
+    /// Kills what is left in it and removes the guest's own cgroups, for the next boot.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn clear(&self) -> SysResult<()> {
+        kill(&self.payload)?;
+        remove_children(&self.payload)
+    }
+}
+
+/// Lets the children of `cgroup` have all controllers that it has.
+///
+/// A cgroup that holds processes may not (EBUSY, the "no internal process" rule): in a CI container, whose processes
+/// sit in what it sees as the root, the machine then goes without controllers.
+fn enable_controllers(cgroup: &OwnedFd) -> SysResult<()> {
+    let available = read_at(cgroup, "cgroup.controllers", 4096)?;
+    let enabled = read_at(cgroup, "cgroup.subtree_control", 4096)?;
+    let (available, enabled) = (String::from_utf8_lossy(&available), String::from_utf8_lossy(&enabled));
+    for controller in available.split_whitespace() {
+        if enabled.split_whitespace().any(|name| name == controller) {
+            continue;
+        }
+        // One at a time: a controller that cannot be had (cpu with real-time processes about) takes no other along.
+        match write_at(cgroup, "cgroup.subtree_control", format!("+{controller}").as_bytes()) {
+            Err(error) if !matches!(error.errno(), Errno::BUSY | Errno::INVAL | Errno::NOENT | Errno::OPNOTSUPP) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Kills all processes of `cgroup` and waits until it is empty: by cgroup.kill (Linux 5.14), else one by one.
+fn kill(cgroup: &OwnedFd) -> SysResult<()> {
+    loop {
+        let events = open_at_read(cgroup, "cgroup.events")?;
+        let text = crate::sys::files::read_all(&events, 4096)?;
+        if !String::from_utf8_lossy(&text).lines().any(|line| line == "populated 1") {
+            return Ok(());
+        }
+        match write_at(cgroup, "cgroup.kill", b"1") {
+            Err(error) if error.errno() == Errno::NOENT => kill_each(cgroup)?,
+            other => other?,
+        }
+        wait_for_change(&events)?;
+    }
+}
+
+fn open_at_read(directory: &OwnedFd, name: &str) -> SysResult<OwnedFd> {
+    crate::sys::files::open_at(directory, name, rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
+}
+
+/// Waits for cgroup.events to change (it raises POLLPRI), or for a moment: a process in uninterruptible sleep dies
+/// without an event of its own.
+fn wait_for_change(events: &OwnedFd) -> SysResult<()> {
+    const MOMENT: rustix::time::Timespec = rustix::time::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let mut polled = [rustix::event::PollFd::new(events, rustix::event::PollFlags::PRI)];
+    match rustix::event::poll(&mut polled, Some(&MOMENT)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(SysError::new("poll", "cgroup.events", errno)),
+    }
+}
+
+fn kill_each(cgroup: &OwnedFd) -> SysResult<()> {
+    for (name, kind) in entries(cgroup)? {
+        if kind == rustix::fs::FileType::Directory {
+            kill_each(&open_directory_at(cgroup, &name)?)?;
+        }
+    }
+    let processes = read_at(cgroup, "cgroup.procs", 1 << 20)?;
+    for pid in String::from_utf8_lossy(&processes).lines().filter_map(|line| line.parse().ok()) {
+        let Some(pid) = rustix::process::Pid::from_raw(pid) else { continue };
+        match crate::sys::process::pidfd_open(pid) {
+            Ok(pidfd) => match crate::sys::process::pidfd_send_signal(pidfd, libc::SIGKILL) {
+                Err(error) if error.errno() != Errno::SRCH => return Err(error),
+                _ => {}
+            },
+            Err(error) if error.errno() == Errno::SRCH => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Empties and removes the cgroup `name` with its children, depth first: a guest leaves its own behind.
+fn kill_and_remove(parent: &OwnedFd, name: &Path) -> SysResult<()> {
+    let cgroup = match open_directory_at(parent, name) {
+        Ok(cgroup) => cgroup,
+        Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    kill(&cgroup)?;
+    remove_children(&cgroup)?;
+    remove_directory_at(parent, name)
+}
+
+fn remove_children(cgroup: &OwnedFd) -> SysResult<()> {
+    for (name, kind) in entries(cgroup)? {
+        if kind == rustix::fs::FileType::Directory {
+            remove_children(&open_directory_at(cgroup, &name)?)?;
+            remove_directory_at(cgroup, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Another machine's start or end may be about the same directory at this moment.
+fn remove_parent_if_empty(root: &OwnedFd) -> SysResult<()> {
+    match remove_directory_at(root, PARENT) {
+        Err(error) if !matches!(error.errno(), Errno::BUSY | Errno::NOTEMPTY) => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,125 @@
+//! Starting a leader: who clones whom, in which namespaces and which cgroup.
+//!
+//! The order is forced by the kernel: only host root may clone into a cgroup of the host's; only a process in the user
+//! namespace can make namespaces that belong to it; and a pid namespace begins with a clone. So an intermediate process
+//! is cloned into the machine's cgroup, joins the user namespace and clones the leader as its own sibling, a child of
+//! the supervisor's.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::process::Pid;
+
+use crate::sys::fork::exit_now;
+use crate::sys::process::{
+    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, join_user_namespace, pidfd_open,
+    set_dumpable, set_ids, wait_for_end,
+};
+use crate::sys::{SysError, SysResult};
+
+use super::channel::{Channel, Heard, Listener, Stage, pair};
+use super::leader::{self, LeaderStart};
+use super::plan::MachinePlan;
+use super::prepare::Prepared;
+
+/// What a launch needs, besides the plan.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// What is to be done.
+    pub plan: &'a MachinePlan,
+    /// The machine's user namespace, if it has one.
+    pub user_namespace: Option<&'a OwnedFd>,
+    /// The guest's root cgroup.
+    pub cgroup: &'a OwnedFd,
+    /// A detached clone of the root.
+    pub root: OwnedFd,
+    /// Where the leader attaches it.
+    pub staging: &'a Path,
+    /// What host root prepared for each mount operation.
+    pub prepared: Vec<Prepared>,
+}
+
+/// A leader that is on its way to exec.
+#[derive(Debug)]
+pub struct Leader {
+    /// Its pid; ours to reap.
+    pub pid: Pid,
+    /// It.
+    pub pidfd: OwnedFd,
+    /// What it has to say until it execs.
+    pub channel: Listener,
+}
+
+/// A launch that failed before there was a leader.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// In the supervisor.
+    #[error("cannot start PID 1")]
+    Clone(#[source] SysError),
+    /// In the intermediate process, which said this.
+    #[error("cannot start PID 1: {0}")]
+    Intermediate(String),
+}
+
+/// Clones the leader.
+///
+/// # Errors
+/// When a namespace or the cgroup cannot be had.
+pub fn launch(launch: Launch<'_>) -> Result<Leader, LaunchError> {
+    let (listener, channel) = pair().map_err(LaunchError::Clone)?;
+    let cgroup = launch.cgroup.as_fd();
+    let options = CloneOptions { namespaces: Namespaces::empty(), sibling: false, cgroup: Some(cgroup) };
+    let intermediate = match clone_process(options).map_err(LaunchError::Clone)? {
+        Cloned::Parent(pid) => pid,
+        Cloned::Child => {
+            drop(listener);
+            intermediate(launch, channel)
+        }
+    };
+    drop((channel, launch));
+    let heard = listener.hear();
+    wait_for_end(intermediate).map_err(LaunchError::Clone)?;
+    match heard.map_err(LaunchError::Clone)? {
+        Heard::Leader(pid) => {
+            let pid = Pid::from_raw(pid).ok_or_else(|| LaunchError::Intermediate("no pid".to_owned()))?;
+            // It is our child and not reaped: the number is still its own.
+            let pidfd = pidfd_open(pid).map_err(LaunchError::Clone)?;
+            Ok(Leader { pid, pidfd, channel: listener })
+        }
+        Heard::Failed(_, text, _) => Err(LaunchError::Intermediate(text)),
+        Heard::Message(..) | Heard::End => Err(LaunchError::Intermediate("it ended without a word".to_owned())),
+    }
+}
+
+fn intermediate(launch: Launch<'_>, channel: Channel) -> ! {
+    match clone_leader(&launch) {
+        Ok(Cloned::Parent(pid)) => {
+            let told = channel.send_leader(pid.as_raw_nonzero().get());
+            exit_now(i32::from(told.is_err()));
+        }
+        Ok(Cloned::Child) => {
+            let Launch { plan, root, staging, prepared, .. } = launch;
+            leader::run(LeaderStart { plan, root, staging, prepared }, channel)
+        }
+        Err(error) => {
+            channel.send_failure(Stage::Namespaces, &error);
+            exit_now(1)
+        }
+    }
+}
+
+fn clone_leader(launch: &Launch<'_>) -> SysResult<Cloned> {
+    die_with_parent()?;
+    if let Some(namespace) = launch.user_namespace {
+        join_user_namespace(namespace)?;
+        set_ids(0, 0, &[])?;
+    }
+    // setresuid(2) made us undumpable, and with that our /proc files root's, which we and the leader must write. Nobody
+    // in the guest can look at our memory: until exec the leader is alone there, and the stub sees to itself.
+    set_dumpable(true)?;
+    if launch.plan.boot_clock {
+        super::boot_clock::enter()?;
+    }
+    clone_process(CloneOptions { namespaces: launch.plan.namespaces, sibling: true, cgroup: None })
+}
+

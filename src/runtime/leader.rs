@@ -1,0 +1,239 @@
+//! The leader between its clone and its exec: builds the guest's root, takes on its restrictions, becomes the init.
+//!
+//! It is root of its own namespaces and nothing on the host. What goes wrong is told to the supervisor over the
+//! channel; what it has made, a console and a notification socket, is sent there.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::settings::ConsoleMode;
+use crate::sys::files::open_at;
+use crate::sys::in_root::Root;
+use crate::sys::mount::attach_mount;
+use crate::sys::fork::exit_now;
+use crate::sys::process::{die_with_parent, execute};
+use crate::sys::{FdPath, SysError, SysResult, seccomp, sys, tty};
+
+use super::attach::{attach, enter_root};
+use super::channel::{Channel, Message, Stage};
+use super::plan::{MachinePlan, ProcessKind, ProcessPlan};
+use super::prepare::Prepared;
+use super::stub_init;
+
+/// What a leader starts with, besides the plan.
+#[derive(Debug)]
+pub struct LeaderStart<'a> {
+    /// What is to be done.
+    pub plan: &'a MachinePlan,
+    /// A detached clone of the root.
+    pub root: OwnedFd,
+    /// Where it is attached while it is built: any directory of the host.
+    pub staging: &'a Path,
+    /// What host root prepared for each mount operation.
+    pub prepared: Vec<Prepared>,
+}
+
+/// Runs the leader: comes back never, the process execs or ends.
+pub fn run(start: LeaderStart<'_>, channel: Channel) -> ! {
+    let plan = start.plan;
+    match set_up(start, &channel) {
+        Ok(()) => {}
+        Err((stage, error)) => {
+            channel.send_failure(stage, &*error);
+            exit_now(FAILED);
+        }
+    }
+    let process = &plan.process;
+    let has_terminal = plan.console != ConsoleMode::Pipe;
+    match process.kind {
+        ProcessKind::Init | ProcessKind::Command => {
+            let error = restrict(process).map_or_else(|error| error, |()| exec(process));
+            exit_now(exec_failed(&channel, &error))
+        }
+        // The stub keeps the leader's capabilities, since it signals processes of any user of the guest; the command
+        // takes all restrictions on itself.
+        ProcessKind::CommandBelowStub => stub_init::run(
+            || {
+                let error = restrict(process).map_or_else(|error| error, |()| exec(process));
+                exec_failed(&channel, &error);
+                error.errno().into()
+            },
+            has_terminal,
+        ),
+    }
+}
+
+/// Exit status of a leader that told why over the channel.
+const FAILED: i32 = 125;
+
+fn exec_failed(channel: &Channel, error: &SysError) -> i32 {
+    channel.send_failure(Stage::Exec, error);
+    match error.errno() {
+        Errno::NOENT | Errno::NOTDIR => 127,
+        _ => 126,
+    }
+}
+
+type Failure = (Stage, Box<dyn std::error::Error>);
+
+fn at<E: std::error::Error + 'static>(stage: Stage) -> impl FnOnce(E) -> Failure {
+    move |error| (stage, Box::new(error))
+}
+
+/// Everything up to the restrictions that the payload itself gets.
+fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
+    let LeaderStart { plan, root, staging, prepared } = start;
+    die_with_parent().map_err(at(Stage::Namespaces))?;
+    sys("sethostname", rustix::system::sethostname(plan.hostname.as_bytes()), || plan.hostname.clone())
+        .map_err(at(Stage::Namespaces))?;
+    if plan.namespaces.contains(crate::sys::process::Namespaces::NEWNET) {
+        crate::sys::network::loopback_up().map_err(at(Stage::Namespaces))?;
+    }
+
+    let place = open_at(CWD, staging, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map_err(at(Stage::Root))?;
+    attach_mount(&root, place).map_err(at(Stage::Root))?;
+    sys("fchdir", rustix::process::fchdir(&root), || FdPath::of(&root).to_string()).map_err(at(Stage::Root))?;
+    let root = Root::from_fd(root, "/");
+    let attached = attach(&root, &plan.mounts, prepared).map_err(at(Stage::Mounts))?;
+    let console = open_console(&root, plan.console).map_err(at(Stage::Console))?;
+    if plan.root.read_only {
+        super::root::make_read_only(&root).map_err(at(Stage::Root))?;
+    }
+    enter_root(&root, plan.root.pivot.as_ref()).map_err(at(Stage::Root))?;
+
+    if let Some(notify) = &attached.notify {
+        channel.send(Message::Notify, &[notify.as_fd()]).map_err(at(Stage::Console))?;
+    }
+    match console {
+        Some((master, slave)) => {
+            channel.send(Message::Console, &[master.as_fd()]).map_err(at(Stage::Console))?;
+            take_console(&slave).map_err(at(Stage::Console))?;
+        }
+        None => {
+            // A session of its own, even without a terminal: job control of ours must not reach into the guest.
+            let _ = rustix::process::setsid();
+        }
+    }
+    execution_context(&plan.process).map_err(at(Stage::Process))?;
+    channel.send(Message::Executing, &[]).map_err(at(Stage::Process))
+}
+
+/// A pty of the guest's own devpts, its first: what /dev/console points to.
+fn open_console(root: &Root, mode: ConsoleMode) -> SysResult<Option<(OwnedFd, OwnedFd)>> {
+    if mode == ConsoleMode::Pipe {
+        return Ok(None);
+    }
+    // devpts was mounted a moment ago by us: this ptmx is the kernel's, not the tree's.
+    let master = root.open_file("dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())?;
+    tty::unlock_slave(&master)?;
+    let slave = tty::open_slave(&master)?;
+    Ok(Some((master, slave)))
+}
+
+fn take_console(slave: &OwnedFd) -> SysResult<()> {
+    sys("setsid", rustix::process::setsid().map(drop), String::new)?;
+    tty::take_controlling_terminal(slave)?;
+    let dup = |result| sys("dup2", result, || FdPath::of(slave).to_string());
+    dup(rustix::stdio::dup2_stdin(slave))?;
+    dup(rustix::stdio::dup2_stdout(slave))?;
+    dup(rustix::stdio::dup2_stderr(slave))
+}
+
+/// Properties that the payload inherits and that take nothing away from us.
+fn execution_context(process: &ProcessPlan) -> SysResult<()> {
+    use crate::sys::process::{join_new_session_keyring, set_personality, set_resource_limit};
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    match join_new_session_keyring() {
+        Err(error) if error.errno() != Errno::NOSYS => return Err(error),
+        _ => {}
+    }
+    for limit in &process.rlimits {
+        set_resource_limit(limit.resource, limit.soft, limit.hard)?;
+    }
+    let write_proc = |name: &str, value: &str| -> SysResult<()> {
+        let file = open_at(CWD, Path::new("/proc/self").join(name), OFlags::WRONLY, Mode::empty())?;
+        crate::sys::files::write_all(file, value.as_bytes())
+    };
+    // A login in the guest is a new login to the audit system (Container Interface); most kernels have no audit.
+    let _ = write_proc("loginuid", "4294967295");
+    if let Some(adjust) = process.oom_score_adjust {
+        write_proc("oom_score_adj", &adjust.to_string())?;
+    }
+    if let Some(cpus) = &process.cpu_affinity {
+        let mut set = rustix::thread::CpuSet::new();
+        for cpu in cpus {
+            set.set(usize::try_from(*cpu).unwrap_or(usize::MAX));
+        }
+        sys("sched_setaffinity", rustix::thread::sched_setaffinity(None, &set), || format!("{cpus:?}"))?;
+    }
+    if let Some(persona) = process.personality {
+        set_personality(persona)?;
+    }
+    if let Some(context) = &process.selinux_context {
+        write_proc("attr/exec", context)?;
+    }
+    let directory = &process.directory;
+    sys("chdir", rustix::process::chdir(directory), || format!("{directory:?}"))
+}
+
+/// What takes privileges away, last: bounding set, ids, capabilities, system calls.
+fn restrict(process: &ProcessPlan) -> SysResult<()> {
+    use crate::settings::Capability;
+    use crate::sys::process::{close_on_exec_from, set_ids};
+    let plan = &process.capabilities;
+    let user = &process.user;
+    close_on_exec_from(3)?;
+    crate::sys::signal::reset_for_exec(&crate::sys::signal::SignalSet::empty())?;
+    plan.before_user()?;
+    // A filter needs CAP_SYS_ADMIN (or no_new_privs, seccomp(2)): where the payload has none, it comes before the ids,
+    // else last, where it is in nobody's way.
+    let early = plan.effective & Capability::SYS_ADMIN.bit() == 0;
+    let filter = || if process.seccomp.is_empty() { Ok(()) } else { seccomp::install_filter(&process.seccomp) };
+    if early {
+        filter()?;
+    }
+    set_ids(user.uid, user.gid, &user.groups)?;
+    plan.after_user()?;
+    // setresuid(2) cleared it.
+    die_with_parent()?;
+    if process.no_new_privileges {
+        sys("prctl", rustix::thread::set_no_new_privs(true), || "PR_SET_NO_NEW_PRIVS".to_owned())?;
+    }
+    if early { Ok(()) } else { filter() }
+}
+
+/// Execs the payload; a command is looked for in the guest's PATH as execvp(3) does.
+fn exec(process: &ProcessPlan) -> SysError {
+    let strings = |list: &[Vec<u8>]| -> Option<Vec<CString>> {
+        list.iter().map(|bytes| CString::new(bytes.as_slice()).ok()).collect()
+    };
+    let (Some(argv), Some(environment)) = (strings(&process.argv), strings(&process.environment)) else {
+        return SysError::new("execve", "a string with a NUL byte", Errno::INVAL);
+    };
+    let Some(program) = argv.first() else {
+        return SysError::new("execve", "no program", Errno::NOENT);
+    };
+    if program.to_bytes().contains(&b'/') {
+        return execute(program, &argv, &environment);
+    }
+    let path = process
+        .environment
+        .iter()
+        .find_map(|variable| variable.strip_prefix(b"PATH="))
+        .unwrap_or(super::environment::DEFAULT_PATH.as_bytes());
+    let mut error = SysError::new("execve", format!("{program:?}"), Errno::NOENT);
+    for directory in path.split(|byte| *byte == b':') {
+        let candidate = [directory, b"/", program.to_bytes()].concat();
+        let Ok(candidate) = CString::new(candidate) else { continue };
+        let this = execute(&candidate, &argv, &environment);
+        // As execvp(3): one that may not be executed is worth more than one that is not there.
+        if !matches!(this.errno(), Errno::NOENT | Errno::NOTDIR) {
+            error = this;
+        }
+    }
+    error
+}

@@ -1,0 +1,323 @@
+//! Which file systems a guest gets, and what is hidden in them: the Container Interface
+//! (<https://systemd.io/CONTAINER_INTERFACE>) and what systemd-nspawn makes of it.
+
+use std::path::{Path, PathBuf};
+
+use crate::settings::{BindIds, CustomMount, Uuid};
+use crate::sys::mount::MountAttributes as Attributes;
+
+use super::plan::{BindSource, DeviceNode, MountOperation as Op, NodeKind, Replace};
+
+/// The directory of the host's messages to the guest.
+pub const RUN_HOST: &str = "/run/host";
+
+/// The guest's notification socket, where NOTIFY_SOCKET points (sd_notify(3)).
+pub const NOTIFY_SOCKET: &str = "/run/host/notify";
+
+/// Where credentials are, as CREDENTIALS_DIRECTORY says (Container Interface).
+pub const CREDENTIALS: &str = "/run/host/credentials";
+
+/// Nodes that masks are bound from, where systemd looks for its own (`/run/systemd/inaccessible`, Container Interface).
+pub const INACCESSIBLE: &str = "/run/host/inaccessible";
+
+/// Where `--nesting` keeps proc and sysfs unmasked.
+const NESTING: &str = "/run/host/nesting";
+
+/// What the mounts depend on, beyond the user's own list.
+#[derive(Debug, Clone, Copy)]
+pub struct MountContext<'a> {
+    /// The machine has its own network namespace.
+    pub private_network: bool,
+    /// The machine has its own user namespace.
+    pub private_users: bool,
+    /// Keep proc and sysfs unmasked somewhere.
+    pub nesting: bool,
+    /// The guest's init boots: it gets /run, /tmp and the rest; a command does too, so that both see the same machine.
+    pub console: bool,
+    /// Names of optional device nodes that the host has.
+    pub devices: &'a [&'static str],
+    /// Random, the guest's boot ID.
+    pub boot_id: Uuid,
+    /// The machine's UUID.
+    pub uuid: Uuid,
+    /// The host's os-release.
+    pub os_release: &'a str,
+    /// Credentials for the guest.
+    pub credentials: &'a [crate::settings::Credential],
+    /// SELinux label of the API file systems.
+    pub selinux_apifs_context: Option<&'a str>,
+}
+
+/// Device nodes that every guest gets.
+const DEVICES: [DeviceNode; 6] = [
+    DeviceNode { name: "null", numbers: (1, 3), mode: 0o666 },
+    DeviceNode { name: "zero", numbers: (1, 5), mode: 0o666 },
+    DeviceNode { name: "full", numbers: (1, 7), mode: 0o666 },
+    DeviceNode { name: "random", numbers: (1, 8), mode: 0o666 },
+    DeviceNode { name: "urandom", numbers: (1, 9), mode: 0o666 },
+    DeviceNode { name: "tty", numbers: (5, 0), mode: 0o666 },
+];
+
+/// Device nodes that a guest gets if the host has them.
+const OPTIONAL_DEVICES: [DeviceNode; 2] = [
+    DeviceNode { name: "fuse", numbers: (10, 229), mode: 0o666 },
+    DeviceNode { name: "net/tun", numbers: (10, 200), mode: 0o666 },
+];
+
+/// Files of /proc that show or steer the host's kernel: not for guests.
+const MASKED: [&str; 5] =
+    ["/proc/kallsyms", "/proc/kcore", "/proc/keys", "/proc/sysrq-trigger", "/proc/timer_list"];
+
+/// Directories of /proc that a guest may read.
+const READ_ONLY: [&str; 7] =
+    ["/proc/acpi", "/proc/apm", "/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/scsi"];
+
+/// Directories of sysfs that a guest with its own network may read.
+const SYSFS_PARTS: &[&str] = &["block", "bus", "class", "dev", "devices", "kernel"];
+
+/// The API file systems, then the user's mounts.
+///
+/// The order matters: /run/host holds the masks that /proc needs, and the user's mounts may lie on any of these.
+pub fn plan(context: &MountContext<'_>, custom: &[CustomMount]) -> Vec<Op> {
+    let mut operations = Vec::with_capacity(64);
+    run(context, &mut operations);
+    proc(context, &mut operations);
+    sys(context, &mut operations);
+    dev(context, &mut operations);
+    // systemd mounts a tmpfs there anyway; other inits would leave a guest's temporary files in the tree.
+    operations.push(tmpfs("/tmp", "1777", "10%", "400k", Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV));
+    if context.nesting {
+        nesting(&mut operations);
+    }
+    operations.extend(custom.iter().flat_map(user));
+    operations.push(Op::Seal { target: RUN_HOST.into(), attributes: Attributes::MOUNT_ATTR_RDONLY });
+    operations
+}
+
+fn tmpfs(target: &str, mode: &str, size: &str, inodes: &str, attributes: Attributes) -> Op {
+    let option = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
+    Op::Mount {
+        kind: "tmpfs",
+        target: target.into(),
+        options: vec![option("mode", mode), option("size", size), option("nr_inodes", inodes)],
+        attributes,
+    }
+}
+
+fn file(path: String, contents: impl Into<Vec<u8>>) -> Op {
+    Op::File { path: path.into(), mode: 0o444, contents: contents.into(), replace: Replace::Required }
+}
+
+fn bind_in_guest(source: &str, target: &str, set: Attributes, clear: Attributes) -> Op {
+    Op::Bind {
+        source: BindSource::Guest(source.into()),
+        target: target.into(),
+        recursive: false,
+        attributes: set,
+        clear,
+        ids: BindIds::NoIdmap,
+        if_target_exists: true,
+    }
+}
+
+/// /run and /run/host: what the Container Interface and systemd-nspawn(1) put there.
+fn run(context: &MountContext<'_>, operations: &mut Vec<Op>) {
+    let nosuid_nodev = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
+    operations.push(tmpfs("/run", "0755", "20%", "800k", nosuid_nodev));
+    // A mount of its own, so that it can be made read-only at the end without a bind of /run on itself.
+    operations.push(tmpfs(RUN_HOST, "0755", "4m", "1k", nosuid_nodev | Attributes::MOUNT_ATTR_NOEXEC));
+    operations.push(Op::Directory { path: format!("{RUN_HOST}/inaccessible").into(), mode: 0o755 });
+    for (name, kind) in [
+        ("reg", NodeKind::Regular),
+        ("fifo", NodeKind::Fifo),
+        ("sock", NodeKind::Socket),
+        ("chr", NodeKind::CharacterZero),
+    ] {
+        operations.push(Op::Node { path: format!("{RUN_HOST}/inaccessible/{name}").into(), kind, mode: 0 });
+    }
+    operations.push(Op::Directory { path: format!("{RUN_HOST}/inaccessible/dir").into(), mode: 0 });
+    operations.push(file(format!("{RUN_HOST}/container-manager"), "spinney\n"));
+    operations.push(file(format!("{RUN_HOST}/container-uuid"), format!("{}\n", context.uuid)));
+    operations.push(file(format!("{RUN_HOST}/os-release"), context.os_release));
+    operations.push(file(format!("{RUN_HOST}/proc-sys-kernel-random-boot-id"), format!("{}\n", context.boot_id)));
+    operations.push(Op::Node { path: format!("{RUN_HOST}/proc-kmsg").into(), kind: NodeKind::Fifo, mode: 0o600 });
+    operations.push(Op::NotifySocket { path: NOTIFY_SOCKET.into() });
+    if !context.credentials.is_empty() {
+        // ramfs: never swapped out (systemd-nspawn(1), Credentials).
+        let secret = nosuid_nodev | Attributes::MOUNT_ATTR_NOEXEC;
+        operations.push(Op::Mount {
+            kind: "ramfs",
+            target: CREDENTIALS.into(),
+            options: vec![("mode".to_owned(), Some("0700".to_owned()))],
+            attributes: secret,
+        });
+        for credential in context.credentials {
+            operations.push(Op::File {
+                path: format!("{CREDENTIALS}/{}", credential.id).into(),
+                mode: 0o400,
+                contents: credential.value.clone(),
+                replace: Replace::Required,
+            });
+        }
+        operations
+            .push(Op::Seal { target: CREDENTIALS.into(), attributes: secret | Attributes::MOUNT_ATTR_RDONLY });
+    }
+}
+
+/// /proc and what is hidden or fixed in it.
+fn proc(context: &MountContext<'_>, operations: &mut Vec<Op>) {
+    let flags =
+        Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
+    let read_only = Attributes::MOUNT_ATTR_RDONLY;
+    let nothing = Attributes::empty();
+    operations.push(Op::Mount { kind: "proc", target: "/proc".into(), options: Vec::new(), attributes: flags });
+    operations.push(bind_in_guest("/proc/sys", "/proc/sys", read_only, nothing));
+    if context.private_network {
+        // Its knobs are the machine's own.
+        operations.push(bind_in_guest("/proc/sys/net", "/proc/sys/net", nothing, read_only));
+    }
+    let from_run_host = |name: &str, target: &str| {
+        bind_in_guest(&format!("{RUN_HOST}/{name}"), target, read_only | flags, nothing)
+    };
+    operations.push(from_run_host("proc-sys-kernel-random-boot-id", "/proc/sys/kernel/random/boot_id"));
+    operations.push(from_run_host("proc-kmsg", "/proc/kmsg"));
+    for target in MASKED {
+        operations.push(from_run_host("inaccessible/reg", target));
+    }
+    for path in READ_ONLY {
+        operations.push(bind_in_guest(path, path, read_only, nothing));
+    }
+}
+
+/// /sys: a read-only /sys is the sign of a container to systemd-udevd (Container Interface).
+fn sys(context: &MountContext<'_>, operations: &mut Vec<Op>) {
+    let flags = Attributes::MOUNT_ATTR_NOSUID
+        | Attributes::MOUNT_ATTR_NODEV
+        | Attributes::MOUNT_ATTR_NOEXEC
+        | Attributes::MOUNT_ATTR_RDONLY;
+    if context.private_network {
+        operations.push(Op::Sysfs { target: "/sys".into(), parts: SYSFS_PARTS });
+    } else {
+        // A sysfs belongs to a network namespace, and the host's is not the guest's to mount: the host's own, bound.
+        operations.push(Op::Bind {
+            source: BindSource::Host("/sys".into()),
+            target: "/sys".into(),
+            recursive: false,
+            attributes: flags,
+            clear: Attributes::empty(),
+            ids: BindIds::NoIdmap,
+            if_target_exists: false,
+        });
+    }
+    operations.push(Op::Mount {
+        kind: "cgroup2",
+        target: "/sys/fs/cgroup".into(),
+        options: Vec::new(),
+        attributes: flags - Attributes::MOUNT_ATTR_RDONLY,
+    });
+}
+
+/// /dev: the nodes everyone has, a devpts of the machine's own, shared memory and message queues.
+fn dev(context: &MountContext<'_>, operations: &mut Vec<Op>) {
+    let mut nodes = DEVICES.to_vec();
+    nodes.extend(OPTIONAL_DEVICES.iter().filter(|node| context.devices.contains(&node.name)));
+    operations.push(Op::Devices { target: "/dev".into(), nodes });
+    let nosuid_noexec = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
+    let option = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
+    let mut pts = vec![option("ptmxmode", "0666"), option("mode", "0620"), option("gid", "5")];
+    if let Some(context) = context.selinux_apifs_context {
+        pts.push(option("context", context));
+    }
+    operations.push(Op::Mount {
+        kind: "devpts",
+        target: "/dev/pts".into(),
+        options: pts,
+        attributes: nosuid_noexec,
+    });
+    operations.push(tmpfs("/dev/shm", "1777", "10%", "400k", Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV));
+    operations.push(Op::Mount {
+        kind: "mqueue",
+        target: "/dev/mqueue".into(),
+        options: Vec::new(),
+        attributes: nosuid_noexec | Attributes::MOUNT_ATTR_NODEV,
+    });
+    for (path, target) in [
+        ("/dev/ptmx", "pts/ptmx"),
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+        ("/dev/core", "/proc/kcore"),
+    ] {
+        operations.push(Op::Symlink { path: path.into(), target: target.into() });
+    }
+    if context.console {
+        // The console is the first pty of the devpts just mounted; the leader opens it before anyone else can.
+        operations.push(Op::Symlink { path: "/dev/console".into(), target: "pts/0".into() });
+    }
+}
+
+/// Fully visible instances of proc and sysfs: without one the kernel lets no nested user namespace mount its own
+/// (mount_too_revealing() in fs/namespace.c).
+fn nesting(operations: &mut Vec<Op>) {
+    let flags =
+        Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
+    for kind in ["proc", "sysfs"] {
+        let target = Path::new(NESTING).join(kind);
+        operations.push(Op::Mount { kind, target, options: Vec::new(), attributes: flags });
+    }
+}
+
+/// One mount of the user's.
+fn user(mount: &CustomMount) -> Vec<Op> {
+    match mount.clone() {
+        CustomMount::Bind { source, source_in_guest, target, read_only, recursive, ids } => {
+            let source = match source {
+                None => BindSource::Temporary,
+                Some(path) if source_in_guest => BindSource::Tree(path),
+                Some(path) => BindSource::Host(path),
+            };
+            let attributes = if read_only { Attributes::MOUNT_ATTR_RDONLY } else { Attributes::empty() };
+            let clear = Attributes::empty();
+            vec![Op::Bind { source, target, recursive, attributes, clear, ids, if_target_exists: false }]
+        }
+        CustomMount::Tmpfs { target, options } => vec![user_tmpfs(target, &options)],
+        CustomMount::Overlay { lower, upper, target } => vec![Op::Overlay { lower, upper, target }],
+        CustomMount::Inaccessible { target } => vec![Op::Bind {
+            source: BindSource::Inaccessible,
+            target,
+            recursive: false,
+            attributes: Attributes::MOUNT_ATTR_RDONLY,
+            clear: Attributes::empty(),
+            ids: BindIds::NoIdmap,
+            if_target_exists: true,
+        }],
+    }
+}
+
+/// `--tmpfs=PATH:OPTIONS`: mount flags (mount(8)) are told from the file system's own options (tmpfs(5)).
+fn user_tmpfs(target: PathBuf, options: &str) -> Op {
+    let mut attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
+    let mut own = Vec::new();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" => attributes |= Attributes::MOUNT_ATTR_RDONLY,
+            "rw" => attributes -= Attributes::MOUNT_ATTR_RDONLY,
+            "nosuid" => attributes |= Attributes::MOUNT_ATTR_NOSUID,
+            "suid" => attributes -= Attributes::MOUNT_ATTR_NOSUID,
+            "nodev" => attributes |= Attributes::MOUNT_ATTR_NODEV,
+            "dev" => attributes -= Attributes::MOUNT_ATTR_NODEV,
+            "noexec" => attributes |= Attributes::MOUNT_ATTR_NOEXEC,
+            "exec" => attributes -= Attributes::MOUNT_ATTR_NOEXEC,
+            "noatime" => attributes |= Attributes::MOUNT_ATTR_NOATIME,
+            _ => own.push(match option.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (option.to_owned(), None),
+            }),
+        }
+    }
+    if !own.iter().any(|(key, _)| key == "mode") {
+        own.insert(0, ("mode".to_owned(), Some("0755".to_owned())));
+    }
+    Op::Mount { kind: "tmpfs", target, options: own, attributes }
+}

@@ -1,0 +1,314 @@
+//! Settings, tree and host become a plan: pure, so that a plan for a host or kernel that we do not have is a unit test.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::host::Host;
+use crate::settings::{
+    ConsoleMode, MachineName, MachineSettings, Payload, PrivateUsers, ResourceLimit, Uuid, Volatile,
+};
+use crate::sys::process::Namespaces;
+
+use super::capability::{CapabilityPlan, CapabilityPlanError};
+use super::environment::{self, EnvironmentContext};
+use super::host_files::{self, TimezoneContext};
+use super::mounts::{self, MountContext};
+use super::plan::{
+    BindSource, IdMap, MachinePlan, MountOperation, ProcessKind, ProcessPlan, RootBase, RootPlan, UpperLayer,
+    UserPlan,
+};
+use super::seccomp::{Abi, PolicyError, SystemCallPolicy, compile};
+
+/// A machine that cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Of the capability options.
+    #[error(transparent)]
+    Capabilities(#[from] CapabilityPlanError),
+    /// Of the system call options.
+    #[error(transparent)]
+    SystemCalls(#[from] PolicyError),
+    /// An SELinux label on a host without SELinux.
+    #[error("--selinux-context= needs SELinux, which is off on this host")]
+    NoSelinux,
+    /// There is nothing to run.
+    #[error("the tree has no init to boot")]
+    NoInit,
+}
+
+/// What the plan takes from the tree.
+#[derive(Debug, Clone)]
+pub struct TreeView {
+    /// Its init; there for a boot.
+    pub init: Option<PathBuf>,
+    /// Its machine ID, if it has one (machine-id(5)).
+    pub machine_id: Option<[u8; 16]>,
+    /// Who the payload runs as.
+    pub user: UserPlan,
+    /// First id of its files on disk, where somebody shifted them.
+    pub id_base: u32,
+    /// Top-level names that are symlinks, such as `bin` to `usr/bin`.
+    pub links: Vec<(String, PathBuf)>,
+    /// It has the host's time zone.
+    pub zone: bool,
+}
+
+/// What the plan takes from our caller.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// TERM of our own.
+    pub term: Option<String>,
+    /// Host ids for the machine; `None` without a user namespace.
+    pub ids: Option<(u32, u32)>,
+    /// Random bytes.
+    pub random: [Uuid; 2],
+    /// The host's resolv.conf, if it is to be copied.
+    pub resolv_conf: Option<Vec<u8>>,
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// When options contradict each other or the host.
+pub fn plan(
+    name: MachineName,
+    settings: &MachineSettings,
+    tree: &TreeView,
+    host: &Host,
+    around: Surroundings,
+) -> Result<MachinePlan, PlanError> {
+    let mut warnings = Vec::new();
+    let private_users = around.ids.is_some();
+    let boot = matches!(settings.payload, Payload::Boot { .. });
+    let console = settings.console.unwrap_or(if boot { ConsoleMode::ReadOnly } else { ConsoleMode::Pipe });
+    let uuid = tree.machine_id.map(Uuid).or(settings.uuid).unwrap_or(around.random[0]);
+    let capabilities = CapabilityPlan::for_machine(
+        &settings.capabilities,
+        settings.private_network,
+        private_users,
+        host.bounding & host.capabilities,
+        tree.user.uid == 0,
+    )?;
+    let read_only =
+        settings.read_only || matches!(settings.volatile, Volatile::State) && !settings.ephemeral;
+    if settings.selinux_context.is_some() && !host.selinux {
+        return Err(PlanError::NoSelinux);
+    }
+
+    let context = MountContext {
+        private_network: settings.private_network,
+        private_users,
+        nesting: settings.nesting,
+        console: console != ConsoleMode::Pipe,
+        devices: &host.devices,
+        boot_id: around.random[1],
+        uuid,
+        os_release: &host.os_release,
+        credentials: &settings.credentials,
+        selinux_apifs_context: settings.selinux_apifs_context.as_deref(),
+    };
+    let mut operations = volatile(settings.volatile, tree);
+    let mode = host_files::resolve_auto(settings.resolv_conf, settings.private_network, read_only);
+    operations.extend(host_files::resolv_conf(mode, around.resolv_conf));
+    let zone = TimezoneContext {
+        zone: host.localtime.as_deref().and_then(host_files::zone_of),
+        zone_in_tree: tree.zone,
+        read_only,
+    };
+    operations.extend(host_files::timezone(settings.timezone, &zone));
+    operations.extend(mounts::plan(&context, &settings.mounts));
+
+    let rlimits = resource_limits(settings, host, &mut warnings);
+    if !capabilities.lost.is_empty() {
+        warnings.push(format!(
+            "this process lacks {}: the machine goes without",
+            capabilities.lost.join(", ")
+        ));
+    }
+    let environment = environment::plan(&EnvironmentContext {
+        boot,
+        terminal: (console != ConsoleMode::Pipe).then_some(around.term.as_deref().unwrap_or("vt220")),
+        uuid,
+        credentials: !settings.credentials.is_empty(),
+        host_os_release: &host.os_release,
+        user: &tree.user,
+        own: &settings.environment,
+    });
+    // The processor's own 32-bit programs run too; other architectures get ENOSYS from the program's prelude.
+    let policies = std::iter::once(Abi::NATIVE)
+        .chain(Abi::NATIVE.compat())
+        .map(|abi| {
+            SystemCallPolicy::for_abi(
+                abi,
+                capabilities.bounding,
+                &settings.system_calls,
+                settings.suppress_sync,
+            )
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let seccomp = compile(&policies);
+    let (kind, argv) = payload(&settings.payload, tree.init.as_deref())?;
+    let process = ProcessPlan {
+        argv,
+        kind,
+        environment,
+        directory: settings.chdir.clone().unwrap_or_else(|| {
+            if boot { PathBuf::from("/") } else { PathBuf::from(&tree.user.home) }
+        }),
+        user: tree.user.clone(),
+        capabilities,
+        seccomp,
+        rlimits,
+        oom_score_adjust: settings.oom_score_adjust,
+        cpu_affinity: settings.cpu_affinity.as_ref().map(|set| set.0.clone()),
+        personality: settings.personality.map(personality),
+        no_new_privileges: settings.no_new_privileges,
+        selinux_context: settings.selinux_context.clone(),
+    };
+    Ok(MachinePlan {
+        hostname: settings.hostname.clone().unwrap_or_else(|| name.as_str().to_owned()),
+        name,
+        namespaces: namespaces(settings),
+        ids: around.ids.map(|(base, size)| IdMap { base, size, tree_base: tree.id_base }),
+        boot_clock: settings.boot_clock,
+        root: RootPlan { base: root_base(settings), read_only, pivot: settings.pivot_root.clone() },
+        mounts: operations,
+        uuid,
+        console,
+        process,
+        warnings,
+    })
+}
+
+/// Whether `settings` ask for a user namespace.
+pub fn wants_user_namespace(settings: &MachineSettings) -> bool {
+    settings.private_users != PrivateUsers::No
+}
+
+fn namespaces(settings: &MachineSettings) -> Namespaces {
+    let all = Namespaces::NEWNS
+        | Namespaces::NEWPID
+        | Namespaces::NEWUTS
+        | Namespaces::NEWIPC
+        | Namespaces::NEWCGROUP;
+    if settings.private_network { all | Namespaces::NEWNET } else { all }
+}
+
+fn root_base(settings: &MachineSettings) -> RootBase {
+    match (settings.volatile, settings.ephemeral) {
+        (Volatile::Yes, _) => RootBase::Tmpfs,
+        (Volatile::Overlay, _) => RootBase::Overlay(UpperLayer::Memory),
+        (_, true) => RootBase::Overlay(UpperLayer::Disk),
+        _ => RootBase::Tree,
+    }
+}
+
+/// `--volatile=yes` binds /usr into the empty root, `state` covers /var (systemd-nspawn(1)).
+fn volatile(mode: Volatile, tree: &TreeView) -> Vec<MountOperation> {
+    use crate::sys::mount::MountAttributes;
+    match mode {
+        Volatile::No | Volatile::Overlay => Vec::new(),
+        Volatile::State => vec![MountOperation::Mount {
+            kind: "tmpfs",
+            target: "/var".into(),
+            options: vec![("mode".to_owned(), Some("0755".to_owned()))],
+            attributes: MountAttributes::MOUNT_ATTR_NOSUID | MountAttributes::MOUNT_ATTR_NODEV,
+        }],
+        Volatile::Yes => {
+            let mut operations = vec![MountOperation::Bind {
+                source: BindSource::Tree("/usr".into()),
+                target: "/usr".into(),
+                recursive: true,
+                attributes: MountAttributes::MOUNT_ATTR_RDONLY,
+                clear: MountAttributes::empty(),
+                ids: crate::settings::BindIds::NoIdmap,
+                if_target_exists: false,
+            }];
+            let links = tree.links.iter().map(|(name, target)| MountOperation::Symlink {
+                path: Path::new("/").join(name),
+                target: target.clone(),
+            });
+            operations.extend(links);
+            for directory in ["/etc", "/var", "/root"] {
+                let mode = if directory == "/root" { 0o700 } else { 0o755 };
+                operations.push(MountOperation::Directory { path: directory.into(), mode });
+            }
+            operations
+        }
+    }
+}
+
+fn payload(payload: &Payload, init: Option<&Path>) -> Result<(ProcessKind, Vec<Vec<u8>>), PlanError> {
+    let bytes = |argument: &OsString| argument.as_bytes().to_vec();
+    Ok(match payload {
+        Payload::Boot { arguments, .. } => {
+            let init = init.ok_or(PlanError::NoInit)?;
+            let argv = std::iter::once(init.as_os_str().as_bytes().to_vec())
+                .chain(arguments.iter().map(bytes))
+                .collect();
+            (ProcessKind::Init, argv)
+        }
+        Payload::Command { argv, as_pid1: true } => (ProcessKind::Command, argv.iter().map(bytes).collect()),
+        Payload::Command { argv, as_pid1: false } => {
+            (ProcessKind::CommandBelowStub, argv.iter().map(bytes).collect())
+        }
+    })
+}
+
+/// PER_LINUX and PER_LINUX32 (personality(2)).
+fn personality(personality: crate::settings::Personality) -> u32 {
+    match personality {
+        crate::settings::Personality::Native => 0,
+        crate::settings::Personality::Linux32 => 8,
+    }
+}
+
+/// The limits the kernel gives its own PID 1 (include/asm-generic/resource.h), with systemd's NOFILE and MEMLOCK: an
+/// init expects these, not those of the shell that started us.
+fn resource_limits(settings: &MachineSettings, host: &Host, warnings: &mut Vec<String>) -> Vec<ResourceLimit> {
+    const INFINITY: u64 = u64::MAX;
+    const MIB: u64 = 1 << 20;
+    /// systemd's HIGH_RLIMIT_NOFILE (systemd-system.conf(5), DefaultLimitNOFILE=).
+    const HIGH_NOFILE: u64 = 512 * 1024;
+    let wanted = [
+        (libc::RLIMIT_CPU, INFINITY, INFINITY),
+        (libc::RLIMIT_FSIZE, INFINITY, INFINITY),
+        (libc::RLIMIT_DATA, INFINITY, INFINITY),
+        (libc::RLIMIT_STACK, 8 * MIB, INFINITY),
+        (libc::RLIMIT_CORE, 0, INFINITY),
+        (libc::RLIMIT_RSS, INFINITY, INFINITY),
+        (libc::RLIMIT_NOFILE, 1024, host.nr_open.min(HIGH_NOFILE)),
+        (libc::RLIMIT_MEMLOCK, 8 * MIB, 8 * MIB),
+        (libc::RLIMIT_AS, INFINITY, INFINITY),
+        (libc::RLIMIT_LOCKS, INFINITY, INFINITY),
+        (libc::RLIMIT_MSGQUEUE, 819_200, 819_200),
+        (libc::RLIMIT_NICE, 0, 0),
+        (libc::RLIMIT_RTPRIO, 0, 0),
+        (libc::RLIMIT_RTTIME, INFINITY, INFINITY),
+    ];
+    let may_raise = host.capabilities & crate::settings::Capability::SYS_RESOURCE.bit() != 0;
+    let mut lowered = Vec::new();
+    let mut limits: Vec<ResourceLimit> = wanted
+        .into_iter()
+        .map(|(resource, soft, hard)| ResourceLimit { resource, soft, hard })
+        .filter(|limit| !settings.rlimits.iter().any(|own| own.resource == limit.resource))
+        .collect();
+    limits.extend(settings.rlimits.iter().copied());
+    for limit in &mut limits {
+        let ours = usize::try_from(limit.resource).ok().and_then(|index| host.hard_limits.get(index));
+        let Some(ours) = ours else { continue };
+        if limit.hard > *ours && !may_raise {
+            limit.hard = *ours;
+            limit.soft = limit.soft.min(*ours);
+            lowered.push(limit.name());
+        }
+    }
+    if !lowered.is_empty() {
+        warnings.push(format!(
+            "this process lacks CAP_SYS_RESOURCE: resource limits of the machine stay at ours ({})",
+            lowered.join(", ")
+        ));
+    }
+    limits
+}

@@ -1,0 +1,132 @@
+//! What a machine holds of the host while it lives, and the one way to give it all back.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::host::CgroupHierarchy;
+use crate::runtime::id_range::{IdRangeError, IdRangeLock};
+use crate::settings::MachineName;
+use crate::runtime::root::MOUNT_POINTS;
+use crate::sys::files::{make_directory_at, open_at, open_directory};
+use crate::sys::mount::{Propagation, root_directory, set_propagation};
+use crate::sys::process::{Namespaces, join_mount_namespace, unshare};
+use crate::sys::{SysError, SysResult};
+
+use super::error::Error;
+use super::fault;
+use super::registry::{Claim, MachineDirectory};
+use super::resources::{self, Journal, Resource};
+
+/// A name that is ours, and what was taken under it.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    directory: MachineDirectory,
+    journal: Journal,
+    cgroups: CgroupHierarchy,
+    id_range: Option<IdRangeLock>,
+    /// Once we have left the host's mount namespace: it, and the machine's directory as seen from our own. Mounts can
+    /// be attached only to what was opened in the namespace that they go to.
+    mounts: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Claimed {
+    /// Claims `name`, clearing what a dead supervisor left under it.
+    pub(super) fn new(name: &MachineName, cgroups: CgroupHierarchy) -> Result<Self, Error> {
+        loop {
+            let claim = MachineDirectory::claim(name).map_err(Error::system("make the machine's directory"))?;
+            match claim {
+                Claim::InUse => return Err(Error::NameInUse { name: name.to_string() }),
+                Claim::Ours { directory, stale: true } => super::gc::clear(directory, &cgroups)
+                    .map_err(|source| Error::Stale { name: name.to_string(), source })?,
+                Claim::Ours { directory, stale: false } => {
+                    let journal =
+                        Journal::open(&directory).map_err(Error::system("open the journal of resources"))?;
+                    fault::point("machine-directory");
+                    return Ok(Self { directory, journal, cgroups, id_range: None, mounts: None });
+                }
+            }
+        }
+    }
+
+    pub(super) fn directory(&self) -> &MachineDirectory {
+        &self.directory
+    }
+
+    pub(super) fn cgroups(&self) -> &CgroupHierarchy {
+        &self.cgroups
+    }
+
+    /// Writes down what is made next.
+    pub(super) fn note(&self, resource: &Resource) -> Result<(), Error> {
+        self.journal.note(resource).map_err(Error::system("write the journal of resources"))
+    }
+
+    /// Picks a free range of ids, or takes the one asked for; gives its first id and size.
+    pub(super) fn take_ids(&mut self, wanted: Option<(u32, u32)>) -> Result<(u32, u32), IdRangeError> {
+        let note = |base| self.journal.note(&Resource::IdRange(base));
+        let lock = match wanted {
+            None => IdRangeLock::pick(self.directory.name().as_str(), note)?,
+            Some((base, size)) => {
+                note(base).map_err(IdRangeError::Lock)?;
+                IdRangeLock::take(base, size)?
+            }
+        };
+        let range = (lock.base, lock.size);
+        self.id_range = Some(lock);
+        fault::point("id-range");
+        Ok(range)
+    }
+
+    /// Leaves the host's mount namespace for one of our own, in which the host's mounts still come and go but nothing of
+    /// ours is seen by the host.
+    pub(super) fn leave_host_mounts(&mut self) -> SysResult<()> {
+        let host = open_at(CWD, "/proc/self/ns/mnt", OFlags::RDONLY, Mode::empty())?;
+        unshare(Namespaces::NEWNS)?;
+        let directory = open_directory(self.directory.path());
+        let directory = self.mounts.insert((host, directory?));
+        set_propagation(root_directory()?, Propagation::Slave, true)?;
+        for name in MOUNT_POINTS {
+            make_directory_at(&directory.1, name, 0o700)?;
+        }
+        fault::point("mount-namespace");
+        Ok(())
+    }
+
+    /// The machine's directory as our own mount namespace has it.
+    pub(super) fn mount_points(&self) -> &OwnedFd {
+        self.mounts.as_ref().map_or(self.directory.fd(), |(_, directory)| directory)
+    }
+
+    /// Gives everything back, the newest first, and goes on past faults.
+    ///
+    /// Back in the host's mount namespace our own goes away with all that is mounted in it: only then may directories
+    /// be removed on which the tree itself was mounted.
+    pub(super) fn release(mut self) -> Vec<SysError> {
+        let mut faults = Vec::new();
+        if let Some((host, _)) = self.mounts.take()
+            && let Err(error) = join_mount_namespace(&host)
+        {
+            // In this namespace the tree may still be mounted below what would be removed.
+            return vec![error];
+        }
+        fault::point("teardown-namespace");
+        drop(self.id_range.take());
+        match resources::read(&self.directory) {
+            Ok(resources) => {
+                for resource in resources.iter().rev() {
+                    if let Err(error) = resources::undo(resource, &self.cgroups) {
+                        faults.push(error);
+                    }
+                    fault::point(resource.teardown_point());
+                }
+            }
+            Err(error) => faults.push(error),
+        }
+        if faults.is_empty() {
+            fault::point("teardown-directory");
+            faults.extend(self.directory.remove().err());
+        }
+        faults
+    }
+}

@@ -1,0 +1,486 @@
+//! Forwards between the user ([`Terminal`]) and the guest's console (the master of a pty), for a poll loop to drive.
+//!
+//! No fd of it ever waits, and each direction holds at most [`BUFFER_BYTES`]: a user who reads slowly slows the guest's
+//! console down, a guest that does not read makes the user's keys wait. What the guest writes goes into the console log
+//! first, so that the log lacks nothing whatever becomes of the user's side.
+//!
+//! **The slave is held open here**, never read or written. Without that, each time the guest's last process closes its
+//! console, the master reports a hang-up until somebody opens the console again, and poll reports it without end. With
+//! it there is no hang-up, and the guest closes and reopens its console (and vhangup(2)s it, as getty does) as it likes.
+//!
+//! **Bytes are passed as they are**, into a pipe or file as well: lines end in CR LF there, since the guest's terminal
+//! settings say so. The stream is a terminal's, with its cursor movements and its bare CRs; taking out some of them gives
+//! neither a clean text nor a faithful record (`tr -d '\r'` does it where wanted, `--console=pipe` has no terminal in
+//! between at all). systemd-nspawn does the same.
+//!
+//! # The loop
+//!
+//! Poll (not epoll, which refuses regular files) on [`Console::interest`], with a timeout at [`Console::deadline`]; then
+//! call [`Console::on_ready`], whichever of the fds was ready: it tries all it has to do. On SIGWINCH call
+//! [`Console::resize`], on SIGCONT [`Console::resume`]. SIGTTIN, SIGTTOU and SIGPIPE are to be blocked or ignored.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::termios::{LocalModes, SpecialCodeIndex};
+
+use super::console_log::ConsoleLog;
+use super::hotkeys::{Hotkey, Hotkeys};
+use super::stream::Transfer;
+use super::terminal::Terminal;
+use crate::settings::ConsoleMode;
+use crate::sys::{FdPath, SysError, SysResult, sys, tty};
+
+/// What one direction holds: as much as a pty passes in one read (N_TTY_BUF_SIZE, linux/tty.h).
+pub const BUFFER_BYTES: usize = 4096;
+
+/// A guest that has read none of its full buffer for so long is taken to hang: then keys are read all the same, so that
+/// the hotkeys work, and are lost beyond that.
+const STALL: Duration = Duration::from_secs(1);
+
+/// How long a master that reports a hang-up is left alone. It cannot happen while we hold the slave; should it, it costs
+/// one wake-up a second and not a processor.
+const HANG_UP_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long the user's side is waited for when a guest that rebooted gets its new console.
+const REPLACE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// At the end, at most so much is passed on: what the kernel's pty holds is below 100 KiB, and a slave that another
+/// process of the host has open could go on for ever.
+const DRAIN_BYTES: usize = 1 << 20;
+
+/// Why the console cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsoleError {
+    /// The pty's slave or its settings.
+    #[error("cannot set up the machine's console")]
+    Pty(#[source] SysError),
+    /// The user's terminal.
+    #[error("cannot set up the terminal")]
+    Terminal(#[source] SysError),
+    /// Waiting for the last output.
+    #[error("cannot wait for the console")]
+    Poll(#[source] SysError),
+}
+
+/// What the loop should know of.
+#[derive(Debug)]
+pub enum Action {
+    /// The user asks for something.
+    Hotkey(Hotkey),
+    /// No more input will come: end of a file, a terminal that hung up. The machine goes on without.
+    InputClosed,
+    /// Nobody sees the output any more (EPIPE and the like). The machine goes on, its output into the log alone.
+    OutputClosed(Option<Errno>),
+    /// The log cannot be written, as with a full disk. Said once; there is no log from here on.
+    LogFailed(SysError),
+}
+
+/// The machine's console.
+#[derive(Debug)]
+pub struct Console {
+    terminal: Terminal,
+    log: Option<ConsoleLog>,
+    guest: Option<Guest>,
+    hotkeys: Hotkeys,
+    input_open: bool,
+    output_open: bool,
+    to_guest: Buffer,
+    to_user: Buffer,
+    /// Since when `to_guest` has been full.
+    full_since: Option<Instant>,
+    /// The end of a piped input is still to be told to the guest.
+    end_owed: bool,
+    /// The last byte that the user saw.
+    last_shown: Option<u8>,
+    restores_on_panic: bool,
+}
+
+/// The guest's end.
+#[derive(Debug)]
+struct Guest {
+    master: OwnedFd,
+    /// Only held, see the module's head.
+    _slave: OwnedFd,
+    hung_up_until: Option<Instant>,
+}
+
+impl Console {
+    /// A console without a guest yet. [`ConsoleMode::Pipe`] has no pty, hence no console: it is taken as
+    /// [`ConsoleMode::Passive`].
+    pub fn new(mode: ConsoleMode, terminal: Terminal, log: Option<ConsoleLog>) -> Self {
+        Self {
+            terminal,
+            log,
+            guest: None,
+            hotkeys: Hotkeys::default(),
+            input_open: mode == ConsoleMode::Interactive,
+            output_open: matches!(mode, ConsoleMode::Interactive | ConsoleMode::ReadOnly),
+            to_guest: Buffer::new(),
+            to_user: Buffer::new(),
+            full_since: None,
+            end_owed: false,
+            last_shown: None,
+            restores_on_panic: false,
+        }
+    }
+
+    /// Forwards from and to `master`, unlocked, of a pty in the guest's devpts: at the start, and for each reboot in
+    /// place. What the one before still had to say is passed on first; keys that it did not take are dropped.
+    ///
+    /// With the first one, an interactive terminal becomes raw: errors before that find it in order.
+    pub fn replace_master(&mut self, master: OwnedFd) -> Result<Vec<Action>, ConsoleError> {
+        let actions = self.drain(REPLACE_PATIENCE)?;
+        let slave = tty::open_slave(&master).map_err(ConsoleError::Pty)?;
+        let flags =
+            sys("fcntl", rustix::fs::fcntl_getfl(&master), || format!("{}, F_GETFL", FdPath::of(&master)));
+        let flags = flags.map_err(ConsoleError::Pty)? | OFlags::NONBLOCK;
+        sys("fcntl", rustix::fs::fcntl_setfl(&master, flags), || {
+            format!("{}, F_SETFL, |O_NONBLOCK", FdPath::of(&master))
+        })
+        .map_err(ConsoleError::Pty)?;
+        self.guest = Some(Guest { master, _slave: slave, hung_up_until: None });
+        self.to_guest.clear();
+        self.full_since = None;
+        self.end_owed = false;
+        self.resume()?;
+        Ok(actions)
+    }
+
+    /// The user's side.
+    pub fn terminal(&self) -> &Terminal {
+        &self.terminal
+    }
+
+    /// The console log, while it works.
+    pub fn log(&self) -> Option<&ConsoleLog> {
+        self.log.as_ref()
+    }
+
+    /// What to poll for now; to be asked anew each time. An fd that we want nothing of is left out, since poll would
+    /// report its hang-up unasked.
+    pub fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let guest = self.guest.as_ref().filter(|guest| guest.hung_up_until.is_none());
+        let input = (self.wants_input(false), PollFlags::IN, self.terminal.input().as_fd());
+        let output = (!self.to_user.is_empty(), PollFlags::OUT, self.terminal.output().as_fd());
+        let ends = guest.map(|guest| {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, self.to_user.has_room());
+            flags.set(PollFlags::OUT, !self.to_guest.is_empty());
+            (guest.master.as_fd(), flags)
+        });
+        let users =
+            [input, output].into_iter().filter(|(wanted, ..)| *wanted).map(|(_, flags, fd)| (fd, flags));
+        users.chain(ends.filter(|(_, flags)| !flags.is_empty()))
+    }
+
+    /// When [`on_ready`](Self::on_ready) must be called even if no fd is ready.
+    pub fn deadline(&self) -> Option<Instant> {
+        let stall = self.full_since.filter(|_| self.wants_input(true) && !self.wants_input(false));
+        let hung_up = self.guest.as_ref().and_then(|guest| guest.hung_up_until);
+        [self.hotkeys.deadline(), stall.map(|since| since + STALL), hung_up].into_iter().flatten().min()
+    }
+
+    /// Passes on whatever can be passed on, once in each direction, without waiting.
+    pub fn on_ready(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(guest) = &mut self.guest
+            && guest.hung_up_until.is_some_and(|until| now >= until)
+        {
+            guest.hung_up_until = None;
+        }
+        self.hotkeys.expire(now, |byte| self.to_guest.push(byte));
+        self.read_user(now, &mut actions);
+        self.write_guest(now);
+        self.read_guest(now, &mut actions);
+        self.write_user(&mut actions);
+        actions
+    }
+
+    /// Gives the guest's console the size of our window; for SIGWINCH.
+    pub fn resize(&self) -> SysResult<()> {
+        match (&self.guest, self.terminal.window_size()) {
+            (Some(guest), Some(size)) if self.output_open => tty::set_window_size(&guest.master, size),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the terminal again after we were stopped and continued; for SIGCONT.
+    pub fn resume(&mut self) -> Result<(), ConsoleError> {
+        self.take_terminal().map_err(ConsoleError::Terminal)?;
+        self.resize().map_err(ConsoleError::Pty)
+    }
+
+    /// Passes on all that the guest has written and lets go of its console: for the time when it is dead. The log gets
+    /// it all; the user's side is waited for at most for `patience`, and what it does not take by then it does not get.
+    pub fn drain(&mut self, patience: Duration) -> Result<Vec<Action>, ConsoleError> {
+        let (mut actions, end) = (Vec::new(), Instant::now() + patience);
+        let mut passed = 0;
+        if let Some(guest) = &mut self.guest {
+            guest.hung_up_until = None;
+        }
+        loop {
+            self.flush_user(end, &mut actions)?;
+            if !self.to_user.has_room() {
+                self.to_user.clear();
+            }
+            match self.read_guest(Instant::now(), &mut actions) {
+                0 => break,
+                length => passed += length,
+            }
+            if passed >= DRAIN_BYTES {
+                break;
+            }
+        }
+        self.flush_user(end, &mut actions)?;
+        self.to_user.clear();
+        self.guest = None;
+        Ok(actions)
+    }
+
+    /// The end: drains, leaves the screen and the terminal in order.
+    pub fn finish(mut self, patience: Duration) -> Result<Vec<Action>, ConsoleError> {
+        let actions = self.drain(patience);
+        if self.output_open && self.terminal.output_is_tty() && self.last_shown.is_some() {
+            self.terminal.reset_screen();
+            if self.last_shown != Some(b'\n') {
+                // What is printed next, our own message or the shell's prompt, begins on a line of its own. If the
+                // terminal takes nothing, it does not.
+                let _ = self.terminal.output().write(b"\r\n");
+            }
+        }
+        self.terminal.restore().map_err(ConsoleError::Terminal)?;
+        actions
+    }
+
+    /// Whether to read keys. A full buffer forbids it, until it `stalled`.
+    fn wants_input(&self, stalled: bool) -> bool {
+        let stalled = stalled || self.full_since.is_some_and(|since| since.elapsed() >= STALL);
+        self.input_open
+            && self.guest.is_some()
+            && (self.to_guest.has_room() || (stalled && self.terminal.input_is_tty()))
+            && self.terminal.is_foreground()
+    }
+
+    /// Makes the user's terminal raw if its keys are the guest's. As a job that the shell put into the foreground without
+    /// stopping it before, we learn of that from nothing: so this is asked again with each turn.
+    fn take_terminal(&mut self) -> SysResult<()> {
+        if self.input_open && self.guest.is_some() {
+            self.terminal.enter_raw_mode()?;
+            if self.terminal.is_raw() && !self.restores_on_panic {
+                self.terminal.restore_on_panic()?;
+                self.restores_on_panic = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_user(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let stalled = self.full_since.is_some_and(|since| now.saturating_duration_since(since) >= STALL);
+        if !self.wants_input(stalled) {
+            return;
+        }
+        if !self.terminal.is_raw() && self.take_terminal().is_err() {
+            self.input_open = false;
+            actions.push(Action::InputClosed);
+            return;
+        }
+        let mut chunk = [0; BUFFER_BYTES];
+        let room =
+            if self.to_guest.has_room() { self.to_guest.room() - Buffer::RESERVE } else { chunk.len() };
+        match self.terminal.input().read(&mut chunk[..room]) {
+            Transfer::Bytes(length) => {
+                let to_guest = &mut self.to_guest;
+                let hotkey = self.hotkeys.feed(&chunk[..length], now, |byte| to_guest.push(byte));
+                actions.extend(hotkey.map(Action::Hotkey));
+                if !self.to_guest.has_room() {
+                    self.full_since.get_or_insert(now);
+                }
+            }
+            Transfer::Later => {}
+            // Put in the background between asking and reading: SIGTTIN is blocked, so it is EIO.
+            Transfer::End(Some(Errno::IO)) if !self.terminal.is_foreground() => {}
+            Transfer::End(_) => {
+                self.input_open = false;
+                self.hotkeys.release(|byte| self.to_guest.push(byte));
+                self.end_owed = !self.terminal.input_is_tty();
+                actions.push(Action::InputClosed);
+            }
+        }
+    }
+
+    fn write_guest(&mut self, now: Instant) {
+        let Some(guest) = self.guest.as_mut().filter(|guest| guest.hung_up_until.is_none()) else {
+            return;
+        };
+        if self.end_owed
+            && let Some(end) = end_of_file(&guest.master)
+        {
+            self.to_guest.push(end);
+        }
+        self.end_owed = false;
+        while !self.to_guest.is_empty() {
+            match rustix::io::retry_on_intr(|| rustix::io::write(&guest.master, self.to_guest.filled())) {
+                Ok(length) => {
+                    self.to_guest.consume(length);
+                    self.full_since = None;
+                }
+                Err(Errno::AGAIN) => break,
+                Err(_) => {
+                    guest.hung_up_until = Some(now + HANG_UP_PAUSE);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Returns how much was read.
+    fn read_guest(&mut self, now: Instant, actions: &mut Vec<Action>) -> usize {
+        let Some(guest) = self.guest.as_mut().filter(|guest| guest.hung_up_until.is_none()) else {
+            return 0;
+        };
+        if !self.to_user.has_room() {
+            return 0;
+        }
+        let space = self.to_user.space();
+        match rustix::io::retry_on_intr(|| rustix::io::read(&guest.master, &mut *space)) {
+            Ok(length) if length > 0 => {
+                if let Some(log) = &mut self.log
+                    && let Err(error) = log.append(&space[..length])
+                {
+                    self.log = None;
+                    actions.push(Action::LogFailed(error));
+                }
+                if self.output_open {
+                    self.to_user.added(length);
+                }
+                length
+            }
+            Err(Errno::AGAIN) => 0,
+            // EIO, the end: the slave is closed, which our own holding of it forbids.
+            Ok(_) | Err(_) => {
+                guest.hung_up_until = Some(now + HANG_UP_PAUSE);
+                0
+            }
+        }
+    }
+
+    fn write_user(&mut self, actions: &mut Vec<Action>) {
+        while !self.to_user.is_empty() {
+            match self.terminal.output().write(self.to_user.filled()) {
+                Transfer::Bytes(length) => {
+                    self.last_shown = self.to_user.filled()[..length].last().copied();
+                    self.to_user.consume(length);
+                }
+                Transfer::Later => break,
+                Transfer::End(errno) => {
+                    self.output_open = false;
+                    self.to_user.clear();
+                    actions.push(Action::OutputClosed(errno));
+                }
+            }
+        }
+    }
+
+    /// Writes all that is for the user, waiting until `end` where the terminal takes no more.
+    fn flush_user(&mut self, end: Instant, actions: &mut Vec<Action>) -> Result<(), ConsoleError> {
+        loop {
+            self.write_user(actions);
+            let left = end.saturating_duration_since(Instant::now());
+            if self.to_user.is_empty() || left.is_zero() {
+                return Ok(());
+            }
+            let timeout = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            let output = self.terminal.output();
+            match rustix::event::poll(&mut [PollFd::new(output, PollFlags::OUT)], Some(&timeout)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => {
+                    let error = SysError::new("poll", FdPath::of(output).to_string(), errno);
+                    return Err(ConsoleError::Poll(error));
+                }
+            }
+        }
+    }
+}
+
+/// What says "end of input" to the guest, if its terminal reads lines (VEOF, termios(3)): so that
+/// `echo reboot | spinney run --console=interactive TREE -- sh` ends. Asked of the master, the settings are the slave's.
+fn end_of_file(master: &OwnedFd) -> Option<u8> {
+    let attributes = tty::attributes(master).ok()?;
+    let reads_lines = attributes.local_modes.contains(LocalModes::ICANON);
+    reads_lines.then(|| attributes.special_codes[SpecialCodeIndex::VEOF])
+}
+
+/// Bytes on their way: filled at the end, emptied at the start.
+#[derive(Debug)]
+struct Buffer {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// Kept free by those who read into the buffer: two withheld `^]` and an end of file.
+    const RESERVE: usize = 3;
+
+    fn new() -> Self {
+        Self { bytes: vec![0; BUFFER_BYTES].into_boxed_slice(), start: 0, end: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    fn room(&self) -> usize {
+        self.bytes.len() - (self.end - self.start)
+    }
+
+    fn has_room(&self) -> bool {
+        self.room() > Self::RESERVE
+    }
+
+    fn filled(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.start = (self.start + length).min(self.end);
+        if self.is_empty() {
+            self.clear();
+        }
+    }
+
+    fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// All the free space, in one piece.
+    fn space(&mut self) -> &mut [u8] {
+        self.bytes.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        &mut self.bytes[self.end..]
+    }
+
+    /// So much of the space has been filled.
+    fn added(&mut self, length: usize) {
+        self.end = (self.end + length).min(self.bytes.len());
+    }
+
+    /// Adds one byte; what does not fit is lost.
+    fn push(&mut self, byte: u8) {
+        if let [first, ..] = self.space() {
+            *first = byte;
+            self.added(1);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "console_tests.rs"]
+mod tests;

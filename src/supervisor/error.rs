@@ -1,0 +1,125 @@
+//! Why a machine could not be run: one line, a hint, an exit status.
+
+use crate::guest::TreeError;
+use crate::runtime::attach::AttachError;
+use crate::runtime::cgroup::CgroupError;
+use crate::runtime::id_range::IdRangeError;
+use crate::runtime::launch::LaunchError;
+use crate::runtime::planner::PlanError;
+use crate::runtime::prepare::PrepareError;
+use crate::runtime::root::RootError;
+use crate::settings::ValueError;
+use crate::sys::SysError;
+
+use super::console::ConsoleError;
+
+/// Exit status for faults of ours and of the input (docker-run(1), env(1)).
+pub(super) const OWN_FAILURE: u8 = 125;
+
+/// Why a machine did not run.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Error {
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error("a machine called {name:?} is running already")]
+    NameInUse { name: String },
+    #[error("what an earlier machine {name:?} left behind cannot be cleared")]
+    Stale {
+        name: String,
+        #[source]
+        source: SysError,
+    },
+    #[error(transparent)]
+    Name(ValueError),
+    #[error("user {user:?} is not in the tree's /etc/passwd")]
+    NoSuchUser { user: String },
+    #[error("{0:?} is on a read-only file system")]
+    ReadOnlyTree(std::path::PathBuf),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    IdRange(#[from] IdRangeError),
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    #[error("cannot {action}")]
+    System {
+        action: &'static str,
+        #[source]
+        source: SysError,
+    },
+    #[error("cannot stop the machine")]
+    Stop(#[source] crate::guest::stop::StopError),
+    /// What the leader said before it could exec.
+    #[error("{text}")]
+    Leader { text: String },
+    /// The program could not be executed.
+    #[error("cannot run {program:?} in the guest: {text}")]
+    Exec { program: String, text: String, not_found: bool },
+    #[error("{init} of {name} {how} before it was up")]
+    DiedEarly { name: String, init: String, how: String, console: Vec<String> },
+    #[error("{name} was not ready after {seconds} s{}", .status.as_deref().map(|status| format!("; last it said: {status}")).unwrap_or_default())]
+    NotReady { name: String, seconds: u64, status: Option<String>, console: Vec<String> },
+    #[error("{name} is gone, but {} of its resources are still here", faults.len())]
+    Teardown { name: String, faults: Vec<SysError> },
+}
+
+impl Error {
+    /// A failed call, and what it was for.
+    pub(super) fn system(action: &'static str) -> impl FnOnce(SysError) -> Self {
+        move |source| Self::System { action, source }
+    }
+
+    /// What our process exits with.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Exec { not_found: true, .. } => 127,
+            Self::Exec { .. } => 126,
+            _ => OWN_FAILURE,
+        }
+    }
+
+    /// The last lines of the guest's console, safe to print.
+    pub fn console(&self) -> &[String] {
+        match self {
+            Self::DiedEarly { console, .. } | Self::NotReady { console, .. } => console,
+            _ => &[],
+        }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> Option<String> {
+        let fixed = match self {
+            Self::Tree(error) => return error.hint(),
+            Self::Name(error) => return Some(error.hint().to_owned()),
+            Self::NameInUse { .. } => "give this one another name with --machine=NAME",
+            Self::Stale { .. } => "run spinney gc, and see what still uses it",
+            Self::NoSuchUser { .. } => "give a user of the tree, or a number",
+            Self::ReadOnlyTree(_) => {
+                "--ephemeral or --volatile=overlay run it on a layer of its own, --read-only as it is"
+            }
+            Self::IdRange(IdRangeError::InUse { .. }) => "let one be picked: --private-users=pick",
+            Self::Root(RootError::NotMappable { .. }) => {
+                "ext4, xfs, btrfs and tmpfs (Linux 6.3) can; --private-users=no goes without a user namespace, which is no \
+                 boundary to the host"
+            }
+            Self::Cgroup(CgroupError::Missing) => "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)",
+            Self::Exec { not_found: true, .. } => "is it installed in the tree, and in its PATH?",
+            Self::DiedEarly { .. } => "try --console=interactive to see all it says, or -- /bin/sh to look around",
+            Self::NotReady { .. } => "a longer --timeout-ready=, or --console=interactive to see what it waits for",
+            Self::Teardown { .. } => "run spinney gc when nothing uses them any more",
+            _ => return None,
+        };
+        Some(fixed.to_owned())
+    }
+}

@@ -1,0 +1,54 @@
+//! Clears what supervisors that were killed left behind.
+
+use crate::host::CgroupHierarchy;
+use crate::settings::MachineName;
+use crate::sys::SysError;
+
+use super::registry::{Claim, MachineDirectory, names};
+use super::resources;
+
+/// What a collection did.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Machines whose leavings are gone.
+    pub removed: Vec<MachineName>,
+    /// What could not be removed, and why.
+    pub failed: Vec<(MachineName, SysError)>,
+}
+
+/// Clears all machines whose supervisor is dead.
+///
+/// # Errors
+/// When the registry cannot be read; single faults are in the result.
+pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
+    let mut collected = Collected::default();
+    for name in names()? {
+        match MachineDirectory::claim(&name) {
+            Ok(Claim::InUse) => {}
+            Ok(Claim::Ours { directory, .. }) => match clear(directory, cgroups) {
+                Ok(()) => collected.removed.push(name),
+                Err(error) => collected.failed.push((name, error)),
+            },
+            Err(error) => collected.failed.push((name, error)),
+        }
+    }
+    Ok(collected)
+}
+
+/// Undoes the journal of a claimed directory, newest first, and removes the directory. A fault does not stop the rest,
+/// but the directory stays for another try.
+///
+/// # Errors
+/// The first fault.
+pub fn clear(directory: MachineDirectory, cgroups: &CgroupHierarchy) -> Result<(), SysError> {
+    let mut first_fault = None;
+    for resource in resources::read(&directory)?.iter().rev() {
+        if let Err(error) = resources::undo(resource, cgroups) {
+            first_fault.get_or_insert(error);
+        }
+    }
+    match first_fault {
+        Some(error) => Err(error),
+        None => directory.remove(),
+    }
+}

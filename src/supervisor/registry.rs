@@ -1,0 +1,158 @@
+//! `/run/spinney/machines/NAME/`: one directory a machine, locked by its supervisor while it lives.
+//!
+//! It holds `lock`, `resources` (see [`super::resources`]), `state` (JSON, replaced atomically), the console log, and
+//! the mount points of the supervisor's own mount namespace. A directory whose lock is free belongs to a supervisor that
+//! died: [`super::gc`] clears it.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::settings::MachineName;
+use crate::sys::files::{
+    entries, make_directories, make_directory_at, open_at, open_directory, remove_directory_at, remove_file_at,
+    remove_tree_at, replace_at, try_lock,
+};
+use crate::sys::{SysError, SysResult};
+
+/// All machines.
+pub const MACHINES: &str = "/run/spinney/machines";
+
+/// Held by the supervisor.
+const LOCK: &str = "lock";
+
+/// How often a start that races with the end of another machine tries again to make a directory that the other removes.
+const TRIES: usize = 64;
+
+/// The locked directory of a machine.
+#[derive(Debug)]
+pub struct MachineDirectory {
+    name: MachineName,
+    path: PathBuf,
+    fd: OwnedFd,
+    _lock: OwnedFd,
+}
+
+/// What came of trying to lock a machine's directory.
+#[derive(Debug)]
+pub enum Claim {
+    /// It is ours now. `stale` if it was there already: somebody's leavings.
+    Ours {
+        /// It.
+        directory: MachineDirectory,
+        /// Whether an earlier supervisor left it.
+        stale: bool,
+    },
+    /// A living supervisor has it.
+    InUse,
+}
+
+impl MachineDirectory {
+    /// Makes and locks the directory of `name`.
+    ///
+    /// # Errors
+    /// When /run cannot be written.
+    pub fn claim(name: &MachineName) -> SysResult<Claim> {
+        let mut result = Self::try_claim(name);
+        for _ in 1..TRIES {
+            match &result {
+                Err(error) if error.errno() == Errno::NOENT => result = Self::try_claim(name),
+                _ => break,
+            }
+        }
+        result
+    }
+
+    fn try_claim(name: &MachineName) -> SysResult<Claim> {
+        let machines = make_directories(Path::new(MACHINES), 0o755)?;
+        let fd = make_directory_at(&machines, name.as_str(), 0o755)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
+        let lock = open_at(&fd, LOCK, flags, Mode::from_raw_mode(0o600))?;
+        if !try_lock(&lock)? {
+            return Ok(Claim::InUse);
+        }
+        // The last owner may have removed it between our open and our lock: then we hold the lock of nothing.
+        if rustix::fs::fstat(&lock).is_ok_and(|stat| stat.st_nlink == 0) {
+            return Err(SysError::new("flock", format!("{MACHINES}/{name}/{LOCK}"), Errno::NOENT));
+        }
+        let stale = entries(&fd)?.len() > 1;
+        let path = Path::new(MACHINES).join(name.as_str());
+        let directory = Self { name: name.clone(), path, fd, _lock: lock };
+        Ok(Claim::Ours { directory, stale })
+    }
+
+    /// The machine.
+    pub fn name(&self) -> &MachineName {
+        &self.name
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// It, opened.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Replaces the state file.
+    ///
+    /// # Errors
+    /// When /run is full.
+    pub fn write_state(&self, state: &super::state::State) -> SysResult<()> {
+        let mut text = serde_json::to_vec_pretty(state)
+            .map_err(|_| SysError::new("write", "the state as JSON", Errno::INVAL))?;
+        text.push(b'\n');
+        replace_at(&self.fd, "state", &text, 0o644)
+    }
+
+    /// Removes it, the lock last, and the directories above it that are then empty.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn remove(self) -> SysResult<()> {
+        for (entry, _) in entries(&self.fd)? {
+            if entry != LOCK {
+                remove_tree_at(&self.fd, Path::new(&entry))?;
+            }
+        }
+        let machines = open_directory(Path::new(MACHINES))?;
+        remove_file_at(&self.fd, LOCK)?;
+        remove_if_empty(&machines, self.name.as_str())?;
+        let run = open_directory(Path::new("/run"))?;
+        remove_if_empty(&run, "spinney/machines")?;
+        remove_if_empty(&run, "spinney")
+    }
+}
+
+/// Removes the directory `name` unless somebody uses it.
+///
+/// # Errors
+/// When the kernel refuses for another reason.
+pub fn remove_if_empty(directory: &OwnedFd, name: &str) -> SysResult<()> {
+    match remove_directory_at(directory, name) {
+        Err(error) if matches!(error.errno(), Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(()),
+        other => other,
+    }
+}
+
+/// The names of all machine directories, living or left behind.
+///
+/// # Errors
+/// When the directory cannot be read; that there is none means no machines.
+pub fn names() -> SysResult<Vec<MachineName>> {
+    let machines = match open_directory(Path::new(MACHINES)) {
+        Ok(machines) => machines,
+        Err(error) if error.errno() == Errno::NOENT => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names: Vec<MachineName> = entries(machines)?
+        .into_iter()
+        .filter_map(|(entry, _)| entry.to_str().and_then(|name| name.parse().ok()))
+        .collect();
+    names.sort();
+    Ok(names)
+}

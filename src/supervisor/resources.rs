@@ -1,0 +1,188 @@
+//! The journal of resources: what a machine has of the host's, written down before it is made.
+//!
+//! A line of JSON each, in `resources` of the machine's directory. Whoever finds the directory unlocked undoes the lines
+//! backwards; undoing what was never made, or is undone already, does nothing.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::host::CgroupHierarchy;
+use crate::runtime::cgroup::Hierarchy;
+use crate::runtime::id_range::LOCK_DIRECTORY;
+use crate::sys::files::{
+    make_directories, make_directory_at, open_at, open_directory, read_at, remove_file_at, remove_tree_at,
+    try_lock_description, write_all,
+};
+use crate::sys::{SysError, SysResult};
+
+use super::registry::{MachineDirectory, remove_if_empty};
+
+/// Layers and temporary directories of running machines: on disk, since they may be large.
+pub const SCRATCH: &str = "/var/lib/spinney/scratch";
+
+/// Something of the host's that goes with the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resource {
+    /// The lock file of a range of host ids, by its first id.
+    IdRange(u32),
+    /// The machine's cgroups, by its name.
+    Cgroup(String),
+    /// Its scratch directory below [`SCRATCH`], by its name.
+    Scratch(String),
+    /// A symlink of the host to the guest's journal (`--link-journal=guest`).
+    JournalLink(PathBuf),
+}
+
+impl Resource {
+    /// The fault point after it was given back.
+    pub(super) fn teardown_point(&self) -> &'static str {
+        match self {
+            Self::IdRange(_) => "teardown-id-range",
+            Self::Cgroup(_) => "teardown-cgroup",
+            Self::Scratch(_) => "teardown-scratch",
+            Self::JournalLink(_) => "teardown-journal-link",
+        }
+    }
+}
+
+/// The journal of one machine.
+#[derive(Debug)]
+pub struct Journal {
+    file: OwnedFd,
+}
+
+/// A journal of this many bytes is not one of ours: a machine has a handful of resources.
+const LIMIT: usize = 1 << 20;
+
+const NAME: &str = "resources";
+
+impl Journal {
+    /// Opens the journal of the machine whose directory this is.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn open(directory: &MachineDirectory) -> SysResult<Self> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW;
+        Ok(Self { file: open_at(directory.fd(), NAME, flags, Mode::from_raw_mode(0o600))? })
+    }
+
+    /// Writes `resource` down; it may be made afterwards.
+    ///
+    /// # Errors
+    /// When /run is full: then it must not be made.
+    pub fn note(&self, resource: &Resource) -> SysResult<()> {
+        let mut line = serde_json::to_vec(resource)
+            .map_err(|_| SysError::new("write", "a resource as JSON", Errno::INVAL))?;
+        line.push(b'\n');
+        write_all(&self.file, &line)
+    }
+}
+
+/// What the journal of `directory` holds, in the order of making. A last line that was cut off by a kill was not
+/// acted upon and does not count.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(directory: &MachineDirectory) -> SysResult<Vec<Resource>> {
+    match read_at(directory.fd(), NAME, LIMIT) {
+        Ok(text) => Ok(parse(&text)),
+        Err(error) if error.errno() == Errno::NOENT => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn parse(text: &[u8]) -> Vec<Resource> {
+    text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// Gives back what is left of `resource`.
+///
+/// # Errors
+/// When it cannot be removed now.
+pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
+    match resource {
+        Resource::IdRange(base) => free_id_range(*base),
+        // Only a mounted hierarchy outlives its machine; on a legacy host the supervisor's own mount was the last.
+        Resource::Cgroup(name) => match &cgroups.mount_point {
+            Some(_) => match Hierarchy::open(cgroups, Path::new("/")) {
+                Ok(hierarchy) => hierarchy.remove(name),
+                Err(_) => Ok(()),
+            },
+            None => Ok(()),
+        },
+        Resource::Scratch(name) => remove_scratch(name),
+        Resource::JournalLink(path) => match std::fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_symlink() => remove_file_at(rustix::fs::CWD, path),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Removes the lock file of a range whose owner is dead; one that somebody took since stays.
+fn free_id_range(base: u32) -> SysResult<()> {
+    let directory = match open_directory(Path::new(LOCK_DIRECTORY)) {
+        Ok(directory) => directory,
+        Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let name = base.to_string();
+    match open_at(&directory, &name, OFlags::RDWR | OFlags::NOFOLLOW, Mode::empty()) {
+        Ok(lock) => {
+            if try_lock_description(&lock)? {
+                remove_file_at(&directory, &name)?;
+            }
+        }
+        Err(error) if error.errno() == Errno::NOENT => {}
+        Err(error) => return Err(error),
+    }
+    remove_if_empty(&open_directory(Path::new("/run/systemd"))?, "nspawn-uid")
+}
+
+/// Makes the scratch directory of machine `name`, which nobody but root may enter: files in it have the guest's ids,
+/// setuid ones among them.
+///
+/// # Errors
+/// When the disk is full or read-only.
+pub fn make_scratch(name: &str) -> SysResult<OwnedFd> {
+    let make = || {
+        let scratch = make_directories(Path::new(SCRATCH), 0o700)?;
+        make_directory_at(scratch, name, 0o700)
+    };
+    let mut result = make();
+    // Another machine's end may remove the empty parent in between.
+    for _ in 0..64 {
+        match &result {
+            Err(error) if error.errno() == Errno::NOENT => result = make(),
+            _ => break,
+        }
+    }
+    result
+}
+
+fn remove_scratch(name: &str) -> SysResult<()> {
+    let scratch = match open_directory(Path::new(SCRATCH)) {
+        Ok(scratch) => scratch,
+        Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    remove_tree_at(&scratch, name)?;
+    let lib = open_directory(Path::new("/var/lib"))?;
+    remove_if_empty(&lib, "spinney/scratch")?;
+    remove_if_empty(&lib, "spinney")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_off_line_does_not_count() {
+        let text = b"{\"id-range\":524288}\n{\"cgroup\":\"demo\"}\n{\"scratch\":\"de";
+        assert_eq!(parse(text), [Resource::IdRange(524_288), Resource::Cgroup("demo".to_owned())]);
+    }
+}

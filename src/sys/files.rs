@@ -1,0 +1,270 @@
+//! Files of the host and of our own directories, by fds.
+//!
+//! Paths of a guest are not opened here: see `in_root`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::{FdPath, SysError, SysResult, sys};
+
+/// Opens `path` below `directory`.
+pub fn open_at(directory: impl AsFd, path: impl AsRef<Path>, flags: OFlags, mode: Mode) -> SysResult<OwnedFd> {
+    let path = path.as_ref();
+    sys("openat", rustix::fs::openat(&directory, path, flags | OFlags::CLOEXEC, mode), || {
+        format!("{}, {path:?}, {flags:?}", FdPath::of(&directory))
+    })
+}
+
+/// Opens the directory `path` for `*at` calls.
+pub fn open_directory(path: &Path) -> SysResult<OwnedFd> {
+    open_at(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+}
+
+/// Opens the directory `name` below `directory`, never through a symlink.
+pub fn open_directory_at(directory: impl AsFd, name: impl AsRef<Path>) -> SysResult<OwnedFd> {
+    open_at(directory, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// Makes the directory `name` with exactly `mode`; one that is there stays as it is. Gives an fd of it.
+pub fn make_directory_at(directory: impl AsFd, name: impl AsRef<Path>, mode: u32) -> SysResult<OwnedFd> {
+    let name = name.as_ref();
+    match rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(mode)) {
+        Ok(()) => {
+            let made = open_directory_at(&directory, name)?;
+            change_mode(&made, mode)?;
+            Ok(made)
+        }
+        Err(Errno::EXIST) => open_directory_at(directory, name),
+        Err(errno) => {
+            Err(SysError::new("mkdirat", format!("{}, {name:?}, {mode:o}", FdPath::of(&directory)), errno))
+        }
+    }
+}
+
+/// Makes `path` and its missing parents, each with `mode`, and opens it.
+pub fn make_directories(path: &Path, mode: u32) -> SysResult<OwnedFd> {
+    let mut directory = open_directory(Path::new("/"))?;
+    for component in path.components().skip(1) {
+        // Parents of ours may be symlinks of the administrator's (/run -> ..., /var -> ...): followed, only the
+        // missing ones are made.
+        let name = component.as_os_str();
+        directory = match open_at(&directory, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+            Ok(there) => there,
+            Err(error) if error.errno() == Errno::NOENT => make_directory_at(&directory, name, mode)?,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(directory)
+}
+
+/// fchmod(2).
+pub fn change_mode(fd: impl AsFd, mode: u32) -> SysResult<()> {
+    sys("fchmod", rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)), || {
+        format!("{}, {mode:o}", FdPath::of(&fd))
+    })
+}
+
+/// Gives what `fd` (O_PATH is enough) refers to, to `uid` and `gid`.
+pub fn change_owner(fd: impl AsFd, uid: u32, gid: u32) -> SysResult<()> {
+    let owner = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let result = rustix::fs::chownat(&fd, "", Some(owner.0), Some(owner.1), AtFlags::EMPTY_PATH);
+    sys("fchownat", result, || format!("{}, \"\", {uid}, {gid}", FdPath::of(&fd)))
+}
+
+/// Gives `name` below `directory` to `uid` and `gid`, itself if it is a symlink.
+pub fn change_owner_at(directory: impl AsFd, name: &str, uid: u32, gid: u32) -> SysResult<()> {
+    let result = rustix::fs::chownat(
+        &directory,
+        name,
+        Some(Uid::from_raw(uid)),
+        Some(Gid::from_raw(gid)),
+        AtFlags::SYMLINK_NOFOLLOW,
+    );
+    sys("fchownat", result, || format!("{}, {name:?}, {uid}, {gid}", FdPath::of(&directory)))
+}
+
+/// Writes all of `data`, in one write(2) where the kernel takes it (as cgroupfs and procfs need).
+pub fn write_all(fd: impl AsFd, mut data: &[u8]) -> SysResult<()> {
+    while !data.is_empty() {
+        match rustix::io::write(&fd, data) {
+            Ok(written) => data = data.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                let shown = String::from_utf8_lossy(data.get(..data.len().min(64)).unwrap_or_default());
+                return Err(SysError::new("write", format!("{}, {shown:?}", FdPath::of(&fd)), errno));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes `data` to the existing file `name` below `directory`.
+pub fn write_at(directory: impl AsFd, name: impl AsRef<Path>, data: &[u8]) -> SysResult<()> {
+    let file = open_at(directory, name, OFlags::WRONLY, Mode::empty())?;
+    write_all(file, data)
+}
+
+/// Makes `name` below `directory` hold `data`, whole or not at all: written aside and renamed into place.
+pub fn replace_at(directory: impl AsFd, name: &str, data: &[u8], mode: u32) -> SysResult<()> {
+    let temporary = format!(".#{name}");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+    let file = open_at(&directory, &temporary, flags, Mode::from_raw_mode(mode))?;
+    write_all(file, data)?;
+    sys("renameat", rustix::fs::renameat(&directory, &temporary, &directory, name), || {
+        format!("{}, {temporary:?}, {name:?}", FdPath::of(&directory))
+    })
+}
+
+/// Reads the file `path` below `directory`, at most `limit` bytes of it.
+pub fn read_at(directory: impl AsFd, path: impl AsRef<Path>, limit: usize) -> SysResult<Vec<u8>> {
+    let file = open_at(directory, path, OFlags::RDONLY, Mode::empty())?;
+    read_all(file, limit)
+}
+
+/// Reads `fd` to its end, at most `limit` bytes.
+pub fn read_all(fd: impl AsFd, limit: usize) -> SysResult<Vec<u8>> {
+    // Most files read here (procfs, cgroupfs) are a few hundred bytes: one read and one for the end.
+    let mut data = Vec::with_capacity(limit.min(4096));
+    let mut buffer = [0_u8; 4096];
+    while data.len() < limit {
+        let room = buffer.len().min(limit - data.len());
+        match rustix::io::read(&fd, &mut buffer[..room]) {
+            Ok(0) => break,
+            Ok(length) => data.extend_from_slice(&buffer[..length]),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(SysError::new("read", FdPath::of(&fd).to_string(), errno)),
+        }
+    }
+    Ok(data)
+}
+
+/// Takes the flock(2) of `fd` if nobody has it; says whether it did.
+pub fn try_lock(fd: impl AsFd) -> SysResult<bool> {
+    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(SysError::new("flock", format!("{}, LOCK_EX|LOCK_NB", FdPath::of(&fd)), errno)),
+    }
+}
+
+/// Takes a write lock on the whole of `fd`, owned by the open file description (F_OFD_SETLK, fcntl(2)); says whether
+/// it did. systemd's lock files are held this way.
+pub fn try_lock_description(fd: impl AsFd) -> SysResult<bool> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: flock is a struct of integers; all zero is a valid value (the whole file, from its start).
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::c_short::try_from(libc::F_WRLCK).unwrap_or(1);
+    // SAFETY: the struct lives across the call and the fd is borrowed for its length.
+    let result = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock) };
+    match super::check(result.into()) {
+        Ok(_) => Ok(true),
+        Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
+        Err(errno) => Err(SysError::new("fcntl", format!("{}, F_OFD_SETLK", FdPath::of(&fd)), errno)),
+    }
+}
+
+/// Removes the file `name` below `directory`; one that is gone already is fine.
+pub fn remove_file_at(directory: impl AsFd, name: impl AsRef<Path>) -> SysResult<()> {
+    remove_at(directory, name.as_ref(), AtFlags::empty())
+}
+
+/// Removes the empty directory `name` below `directory`; one that is gone already is fine.
+pub fn remove_directory_at(directory: impl AsFd, name: impl AsRef<Path>) -> SysResult<()> {
+    remove_at(directory, name.as_ref(), AtFlags::REMOVEDIR)
+}
+
+fn remove_at(directory: impl AsFd, name: &Path, flags: AtFlags) -> SysResult<()> {
+    match rustix::fs::unlinkat(&directory, name, flags) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => {
+            Err(SysError::new("unlinkat", format!("{}, {name:?}, {flags:?}", FdPath::of(&directory)), errno))
+        }
+    }
+}
+
+/// The entries of a directory with their types, without `.` and `..`.
+pub fn entries(directory: impl AsFd) -> SysResult<Vec<(OsString, FileType)>> {
+    let list = || -> Result<Vec<(OsString, FileType)>, Errno> {
+        let mut found = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&directory)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                found.push((name.to_owned(), entry.file_type()));
+            }
+        }
+        Ok(found)
+    };
+    sys("getdents64", list(), || FdPath::of(&directory).to_string())
+}
+
+/// Removes `name` below `directory` and all below it, never leaving it through a symlink or onto another mount.
+///
+/// # Errors
+/// The first fault; what could be removed is.
+pub fn remove_tree_at(directory: impl AsFd, name: impl AsRef<Path>) -> SysResult<()> {
+    let name = name.as_ref();
+    match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(errno) => {
+            return Err(SysError::new("unlinkat", format!("{}, {name:?}", FdPath::of(&directory)), errno));
+        }
+    }
+    let inner = open_directory_on_same_mount(&directory, name)?;
+    let mut first_fault = None;
+    for (entry, kind) in entries(&inner)? {
+        let removed = if kind == FileType::Directory {
+            remove_tree_at(&inner, &entry)
+        } else {
+            clear_immutable_and_remove(&inner, Path::new(&entry))
+        };
+        if let Err(error) = removed {
+            first_fault.get_or_insert(error);
+        }
+    }
+    match first_fault {
+        Some(error) => Err(error),
+        None => remove_directory_at(directory, name),
+    }
+}
+
+fn open_directory_on_same_mount(directory: impl AsFd, name: &Path) -> SysResult<OwnedFd> {
+    use rustix::fs::ResolveFlags;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+    sys("openat2", rustix::fs::openat2(&directory, name, flags, Mode::empty(), resolve), || {
+        format!("{}, {name:?}, RESOLVE_NO_XDEV", FdPath::of(&directory))
+    })
+}
+
+/// A guest without a user namespace may have set the immutable attribute (chattr(1)) on files and directories of its
+/// layer: taken off before removal.
+fn clear_immutable_and_remove(directory: &OwnedFd, name: &Path) -> SysResult<()> {
+    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        Err(Errno::PERM) => {
+            clear_immutable(directory)?;
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            if let Ok(file) = open_at(directory, name, flags, Mode::empty()) {
+                clear_immutable(&file)?;
+            }
+            remove_file_at(directory, name)
+        }
+        _ => remove_file_at(directory, name),
+    }
+}
+
+fn clear_immutable(file: &OwnedFd) -> SysResult<()> {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    let flags = sys("ioctl", ioctl_getflags(file), || format!("{}, FS_IOC_GETFLAGS", FdPath::of(file)))?;
+    let cleared = flags - (IFlags::IMMUTABLE | IFlags::APPEND);
+    if cleared == flags {
+        return Ok(());
+    }
+    sys("ioctl", ioctl_setflags(file, cleared), || format!("{}, FS_IOC_SETFLAGS", FdPath::of(file)))
+}

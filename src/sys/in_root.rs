@@ -1,0 +1,455 @@
+//! The only way to reach a path of a tree.
+//!
+//! A tree is hostile: any name in it may be a symlink to the host. A [`Root`] is opened once; every path in it is then
+//! resolved by the kernel with openat2(2) `RESOLVE_IN_ROOT`, so that absolute links and `..` end inside the tree, and
+//! `RESOLVE_NO_MAGICLINKS`, so that no link of a proc file system mounted there leads out. What is created or removed is
+//! named by a parent fd and one component, which no system call below follows.
+//!
+//! Nothing here uses a path of the tree with the host's rules, and nothing can be blocked by a FIFO or woken a device:
+//! contents are read only of what fstat calls a regular file, before it is opened.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::{FdPath, SysError, SysResult, sys};
+
+/// What every resolution has in common.
+const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+/// How often a resolution that raced with a rename is tried again. openat2(2) answers EAGAIN when it cannot rule out that
+/// a `..` left the root; a guest that renames in a loop must not hold us for ever.
+const RACE_RETRIES: u32 = 128;
+
+/// The root directory of a tree, held open.
+pub struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens the directory `path` by the host's rules: this is the last path for which they count.
+    pub fn open(path: impl AsRef<Path>) -> SysResult<Self> {
+        let path = path.as_ref();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = fs::openat(CWD, path, flags, Mode::empty());
+        let fd = sys("openat", opened, || format!("AT_FDCWD, {path:?}, O_PATH|O_DIRECTORY"))?;
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// Takes an open directory, say a detached mount; `path` is only what messages call it.
+    pub fn from_fd(fd: OwnedFd, path: impl Into<PathBuf>) -> Self {
+        Self { fd, path: path.into() }
+    }
+
+    /// A second handle of the same root.
+    pub fn try_clone(&self) -> SysResult<Self> {
+        let cloned = rustix::io::fcntl_dupfd_cloexec(&self.fd, 0);
+        let fd = sys("fcntl", cloned, || format!("{}, F_DUPFD_CLOEXEC", FdPath::of(&self.fd)))?;
+        Ok(Self { fd, path: self.path.clone() })
+    }
+
+    /// The directory `path` of this root as a root of its own.
+    pub fn subroot(&self, path: impl AsRef<Path>) -> SysResult<Self> {
+        let path = path.as_ref();
+        let fd =
+            self.open_at(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty(), ResolveFlags::empty())?;
+        Ok(Self { fd, path: self.path.join(relative(path)) })
+    }
+
+    /// What messages call this root.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens `path`. The caller says by `flags` what may be opened: without `O_PATH` a FIFO or device of the tree may
+    /// answer, so give `O_NONBLOCK` and look at the result with fstat, or use [`Root::read`].
+    pub fn open_file(&self, path: impl AsRef<Path>, flags: OFlags, mode: Mode) -> SysResult<OwnedFd> {
+        self.open_at(path.as_ref(), flags, mode, ResolveFlags::empty())
+    }
+
+    /// Opens `path` for use as a place (`O_PATH`), following links within the root.
+    pub fn open_path(&self, path: impl AsRef<Path>) -> SysResult<OwnedFd> {
+        self.open_at(path.as_ref(), OFlags::PATH, Mode::empty(), ResolveFlags::empty())
+    }
+
+    /// As [`Root::open_path`], but fails with ELOOP if any component is a symlink.
+    pub fn open_path_no_symlinks(&self, path: impl AsRef<Path>) -> SysResult<OwnedFd> {
+        self.open_at(path.as_ref(), OFlags::PATH, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// What `path` is, following links within the root.
+    pub fn metadata(&self, path: impl AsRef<Path>) -> SysResult<Metadata> {
+        Metadata::of(&self.open_path(path)?)
+    }
+
+    /// What `path` is, without following its last component.
+    pub fn symlink_metadata(&self, path: impl AsRef<Path>) -> SysResult<Metadata> {
+        let path = path.as_ref();
+        if let Some(name) = single_component(path) {
+            // One component that is not followed cannot leave the root, and one call is cheaper than three.
+            let stat = fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT);
+            return sys("fstatat", stat, || self.arguments(path, "AT_SYMLINK_NOFOLLOW")).map(Metadata);
+        }
+        Metadata::of(&self.open_link(path)?)
+    }
+
+    /// Where the symlink `path` points, as written in it.
+    pub fn read_link(&self, path: impl AsRef<Path>) -> SysResult<PathBuf> {
+        let path = path.as_ref();
+        let target = match single_component(path) {
+            Some(name) => fs::readlinkat(&self.fd, name, Vec::new()),
+            None => fs::readlinkat(self.open_link(path)?, c"", Vec::new()),
+        };
+        let target = sys("readlinkat", target, || self.arguments(path, ""))?;
+        Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
+    }
+
+    /// Whether `path` is there, links followed. A dangling link is not there.
+    pub fn exists(&self, path: impl AsRef<Path>) -> SysResult<bool> {
+        absent_is_none(self.open_path(path)).map(|found| found.is_some())
+    }
+
+    /// Opens `path` for reading if it is a regular file: nothing else is ever opened, so nothing blocks and no device
+    /// acts. Fails with EISDIR for a directory and EINVAL for other kinds.
+    pub fn open_regular(&self, path: impl AsRef<Path>) -> SysResult<OwnedFd> {
+        let path = path.as_ref();
+        let place = self.open_path(path)?;
+        let kind = Metadata::of(&place)?.kind();
+        if kind != FileType::RegularFile {
+            let errno = if kind == FileType::Directory { Errno::ISDIR } else { Errno::INVAL };
+            return Err(SysError::new("openat2", self.arguments(path, "O_RDONLY"), errno));
+        }
+        reopen(&place, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
+    }
+
+    /// The first `limit` bytes of the regular file `path`.
+    pub fn read(&self, path: impl AsRef<Path>, limit: usize) -> SysResult<Vec<u8>> {
+        read_at_most(&self.open_regular(path)?, limit)
+    }
+
+    /// The names in the directory `path`, without `.` and `..`, in the order of the file system.
+    pub fn read_dir(&self, path: impl AsRef<Path>) -> SysResult<Vec<OsString>> {
+        let mut names = Vec::new();
+        self.scan_dir(path, |name| {
+            names.push(name.to_owned());
+            ControlFlow::Continue(())
+        })?;
+        Ok(names)
+    }
+
+    /// Shows `visit` each name in the directory `path` until it breaks.
+    pub fn scan_dir(
+        &self,
+        path: impl AsRef<Path>,
+        mut visit: impl FnMut(&OsStr) -> ControlFlow<()>,
+    ) -> SysResult<()> {
+        let path = path.as_ref();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let fd = self.open_at(path, flags, Mode::empty(), ResolveFlags::empty())?;
+        let failed = |errno| SysError::new("getdents64", self.arguments(path, ""), errno);
+        for entry in fs::Dir::new(fd).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." && visit(name).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory `path`, made with its missing parents (mode `mode`, subject to the umask) and opened as a place.
+    /// Links to directories of the tree are followed; a dangling one is not filled in but fails with EEXIST.
+    pub fn mkdir_all(&self, path: impl AsRef<Path>, mode: Mode) -> SysResult<OwnedFd> {
+        let path = path.as_ref();
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let open = |prefix: &Path| self.open_at(prefix, flags, Mode::empty(), ResolveFlags::empty());
+        if let Some(found) = absent_is_none(open(path))? {
+            return Ok(found);
+        }
+        // Every prefix is resolved from the root again: the part so far may contain links that are absolute.
+        let mut prefix = PathBuf::new();
+        let mut parent = open(Path::new("."))?;
+        for component in relative(path).components() {
+            prefix.push(component);
+            parent = match open(&prefix) {
+                Err(error) if error.errno() == Errno::NOENT => {
+                    let made = fs::mkdirat(&parent, component.as_os_str(), mode);
+                    sys("mkdirat", made, || {
+                        format!("{}, {:?}, {:#o}", FdPath::of(&parent), component.as_os_str(), mode.bits())
+                    })?;
+                    open(&prefix)?
+                }
+                opened => opened?,
+            };
+        }
+        Ok(parent)
+    }
+
+    /// Makes the regular file `path`, open for writing; fails with EEXIST if anything has that name.
+    pub fn create_file(&self, path: impl AsRef<Path>, mode: Mode) -> SysResult<OwnedFd> {
+        let (parent, name) = self.parent(path.as_ref())?;
+        create_in(&parent, &name, mode)
+    }
+
+    /// Puts a regular file with `contents` at `path`, whatever has that name now (but not a directory): readers see the
+    /// old or the new one, and a link there is replaced, not followed.
+    pub fn write(&self, path: impl AsRef<Path>, contents: &[u8], mode: Mode) -> SysResult<()> {
+        let (parent, name) = self.parent(path.as_ref())?;
+        let mut temporary = OsString::from(".#");
+        temporary.push(&name);
+        let file = match create_in(&parent, &temporary, mode) {
+            Err(error) if error.errno() == Errno::EXIST => {
+                // Ours, of a run that was killed between create and rename.
+                unlink_in(&parent, &temporary, AtFlags::empty())?;
+                create_in(&parent, &temporary, mode)?
+            }
+            created => created?,
+        };
+        let done = write_all(&file, contents).and_then(|()| {
+            sys("renameat", fs::renameat(&parent, &temporary, &parent, &name), || {
+                format!("{}, {temporary:?}, {name:?}", FdPath::of(&parent))
+            })
+        });
+        if done.is_err() {
+            // The first error is the one that says why.
+            let _ = unlink_in(&parent, &temporary, AtFlags::empty());
+        }
+        done
+    }
+
+    /// Makes the symlink `path` with the contents `target`; fails with EEXIST if anything has that name.
+    pub fn symlink(&self, target: impl AsRef<Path>, path: impl AsRef<Path>) -> SysResult<()> {
+        let (target, (parent, name)) = (target.as_ref(), self.parent(path.as_ref())?);
+        sys("symlinkat", fs::symlinkat(target, &parent, &name), || {
+            format!("{target:?}, {}, {name:?}", FdPath::of(&parent))
+        })
+    }
+
+    /// Removes the name `path`, which is not a directory.
+    pub fn unlink(&self, path: impl AsRef<Path>) -> SysResult<()> {
+        let (parent, name) = self.parent(path.as_ref())?;
+        unlink_in(&parent, &name, AtFlags::empty())
+    }
+
+    /// Removes the empty directory `path`.
+    pub fn rmdir(&self, path: impl AsRef<Path>) -> SysResult<()> {
+        let (parent, name) = self.parent(path.as_ref())?;
+        unlink_in(&parent, &name, AtFlags::REMOVEDIR)
+    }
+
+    /// A place to mount a file on: `path` as it is if it is there and no directory, else an empty file, made with its
+    /// missing parents. Fails with EISDIR for a directory, EEXIST for a dangling link.
+    pub fn ensure_file(&self, path: impl AsRef<Path>) -> SysResult<OwnedFd> {
+        let path = path.as_ref();
+        if let Some(found) = absent_is_none(self.open_path(path))? {
+            return match Metadata::of(&found)?.kind() {
+                FileType::Directory => Err(SysError::new("openat2", self.arguments(path, ""), Errno::ISDIR)),
+                _ => Ok(found),
+            };
+        }
+        let (directory, name) = split(path).ok_or_else(|| self.no_name(path))?;
+        let parent = self.mkdir_all(directory, Mode::from_raw_mode(0o755))?;
+        drop(create_in(&parent, name, Mode::from_raw_mode(0o644))?);
+        self.open_path(path)
+    }
+
+    /// `path` itself as a place, its last component not followed.
+    fn open_link(&self, path: &Path) -> SysResult<OwnedFd> {
+        self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty(), ResolveFlags::empty())
+    }
+
+    /// The directory that holds `path`, resolved in the root, and the name in it.
+    fn parent(&self, path: &Path) -> SysResult<(OwnedFd, OsString)> {
+        let (directory, name) = split(path).ok_or_else(|| self.no_name(path))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let parent = self.open_at(directory, flags, Mode::empty(), ResolveFlags::empty())?;
+        Ok((parent, name.to_owned()))
+    }
+
+    fn open_at(&self, path: &Path, flags: OFlags, mode: Mode, resolve: ResolveFlags) -> SysResult<OwnedFd> {
+        let name = relative(path);
+        let mut opened = Err(Errno::AGAIN);
+        for _ in 0..RACE_RETRIES {
+            opened = fs::openat2(&self.fd, name, flags | OFlags::CLOEXEC, mode, IN_ROOT | resolve);
+            if !matches!(opened, Err(Errno::AGAIN | Errno::INTR)) {
+                break;
+            }
+        }
+        sys("openat2", opened, || self.arguments(path, "RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS"))
+    }
+
+    fn no_name(&self, path: &Path) -> SysError {
+        SysError::new("openat2", self.arguments(path, ""), Errno::INVAL)
+    }
+
+    fn arguments(&self, path: &Path, flags: &str) -> String {
+        let comma = if flags.is_empty() { "" } else { ", " };
+        format!("{}, {:?}{comma}{flags}", FdPath::of(&self.fd), relative(path))
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Root({}<{}>)", self.fd.as_raw_fd(), self.path.display())
+    }
+}
+
+/// What fstat(2) says of a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Metadata(Stat);
+
+impl Metadata {
+    /// What the open file is.
+    pub fn of(fd: &impl AsFd) -> SysResult<Self> {
+        sys("fstat", fs::fstat(fd), || FdPath::of(fd).to_string()).map(Self)
+    }
+
+    /// Regular file, directory, symlink, ...
+    pub fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.0.st_mode)
+    }
+
+    /// Whether this is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind() == FileType::Directory
+    }
+
+    /// Whether this is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.kind() == FileType::RegularFile
+    }
+
+    /// Whether this is a symlink.
+    pub fn is_symlink(&self) -> bool {
+        self.kind() == FileType::Symlink
+    }
+
+    /// Whether anybody may execute it.
+    pub fn is_executable(&self) -> bool {
+        self.0.st_mode & 0o111 != 0
+    }
+
+    /// Whether `self` and `other` are one file.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
+    }
+
+    /// All that fstat(2) says.
+    pub fn stat(&self) -> &Stat {
+        &self.0
+    }
+}
+
+/// `Ok(None)` where there is nothing at the path (ENOENT, or a parent that is no directory).
+pub fn absent_is_none<T>(result: SysResult<T>) -> SysResult<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The first `limit` bytes of `fd`.
+pub fn read_at_most(fd: &impl AsFd, limit: usize) -> SysResult<Vec<u8>> {
+    let mut contents = vec![0; limit.min(4096)];
+    let mut filled = 0;
+    loop {
+        let room = contents.get_mut(filled..).unwrap_or_default();
+        if room.is_empty() {
+            if filled >= limit {
+                break;
+            }
+            contents.resize(limit.min(filled * 4), 0);
+            continue;
+        }
+        match rustix::io::read(fd, room) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(SysError::new("read", FdPath::of(fd).to_string(), errno)),
+        }
+    }
+    contents.truncate(filled);
+    Ok(contents)
+}
+
+/// Writes all of `contents`.
+pub fn write_all(fd: &impl AsFd, mut contents: &[u8]) -> SysResult<()> {
+    while !contents.is_empty() {
+        match rustix::io::write(fd, contents) {
+            Ok(count) => contents = contents.get(count..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                return Err(SysError::new(
+                    "write",
+                    format!("{}, {} bytes", FdPath::of(fd), contents.len()),
+                    errno,
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens for `flags` the very file that `place` (`O_PATH`) stands for; nothing is resolved again.
+pub fn reopen(place: &impl AsFd, flags: OFlags) -> SysResult<OwnedFd> {
+    let link = format!("/proc/self/fd/{}", place.as_fd().as_raw_fd());
+    let opened = fs::openat(CWD, &link, flags | OFlags::CLOEXEC, Mode::empty());
+    sys("openat", opened, || format!("{}, {flags:?}", FdPath::of(place)))
+}
+
+fn create_in(parent: &OwnedFd, name: &OsStr, mode: Mode) -> SysResult<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    sys("openat", fs::openat(parent, name, flags, mode), || {
+        format!("{}, {name:?}, O_WRONLY|O_CREAT|O_EXCL, {:#o}", FdPath::of(parent), mode.bits())
+    })
+}
+
+fn unlink_in(parent: &OwnedFd, name: &OsStr, flags: AtFlags) -> SysResult<()> {
+    sys("unlinkat", fs::unlinkat(parent, name, flags), || format!("{}, {name:?}", FdPath::of(parent)))
+}
+
+/// `path` without its leading slashes; the root itself is `.`.
+fn relative(path: &Path) -> &Path {
+    let bytes = path.as_os_str().as_bytes();
+    let slashes = bytes.iter().take_while(|byte| **byte == b'/').count();
+    match bytes.get(slashes..) {
+        None | Some([]) => Path::new("."),
+        Some(rest) => Path::new(OsStr::from_bytes(rest)),
+    }
+}
+
+/// The name if `path` is just one in the root itself.
+fn single_component(path: &Path) -> Option<&OsStr> {
+    let bytes = relative(path).as_os_str().as_bytes();
+    match bytes {
+        b"." | b".." => None,
+        name if name.contains(&b'/') => None,
+        name => Some(OsStr::from_bytes(name)),
+    }
+}
+
+/// The directory part and the name of `path`; `None` if it ends in `..` or is the root.
+fn split(path: &Path) -> Option<(&Path, &OsStr)> {
+    let path = relative(path);
+    match path.components().next_back() {
+        Some(Component::Normal(name)) => Some((path.parent().unwrap_or(Path::new(".")), name)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
