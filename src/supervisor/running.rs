@@ -40,7 +40,9 @@ impl Running {
         let mut executing = false;
         loop {
             match leader.channel.hear() {
-                Ok(Heard::Message(Message::Notify, Some(socket))) => notify = Some(NotifyListener::new(socket)),
+                Ok(Heard::Message(Message::Notify, Some(socket))) => {
+                    notify = Some(NotifyListener::new(socket))
+                }
                 Ok(Heard::Message(Message::Console, Some(master))) => {
                     if let Some(console) = console.as_mut()
                         && let Err(error) = console.replace_master(master)
@@ -60,7 +62,8 @@ impl Running {
             }
         }
         if failure.is_none() && !executing {
-            failure = Some(Error::Leader { text: "the leader ended before it could run the payload".to_owned() });
+            failure =
+                Some(Error::Leader { text: "the leader ended before it could run the payload".to_owned() });
         }
         if let Some(error) = failure {
             // It ends by itself, or never exec'd what would mind.

@@ -224,8 +224,8 @@ impl<'a> Boot<'a> {
         if let Some(console) = console {
             fds.extend(console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         }
-        let looking = self.phase == Phase::Booting
-            && matches!(machine.parts.contract.ready, ReadySignal::Evidence(_));
+        let looking =
+            self.phase == Phase::Booting && matches!(machine.parts.contract.ready, ReadySignal::Evidence(_));
         let deadlines = [
             looking.then(|| Instant::now() + LOOK),
             self.ready_by.filter(|_| self.phase == Phase::Booting),
@@ -374,9 +374,8 @@ impl<'a> Boot<'a> {
             && stop.deadline.is_some_and(|deadline| now >= deadline)
         {
             let first = stop.is_untouched();
-            let kill = stop
-                .step(&self.running.pidfd, self.running.root.as_ref(), now)
-                .map_err(Error::Stop)?;
+            let kill =
+                stop.step(&self.running.pidfd, self.running.root.as_ref(), now).map_err(Error::Stop)?;
             self.killed |= kill;
             if !first || kill {
                 report(&Event::Escalating { name: machine.parts.plan.name.as_str(), kill });

@@ -8,21 +8,14 @@
 pub mod capability;
 pub mod environment;
 mod error;
-pub mod fork;
-pub mod process_title;
-pub mod signal;
-pub mod socket;
-pub mod tty;
-pub mod network;
 pub mod files;
-pub mod mount;
-pub mod process;
-pub mod in_root;
-pub mod seccomp;
-
-pub mod environment;
 pub mod fork;
+pub mod in_root;
+pub mod mount;
+pub mod network;
+pub mod process;
 pub mod process_title;
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod tty;
