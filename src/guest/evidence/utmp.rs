@@ -72,7 +72,8 @@ impl Record {
 
 /// The runlevel that the guest recorded last in /run/utmp.
 pub fn last_runlevel(guest: &Root) -> Option<char> {
-    let contents = ["/run/utmp", "/var/run/utmp"].iter().find_map(|path| guest.read(path, MAX_FILE).ok())?;
+    // Not /var/run/utmp: where that is not /run it may be on disk, with what the last boot recorded.
+    let contents = guest.read("/run/utmp", MAX_FILE).ok()?;
     Record::parse_all(&contents).iter().rev().find_map(Record::runlevel)
 }
 
