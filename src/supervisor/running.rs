@@ -21,10 +21,8 @@ pub(super) struct Running {
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
     pub(super) notify: Option<NotifyListener>,
-    /// The guest's root, while it lives.
+    /// The guest's root: all of it while it lives, its root file system even after.
     pub(super) root: Option<Root>,
-    /// The guest's /run, which can be read when it is dead.
-    pub(super) run: Option<Root>,
     pub(super) since: Instant,
 }
 
@@ -72,8 +70,7 @@ impl Running {
             return Err(error);
         }
         let root = Root::open(format!("/proc/{}/root", leader.pid.as_raw_nonzero())).ok();
-        let run = root.as_ref().and_then(|root| root.subroot("run").ok());
-        Ok(Self { pid: leader.pid, pidfd: leader.pidfd, notify, root, run, since: Instant::now() })
+        Ok(Self { pid: leader.pid, pidfd: leader.pidfd, notify, root, since: Instant::now() })
     }
 
     /// Reaps the leader, which has ended.
