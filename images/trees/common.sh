@@ -27,5 +27,13 @@ seal() {
     : >"$1/etc/machine-id" # empty, not missing: the init gives itself one at each boot
     : >"$1/etc/fstab"
     printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n' >"$1/etc/hosts"
+    # For systemd (ConditionNeedsUpdate=): the packages are configured, and no boot needs to do ldconfig's and sysusers' work again.
+    touch -r "$1/usr" "$1/etc/.updated" "$1/var/.updated"
     if [ -e "$1/etc/shadow" ]; then sed -i 's/^root:[^:]*:/root:*:/' "$1/etc/shadow"; fi
+}
+
+# Makes the inittab $1 suit a machine without virtual terminals: a login on its console, and none on tty1 to tty6.
+login_on_console() {
+    sed -i '/:respawn:.*getty.* tty[0-9]/d' "$1"
+    echo 'co:2345:respawn:/sbin/agetty --noclear --keep-baud console 115200,38400,9600' >>"$1"
 }

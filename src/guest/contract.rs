@@ -76,8 +76,8 @@ pub struct StopStep {
 pub enum ExitMeaning {
     /// The end of the machine.
     End,
-    /// A reboot if the last runlevel in /run/utmp is 6, or if we asked for one; else the end. So behaves an init that
-    /// will not call reboot(2) in a container.
+    /// A reboot if we asked for one or if the last runlevel in /var/log/wtmp is 6, else the end: see
+    /// [`super::stop::exit_was_reboot`]. So behaves an init that will not call reboot(2) in a container.
     Runlevel,
 }
 

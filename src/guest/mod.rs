@@ -5,6 +5,7 @@
 //!
 //! | module | what it owns |
 //! |---|---|
+//! | [`users`] | who a name is in a tree |
 //! | [`tree`] | [`Tree`] and [`TreeFacts`]: one look at a tree on the launch path |
 //! | [`base`] | the directories that mounts go to |
 //! | [`os_release`], [`machine_id`], [`elf`] | pure parsers |

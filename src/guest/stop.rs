@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::contract::{ExitMeaning, StopMethod};
-use super::evidence::last_runlevel;
+use super::evidence::last_logged_runlevel;
 use crate::sys::in_root::{Metadata, Root, absent_is_none, reopen};
 use crate::sys::{FdPath, SysError, sys};
 
@@ -75,10 +75,10 @@ pub fn carry_out(
     }
 }
 
-/// Whether an init that exited by itself meant a reboot. `run` is the guest's /run, opened while it lived: a path through
-/// the guest's root does not reach it any more.
-pub fn exit_was_reboot(meaning: ExitMeaning, run: &Root) -> bool {
-    meaning == ExitMeaning::Runlevel && last_runlevel(run) == Some('6')
+/// Whether an init that exited with status 0 meant a reboot, though nobody outside asked for one. `root` is the guest's root
+/// directory, opened while it lived: its /run is gone by now, but the file system that it had as root is not.
+pub fn exit_was_reboot(meaning: ExitMeaning, root: &Root) -> bool {
+    meaning == ExitMeaning::Runlevel && last_logged_runlevel(root) == Some('6')
 }
 
 fn init_request(runlevel: u8) -> [u8; INIT_REQUEST_SIZE] {

@@ -40,9 +40,9 @@ pub struct TreeFacts {
     pub machine_id: MachineIdState,
     /// Its init, if it was inspected to be booted.
     pub init: Option<DetectedInit>,
-    /// The path in the tree of the command, if it was inspected for one and has it.
+    /// The path in the tree of the command, if it was inspected for one and has it, executable or not.
     pub command: Option<PathBuf>,
-    /// What its init or the command is built for; `None` where the command is not in the tree.
+    /// What its init or the command is built for; `None` where there is no command that can be executed.
     pub architecture: Option<Architecture>,
 }
 
@@ -75,7 +75,8 @@ impl Tree {
         inspect(&self.root, init)
     }
 
-    /// Looks at the tree as one to run `command` in, for which it needs neither an init nor an os-release.
+    /// Looks at the tree as one to run `command` in, for which it needs neither an init nor an os-release. A command that
+    /// is missing or cannot be executed is no error here: execve(2) will say so, and exit statuses 127 and 126 tell it.
     pub fn inspect_for_command(&self, command: &Path) -> Result<TreeFacts, TreeError> {
         inspect_for_command(&self.root, command)
     }
@@ -99,34 +100,45 @@ pub fn inspect(root: &Root, init: Option<&Path>) -> Result<TreeFacts, TreeError>
 /// As [`Tree::inspect_for_command`].
 pub fn inspect_for_command(root: &Root, command: &Path) -> Result<TreeFacts, TreeError> {
     let base = BaseDirectories::inspect(root)?;
-    let program = find_command(root, command)?;
-    match &program {
-        Some(program) => require_runnable(&program.path, program.architecture)?,
-        None if is_empty(root)? => return Err(TreeError::Empty { path: root.path().to_owned() }),
-        // Exit status 127 says it, as in a shell.
-        None => {}
+    let found = find_command(root, command)?;
+    if found.is_none() && is_empty(root)? {
+        return Err(TreeError::Empty { path: root.path().to_owned() });
+    }
+    let (command, architecture) = found.unzip();
+    let architecture = architecture.flatten();
+    if let (Some(command), Some(architecture)) = (&command, architecture) {
+        require_runnable(command, architecture)?;
     }
     Ok(TreeFacts {
         base,
         os_release: os_release(root)?,
         machine_id: machine_id(root)?,
         init: None,
-        architecture: program.as_ref().map(|program| program.architecture),
-        command: program.map(|program| program.path),
+        architecture,
+        command,
     })
 }
 
-fn find_command(root: &Root, command: &Path) -> Result<Option<Executable>, TreeError> {
-    if command.components().count() != 1 || command.is_absolute() {
-        return Executable::inspect(root, command);
+/// Where `command` is, and what it is for if it can be executed.
+fn find_command(root: &Root, command: &Path) -> Result<Option<(PathBuf, Option<Architecture>)>, TreeError> {
+    let look = |path: &Path| match Executable::inspect(root, path) {
+        Ok(None) => Ok(None),
+        Ok(Some(program)) => Ok(Some((program.path, Some(program.architecture)))),
+        Err(error @ TreeError::Sys(_)) => Err(error),
+        Err(_) => Ok(Some((path.to_owned(), None))),
+    };
+    if command.is_absolute() || command.components().count() != 1 {
+        return look(command);
     }
+    let mut unusable = None;
     for place in COMMAND_PLACES {
-        match Executable::inspect(root, &Path::new(place).join(command)) {
-            Ok(None) | Err(TreeError::NotExecutable { .. }) => {}
-            found => return found,
+        match look(&Path::new(place).join(command))? {
+            Some((path, None)) => unusable = unusable.or(Some((path, None))),
+            None => {}
+            usable => return Ok(usable),
         }
     }
-    Ok(None)
+    Ok(unusable)
 }
 
 fn os_release(root: &Root) -> Result<Option<OsRelease>, TreeError> {

@@ -45,13 +45,7 @@ fn lookup(passwd: &str, group: &str, user: &str) -> Option<User> {
         let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
         let found = *name == user || number == Some(uid);
         let home = if home.starts_with('/') { *home } else { "/" };
-        found.then(|| User {
-            name: (*name).to_owned(),
-            uid,
-            gid,
-            groups: Vec::new(),
-            home: home.to_owned(),
-        })
+        found.then(|| User { name: (*name).to_owned(), uid, gid, groups: Vec::new(), home: home.to_owned() })
     });
     let mut found = match (entry, number) {
         (Some(entry), _) => entry,
@@ -76,7 +70,8 @@ fn lookup(passwd: &str, group: &str, user: &str) -> Option<User> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nbroken\nalice:x:1000:1000:A,,,:/home/alice:/bin/sh\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/bash\nbroken\nalice:x:1000:1000:A,,,:/home/alice:/bin/sh\n";
     const GROUP: &str = "root:x:0:\nsudo:x:27:bob,alice\nalice:x:1000:alice\nx:y:z:alice\n";
 
     #[test]
@@ -88,7 +83,8 @@ mod tests {
             groups: vec![27],
             home: "/home/alice".to_owned(),
         };
-        let nobody = User { name: "77".to_owned(), uid: 77, gid: 77, groups: Vec::new(), home: "/".to_owned() };
+        let nobody =
+            User { name: "77".to_owned(), uid: 77, gid: 77, groups: Vec::new(), home: "/".to_owned() };
         for (user, expected) in [
             ("alice", Some(alice.clone())),
             ("1000", Some(alice)),

@@ -38,7 +38,8 @@ impl CgroupHierarchy {
                 _ => {}
             }
         }
-        let in_kernel = filesystems.lines().any(|line| line.split_whitespace().next_back() == Some("cgroup2"));
+        let in_kernel =
+            filesystems.lines().any(|line| line.split_whitespace().next_back() == Some("cgroup2"));
         let mode = match (&v2, v1) {
             (Some(_), false) => CgroupMode::Unified,
             (Some(_), true) => CgroupMode::Hybrid,
@@ -69,7 +70,13 @@ mod tests {
     fn modes() {
         let table = [
             ("pure", V2_PURE.to_owned(), KERNEL, CgroupMode::Unified, Some("/sys/fs/cgroup")),
-            ("hybrid", format!("{V1}{V2_HYBRID}"), KERNEL, CgroupMode::Hybrid, Some("/sys/fs/cgroup/unified")),
+            (
+                "hybrid",
+                format!("{V1}{V2_HYBRID}"),
+                KERNEL,
+                CgroupMode::Hybrid,
+                Some("/sys/fs/cgroup/unified"),
+            ),
             ("legacy", V1.to_owned(), KERNEL, CgroupMode::Legacy, None),
             ("none", V1.to_owned(), "nodev\tcgroup\n", CgroupMode::Missing, None),
             ("two", format!("{V2_PURE}{V2_HYBRID}"), KERNEL, CgroupMode::Unified, Some("/sys/fs/cgroup")),

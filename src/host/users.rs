@@ -70,7 +70,13 @@ mod tests {
         let mut owners = IdOwners::default();
         owners.add_accounts("root:x:0:0:root:/root:/bin/sh\nldap:x:700000:100::/:\nbroken\n");
         owners.add_subordinate("alice:100000:65536\nbob:not:1\n");
-        let table = [(0, 1, false), (1, 65536, true), (655_360, 65536, false), (524_288, 65536, true), (1, 100_000, false)];
+        let table = [
+            (0, 1, false),
+            (1, 65536, true),
+            (655_360, 65536, false),
+            (524_288, 65536, true),
+            (1, 100_000, false),
+        ];
         for (base, size, free) in table {
             assert_eq!(owners.is_free(IdRange { base, size }), free, "{base}:{size}");
         }

@@ -13,8 +13,7 @@ use crate::sys::process::{Namespaces, unshare};
 /// EINVAL where the kernel has none; EACCES when /proc/self is not ours (see PR_SET_DUMPABLE, prctl(2)).
 pub fn enter() -> SysResult<()> {
     unshare(Namespaces::NEWTIME)?;
-    let offsets =
-        offsets(clock_gettime(ClockId::Monotonic), clock_gettime(ClockId::Boottime));
+    let offsets = offsets(clock_gettime(ClockId::Monotonic), clock_gettime(ClockId::Boottime));
     write_at(CWD, "/proc/self/timens_offsets", offsets.as_bytes())
 }
 

@@ -22,7 +22,8 @@ const PAYLOAD: &str = "payload";
 
 /// Files that the owner of a delegated cgroup writes, where /sys/kernel/cgroup/delegate does not say
 /// (Documentation/admin-guide/cgroup-v2.rst, "Delegation"; that file is there since Linux 4.15).
-const DELEGATED: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\nmemory.oom.group\nmemory.reclaim\n";
+const DELEGATED: &str =
+    "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\nmemory.oom.group\nmemory.reclaim\n";
 
 /// No cgroup for a machine.
 #[derive(Debug, thiserror::Error)]
@@ -104,10 +105,8 @@ impl Hierarchy {
         enable_controllers(&outer)?;
         let payload = make_directory_at(&outer, PAYLOAD, 0o755)?;
         let delegated = read_at(rustix::fs::CWD, "/sys/kernel/cgroup/delegate", 4096);
-        let delegated = delegated.map_or_else(
-            |_| DELEGATED.to_owned(),
-            |text| String::from_utf8_lossy(&text).into_owned(),
-        );
+        let delegated = delegated
+            .map_or_else(|_| DELEGATED.to_owned(), |text| String::from_utf8_lossy(&text).into_owned());
         change_owner(&payload, owner, owner)?;
         for file in delegated.lines() {
             match change_owner_at(&payload, file, owner, owner) {
@@ -170,7 +169,9 @@ fn enable_controllers(cgroup: &OwnedFd) -> SysResult<()> {
         }
         // One at a time: a controller that cannot be had (cpu with real-time processes about) takes no other along.
         match write_at(cgroup, "cgroup.subtree_control", format!("+{controller}").as_bytes()) {
-            Err(error) if !matches!(error.errno(), Errno::BUSY | Errno::INVAL | Errno::NOENT | Errno::OPNOTSUPP) => {
+            Err(error)
+                if !matches!(error.errno(), Errno::BUSY | Errno::INVAL | Errno::NOENT | Errno::OPNOTSUPP) =>
+            {
                 return Err(error);
             }
             _ => {}

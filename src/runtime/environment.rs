@@ -77,8 +77,13 @@ mod tests {
     use super::*;
 
     fn environment(boot: bool, own: &[(OsString, OsString)]) -> Vec<String> {
-        let user =
-            UserPlan { uid: 0, gid: 0, groups: Vec::new(), name: "root".to_owned(), home: "/root".to_owned() };
+        let user = UserPlan {
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            name: "root".to_owned(),
+            home: "/root".to_owned(),
+        };
         let context = EnvironmentContext {
             boot,
             terminal: Some("xterm"),

@@ -102,7 +102,9 @@ pub fn timezone(mode: Timezone, context: &TimezoneContext<'_>) -> Vec<Op> {
         (Timezone::Symlink, Some(zone)) => symlink(zone),
         (Timezone::Auto, Some(zone)) if context.zone_in_tree && !context.read_only => symlink(zone),
         (Timezone::Auto, _) => Vec::new(),
-        (Timezone::Copy | Timezone::Bind | Timezone::Symlink, _) => vec![bind_read_only(LOCALTIME, LOCALTIME)],
+        (Timezone::Copy | Timezone::Bind | Timezone::Symlink, _) => {
+            vec![bind_read_only(LOCALTIME, LOCALTIME)]
+        }
     }
 }
 

@@ -66,7 +66,9 @@ pub fn candidates(name: &str) -> impl Iterator<Item = u32> {
 
 /// FNV-1a (draft-eastlake-fnv): short, and stable across versions of ours.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// How many candidates are tried: with half of all 28,000 slots taken, a hundred failures in a row do not happen.

@@ -87,7 +87,9 @@ pub fn launch(launch: Launch<'_>) -> Result<Leader, LaunchError> {
             Ok(Leader { pid, pidfd, channel: listener })
         }
         Heard::Failed(_, text, _) => Err(LaunchError::Intermediate(text)),
-        Heard::Message(..) | Heard::End => Err(LaunchError::Intermediate("it ended without a word".to_owned())),
+        Heard::Message(..) | Heard::End => {
+            Err(LaunchError::Intermediate("it ended without a word".to_owned()))
+        }
     }
 }
 
@@ -122,4 +124,3 @@ fn clone_leader(launch: &Launch<'_>) -> SysResult<Cloned> {
     }
     clone_process(CloneOptions { namespaces: launch.plan.namespaces, sibling: true, cgroup: None })
 }
-

@@ -12,9 +12,9 @@ use rustix::io::Errno;
 
 use crate::settings::ConsoleMode;
 use crate::sys::files::open_at;
+use crate::sys::fork::exit_now;
 use crate::sys::in_root::Root;
 use crate::sys::mount::attach_mount;
-use crate::sys::fork::exit_now;
 use crate::sys::process::{die_with_parent, execute};
 use crate::sys::{FdPath, SysError, SysResult, seccomp, sys, tty};
 
@@ -94,9 +94,11 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
         crate::sys::network::loopback_up().map_err(at(Stage::Namespaces))?;
     }
 
-    let place = open_at(CWD, staging, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map_err(at(Stage::Root))?;
+    let place =
+        open_at(CWD, staging, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map_err(at(Stage::Root))?;
     attach_mount(&root, place).map_err(at(Stage::Root))?;
-    sys("fchdir", rustix::process::fchdir(&root), || FdPath::of(&root).to_string()).map_err(at(Stage::Root))?;
+    sys("fchdir", rustix::process::fchdir(&root), || FdPath::of(&root).to_string())
+        .map_err(at(Stage::Root))?;
     let root = Root::from_fd(root, "/");
     let attached = attach(&root, &plan.mounts, prepared).map_err(at(Stage::Mounts))?;
     let console = open_console(&root, plan.console).map_err(at(Stage::Console))?;
@@ -128,7 +130,8 @@ fn open_console(root: &Root, mode: ConsoleMode) -> SysResult<Option<(OwnedFd, Ow
         return Ok(None);
     }
     // devpts was mounted a moment ago by us: this ptmx is the kernel's, not the tree's.
-    let master = root.open_file("dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())?;
+    let master =
+        root.open_file("dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK, Mode::empty())?;
     tty::unlock_slave(&master)?;
     let slave = tty::open_slave(&master)?;
     Ok(Some((master, slave)))
@@ -191,7 +194,8 @@ fn restrict(process: &ProcessPlan) -> SysResult<()> {
     // A filter needs CAP_SYS_ADMIN (or no_new_privs, seccomp(2)): where the payload has none, it comes before the ids,
     // else last, where it is in nobody's way.
     let early = plan.effective & Capability::SYS_ADMIN.bit() == 0;
-    let filter = || if process.seccomp.is_empty() { Ok(()) } else { seccomp::install_filter(&process.seccomp) };
+    let filter =
+        || if process.seccomp.is_empty() { Ok(()) } else { seccomp::install_filter(&process.seccomp) };
     if early {
         filter()?;
     }

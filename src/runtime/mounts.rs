@@ -85,7 +85,13 @@ pub fn plan(context: &MountContext<'_>, custom: &[CustomMount]) -> Vec<Op> {
     sys(context, &mut operations);
     dev(context, &mut operations);
     // systemd mounts a tmpfs there anyway; other inits would leave a guest's temporary files in the tree.
-    operations.push(tmpfs("/tmp", "1777", "10%", "400k", Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV));
+    operations.push(tmpfs(
+        "/tmp",
+        "1777",
+        "10%",
+        "400k",
+        Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV,
+    ));
     if context.nesting {
         nesting(&mut operations);
     }
@@ -139,8 +145,13 @@ fn run(context: &MountContext<'_>, operations: &mut Vec<Op>) {
     operations.push(file(format!("{RUN_HOST}/container-manager"), "spinney\n"));
     operations.push(file(format!("{RUN_HOST}/container-uuid"), format!("{}\n", context.uuid)));
     operations.push(file(format!("{RUN_HOST}/os-release"), context.os_release));
-    operations.push(file(format!("{RUN_HOST}/proc-sys-kernel-random-boot-id"), format!("{}\n", context.boot_id)));
-    operations.push(Op::Node { path: format!("{RUN_HOST}/proc-kmsg").into(), kind: NodeKind::Fifo, mode: 0o600 });
+    operations
+        .push(file(format!("{RUN_HOST}/proc-sys-kernel-random-boot-id"), format!("{}\n", context.boot_id)));
+    operations.push(Op::Node {
+        path: format!("{RUN_HOST}/proc-kmsg").into(),
+        kind: NodeKind::Fifo,
+        mode: 0o600,
+    });
     operations.push(Op::NotifySocket { path: NOTIFY_SOCKET.into() });
     if !context.credentials.is_empty() {
         // ramfs: never swapped out (systemd-nspawn(1), Credentials).
@@ -159,18 +170,24 @@ fn run(context: &MountContext<'_>, operations: &mut Vec<Op>) {
                 replace: Replace::Required,
             });
         }
-        operations
-            .push(Op::Seal { target: CREDENTIALS.into(), attributes: secret | Attributes::MOUNT_ATTR_RDONLY });
+        operations.push(Op::Seal {
+            target: CREDENTIALS.into(),
+            attributes: secret | Attributes::MOUNT_ATTR_RDONLY,
+        });
     }
 }
 
 /// /proc and what is hidden or fixed in it.
 fn proc(context: &MountContext<'_>, operations: &mut Vec<Op>) {
-    let flags =
-        Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
+    let flags = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
     let read_only = Attributes::MOUNT_ATTR_RDONLY;
     let nothing = Attributes::empty();
-    operations.push(Op::Mount { kind: "proc", target: "/proc".into(), options: Vec::new(), attributes: flags });
+    operations.push(Op::Mount {
+        kind: "proc",
+        target: "/proc".into(),
+        options: Vec::new(),
+        attributes: flags,
+    });
     operations.push(bind_in_guest("/proc/sys", "/proc/sys", read_only, nothing));
     if context.private_network {
         // Its knobs are the machine's own.
@@ -234,7 +251,13 @@ fn dev(context: &MountContext<'_>, operations: &mut Vec<Op>) {
         options: pts,
         attributes: nosuid_noexec,
     });
-    operations.push(tmpfs("/dev/shm", "1777", "10%", "400k", Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV));
+    operations.push(tmpfs(
+        "/dev/shm",
+        "1777",
+        "10%",
+        "400k",
+        Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV,
+    ));
     operations.push(Op::Mount {
         kind: "mqueue",
         target: "/dev/mqueue".into(),
@@ -260,8 +283,7 @@ fn dev(context: &MountContext<'_>, operations: &mut Vec<Op>) {
 /// Fully visible instances of proc and sysfs: without one the kernel lets no nested user namespace mount its own
 /// (mount_too_revealing() in fs/namespace.c).
 fn nesting(operations: &mut Vec<Op>) {
-    let flags =
-        Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
+    let flags = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
     for kind in ["proc", "sysfs"] {
         let target = Path::new(NESTING).join(kind);
         operations.push(Op::Mount { kind, target, options: Vec::new(), attributes: flags });

@@ -90,8 +90,7 @@ pub fn plan(
         host.bounding & host.capabilities,
         tree.user.uid == 0,
     )?;
-    let read_only =
-        settings.read_only || matches!(settings.volatile, Volatile::State) && !settings.ephemeral;
+    let read_only = settings.read_only || matches!(settings.volatile, Volatile::State) && !settings.ephemeral;
     if settings.selinux_context.is_some() && !host.selinux {
         return Err(PlanError::NoSelinux);
     }
@@ -121,10 +120,8 @@ pub fn plan(
 
     let rlimits = resource_limits(settings, host, &mut warnings);
     if !capabilities.lost.is_empty() {
-        warnings.push(format!(
-            "this process lacks {}: the machine goes without",
-            capabilities.lost.join(", ")
-        ));
+        warnings
+            .push(format!("this process lacks {}: the machine goes without", capabilities.lost.join(", ")));
     }
     let environment = environment::plan(&EnvironmentContext {
         boot,
@@ -153,9 +150,10 @@ pub fn plan(
         argv,
         kind,
         environment,
-        directory: settings.chdir.clone().unwrap_or_else(|| {
-            if boot { PathBuf::from("/") } else { PathBuf::from(&tree.user.home) }
-        }),
+        directory: settings
+            .chdir
+            .clone()
+            .unwrap_or_else(|| if boot { PathBuf::from("/") } else { PathBuf::from(&tree.user.home) }),
         user: tree.user.clone(),
         capabilities,
         seccomp,
@@ -266,7 +264,11 @@ fn personality(personality: crate::settings::Personality) -> u32 {
 
 /// The limits the kernel gives its own PID 1 (include/asm-generic/resource.h), with systemd's NOFILE and MEMLOCK: an
 /// init expects these, not those of the shell that started us.
-fn resource_limits(settings: &MachineSettings, host: &Host, warnings: &mut Vec<String>) -> Vec<ResourceLimit> {
+fn resource_limits(
+    settings: &MachineSettings,
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Vec<ResourceLimit> {
     const INFINITY: u64 = u64::MAX;
     const MIB: u64 = 1 << 20;
     /// systemd's HIGH_RLIMIT_NOFILE (systemd-system.conf(5), DefaultLimitNOFILE=).

@@ -12,7 +12,8 @@ use crate::settings::BindIds;
 use crate::sys::files::{change_owner, change_owner_at, make_directory_at};
 use crate::sys::in_root::Root;
 use crate::sys::mount::{
-    FsContext, MountAttributes, Propagation, clone_mount, map_mount_ids, set_mount_attributes, set_propagation,
+    FsContext, MountAttributes, Propagation, clone_mount, map_mount_ids, set_mount_attributes,
+    set_propagation,
 };
 use crate::sys::{FdPath, SysError, SysResult, sys};
 

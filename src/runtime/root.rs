@@ -139,9 +139,8 @@ fn attach(places: &RootPlaces<'_>, name: &str, mount: &OwnedFd) -> SysResult<()>
 /// Its directories are made before the mapping (host root is nobody in it, EOVERFLOW), and the overlay is made with the
 /// file system ids of the range's base: as host root it could not make its work directory and would come up read-only.
 fn overlay_on_disk(places: &RootPlaces<'_>) -> SysResult<OwnedFd> {
-    let scratch = places
-        .scratch
-        .ok_or_else(|| SysError::new("openat", "the scratch directory", Errno::NOENT))?;
+    let scratch =
+        places.scratch.ok_or_else(|| SysError::new("openat", "the scratch directory", Errno::NOENT))?;
     let mode = rustix::fs::fstat(places.tree).map(|stat| stat.st_mode & 0o7777).unwrap_or(0o755);
     make_directory_at(scratch, "upper", mode)?;
     make_directory_at(scratch, "work", 0o700)?;

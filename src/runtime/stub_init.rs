@@ -104,11 +104,12 @@ fn supervise(command: Pid) -> i32 {
     let mut ending: Option<Ending> = None;
     let mut deadline: Option<Instant> = None;
     loop {
-        match reap(command) {
+        let reaped = reap(command);
+        match (ending, reaped.command) {
             // The kernel ends whoever is left, when PID 1 is gone.
-            Reaped::Command(status) if ending.is_none() => return status,
-            Reaped::Nobody => return end(ending.unwrap_or(Ending::PowerOff)),
-            Reaped::Command(_) | Reaped::Others => {}
+            (None, Some(status)) => return status,
+            (Some(ending), _) if reaped.nobody_left => return end(ending),
+            _ => {}
         }
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let arrived = match signal::wait_for(&signals, timeout) {
@@ -144,27 +145,28 @@ fn ending_signals() -> ([i32; 4], [i32; 5]) {
     ([3, 4, 13, 14].map(realtime), [libc::SIGINT, realtime(5), realtime(6), realtime(15), realtime(16)])
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Reaped {
+/// What reaping came upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reaped {
     /// The command has ended, with this status as a shell reckons it.
-    Command(i32),
-    /// All who have ended are reaped, and somebody lives.
-    Others,
+    command: Option<i32>,
     /// No process is left.
-    Nobody,
+    nobody_left: bool,
 }
 
-/// Reaps all who have ended, up to the command.
+/// Reaps all who have ended: one SIGCHLD may stand for many.
 fn reap(command: Pid) -> Reaped {
+    let mut reaped = Reaped { command: None, nobody_left: false };
     loop {
         match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == command => {
                 let signal = status.terminating_signal().map(|signal| 128 + signal);
-                return Reaped::Command(status.exit_status().or(signal).unwrap_or(OWN_FAILURE));
+                reaped.command = Some(status.exit_status().or(signal).unwrap_or(OWN_FAILURE));
             }
             Ok(Some(_)) | Err(Errno::INTR) => {}
-            Ok(None) => return Reaped::Others,
-            Err(_) => return Reaped::Nobody,
+            Ok(None) => return reaped,
+            // ECHILD; wait(2) has no other.
+            Err(_) => return Reaped { nobody_left: true, ..reaped },
         }
     }
 }

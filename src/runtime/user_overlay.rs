@@ -29,7 +29,8 @@ pub fn mount(
     let layers = lower.iter().map(|place| open(place, context)).collect::<SysResult<Vec<OwnedFd>>>()?;
     // overlayfs takes the uppermost layer first. Paths through our own fds hold no separator of its.
     let stack: Vec<String> = layers.iter().rev().map(through_fd).collect();
-    let mut overlay = FsContext::new("overlay")?.set("source", "spinney")?.set("lowerdir", &stack.join(":"))?;
+    let mut overlay =
+        FsContext::new("overlay")?.set("source", "spinney")?.set("lowerdir", &stack.join(":"))?;
     let (upper, work) = match upper {
         None => (None, None),
         Some(Some(place)) => {

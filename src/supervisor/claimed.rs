@@ -6,8 +6,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::host::CgroupHierarchy;
 use crate::runtime::id_range::{IdRangeError, IdRangeLock};
-use crate::settings::MachineName;
 use crate::runtime::root::MOUNT_POINTS;
+use crate::settings::MachineName;
 use crate::sys::files::{make_directory_at, open_at, open_directory};
 use crate::sys::mount::{Propagation, root_directory, set_propagation};
 use crate::sys::process::{Namespaces, join_mount_namespace, unshare};
@@ -34,7 +34,8 @@ impl Claimed {
     /// Claims `name`, clearing what a dead supervisor left under it.
     pub(super) fn new(name: &MachineName, cgroups: CgroupHierarchy) -> Result<Self, Error> {
         loop {
-            let claim = MachineDirectory::claim(name).map_err(Error::system("make the machine's directory"))?;
+            let claim =
+                MachineDirectory::claim(name).map_err(Error::system("make the machine's directory"))?;
             match claim {
                 Claim::InUse => return Err(Error::NameInUse { name: name.to_string() }),
                 Claim::Ours { directory, stale: true } => super::gc::clear(directory, &cgroups)

@@ -1,6 +1,6 @@
 //! Forwards between the user ([`Terminal`]) and the guest's console (the master of a pty), for a poll loop to drive.
 //!
-//! No fd of it ever waits, and each direction holds at most [`BUFFER_BYTES`]: a user who reads slowly slows the guest's
+//! No fd of it ever waits, and each direction holds at most 4 KiB: a user who reads slowly slows the guest's
 //! console down, a guest that does not read makes the user's keys wait. What the guest writes goes into the console log
 //! first, so that the log lacks nothing whatever becomes of the user's side.
 //!
@@ -27,15 +27,13 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::termios::{LocalModes, SpecialCodeIndex};
 
+use super::buffer::Buffer;
 use super::console_log::ConsoleLog;
 use super::hotkeys::{Hotkey, Hotkeys};
 use super::stream::Transfer;
 use super::terminal::Terminal;
 use crate::settings::ConsoleMode;
 use crate::sys::{FdPath, SysError, SysResult, sys, tty};
-
-/// What one direction holds: as much as a pty passes in one read (N_TTY_BUF_SIZE, linux/tty.h).
-pub const BUFFER_BYTES: usize = 4096;
 
 /// A guest that has read none of its full buffer for so long is taken to hang: then keys are read all the same, so that
 /// the hotkeys work, and are lost beyond that.
@@ -164,7 +162,7 @@ impl Console {
     /// report its hang-up unasked.
     pub fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let guest = self.guest.as_ref().filter(|guest| guest.hung_up_until.is_none());
-        let input = (self.wants_input(false), PollFlags::IN, self.terminal.input().as_fd());
+        let input = (self.wants_input(Instant::now()), PollFlags::IN, self.terminal.input().as_fd());
         let output = (!self.to_user.is_empty(), PollFlags::OUT, self.terminal.output().as_fd());
         let ends = guest.map(|guest| {
             let mut flags = PollFlags::empty();
@@ -179,9 +177,11 @@ impl Console {
 
     /// When [`on_ready`](Self::on_ready) must be called even if no fd is ready.
     pub fn deadline(&self) -> Option<Instant> {
-        let stall = self.full_since.filter(|_| self.wants_input(true) && !self.wants_input(false));
+        let stall = self.stall_end().filter(|_| self.terminal.input_is_tty() && self.takes_keys());
+        // Once it is over, the terminal is polled.
+        let stall = stall.filter(|end| Instant::now() < *end);
         let hung_up = self.guest.as_ref().and_then(|guest| guest.hung_up_until);
-        [self.hotkeys.deadline(), stall.map(|since| since + STALL), hung_up].into_iter().flatten().min()
+        [self.hotkeys.deadline(), stall, hung_up].into_iter().flatten().min()
     }
 
     /// Passes on whatever can be passed on, once in each direction, without waiting.
@@ -256,13 +256,19 @@ impl Console {
         actions
     }
 
-    /// Whether to read keys. A full buffer forbids it, until it `stalled`.
-    fn wants_input(&self, stalled: bool) -> bool {
-        let stalled = stalled || self.full_since.is_some_and(|since| since.elapsed() >= STALL);
-        self.input_open
-            && self.guest.is_some()
-            && (self.to_guest.has_room() || (stalled && self.terminal.input_is_tty()))
-            && self.terminal.is_foreground()
+    /// Whether to read keys. A full buffer forbids it, until the guest has hung for a while; then a person at a terminal
+    /// must be able to kill the machine, while a piped file can wait for ever.
+    fn wants_input(&self, now: Instant) -> bool {
+        let stalled = || self.terminal.input_is_tty() && self.stall_end().is_some_and(|end| now >= end);
+        self.takes_keys() && (self.to_guest.has_room() || stalled())
+    }
+
+    fn takes_keys(&self) -> bool {
+        self.input_open && self.guest.is_some() && self.terminal.is_foreground()
+    }
+
+    fn stall_end(&self) -> Option<Instant> {
+        self.full_since.map(|since| since + STALL)
     }
 
     /// Makes the user's terminal raw if its keys are the guest's. As a job that the shell put into the foreground without
@@ -279,8 +285,7 @@ impl Console {
     }
 
     fn read_user(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let stalled = self.full_since.is_some_and(|since| now.saturating_duration_since(since) >= STALL);
-        if !self.wants_input(stalled) {
+        if !self.wants_input(now) {
             return;
         }
         if !self.terminal.is_raw() && self.take_terminal().is_err() {
@@ -288,7 +293,7 @@ impl Console {
             actions.push(Action::InputClosed);
             return;
         }
-        let mut chunk = [0; BUFFER_BYTES];
+        let mut chunk = [0; Buffer::BYTES];
         let room =
             if self.to_guest.has_room() { self.to_guest.room() - Buffer::RESERVE } else { chunk.len() };
         match self.terminal.input().read(&mut chunk[..room]) {
@@ -415,70 +420,6 @@ fn end_of_file(master: &OwnedFd) -> Option<u8> {
     let attributes = tty::attributes(master).ok()?;
     let reads_lines = attributes.local_modes.contains(LocalModes::ICANON);
     reads_lines.then(|| attributes.special_codes[SpecialCodeIndex::VEOF])
-}
-
-/// Bytes on their way: filled at the end, emptied at the start.
-#[derive(Debug)]
-struct Buffer {
-    bytes: Box<[u8]>,
-    start: usize,
-    end: usize,
-}
-
-impl Buffer {
-    /// Kept free by those who read into the buffer: two withheld `^]` and an end of file.
-    const RESERVE: usize = 3;
-
-    fn new() -> Self {
-        Self { bytes: vec![0; BUFFER_BYTES].into_boxed_slice(), start: 0, end: 0 }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    fn room(&self) -> usize {
-        self.bytes.len() - (self.end - self.start)
-    }
-
-    fn has_room(&self) -> bool {
-        self.room() > Self::RESERVE
-    }
-
-    fn filled(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    fn consume(&mut self, length: usize) {
-        self.start = (self.start + length).min(self.end);
-        if self.is_empty() {
-            self.clear();
-        }
-    }
-
-    fn clear(&mut self) {
-        (self.start, self.end) = (0, 0);
-    }
-
-    /// All the free space, in one piece.
-    fn space(&mut self) -> &mut [u8] {
-        self.bytes.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        &mut self.bytes[self.end..]
-    }
-
-    /// So much of the space has been filled.
-    fn added(&mut self, length: usize) {
-        self.end = (self.end + length).min(self.bytes.len());
-    }
-
-    /// Adds one byte; what does not fit is lost.
-    fn push(&mut self, byte: u8) {
-        if let [first, ..] = self.space() {
-            *first = byte;
-            self.added(1);
-        }
-    }
 }
 
 #[cfg(test)]

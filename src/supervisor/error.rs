@@ -113,10 +113,16 @@ impl Error {
                 "ext4, xfs, btrfs and tmpfs (Linux 6.3) can; --private-users=no goes without a user namespace, which is no \
                  boundary to the host"
             }
-            Self::Cgroup(CgroupError::Missing) => "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)",
+            Self::Cgroup(CgroupError::Missing) => {
+                "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)"
+            }
             Self::Exec { not_found: true, .. } => "is it installed in the tree, and in its PATH?",
-            Self::DiedEarly { .. } => "try --console=interactive to see all it says, or -- /bin/sh to look around",
-            Self::NotReady { .. } => "a longer --timeout-ready=, or --console=interactive to see what it waits for",
+            Self::DiedEarly { .. } => {
+                "try --console=interactive to see all it says, or -- /bin/sh to look around"
+            }
+            Self::NotReady { .. } => {
+                "a longer --timeout-ready=, or --console=interactive to see what it waits for"
+            }
             Self::Teardown { .. } => "run spinney gc when nothing uses them any more",
             _ => return None,
         };

@@ -4,9 +4,10 @@
 //! resources before it is made; `serve` is the poll loop while the leader lives; `teardown` undoes the journal. A reboot
 //! of the guest goes from `serve` back to a launch, with all else as it was.
 
+mod buffer;
+mod claimed;
 pub mod console;
 pub mod console_log;
-mod claimed;
 mod error;
 mod fault;
 pub mod gc;

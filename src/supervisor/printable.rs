@@ -22,7 +22,7 @@ pub fn line(bytes: &[u8]) -> String {
     clean_line(&without_escapes(bytes))
 }
 
-/// The last `count` lines of console output that are not blank, oldest first, each as in [`line`]. Where output went back
+/// The last `count` lines of console output that are not blank, oldest first, each as by [`line()`]. Where output went back
 /// to the line's start (a progress bar), what was written last is taken.
 ///
 /// `cut` says that `bytes` begins somewhere in the middle of the output: the rest of a line there is left out, unless

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 
 use crate::settings::MachineName;
 use crate::sys::files::{
-    entries, make_directories, make_directory_at, open_at, open_directory, remove_directory_at, remove_file_at,
-    remove_tree_at, replace_at, try_lock,
+    entries, make_directories, make_directory_at, open_at, open_directory, remove_directory_at,
+    remove_file_at, remove_tree_at, replace_at, try_lock,
 };
 use crate::sys::{SysError, SysResult};
 

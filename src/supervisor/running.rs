@@ -21,10 +21,8 @@ pub(super) struct Running {
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
     pub(super) notify: Option<NotifyListener>,
-    /// The guest's root, while it lives.
+    /// The guest's root: all of it while it lives, its root file system even after.
     pub(super) root: Option<Root>,
-    /// The guest's /run, which can be read when it is dead.
-    pub(super) run: Option<Root>,
     pub(super) since: Instant,
 }
 
@@ -40,7 +38,9 @@ impl Running {
         let mut executing = false;
         loop {
             match leader.channel.hear() {
-                Ok(Heard::Message(Message::Notify, Some(socket))) => notify = Some(NotifyListener::new(socket)),
+                Ok(Heard::Message(Message::Notify, Some(socket))) => {
+                    notify = Some(NotifyListener::new(socket))
+                }
                 Ok(Heard::Message(Message::Console, Some(master))) => {
                     if let Some(console) = console.as_mut()
                         && let Err(error) = console.replace_master(master)
@@ -60,7 +60,8 @@ impl Running {
             }
         }
         if failure.is_none() && !executing {
-            failure = Some(Error::Leader { text: "the leader ended before it could run the payload".to_owned() });
+            failure =
+                Some(Error::Leader { text: "the leader ended before it could run the payload".to_owned() });
         }
         if let Some(error) = failure {
             // It ends by itself, or never exec'd what would mind.
@@ -69,8 +70,7 @@ impl Running {
             return Err(error);
         }
         let root = Root::open(format!("/proc/{}/root", leader.pid.as_raw_nonzero())).ok();
-        let run = root.as_ref().and_then(|root| root.subroot("run").ok());
-        Ok(Self { pid: leader.pid, pidfd: leader.pidfd, notify, root, run, since: Instant::now() })
+        Ok(Self { pid: leader.pid, pidfd: leader.pidfd, notify, root, since: Instant::now() })
     }
 
     /// Reaps the leader, which has ended.

@@ -224,8 +224,8 @@ impl<'a> Boot<'a> {
         if let Some(console) = console {
             fds.extend(console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         }
-        let looking = self.phase == Phase::Booting
-            && matches!(machine.parts.contract.ready, ReadySignal::Evidence(_));
+        let looking =
+            self.phase == Phase::Booting && matches!(machine.parts.contract.ready, ReadySignal::Evidence(_));
         let deadlines = [
             looking.then(|| Instant::now() + LOOK),
             self.ready_by.filter(|_| self.phase == Phase::Booting),
@@ -374,9 +374,8 @@ impl<'a> Boot<'a> {
             && stop.deadline.is_some_and(|deadline| now >= deadline)
         {
             let first = stop.is_untouched();
-            let kill = stop
-                .step(&self.running.pidfd, self.running.root.as_ref(), now)
-                .map_err(Error::Stop)?;
+            let kill =
+                stop.step(&self.running.pidfd, self.running.root.as_ref(), now).map_err(Error::Stop)?;
             self.killed |= kill;
             if !first || kill {
                 report(&Event::Escalating { name: machine.parts.plan.name.as_str(), kill });
@@ -400,7 +399,7 @@ impl<'a> Boot<'a> {
             // (pid_namespaces(7)).
             Ended::Signaled(libc::SIGHUP) => Verdicted::Reboot,
             Ended::Signaled(libc::SIGINT) => outcome(stopped_by_signal.map_or(0, |signal| 128 + signal)),
-            Ended::Exited(_) if self.meant_reboot(machine) => Verdicted::Reboot,
+            Ended::Exited(0) if self.meant_reboot(machine) => Verdicted::Reboot,
             _ if self.phase == Phase::Booting && self.stop.is_none() => {
                 Verdicted::End(Err(self.died_early(machine, ended)))
             }
@@ -409,12 +408,17 @@ impl<'a> Boot<'a> {
         }
     }
 
+    /// An init that will not call reboot(2) in a container exits, and leaves word why.
     fn meant_reboot(&self, machine: &Machine) -> bool {
-        let asked = self.stop.as_ref().is_some_and(|stop| stop.goal == Goal::Reboot);
         let meaning = machine.parts.contract.exit;
-        let recorded =
-            self.running.run.as_ref().is_some_and(|run| crate::guest::stop::exit_was_reboot(meaning, run));
-        recorded || asked && meaning == crate::guest::ExitMeaning::Runlevel
+        match &self.stop {
+            Some(stop) => stop.goal == Goal::Reboot && meaning == crate::guest::ExitMeaning::Runlevel,
+            None => self
+                .running
+                .root
+                .as_ref()
+                .is_some_and(|root| crate::guest::stop::exit_was_reboot(meaning, root)),
+        }
     }
 
     fn last_lines(machine: &Machine) -> Vec<String> {

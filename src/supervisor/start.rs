@@ -120,9 +120,7 @@ fn look(settings: &MachineSettings) -> Result<Facts, Error> {
     };
     let user = match &settings.user {
         None => User::root(),
-        Some(user) => {
-            User::find(&tree.root, user).ok_or_else(|| Error::NoSuchUser { user: user.clone() })?
-        }
+        Some(user) => User::find(&tree.root, user).ok_or_else(|| Error::NoSuchUser { user: user.clone() })?,
     };
     let host = Host::probe().map_err(Error::system("look at this host"))?;
     refuse_read_only(settings, &tree)?;
@@ -141,9 +139,8 @@ fn look(settings: &MachineSettings) -> Result<Facts, Error> {
         // Ids come in ranges of 65536: the upper half of the root's owner says which (systemd-nspawn(1)).
         id_base: owner & 0xffff_0000,
         links: links(settings, &tree),
-        zone: zone.is_some_and(|zone| {
-            tree.root.exists(format!("/usr/share/zoneinfo/{zone}")).unwrap_or(false)
-        }),
+        zone: zone
+            .is_some_and(|zone| tree.root.exists(format!("/usr/share/zoneinfo/{zone}")).unwrap_or(false)),
     };
     Ok(Facts { name, tree, facts, view, host })
 }
@@ -195,7 +192,8 @@ fn make_plan(
     ids: Option<(u32, u32)>,
 ) -> Result<MachinePlan, Error> {
     debug_assert_eq!(ids.is_some(), wants_user_namespace(settings));
-    let resolv_conf = host_files::resolve_auto(settings.resolv_conf, settings.private_network, settings.read_only);
+    let resolv_conf =
+        host_files::resolve_auto(settings.resolv_conf, settings.private_network, settings.read_only);
     let random = || {
         Uuid::random()
             .map_err(|errno| SysError::new("getrandom", "16 bytes", errno))
@@ -248,11 +246,10 @@ fn make(
     let init = facts.facts.init.as_ref();
     Ok(Parts {
         contract: init.map_or_else(|| command_contract(settings), |init| init.contract()),
-        os: facts
-            .facts
-            .os_release
-            .as_ref()
-            .map_or_else(|| "an unknown system".to_owned(), |os| super::printable::line(os.pretty_name().as_bytes())),
+        os: facts.facts.os_release.as_ref().map_or_else(
+            || "an unknown system".to_owned(),
+            |os| super::printable::line(os.pretty_name().as_bytes()),
+        ),
         init: init.map(ToString::to_string),
         plan,
         tree,
@@ -364,7 +361,8 @@ impl Machine {
         let ids = plan.ids.zip(user_namespace.as_ref());
         let context = PrepareContext { tree: &tree.root, ids, scratch: scratch.as_ref() };
         let prepared = prepare::prepare(&plan.mounts, &context)?;
-        let clone = root::clone_for_leader(self.claimed.mount_points()).map_err(Error::system("clone the root"))?;
+        let clone =
+            root::clone_for_leader(self.claimed.mount_points()).map_err(Error::system("clone the root"))?;
         fault::point("prepared");
         let staging = directory.path().join("root");
         let leader = crate::runtime::launch::launch(crate::runtime::launch::Launch {

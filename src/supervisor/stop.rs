@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::guest::stop::{self, StopError};
 use crate::guest::{Contract, StopMethod, StopStep};
+use crate::sys::SysError;
 use crate::sys::in_root::Root;
 use crate::sys::process::pidfd_send_signal;
-use crate::sys::SysError;
 
 /// What a guest is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,13 @@ pub(super) struct Stop {
 
 impl Stop {
     /// Plans the steps of `goal`, which take about `timeout`. A signal given by the user comes before our own ways.
-    pub(super) fn new(goal: Goal, contract: &Contract, signal: Option<i32>, timeout: Duration, now: Instant) -> Self {
+    pub(super) fn new(
+        goal: Goal,
+        contract: &Contract,
+        signal: Option<i32>,
+        timeout: Duration,
+        now: Instant,
+    ) -> Self {
         let mut steps = match goal {
             Goal::PowerOff => contract.power_off_steps(timeout),
             Goal::Reboot => contract.reboot_steps(timeout),

@@ -13,7 +13,12 @@ use rustix::io::Errno;
 use super::{FdPath, SysError, SysResult, sys};
 
 /// Opens `path` below `directory`.
-pub fn open_at(directory: impl AsFd, path: impl AsRef<Path>, flags: OFlags, mode: Mode) -> SysResult<OwnedFd> {
+pub fn open_at(
+    directory: impl AsFd,
+    path: impl AsRef<Path>,
+    flags: OFlags,
+    mode: Mode,
+) -> SysResult<OwnedFd> {
     let path = path.as_ref();
     sys("openat", rustix::fs::openat(&directory, path, flags | OFlags::CLOEXEC, mode), || {
         format!("{}, {path:?}, {flags:?}", FdPath::of(&directory))

@@ -8,17 +8,17 @@
 pub mod capability;
 pub mod environment;
 mod error;
+pub mod files;
 pub mod fork;
+pub mod in_root;
+pub mod mount;
+pub mod network;
+pub mod process;
 pub mod process_title;
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod tty;
-pub mod network;
-pub mod files;
-pub mod mount;
-pub mod process;
-pub mod in_root;
-pub mod seccomp;
 
 pub use error::{FdPath, SysError, SysResult, sys};
 

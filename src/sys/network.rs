@@ -8,9 +8,11 @@ use super::{SysResult, check, sys};
 
 /// Brings `lo` of this network namespace up (netdevice(7), SIOCSIFFLAGS): the kernel gives it 127.0.0.1 and ::1.
 pub fn loopback_up() -> SysResult<()> {
-    let socket = sys("socket", socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None), || {
-        "AF_INET, SOCK_DGRAM".to_owned()
-    })?;
+    let socket = sys(
+        "socket",
+        socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None),
+        || "AF_INET, SOCK_DGRAM".to_owned(),
+    )?;
     // SAFETY: ifreq is a struct of arrays, integers and pointers; all zero is a valid value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {

@@ -137,16 +137,20 @@ pub fn unshare(namespaces: Namespaces) -> SysResult<()> {
 
 /// Joins the user namespace `namespace` (setns(2)): gives all capabilities in it.
 pub fn join_user_namespace(namespace: impl AsFd) -> SysResult<()> {
-    sys("setns", rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User)), || {
-        format!("{}, CLONE_NEWUSER", FdPath::of(&namespace))
-    })
+    sys(
+        "setns",
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User)),
+        || format!("{}, CLONE_NEWUSER", FdPath::of(&namespace)),
+    )
 }
 
 /// Joins the mount namespace `namespace` (setns(2)); root and working directory become its root.
 pub fn join_mount_namespace(namespace: impl AsFd) -> SysResult<()> {
-    sys("setns", rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount)), || {
-        format!("{}, CLONE_NEWNS", FdPath::of(&namespace))
-    })
+    sys(
+        "setns",
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount)),
+        || format!("{}, CLONE_NEWNS", FdPath::of(&namespace)),
+    )
 }
 
 /// Sets real, effective and saved uid and gid, after dropping all supplementary groups but `groups`.
@@ -163,9 +167,7 @@ pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> SysResult<()> {
 ///
 /// The capabilities stay because SECBIT_NO_SETUID_FIXUP is set meanwhile (capabilities(7)).
 pub fn with_filesystem_ids<T>(id: u32, work: impl FnOnce() -> T) -> SysResult<T> {
-    use rustix::thread::{
-        CapabilitiesSecureBits, capabilities_secure_bits, set_capabilities_secure_bits,
-    };
+    use rustix::thread::{CapabilitiesSecureBits, capabilities_secure_bits, set_capabilities_secure_bits};
     let before = sys("prctl", capabilities_secure_bits(), || "PR_GET_SECUREBITS".to_owned())?;
     let during = before | CapabilitiesSecureBits::NO_SETUID_FIXUP;
     sys("prctl", set_capabilities_secure_bits(during), || "PR_SET_SECUREBITS, NO_SETUID_FIXUP".to_owned())?;
@@ -240,8 +242,7 @@ pub fn resource_limit(pid: i32, resource: u32) -> SysResult<(u64, u64)> {
 /// Marks all fds from `first` on as close-on-exec (close_range(2), CLOSE_RANGE_CLOEXEC, Linux 5.11).
 pub fn close_on_exec_from(first: u32) -> SysResult<()> {
     // SAFETY: only the close-on-exec flags of this process's fds change; no fd is closed under its owner.
-    let result =
-        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     sys("close_range", check(result).map(drop), || format!("{first}, ~0, CLOSE_RANGE_CLOEXEC"))
 }
 

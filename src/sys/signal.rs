@@ -15,6 +15,9 @@ use super::{FdPath, SysError, SysResult};
 /// The highest signal number of the kernel (_NSIG, signal(7)).
 pub const LAST: i32 = 64;
 
+/// The size of the kernel's set of signals, a bit for each (rt_sigaction(2); MIPS, which has 128, is not ours).
+const KERNEL_SIGSET_BYTES: usize = 8;
+
 /// SIGRTMIN+`offset`, as the C library counts and as systemd(1) documents its signals.
 pub fn realtime(offset: i32) -> i32 {
     libc::SIGRTMIN() + offset
@@ -88,10 +91,24 @@ fn change_mask(how: libc::c_int, name: &'static str, set: &SignalSet) -> SysResu
 
 /// Gives every signal its default disposition, for a child that is about to exec: execve(2) keeps ignored signals
 /// ignored, and Rust's runtime ignores SIGPIPE.
+///
+/// Past the C library, which refuses the signals that it keeps for its threads (32, 33): those too may have come to us
+/// ignored, and a C library in the guest may keep others. Only for a process of one thread.
 pub fn restore_default_dispositions() {
+    // All zeros is SIG_DFL without flags, restorer and mask, in whichever order the architecture has them.
+    let default = [0_usize; 8];
     for signal in 1..=LAST {
-        // SAFETY: SIG_DFL runs no code of ours. SIGKILL, SIGSTOP and the C library's own signals are refused, rightly.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the kernel reads a struct sigaction, smaller than the array, and writes nothing through the null
+        // pointer; SIG_DFL runs no code of ours. SIGKILL and SIGSTOP are refused, rightly.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<usize>(),
+                KERNEL_SIGSET_BYTES,
+            )
+        };
     }
 }
 

@@ -165,6 +165,37 @@ mod tests {
     }
 
     #[test]
+    fn the_foreground_is_the_group_that_has_the_terminal() {
+        use rustix::process::{WaitOptions, setpgid, waitpid};
+
+        use super::super::fork::{fork, fork_from_test};
+
+        let (_master, slave) = test_pty();
+        let status_of = |pid| match waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => status.exit_status(),
+            _ => None,
+        };
+        // A check fails with its own number.
+        let leader = fork_from_test(|| {
+            if is_foreground(&slave) || take_controlling_terminal(&slave).is_err() || !is_foreground(&slave) {
+                return 1;
+            }
+            let job = fork(|| i32::from(setpgid(None, None).is_err() || is_foreground(&slave)));
+            match job.map(status_of) {
+                Ok(Some(0)) => {}
+                _ => return 2,
+            }
+            // The foreground group gets SIGHUP: that is us.
+            crate::sys::signal::SignalSet::of(&[libc::SIGHUP]).block().map_or(3, |_| {
+                let released = release_controlling_terminal(&slave).is_ok() && !is_foreground(&slave);
+                if released { 0 } else { 4 }
+            })
+        })
+        .expect("fork");
+        assert_eq!(status_of(leader), Some(0));
+    }
+
+    #[test]
     fn errors_read_like_strace() {
         let null = std::fs::File::open("/dev/null").expect("open");
         let error = window_size(&null).expect_err("not a terminal").to_string();

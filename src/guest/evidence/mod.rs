@@ -17,7 +17,7 @@ mod utmp;
 
 pub use inittab::{Action, Entry, Inittab};
 pub use supervise::{ServiceState, ServiceStatus};
-pub use utmp::{Record, RecordKind, last_runlevel};
+pub use utmp::{Record, RecordKind, last_logged_runlevel, last_runlevel};
 
 /// Most of a file that is read as evidence.
 const MAX_FILE: usize = 256 << 10;

@@ -1,12 +1,13 @@
 //! The parser of utmp(5).
 
-use crate::sys::in_root::Root;
+use rustix::fs::SeekFrom;
 
 use super::MAX_FILE;
+use crate::sys::in_root::{Metadata, Root, read_at_most};
 
 /// Sizes of a record: with 32-bit times (x86, x86-64, POWER, ...) and with 64-bit times (arm64, riscv64, ...). The fields
 /// that are read here are at the same places in both.
-const SIZES: [usize; 2] = [384, 400];
+const SIZES: [u64; 2] = [384, 400];
 
 /// One record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +42,7 @@ pub enum RecordKind {
 impl Record {
     /// Reads a utmp file. A record that is cut off is left out.
     pub fn parse_all(contents: &[u8]) -> Vec<Self> {
-        let fits = |size: &&usize| contents.len().is_multiple_of(**size);
-        let size = SIZES.iter().find(fits).or(SIZES.first()).copied().unwrap_or(1);
+        let size = usize::try_from(record_size(contents.len() as u64)).unwrap_or(usize::MAX);
         contents.chunks_exact(size).filter_map(Self::parse).collect()
     }
 
@@ -70,11 +70,31 @@ impl Record {
     }
 }
 
-/// The runlevel that the guest recorded last in /run/utmp, or at `utmp` if `guest` is the root of its /run.
+/// The runlevel that the guest recorded last in /run/utmp.
 pub fn last_runlevel(guest: &Root) -> Option<char> {
-    let contents =
-        ["/run/utmp", "/var/run/utmp", "utmp"].iter().find_map(|path| guest.read(path, MAX_FILE).ok())?;
+    // Not /var/run/utmp: where that is not /run it may be on disk, with what the last boot recorded.
+    let contents = guest.read("/run/utmp", MAX_FILE).ok()?;
     Record::parse_all(&contents).iter().rev().find_map(Record::runlevel)
+}
+
+/// The runlevel that the guest logged last in /var/log/wtmp since it booted.
+pub fn last_logged_runlevel(guest: &Root) -> Option<char> {
+    /// Records at the end of the log that are looked at. The last runlevel is among the last few.
+    const LAST: u64 = 64;
+    let log = guest.open_regular("/var/log/wtmp").ok()?;
+    let length = u64::try_from(Metadata::of(&log).ok()?.stat().st_size).ok()?;
+    let size = record_size(length);
+    let skipped = (length / size).saturating_sub(LAST) * size;
+    rustix::fs::seek(&log, SeekFrom::Start(skipped)).ok()?;
+    let contents = read_at_most(&log, usize::try_from(LAST * size).ok()?).ok()?;
+    let records = contents.chunks_exact(usize::try_from(size).ok()?).rev().filter_map(Record::parse);
+    records.take_while(|record| record.kind != RecordKind::Boot).find_map(|record| record.runlevel())
+}
+
+/// The size of the records in a file of this length.
+fn record_size(length: u64) -> u64 {
+    let [short, long] = SIZES;
+    if !length.is_multiple_of(short) && length.is_multiple_of(long) { long } else { short }
 }
 
 #[cfg(test)]
@@ -94,7 +114,7 @@ pub(crate) mod tests {
     #[test]
     fn records() {
         let level = |level: char| i32::from(u8::try_from(level).unwrap()) + (i32::from(b'N') << 8);
-        for size in SIZES {
+        for size in SIZES.map(|size| usize::try_from(size).unwrap()) {
             // What sysvinit leaves after a boot.
             let mut file = record(8, 20, "si", size);
             file.extend(record(2, 0, "~~", size));
@@ -126,5 +146,27 @@ pub(crate) mod tests {
         let mut cut = record(1, i32::from(b'6'), "~~", 384);
         cut.extend([0; 7]);
         assert_eq!(Record::parse_all(&cut)[0].runlevel(), Some('6'));
+    }
+
+    #[test]
+    fn logs() {
+        let boot = record(2, 0, "~~", 384);
+        let [off, two, six] = [b'0', b'2', b'6'].map(|level| record(1, i32::from(level), "~~", 384));
+        let shutdown = record(1, 0, "~~", 384);
+        let logins = record(7, 99, "co", 384).repeat(200);
+        let table = [
+            ("finit, rebooting", vec![&boot, &two, &six, &shutdown], Some('6')),
+            ("finit, powering off", vec![&boot, &two, &off, &shutdown], Some('0')),
+            ("after many logins", vec![&boot, &two, &logins, &six, &shutdown], Some('6')),
+            ("a reboot of the boot before", vec![&boot, &six, &shutdown, &boot], None),
+            ("empty", vec![], None),
+        ];
+        for (name, records, expected) in table {
+            let tree = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(tree.path().join("var/log")).unwrap();
+            let records: Vec<u8> = records.into_iter().flatten().copied().collect();
+            std::fs::write(tree.path().join("var/log/wtmp"), records).unwrap();
+            assert_eq!(last_logged_runlevel(&Root::open(tree.path()).unwrap()), expected, "{name}");
+        }
     }
 }

@@ -117,6 +117,15 @@ impl DetectedInit {
     }
 }
 
+impl DetectedInit {
+    /// Whether it cannot boot on cgroup v2 and needs a named v1 hierarchy: systemd learned v2 for good in 231 (its NEWS).
+    pub fn needs_legacy_cgroups(&self) -> bool {
+        const FIRST_UNIFIED: u32 = 231;
+        let old = |version: &InitVersion| version.major < FIRST_UNIFIED;
+        self.kind == Init::Systemd && self.version.as_ref().is_some_and(old)
+    }
+}
+
 impl fmt::Display for DetectedInit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kind)?;

@@ -4,7 +4,8 @@ use super::super::contract::{Contract, ExitMeaning, ReadySignal, SIGRTMIN, StopM
 use super::super::evidence::Evidence;
 use super::{InitVersion, find};
 
-/// The first version that is trusted to send READY=1 as PID 1 of a container; older ones are watched through utmp.
+/// The first version that is trusted to send READY=1 as PID 1 of a container. systemd.nspawn(5) has `NotifyReady=` since
+/// 231; what is about as old is watched through utmp, which works for the newer too.
 const FIRST_NOTIFYING: u32 = 233;
 
 /// Its own libraries carry its version in their names since 231: the program names the very ones it will be run with, while

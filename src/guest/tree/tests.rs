@@ -201,6 +201,8 @@ fn commands() {
         ("usr/bin/foreign", &program(FOREIGN, None, &[])),
         ("usr/bin/env/", b""),
         ("bin/env", &native),
+        ("bin/text", b"echo\n"),
+        ("bin/script", b"#!/usr/bin/python3\n"),
     ]);
     let tree = Tree::open(directory.path()).unwrap();
     let table = [
@@ -209,6 +211,9 @@ fn commands() {
         ("env", "Some(\"/bin/env\")"),
         ("nothing", "None"),
         ("/bin/nothing", "None"),
+        ("/usr/bin/env", "Some(\"/usr/bin/env\")"),
+        ("text", "Some(\"/bin/text\")"),
+        ("script", "Some(\"/bin/script\")"),
     ];
     for (command, expected) in table {
         let facts = tree.inspect_for_command(Path::new(command)).unwrap();
@@ -276,5 +281,40 @@ fn real_trees() {
         let facts = Tree::open(&openrc).unwrap().inspect(Some(Path::new("/sbin/openrc-init"))).unwrap();
         let init = facts.init.unwrap();
         assert_eq!((init.kind, init.to_string().as_str()), (Init::Openrc, "openrc-init 0.56"));
+    }
+}
+
+#[test]
+fn hints_are_next_steps() {
+    let path = || PathBuf::from("/srv/tree");
+    let program = || PathBuf::from("/sbin/init");
+    let host = Architecture::X86_64;
+    let table = [
+        (TreeError::Empty { path: path() }, Some("fill it, for example: mmdebstrap")),
+        (TreeError::NoInit { path: path(), looked_at: vec![] }, Some("install one in the tree")),
+        (TreeError::InitMissing { path: path(), init: program() }, Some("--init= is a path inside")),
+        (TreeError::NotExecutable { program: program() }, Some("in the tree: chmod +x /sbin/init")),
+        (TreeError::UnknownFormat { program: program() }, Some("it may be cut off")),
+        (
+            TreeError::InterpreterMissing { program: program(), interpreter: "/lib64/ld.so".into() },
+            Some("is the tree whole? Where /usr is merged"),
+        ),
+        (
+            TreeError::ForeignArchitecture { program: program(), tree: Architecture::Aarch64, host },
+            Some("register qemu-aarch64 with binfmt_misc"),
+        ),
+        (TreeError::ForeignArchitecture { program: program(), tree: Architecture::Other(7), host }, None),
+        (
+            TreeError::BaseNotADirectory { name: "run" },
+            Some("make it a directory: the guest's own /run goes there"),
+        ),
+    ];
+    for (error, expected) in table {
+        let hint = error.hint();
+        match (hint.as_deref(), expected) {
+            (Some(hint), Some(expected)) => assert!(hint.starts_with(expected), "{error}: {hint}"),
+            (found, expected) => assert_eq!(found, expected, "{error}"),
+        }
+        assert!(!error.to_string().contains('\n') && !error.to_string().ends_with('.'), "{error}");
     }
 }

@@ -1,0 +1,83 @@
+# The two commands are `sudo make demo` and `sudo make check`. Each target first installs what it needs and does not find, on
+# Debian and as root; elsewhere it says what is missing.
+
+SHELL := /bin/bash
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+# sudo drops ~/.cargo/bin from PATH. Where root has no cargo of its own, take that of whoever called sudo. rustup's cargo looks
+# for its toolchains in $HOME, which sudo changes too.
+ifeq ($(shell command -v cargo 2>/dev/null),)
+ifneq ($(SUDO_USER),)
+caller := $(shell getent passwd '$(SUDO_USER)' | cut -d: -f6)
+export PATH := $(caller)/.cargo/bin:$(PATH)
+ifeq ($(RUSTUP_HOME),)
+export RUSTUP_HOME := $(caller)/.rustup
+endif
+endif
+endif
+
+# The trees that check-root boots: all that have a recipe, unless told otherwise.
+TREES ?= $(shell images/build-tree --list)
+
+# The tests in single files are of the first tier: tests/root and tests/vm, directories, are the others.
+UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
+
+.PHONY: help
+help:
+	@echo 'sudo make demo      boot Debian 13, look at it, power it off'
+	@echo 'sudo make check     all tests: check-unit (no root needed), check-root, check-vm'
+	@echo 'sudo make bench     measure Spinney beside systemd-nspawn, runc, lxc and bubblewrap'
+	@echo 'make build          target/release/spinney'
+	@echo 'sudo make trees     the test trees; TREES="debian-13 busybox" for some'
+	@echo 'make lint           rustfmt, clippy, shellcheck'
+	@echo 'make clean          removes target/; the trees are under /var/cache/spinney'
+
+.PHONY: build
+build:
+	@tests/setup build
+	cargo build --release --locked
+
+.PHONY: demo
+demo:
+	@tests/setup build trees
+	demo/run
+
+.PHONY: check check-unit check-root check-vm
+check: check-unit check-root check-vm
+
+check-unit:
+	@tests/setup build
+	tests/tier $@ sh -c 'cargo test --locked --no-fail-fast --lib --bins $(UNIT_TESTS) && cargo test --locked --doc'
+
+check-root: trees
+	@tests/setup build
+	cargo build --locked
+	tests/tier $@ cargo test --locked --test root -- --tap
+
+check-vm:
+	@tests/setup build vm
+	tests/tier $@ tests/vm/run
+
+.PHONY: bench
+bench:
+	@tests/setup build trees bench
+	cargo build --release --locked
+	benches/run
+
+.PHONY: trees
+trees:
+	@tests/setup trees
+	images/build-tree $(TREES)
+
+.PHONY: lint
+lint:
+	@tests/setup build lint
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	shellcheck --external-sources $$(grep -rlIE --exclude-dir=target --exclude-dir=.git '^#!/bin/(ba)?sh' .) $(wildcard images/trees/*.sh)
+	shellcheck --shell=bash --exclude=SC2034 images/trees/*.recipe
+
+.PHONY: clean
+clean:
+	cargo clean

@@ -1,0 +1,59 @@
+# What tests/vm/build and tests/vm/run both know of the VMs of check-vm: which there are, where their disks are kept, how
+# qemu starts them.
+# shellcheck shell=bash disable=SC2034
+
+vm_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+vm_cache=${SPINNEY_CACHE:-/var/cache/spinney}/vm
+vm_names=(12 13)
+
+vm_die() {
+    echo "${0##*/}: $1" >&2
+    [ $# -lt 2 ] || echo "hint: $2" >&2
+    exit 1
+}
+
+vm_need() {
+    local tool
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || vm_die "$tool is not installed" "tests/setup vm installs what check-vm needs"
+    done
+}
+
+# Sets what differs between the VMs: `suite`, `kernel` (how its release begins), and `fallbacks`, what is taken away for
+# further rounds of the tests that match `fallback_filter` (tests/vm/README.md, "Fallbacks").
+vm_facts() {
+    fallbacks=() fallback_filter=fallback
+    case $1 in
+    12) suite=bookworm kernel=6.1. fallbacks=(sysctl:kernel.unprivileged_userns_clone=0) ;;
+    13) suite=trixie kernel=6.12. ;;
+    *) vm_die "there is no VM '$1'" "there are ${vm_names[*]}: Debian's releases" ;;
+    esac
+}
+
+# The cached disk of the VM $1, without its ending. Its name has a hash of all that it is made from.
+vm_disk() {
+    local hash
+    hash=$(cat "$vm_dir/build" "$vm_dir/vm.bash" "$vm_dir"/image/* | sha256sum | cut -c 1-16)
+    echo "$vm_cache/$1-$hash"
+}
+
+# Sets `qemu`, the command that boots the kernel $1 with the kernel arguments $2, the raw disk $3 as root, and $4... beside it.
+vm_qemu() {
+    local kernel=$1 arguments=$2 root=$3 disk
+    local raw=format=raw,if=none,cache=unsafe
+    shift 3
+    # shellcheck disable=SC2054
+    qemu=(
+        qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -nic none
+        -machine q35 -accel tcg,thread=multi -smp 2 -m 2048
+        # TCG of qemu 7.2 leaves garbage in EFLAGS after cmpxchg16b, which the kernel's allocator uses: with TF set by
+        # chance that is a #DB or a double fault in kmalloc within seconds. Without cx16 the kernel goes another way.
+        -cpu max,-cx16
+        -kernel "$kernel"
+        -append "root=/dev/nvme0n1 rw console=ttyS0 quiet panic=-1 mitigations=off $arguments"
+        # Root on NVMe, since both cloud kernels have its driver and ext4 built in: no initramfs, which is 5 s of a boot
+        # under TCG. It stays alone there, since newer kernels name NVMe disks in the order in which they answer.
+        -drive "file=$root,id=root,$raw" -device nvme,drive=root,serial=root
+    )
+    for disk in "$@"; do qemu+=(-drive "file=$disk,id=${disk##*.},$raw" -device "virtio-blk-pci,drive=${disk##*.}"); done
+}
