@@ -15,7 +15,7 @@ pub const TREES: [(&str, &str); 9] = [
     ("debian-13", "systemd 257"),
     ("debian-forky", "systemd 26"),
     ("debian-13-sysvinit", "sysvinit"),
-    ("debian-13-openrc", "OpenRC"),
+    ("debian-13-openrc", "sysvinit with OpenRC"),
     ("debian-13-runit", "runit"),
     ("debian-13-finit", "finit"),
     ("busybox", "busybox"),
@@ -40,7 +40,8 @@ fn life(context: &Context, tree: &str, init: &str, users: &str) -> TestResult {
     is_right_inside(&machine, first.id_base)?;
     machine.says("echo kept > /root/mark")?;
 
-    machine.says("reboot")?;
+    // It may be killed with all else before it has ended.
+    machine.shell("reboot")?;
     machine.ready().map_err(|error| format!("reboot: {error}"))?;
     let second = machine.state()?;
     assert_eq!((second.boots, second.id_base, second.supervisor), (2, first.id_base, first.supervisor));
@@ -57,7 +58,9 @@ fn life(context: &Context, tree: &str, init: &str, users: &str) -> TestResult {
 /// Who we are in it, where it is, and whether all its units are well.
 fn is_right_inside(machine: &Machine, id_base: u32) -> TestResult {
     assert_eq!(machine.says("id -u")?, "0");
-    assert_eq!(machine.says("cat /proc/sys/kernel/hostname")?, machine.name);
+    // finit calls itself so, where its tree has no /etc/hostname, whatever the kernel says.
+    let hostname = if machine.state()?.init.starts_with("finit") { "noname" } else { &machine.name };
+    assert_eq!(machine.says("cat /proc/sys/kernel/hostname")?, hostname);
     let map = machine.says("cat /proc/self/uid_map")?;
     let map: Vec<&str> = map.split_whitespace().collect();
     let size = if id_base == 0 { "4294967295" } else { "65536" };
