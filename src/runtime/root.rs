@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use crate::sys::files::{change_mode, change_owner, make_directory_at, open_directory_at};
 use crate::sys::in_root::Root;
 use crate::sys::mount::{
-    FsContext, MountAttributes, Propagation, attach_mount, clone_mount, map_mount_ids, set_mount_attributes,
-    set_propagation,
+    FsContext, MountAttributes, Propagation, attach_mount, clone_mount, make_superblock_writable,
+    map_mount_ids, set_mount_attributes, set_propagation,
 };
 use crate::sys::process::with_filesystem_ids;
 use crate::sys::{SysError, SysResult};
@@ -108,6 +108,23 @@ pub fn mount(plan: &RootPlan, places: &RootPlaces<'_>) -> Result<(), RootError> 
 /// When the root is not mounted.
 pub fn clone_for_leader(machine: &OwnedFd) -> SysResult<OwnedFd> {
     clone_mount(machine, Path::new("root"), true)
+}
+
+/// Makes a root that is all ours writable for the next boot. Without a user namespace a guest's own remount read-only at
+/// its shutdown, as sysvinit does it, reaches the superblock that all boots share.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn make_writable_again(plan: &RootPlan, machine: &OwnedFd) -> SysResult<()> {
+    if plan.base == RootBase::Tree {
+        return Ok(());
+    }
+    let root = open_directory_at(machine, "root")?;
+    let stat = rustix::fs::fstatvfs(&root);
+    match stat.is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)) {
+        true => make_superblock_writable(root),
+        false => Ok(()),
+    }
 }
 
 /// A detached, idmapped mount of the tree.

@@ -140,7 +140,10 @@ fn free_id_range(base: u32) -> SysResult<()> {
         Err(error) if error.errno() == Errno::NOENT => {}
         Err(error) => return Err(error),
     }
-    remove_if_empty(&open_directory(Path::new("/run/systemd"))?, "nspawn-uid")
+    // Where there is no systemd, its directory is ours too.
+    let run = open_directory(Path::new("/run"))?;
+    remove_if_empty(&run, "systemd/nspawn-uid")?;
+    remove_if_empty(&run, "systemd")
 }
 
 /// Makes the scratch directory of machine `name`, which nobody but root may enter: files in it have the guest's ids,

@@ -61,6 +61,12 @@ pub(super) fn serve(
                 if let Err(source) = machine.parts.cgroup.clear() {
                     break (Err(Error::System { action: "clear the machine's cgroup", source }), None);
                 }
+                let mounts = machine.claimed.mount_points();
+                if let Err(source) =
+                    crate::runtime::root::make_writable_again(&machine.parts.plan.root, mounts)
+                {
+                    break (Err(Error::System { action: "make the root writable again", source }), None);
+                }
             }
             Ok(Verdicted::End(result)) => break (result, boot.stop.map(|stop| stop.since.elapsed())),
             Err(error) => break (Err(error), None),
