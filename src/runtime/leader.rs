@@ -188,7 +188,8 @@ fn restrict(process: &ProcessPlan) -> SysResult<()> {
     use crate::sys::process::{close_on_exec_from, set_ids};
     let plan = &process.capabilities;
     let user = &process.user;
-    close_on_exec_from(3)?;
+    pass_on(3..3 + process.listen_fds)?;
+    close_on_exec_from(3 + process.listen_fds)?;
     crate::sys::signal::reset_for_exec(&crate::sys::signal::SignalSet::empty())?;
     plan.before_user()?;
     // A filter needs CAP_SYS_ADMIN (or no_new_privs, seccomp(2)): where the payload has none, it comes before the ids,
@@ -207,6 +208,11 @@ fn restrict(process: &ProcessPlan) -> SysResult<()> {
         sys("prctl", rustix::thread::set_no_new_privs(true), || "PR_SET_NO_NEW_PRIVS".to_owned())?;
     }
     if early { Ok(()) } else { filter() }
+}
+
+/// Lets the payload have these fds of ours.
+fn pass_on(fds: std::ops::Range<u32>) -> SysResult<()> {
+    fds.into_iter().try_for_each(crate::sys::process::keep_on_exec)
 }
 
 /// Execs the payload; a command is looked for in the guest's PATH as execvp(3) does.

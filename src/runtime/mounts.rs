@@ -97,7 +97,19 @@ pub fn plan(context: &MountContext<'_>, custom: &[CustomMount]) -> Vec<Op> {
     }
     operations.extend(custom.iter().flat_map(user));
     operations.push(Op::Seal { target: RUN_HOST.into(), attributes: Attributes::MOUNT_ATTR_RDONLY });
+    if let Some(label) = context.selinux_apifs_context {
+        label_api_file_systems(&mut operations, label);
+    }
     operations
+}
+
+/// Gives the file systems that are made for the guest an SELinux label (mount(8), `context=`).
+fn label_api_file_systems(operations: &mut [Op], label: &str) {
+    for operation in operations {
+        if let Op::Mount { kind: "tmpfs" | "devpts" | "mqueue", options, .. } = operation {
+            options.push(("context".to_owned(), Some(label.to_owned())));
+        }
+    }
 }
 
 fn tmpfs(target: &str, mode: &str, size: &str, inodes: &str, attributes: Attributes) -> Op {
@@ -241,10 +253,7 @@ fn dev(context: &MountContext<'_>, operations: &mut Vec<Op>) {
     operations.push(Op::Devices { target: "/dev".into(), nodes });
     let nosuid_noexec = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
     let option = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
-    let mut pts = vec![option("ptmxmode", "0666"), option("mode", "0620"), option("gid", "5")];
-    if let Some(context) = context.selinux_apifs_context {
-        pts.push(option("context", context));
-    }
+    let pts = vec![option("ptmxmode", "0666"), option("mode", "0620"), option("gid", "5")];
     operations.push(Op::Mount {
         kind: "devpts",
         target: "/dev/pts".into(),

@@ -268,6 +268,8 @@ pub struct ProcessPlan {
     pub personality: Option<u32>,
     /// PR_SET_NO_NEW_PRIVS.
     pub no_new_privileges: bool,
+    /// Sockets of our own caller that are passed on, fds from 3 (sd_listen_fds(3)).
+    pub listen_fds: u32,
     /// SELinux label.
     pub selinux_context: Option<String>,
 }

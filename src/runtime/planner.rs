@@ -34,8 +34,8 @@ pub enum PlanError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// An SELinux label on a host without SELinux.
-    #[error("--selinux-context= needs SELinux, which is off on this host")]
-    NoSelinux,
+    #[error("{0} needs SELinux, which is off on this host")]
+    NoSelinux(&'static str),
     /// There is nothing to run.
     #[error("the tree has no init to boot")]
     NoInit,
@@ -69,6 +69,8 @@ pub struct Surroundings {
     pub random: [Uuid; 2],
     /// The host keeps journals on disk, and one of this machine.
     pub journals: (bool, bool),
+    /// Number of sockets that were passed to us, fds from 3 (sd_listen_fds(3)).
+    pub listen_fds: u32,
     /// The host's resolv.conf, if it is to be copied.
     pub resolv_conf: Option<Vec<u8>>,
 }
@@ -96,8 +98,13 @@ pub fn plan(
         tree.user.uid == 0,
     )?;
     let read_only = settings.read_only || matches!(settings.volatile, Volatile::State) && !settings.ephemeral;
-    if settings.selinux_context.is_some() && !host.selinux {
-        return Err(PlanError::NoSelinux);
+    for (option, label) in [
+        ("--selinux-context=", &settings.selinux_context),
+        ("--selinux-apifs-context=", &settings.selinux_apifs_context),
+    ] {
+        if label.is_some() && !host.selinux {
+            return Err(PlanError::NoSelinux(option));
+        }
     }
 
     let context = MountContext {
@@ -122,7 +129,7 @@ pub fn plan(
     };
     operations.extend(host_files::timezone(settings.timezone, &zone));
     operations.extend(mounts::plan(&context, &settings.mounts));
-    let id = tree.machine_id.map(|id| Uuid(id).simple().to_string());
+    let id = tree.machine_id.map(|id| Uuid(id).simple());
     let journal = journal::plan(
         settings.link_journal,
         &JournalContext {
@@ -136,12 +143,15 @@ pub fn plan(
 
     let (rlimits, lowered) = resource_limits(settings, host);
     let warnings = lacking(&capabilities.lost, &lowered, private_users).into_iter().collect();
+    let (kind, argv) = payload(&settings.payload, tree.init.as_deref())?;
     let environment = environment::plan(&EnvironmentContext {
         boot,
         terminal: (console != ConsoleMode::Pipe).then_some(around.term.as_deref().unwrap_or("vt220")),
         uuid,
         credentials: !settings.credentials.is_empty(),
         host_os_release: &host.os_release,
+        listen_fds: around.listen_fds,
+        below_stub: kind == ProcessKind::CommandBelowStub,
         user: &tree.user,
         own: &settings.environment,
     });
@@ -158,7 +168,6 @@ pub fn plan(
         })
         .collect::<Result<Vec<_>, _>>()?;
     let seccomp = compile(&policies);
-    let (kind, argv) = payload(&settings.payload, tree.init.as_deref())?;
     let process = ProcessPlan {
         argv,
         kind,
@@ -175,6 +184,7 @@ pub fn plan(
         cpu_affinity: settings.cpu_affinity.as_ref().map(|set| set.0.clone()),
         personality: settings.personality.map(personality),
         no_new_privileges: settings.no_new_privileges,
+        listen_fds: around.listen_fds,
         selinux_context: settings.selinux_context.clone(),
     };
     Ok(MachinePlan {

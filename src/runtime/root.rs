@@ -21,6 +21,9 @@ use crate::sys::{SysError, SysResult};
 
 use super::plan::{RootBase, RootPlan, UpperLayer};
 
+/// Layers and temporary directories of running machines: on disk, since they may be large.
+pub const SCRATCH: &str = "/var/lib/spinney/scratch";
+
 /// The root cannot be mounted.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
@@ -36,6 +39,15 @@ pub enum RootError {
     /// An overlay that could not make its work directory is read-only, and the kernel says so only in its log.
     #[error("the overlay over {0:?} came up read-only")]
     ReadOnlyOverlay(PathBuf),
+    /// The file system of the scratch directory cannot be the upper layer of an overlay, or cannot map ids.
+    #[error("the file system of {SCRATCH} cannot hold a writable layer over {path:?}")]
+    UpperLayer {
+        /// The tree.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: SysError,
+    },
     /// A call failed.
     #[error("cannot mount the root from {path:?}")]
     Mount {
@@ -86,11 +98,14 @@ pub fn mount(plan: &RootPlan, places: &RootPlaces<'_>) -> Result<(), RootError> 
         RootBase::Tree => tree(places, true)?,
         RootBase::Overlay(upper) => {
             attach(places, "lower", &tree(places, false)?).map_err(failed)?;
+            let path = || places.tree.path().to_owned();
             let mount = match upper {
-                UpperLayer::Disk => overlay_on_disk(places),
-                UpperLayer::Memory => overlay_in_memory(places),
-            }
-            .map_err(failed)?;
+                UpperLayer::Disk => overlay_on_disk(places).map_err(|source| match source.errno() {
+                    Errno::INVAL | Errno::OPNOTSUPP => RootError::UpperLayer { path: path(), source },
+                    _ => failed(source),
+                })?,
+                UpperLayer::Memory => overlay_in_memory(places).map_err(failed)?,
+            };
             let stat = rustix::fs::fstatvfs(&mount);
             if stat.is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)) {
                 return Err(RootError::ReadOnlyOverlay(places.tree.path().to_owned()));

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::CgroupHierarchy;
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::id_range::LOCK_DIRECTORY;
+use crate::runtime::root::SCRATCH;
 use crate::sys::files::{
     make_directories, make_directory_at, open_at, open_directory, read_at, remove_file_at, remove_tree_at,
     try_lock_description, write_all,
@@ -20,9 +21,6 @@ use crate::sys::files::{
 use crate::sys::{SysError, SysResult};
 
 use super::registry::{MachineDirectory, remove_if_empty};
-
-/// Layers and temporary directories of running machines: on disk, since they may be large.
-pub const SCRATCH: &str = "/var/lib/spinney/scratch";
 
 /// Something of the host's that goes with the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
