@@ -25,6 +25,7 @@ pub mod state;
 mod stop;
 pub mod stream;
 pub mod terminal;
+mod verdict;
 
 use std::time::{Duration, Instant};
 
