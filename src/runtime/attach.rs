@@ -78,10 +78,7 @@ fn one(
 ) -> SysResult<()> {
     match (operation, prepared) {
         (MountOperation::Directory { path, mode }, _) => directory(root, path, *mode).map(drop),
-        (MountOperation::Symlink { path, target }, _) => match root.symlink(target, path) {
-            Err(error) if error.errno() == Errno::EXIST => Ok(()),
-            other => other,
-        },
+        (MountOperation::Symlink { path, target, replace }, _) => symlink(root, path, target, *replace),
         (MountOperation::File { path, mode, contents, replace }, _) => {
             file(root, path, contents, Mode::from_raw_mode(*mode), *replace)
         }
@@ -134,6 +131,20 @@ fn file(root: &Root, path: &Path, contents: &[u8], mode: Mode, replace: Replace)
         // A convenience: a tree without /etc, or with a read-only one, boots all the same.
         Err(_) if replace != Replace::Required => Ok(()),
         written => written,
+    }
+}
+
+fn symlink(root: &Root, path: &Path, target: &Path, replace: bool) -> SysResult<()> {
+    match root.symlink(target, path) {
+        Err(error) if error.errno() == Errno::EXIST && !replace => Ok(()),
+        // A convenience, as in `file`. One that is right already is left alone.
+        Err(_) if replace => {
+            if !root.read_link(path).is_ok_and(|there| there == target) && root.unlink(path).is_ok() {
+                let _ = root.symlink(target, path);
+            }
+            Ok(())
+        }
+        made => made,
     }
 }
 

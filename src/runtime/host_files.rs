@@ -94,7 +94,7 @@ pub fn zone_of(target: &str) -> Option<&str> {
 pub fn timezone(mode: Timezone, context: &TimezoneContext<'_>) -> Vec<Op> {
     let symlink = |zone: &str| {
         let target = PathBuf::from("../usr/share/zoneinfo").join(zone);
-        vec![Op::Remove { path: LOCALTIME.into() }, Op::Symlink { path: LOCALTIME.into(), target }]
+        vec![Op::Symlink { path: LOCALTIME.into(), target, replace: true }]
     };
     match (mode, context.zone) {
         (Timezone::Off, _) => Vec::new(),

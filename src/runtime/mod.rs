@@ -4,8 +4,10 @@
 //! plan of settings, tree and host; it is pure.
 
 pub mod capability;
+pub mod describe;
 pub mod environment;
 pub mod host_files;
+pub mod journal;
 pub mod mounts;
 pub mod plan;
 pub mod planner;

@@ -272,11 +272,11 @@ fn dev(context: &MountContext<'_>, operations: &mut Vec<Op>) {
         ("/dev/stderr", "/proc/self/fd/2"),
         ("/dev/core", "/proc/kcore"),
     ] {
-        operations.push(Op::Symlink { path: path.into(), target: target.into() });
+        operations.push(Op::Symlink { path: path.into(), target: target.into(), replace: false });
     }
     if context.console {
         // The console is the first pty of the devpts just mounted; the leader opens it before anyone else can.
-        operations.push(Op::Symlink { path: "/dev/console".into(), target: "pts/0".into() });
+        operations.push(Op::Symlink { path: "/dev/console".into(), target: "pts/0".into(), replace: false });
     }
 }
 

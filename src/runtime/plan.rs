@@ -11,6 +11,7 @@ use crate::sys::process::Namespaces;
 use crate::sys::seccomp::SockFilter;
 
 use super::capability::CapabilityPlan;
+use super::journal::JournalPlan;
 
 /// All that it takes to run one machine.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct MachinePlan {
     pub root: RootPlan,
     /// What is made and mounted in it, in order.
     pub mounts: Vec<MountOperation>,
+    /// What is done about the guest's journal.
+    pub journal: JournalPlan,
     /// Kernel hostname.
     pub hostname: String,
     /// The machine's UUID.
@@ -91,12 +94,14 @@ pub enum MountOperation {
         /// Its permissions.
         mode: u32,
     },
-    /// A symlink; what is there already stays.
+    /// A symlink.
     Symlink {
         /// Where.
         path: PathBuf,
         /// What it points to.
         target: PathBuf,
+        /// It replaces what is there, if that can be; otherwise what is there stays.
+        replace: bool,
     },
     /// A file.
     File {

@@ -13,6 +13,7 @@ use crate::sys::process::Namespaces;
 use super::capability::{CapabilityPlan, CapabilityPlanError};
 use super::environment::{self, EnvironmentContext};
 use super::host_files::{self, TimezoneContext};
+use super::journal::{self, JournalContext, JournalError};
 use super::mounts::{self, MountContext};
 use super::plan::{
     BindSource, IdMap, MachinePlan, MountOperation, ProcessKind, ProcessPlan, RootBase, RootPlan, UpperLayer,
@@ -29,6 +30,9 @@ pub enum PlanError {
     /// Of the system call options.
     #[error(transparent)]
     SystemCalls(#[from] PolicyError),
+    /// Of the journal option.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// An SELinux label on a host without SELinux.
     #[error("--selinux-context= needs SELinux, which is off on this host")]
     NoSelinux,
@@ -63,6 +67,8 @@ pub struct Surroundings {
     pub ids: Option<(u32, u32)>,
     /// Random bytes.
     pub random: [Uuid; 2],
+    /// The host keeps journals on disk, and one of this machine.
+    pub journals: (bool, bool),
     /// The host's resolv.conf, if it is to be copied.
     pub resolv_conf: Option<Vec<u8>>,
 }
@@ -78,7 +84,6 @@ pub fn plan(
     host: &Host,
     around: Surroundings,
 ) -> Result<MachinePlan, PlanError> {
-    let mut warnings = Vec::new();
     let private_users = around.ids.is_some();
     let boot = matches!(settings.payload, Payload::Boot { .. });
     let console = settings.console.unwrap_or(if boot { ConsoleMode::ReadOnly } else { ConsoleMode::Pipe });
@@ -117,12 +122,20 @@ pub fn plan(
     };
     operations.extend(host_files::timezone(settings.timezone, &zone));
     operations.extend(mounts::plan(&context, &settings.mounts));
+    let id = tree.machine_id.map(|id| Uuid(id).simple().to_string());
+    let journal = journal::plan(
+        settings.link_journal,
+        &JournalContext {
+            machine_id: id.as_deref(),
+            thrown_away: settings.ephemeral || settings.volatile != Volatile::No,
+            host_journals: around.journals.0,
+            host_journal: around.journals.1,
+        },
+    )?;
+    operations.extend(journal::operations(&journal));
 
-    let rlimits = resource_limits(settings, host, &mut warnings);
-    if !capabilities.lost.is_empty() {
-        warnings
-            .push(format!("this process lacks {}: the machine goes without", capabilities.lost.join(", ")));
-    }
+    let (rlimits, lowered) = resource_limits(settings, host);
+    let warnings = lacking(&capabilities.lost, &lowered, private_users).into_iter().collect();
     let environment = environment::plan(&EnvironmentContext {
         boot,
         terminal: (console != ConsoleMode::Pipe).then_some(around.term.as_deref().unwrap_or("vt220")),
@@ -172,6 +185,7 @@ pub fn plan(
         boot_clock: settings.boot_clock,
         root: RootPlan { base: root_base(settings), read_only, pivot: settings.pivot_root.clone() },
         mounts: operations,
+        journal,
         uuid,
         console,
         process,
@@ -226,6 +240,7 @@ fn volatile(mode: Volatile, tree: &TreeView) -> Vec<MountOperation> {
             let links = tree.links.iter().map(|(name, target)| MountOperation::Symlink {
                 path: Path::new("/").join(name),
                 target: target.clone(),
+                replace: false,
             });
             operations.extend(links);
             for directory in ["/etc", "/var", "/root"] {
@@ -264,11 +279,7 @@ fn personality(personality: crate::settings::Personality) -> u32 {
 
 /// The limits the kernel gives its own PID 1 (include/asm-generic/resource.h), with systemd's NOFILE and MEMLOCK: an
 /// init expects these, not those of the shell that started us.
-fn resource_limits(
-    settings: &MachineSettings,
-    host: &Host,
-    warnings: &mut Vec<String>,
-) -> Vec<ResourceLimit> {
+fn resource_limits(settings: &MachineSettings, host: &Host) -> (Vec<ResourceLimit>, Vec<String>) {
     const INFINITY: u64 = u64::MAX;
     const MIB: u64 = 1 << 20;
     /// systemd's HIGH_RLIMIT_NOFILE (systemd-system.conf(5), DefaultLimitNOFILE=).
@@ -306,11 +317,18 @@ fn resource_limits(
             lowered.push(limit.name());
         }
     }
+    (limits, lowered)
+}
+
+/// The one warning about what our process cannot give, with what the machine goes without for it.
+fn lacking(lost: &[&str], lowered: &[String], private_users: bool) -> Option<String> {
+    let mut without = Vec::new();
     if !lowered.is_empty() {
-        warnings.push(format!(
-            "this process lacks CAP_SYS_RESOURCE: resource limits of the machine stay at ours ({})",
-            lowered.join(", ")
-        ));
+        without.push(format!("{} stays at our own limit", lowered.join(", ")));
     }
-    limits
+    if !lost.is_empty() && !private_users {
+        without.push("the machine does not have it either".to_owned());
+    }
+    let missing = if lost.is_empty() { "CAP_SYS_RESOURCE".to_owned() } else { lost.join(", ") };
+    (!without.is_empty()).then(|| format!("this process lacks {missing}: {}", without.join(", and ")))
 }

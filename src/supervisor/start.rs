@@ -11,6 +11,7 @@ use crate::guest::{Contract, ExitMeaning, ReadySignal, StopMethod, Tree, TreeFac
 use crate::host::Host;
 use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
 use crate::runtime::id_range::{SIZE, candidates};
+use crate::runtime::journal::{JOURNALS, JournalPlan};
 use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, UpperLayer, UserPlan};
 use crate::runtime::planner::{Surroundings, TreeView, plan, wants_user_namespace};
 use crate::runtime::prepare::PrepareContext;
@@ -19,6 +20,7 @@ use crate::runtime::user_namespace::{Creator, IdMapping, create};
 use crate::runtime::{host_files, prepare, root};
 use crate::settings::{ConsoleMode, MachineName, MachineSettings, Payload, PrivateUsers, Uuid};
 use crate::sys::SysError;
+use crate::sys::files::make_directories;
 use crate::sys::signal::{SignalSet, realtime};
 
 use super::claimed::Claimed;
@@ -203,9 +205,37 @@ fn make_plan(
         term: std::env::var("TERM").ok(),
         ids,
         random: [random()?, random()?],
+        journals: host_journals(facts),
         resolv_conf: host_files::resolv_conf_to_read(resolv_conf).and_then(|path| std::fs::read(path).ok()),
     };
     Ok(plan(facts.name.clone(), settings, &facts.view, &facts.host, around)?)
+}
+
+/// Whether this host keeps journals on disk, and whether one of the tree's machine ID.
+fn host_journals(facts: &Facts) -> (bool, bool) {
+    let journals = Path::new(JOURNALS);
+    let own = facts.view.machine_id.is_some_and(|id| journals.join(Uuid(id).simple().to_string()).is_dir());
+    (own || journals.is_dir(), own)
+}
+
+/// Makes the host's side of the journal's link.
+fn link_journal(claimed: &Claimed, plan: &MachinePlan, tree: &Tree) -> Result<(), Error> {
+    match &plan.journal {
+        JournalPlan::None => Ok(()),
+        JournalPlan::Host(path) => make_directories(path, 0o755)
+            .map(drop)
+            .map_err(Error::system("make the journal's directory on the host")),
+        JournalPlan::Guest(path) => {
+            if std::fs::symlink_metadata(path).is_ok() {
+                return Ok(());
+            }
+            claimed.note(&Resource::JournalLink(path.clone()))?;
+            let target = tree.root.path().join(path.strip_prefix("/").unwrap_or(path));
+            rustix::fs::symlink(&target, path)
+                .map_err(|errno| SysError::new("symlink", format!("{target:?}, {path:?}"), errno))
+                .map_err(Error::system("link the guest's journal"))
+        }
+    }
 }
 
 fn make(
@@ -242,6 +272,7 @@ fn make(
     let hierarchy = Hierarchy::open(claimed.cgroups(), &claimed.directory().path().join("cgroup"))?;
     let cgroup = hierarchy.create(facts.name.as_str(), plan.ids.map_or(0, |ids| ids.base))?;
     fault::point("cgroup");
+    link_journal(claimed, &plan, &tree)?;
     let console = make_console(claimed, &plan)?;
     let init = facts.facts.init.as_ref();
     Ok(Parts {
