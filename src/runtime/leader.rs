@@ -113,7 +113,7 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
     match console {
         Some((master, slave)) => {
             channel.send(Message::Console, &[master.as_fd()]).map_err(at(Stage::Console))?;
-            take_console(&slave).map_err(at(Stage::Console))?;
+            take_console(&slave, plan.process.kind).map_err(at(Stage::Console))?;
         }
         None => {
             // A session of its own, even without a terminal: job control of ours must not reach into the guest.
@@ -137,8 +137,15 @@ fn open_console(root: &Root, mode: ConsoleMode) -> SysResult<Option<(OwnedFd, Ow
     Ok(Some((master, slave)))
 }
 
-fn take_console(slave: &OwnedFd) -> SysResult<()> {
-    tty::take_controlling_terminal(slave)?;
+/// An init gets the console as stdin, stdout and stderr but not as its controlling terminal, as the kernel starts one:
+/// what it starts there, a getty or a shell, could not make it its own. A command gets it in full.
+fn take_console(slave: &OwnedFd, kind: ProcessKind) -> SysResult<()> {
+    match kind {
+        ProcessKind::Init => {
+            sys("setsid", rustix::process::setsid().map(drop), String::new)?;
+        }
+        ProcessKind::Command | ProcessKind::CommandBelowStub => tty::take_controlling_terminal(slave)?,
+    }
     let dup = |result| sys("dup2", result, || FdPath::of(slave).to_string());
     dup(rustix::stdio::dup2_stdin(slave))?;
     dup(rustix::stdio::dup2_stdout(slave))?;
