@@ -151,11 +151,12 @@ impl<'a> Boot<'a> {
             init: parts.init.as_deref(),
             after: boot.running.since - since,
         });
+        // Before anyone is told: who hears of the machine may look at once.
+        boot.write_state(machine, report);
         boot.tell(machine, report, |manager| manager.leader_started(boot.running.pid));
         if !request.settings.notify_ready {
             boot.tell(machine, report, super::manager_notifier::ManagerNotifier::ready);
         }
-        boot.write_state(machine, report);
         Ok(boot)
     }
 

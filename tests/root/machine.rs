@@ -95,6 +95,18 @@ impl Machine {
         }
     }
 
+    /// Waits until the console has said `text`.
+    pub fn wait_for_console(&self, text: &str) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        while !contents(&self.stdout).contains(text) {
+            if Instant::now() > deadline {
+                return Err(format!("{text:?} does not come\n{}", self.output()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
     /// Its state file.
     pub fn state(&self) -> Result<State, String> {
         let path = format!("/run/spinney/machines/{}/state", self.name);

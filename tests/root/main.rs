@@ -24,11 +24,13 @@ mod harness;
 mod host_state;
 mod machine;
 mod matrix;
+mod options;
 mod own_host;
+mod payload;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let tests = [matrix::tests()].into_iter().flatten().collect();
+    let tests = [options::tests(), matrix::tests()].into_iter().flatten().collect();
     harness::run(tests)
 }
