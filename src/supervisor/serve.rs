@@ -26,8 +26,8 @@ use super::{Event, Outcome, Report, Request};
 /// How often evidence of readiness is looked for while a guest boots that does not notify. A look costs some 50 µs.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Signals to end that come together are one request: timeout(1) sends to us and to our process group, a terminal that
-/// closes sends SIGHUP and its shell another. A later one is the user's impatience, and kills.
+/// The same signal twice within this is one request: timeout(1) sends to us and to our process group, and a terminal that
+/// closes has its shell send SIGHUP once more. A later one, or another, is impatience, and kills.
 const ONE_REQUEST: Duration = Duration::from_secs(1);
 
 /// How long the user's side may take the console's last output.
@@ -309,10 +309,10 @@ impl<'a> Boot<'a> {
     fn signalled(&mut self, signal: i32, machine: &mut Machine, report: &mut Report<'_>) {
         match signal {
             libc::SIGTERM | libc::SIGINT | libc::SIGHUP => {
-                self.told_by = Some(signal);
+                let repeated = self.told_by.replace(signal) == Some(signal);
                 match &self.stop {
                     None => self.begin_stop(Goal::PowerOff, machine, report),
-                    Some(stop) if stop.since.elapsed() < ONE_REQUEST => {}
+                    Some(stop) if repeated && stop.since.elapsed() < ONE_REQUEST => {}
                     Some(_) => self.kill(machine, report),
                 }
             }

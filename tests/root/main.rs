@@ -22,6 +22,7 @@
 mod command;
 mod harness;
 mod host_state;
+mod legacy_cgroups;
 mod machine;
 mod matrix;
 mod options;
@@ -31,6 +32,6 @@ mod payload;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let tests = [options::tests(), matrix::tests()].into_iter().flatten().collect();
+    let tests = [options::tests(), legacy_cgroups::tests(), matrix::tests()].into_iter().flatten().collect();
     harness::run(tests)
 }
