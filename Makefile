@@ -52,7 +52,6 @@ check-unit:
 
 check-root: trees
 	@tests/setup build
-	cargo build --locked
 	tests/tier $@ cargo test --locked --test root -- --tap
 
 check-vm:

@@ -89,8 +89,15 @@ fn one(
         }
         (MountOperation::Remove { path }, _) => absent_is_none(root.unlink(path)).map(drop),
         (MountOperation::Mount { kind, target, options, attributes }, _) => {
-            let mount = new_file_system(kind, options, *attributes)?;
-            attach_mount(mount, directory(root, target, 0o755)?)
+            let mount = match new_file_system(kind, options, *attributes) {
+                // A host whose own is read-only (a container, a sandbox) lets no user namespace have more
+                // (mnt_already_visible() in fs/namespace.c).
+                Err(error) if error.errno() == Errno::PERM && *kind == "sysfs" => {
+                    new_file_system(kind, options, *attributes | MountAttributes::MOUNT_ATTR_RDONLY)
+                }
+                other => other,
+            };
+            attach_mount(mount?, directory(root, target, 0o755)?)
         }
         (MountOperation::Devices { target, .. }, Prepared::Devices { mount, binds }) => {
             attach_mount(mount, directory(root, target, 0o755)?)?;

@@ -32,6 +32,10 @@ pub struct EnvironmentContext<'a> {
     pub credentials: bool,
     /// The host's os-release.
     pub host_os_release: &'a str,
+    /// Number of sockets that are passed on (sd_listen_fds(3)).
+    pub listen_fds: u32,
+    /// The payload is the only child of our stub init, and so PID 2.
+    pub below_stub: bool,
     /// Who the payload runs as.
     pub user: &'a UserPlan,
     /// The user's own variables, which win.
@@ -58,6 +62,10 @@ pub fn plan(context: &EnvironmentContext<'_>) -> Vec<Vec<u8>> {
     }
     if !context.boot {
         set("LANG", "C.UTF-8");
+    }
+    if context.listen_fds > 0 {
+        set("LISTEN_FDS", &context.listen_fds.to_string());
+        set("LISTEN_PID", if context.below_stub { "2" } else { "1" });
     }
     let os = crate::guest::os_release::OsRelease::parse(context.host_os_release);
     for (field, variable) in HOST_FIELDS {
@@ -90,6 +98,8 @@ mod tests {
             uuid: Uuid([0x11; 16]),
             credentials: false,
             host_os_release: "ID=debian\nVERSION_ID=\"12\"\n",
+            listen_fds: 0,
+            below_stub: false,
             user: &user,
             own,
         };

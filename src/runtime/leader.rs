@@ -113,7 +113,7 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
     match console {
         Some((master, slave)) => {
             channel.send(Message::Console, &[master.as_fd()]).map_err(at(Stage::Console))?;
-            take_console(&slave).map_err(at(Stage::Console))?;
+            take_console(&slave, plan.process.kind).map_err(at(Stage::Console))?;
         }
         None => {
             // A session of its own, even without a terminal: job control of ours must not reach into the guest.
@@ -137,8 +137,15 @@ fn open_console(root: &Root, mode: ConsoleMode) -> SysResult<Option<(OwnedFd, Ow
     Ok(Some((master, slave)))
 }
 
-fn take_console(slave: &OwnedFd) -> SysResult<()> {
-    tty::take_controlling_terminal(slave)?;
+/// An init gets the console as stdin, stdout and stderr but not as its controlling terminal, as the kernel starts one:
+/// what it starts there, a getty or a shell, could not make it its own. A command gets it in full.
+fn take_console(slave: &OwnedFd, kind: ProcessKind) -> SysResult<()> {
+    match kind {
+        ProcessKind::Init => {
+            sys("setsid", rustix::process::setsid().map(drop), String::new)?;
+        }
+        ProcessKind::Command | ProcessKind::CommandBelowStub => tty::take_controlling_terminal(slave)?,
+    }
     let dup = |result| sys("dup2", result, || FdPath::of(slave).to_string());
     dup(rustix::stdio::dup2_stdin(slave))?;
     dup(rustix::stdio::dup2_stdout(slave))?;
@@ -188,7 +195,8 @@ fn restrict(process: &ProcessPlan) -> SysResult<()> {
     use crate::sys::process::{close_on_exec_from, set_ids};
     let plan = &process.capabilities;
     let user = &process.user;
-    close_on_exec_from(3)?;
+    pass_on(3..3 + process.listen_fds)?;
+    close_on_exec_from(3 + process.listen_fds)?;
     crate::sys::signal::reset_for_exec(&crate::sys::signal::SignalSet::empty())?;
     plan.before_user()?;
     // A filter needs CAP_SYS_ADMIN (or no_new_privs, seccomp(2)): where the payload has none, it comes before the ids,
@@ -207,6 +215,11 @@ fn restrict(process: &ProcessPlan) -> SysResult<()> {
         sys("prctl", rustix::thread::set_no_new_privs(true), || "PR_SET_NO_NEW_PRIVS".to_owned())?;
     }
     if early { Ok(()) } else { filter() }
+}
+
+/// Lets the payload have these fds of ours.
+fn pass_on(fds: std::ops::Range<u32>) -> SysResult<()> {
+    fds.into_iter().try_for_each(crate::sys::process::keep_on_exec)
 }
 
 /// Execs the payload; a command is looked for in the guest's PATH as execvp(3) does.

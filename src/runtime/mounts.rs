@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::settings::{BindIds, CustomMount, Uuid};
 use crate::sys::mount::MountAttributes as Attributes;
 
+use super::legacy_cgroup;
 use super::plan::{BindSource, DeviceNode, MountOperation as Op, NodeKind, Replace};
 
 /// The directory of the host's messages to the guest.
@@ -34,6 +35,8 @@ pub struct MountContext<'a> {
     pub nesting: bool,
     /// The guest's init boots: it gets /run, /tmp and the rest; a command does too, so that both see the same machine.
     pub console: bool,
+    /// The guest's init knows no cgroup v2.
+    pub legacy_cgroups: bool,
     /// Names of optional device nodes that the host has.
     pub devices: &'a [&'static str],
     /// Random, the guest's boot ID.
@@ -97,7 +100,19 @@ pub fn plan(context: &MountContext<'_>, custom: &[CustomMount]) -> Vec<Op> {
     }
     operations.extend(custom.iter().flat_map(user));
     operations.push(Op::Seal { target: RUN_HOST.into(), attributes: Attributes::MOUNT_ATTR_RDONLY });
+    if let Some(label) = context.selinux_apifs_context {
+        label_api_file_systems(&mut operations, label);
+    }
     operations
+}
+
+/// Gives the file systems that are made for the guest an SELinux label (mount(8), `context=`).
+fn label_api_file_systems(operations: &mut [Op], label: &str) {
+    for operation in operations {
+        if let Op::Mount { kind: "tmpfs" | "devpts" | "mqueue", options, .. } = operation {
+            options.push(("context".to_owned(), Some(label.to_owned())));
+        }
+    }
 }
 
 fn tmpfs(target: &str, mode: &str, size: &str, inodes: &str, attributes: Attributes) -> Op {
@@ -226,6 +241,19 @@ fn sys(context: &MountContext<'_>, operations: &mut Vec<Op>) {
             if_target_exists: false,
         });
     }
+    if context.legacy_cgroups {
+        operations.push(tmpfs("/sys/fs/cgroup", "0755", "4m", "1k", flags - Attributes::MOUNT_ATTR_RDONLY));
+        operations.push(Op::Mount {
+            kind: "cgroup",
+            target: Path::new("/sys/fs/cgroup").join(legacy_cgroup::NAME),
+            options: vec![
+                ("none".to_owned(), None),
+                ("name".to_owned(), Some(legacy_cgroup::NAME.to_owned())),
+            ],
+            attributes: flags - Attributes::MOUNT_ATTR_RDONLY,
+        });
+        return;
+    }
     operations.push(Op::Mount {
         kind: "cgroup2",
         target: "/sys/fs/cgroup".into(),
@@ -241,10 +269,7 @@ fn dev(context: &MountContext<'_>, operations: &mut Vec<Op>) {
     operations.push(Op::Devices { target: "/dev".into(), nodes });
     let nosuid_noexec = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
     let option = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
-    let mut pts = vec![option("ptmxmode", "0666"), option("mode", "0620"), option("gid", "5")];
-    if let Some(context) = context.selinux_apifs_context {
-        pts.push(option("context", context));
-    }
+    let pts = vec![option("ptmxmode", "0666"), option("mode", "0620"), option("gid", "5")];
     operations.push(Op::Mount {
         kind: "devpts",
         target: "/dev/pts".into(),

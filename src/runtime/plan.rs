@@ -28,6 +28,8 @@ pub struct MachinePlan {
     pub root: RootPlan,
     /// What is made and mounted in it, in order.
     pub mounts: Vec<MountOperation>,
+    /// The guest gets a named v1 hierarchy in place of cgroup v2.
+    pub legacy_cgroups: bool,
     /// What is done about the guest's journal.
     pub journal: JournalPlan,
     /// Kernel hostname.
@@ -268,6 +270,8 @@ pub struct ProcessPlan {
     pub personality: Option<u32>,
     /// PR_SET_NO_NEW_PRIVS.
     pub no_new_privileges: bool,
+    /// Sockets of our own caller that are passed on, fds from 3 (sd_listen_fds(3)).
+    pub listen_fds: u32,
     /// SELinux label.
     pub selinux_context: Option<String>,
 }

@@ -34,8 +34,8 @@ pub enum PlanError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// An SELinux label on a host without SELinux.
-    #[error("--selinux-context= needs SELinux, which is off on this host")]
-    NoSelinux,
+    #[error("{0} needs SELinux, which is off on this host")]
+    NoSelinux(&'static str),
     /// There is nothing to run.
     #[error("the tree has no init to boot")]
     NoInit,
@@ -54,6 +54,8 @@ pub struct TreeView {
     pub id_base: u32,
     /// Top-level names that are symlinks, such as `bin` to `usr/bin`.
     pub links: Vec<(String, PathBuf)>,
+    /// Its init knows no cgroup v2.
+    pub legacy_cgroups: bool,
     /// It has the host's time zone.
     pub zone: bool,
 }
@@ -69,6 +71,8 @@ pub struct Surroundings {
     pub random: [Uuid; 2],
     /// The host keeps journals on disk, and one of this machine.
     pub journals: (bool, bool),
+    /// Number of sockets that were passed to us, fds from 3 (sd_listen_fds(3)).
+    pub listen_fds: u32,
     /// The host's resolv.conf, if it is to be copied.
     pub resolv_conf: Option<Vec<u8>>,
 }
@@ -96,8 +100,13 @@ pub fn plan(
         tree.user.uid == 0,
     )?;
     let read_only = settings.read_only || matches!(settings.volatile, Volatile::State) && !settings.ephemeral;
-    if settings.selinux_context.is_some() && !host.selinux {
-        return Err(PlanError::NoSelinux);
+    for (option, label) in [
+        ("--selinux-context=", &settings.selinux_context),
+        ("--selinux-apifs-context=", &settings.selinux_apifs_context),
+    ] {
+        if label.is_some() && !host.selinux {
+            return Err(PlanError::NoSelinux(option));
+        }
     }
 
     let context = MountContext {
@@ -105,6 +114,7 @@ pub fn plan(
         private_users,
         nesting: settings.nesting,
         console: console != ConsoleMode::Pipe,
+        legacy_cgroups: tree.legacy_cgroups,
         devices: &host.devices,
         boot_id: around.random[1],
         uuid,
@@ -122,7 +132,7 @@ pub fn plan(
     };
     operations.extend(host_files::timezone(settings.timezone, &zone));
     operations.extend(mounts::plan(&context, &settings.mounts));
-    let id = tree.machine_id.map(|id| Uuid(id).simple().to_string());
+    let id = tree.machine_id.map(|id| Uuid(id).simple());
     let journal = journal::plan(
         settings.link_journal,
         &JournalContext {
@@ -136,13 +146,22 @@ pub fn plan(
     operations.extend(journal::operations(&journal));
 
     let (rlimits, lowered) = resource_limits(settings, host);
-    let warnings = lacking(&capabilities.lost, &lowered, private_users).into_iter().collect();
+    let mut warnings: Vec<String> =
+        lacking(&capabilities.lost, &lowered, private_users).into_iter().collect();
+    let boot_clock = settings.boot_clock && {
+        let reason = no_boot_clock(host, private_users);
+        warnings.extend(reason.map(str::to_owned));
+        reason.is_none()
+    };
+    let (kind, argv) = payload(&settings.payload, tree.init.as_deref())?;
     let environment = environment::plan(&EnvironmentContext {
         boot,
         terminal: (console != ConsoleMode::Pipe).then_some(around.term.as_deref().unwrap_or("vt220")),
         uuid,
         credentials: !settings.credentials.is_empty(),
         host_os_release: &host.os_release,
+        listen_fds: around.listen_fds,
+        below_stub: kind == ProcessKind::CommandBelowStub,
         user: &tree.user,
         own: &settings.environment,
     });
@@ -159,7 +178,6 @@ pub fn plan(
         })
         .collect::<Result<Vec<_>, _>>()?;
     let seccomp = compile(&policies);
-    let (kind, argv) = payload(&settings.payload, tree.init.as_deref())?;
     let process = ProcessPlan {
         argv,
         kind,
@@ -176,6 +194,7 @@ pub fn plan(
         cpu_affinity: settings.cpu_affinity.as_ref().map(|set| set.0.clone()),
         personality: settings.personality.map(personality),
         no_new_privileges: settings.no_new_privileges,
+        listen_fds: around.listen_fds,
         selinux_context: settings.selinux_context.clone(),
     };
     Ok(MachinePlan {
@@ -183,9 +202,10 @@ pub fn plan(
         name,
         namespaces: namespaces(settings),
         ids: around.ids.map(|(base, size)| IdMap { base, size, tree_base: tree.id_base }),
-        boot_clock: settings.boot_clock,
+        boot_clock,
         root: RootPlan { base: root_base(settings), read_only, pivot: settings.pivot_root.clone() },
         mounts: operations,
+        legacy_cgroups: tree.legacy_cgroups,
         journal,
         uuid,
         console,
@@ -319,6 +339,16 @@ fn resource_limits(settings: &MachineSettings, host: &Host) -> (Vec<ResourceLimi
         }
     }
     (limits, lowered)
+}
+
+/// Why the machine cannot have clocks of its own.
+fn no_boot_clock(host: &Host, private_users: bool) -> Option<&'static str> {
+    let may_set = private_users || host.capabilities & crate::settings::Capability::SYS_TIME.bit() != 0;
+    match (host.time_namespaces, may_set) {
+        (false, _) => Some("this kernel makes no time namespaces: the machine's uptime is the host's"),
+        (true, false) => Some("this process lacks CAP_SYS_TIME: the machine's uptime is the host's"),
+        (true, true) => None,
+    }
 }
 
 /// The one warning about what our process cannot give, with what the machine goes without for it.

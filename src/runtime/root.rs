@@ -13,13 +13,16 @@ use rustix::io::Errno;
 use crate::sys::files::{change_mode, change_owner, make_directory_at, open_directory_at};
 use crate::sys::in_root::Root;
 use crate::sys::mount::{
-    FsContext, MountAttributes, Propagation, attach_mount, clone_mount, map_mount_ids, set_mount_attributes,
-    set_propagation,
+    FsContext, MountAttributes, Propagation, attach_mount, clone_mount, make_superblock_writable,
+    map_mount_ids, set_mount_attributes, set_propagation,
 };
 use crate::sys::process::with_filesystem_ids;
 use crate::sys::{SysError, SysResult};
 
 use super::plan::{RootBase, RootPlan, UpperLayer};
+
+/// Layers and temporary directories of running machines: on disk, since they may be large.
+pub const SCRATCH: &str = "/var/lib/spinney/scratch";
 
 /// The root cannot be mounted.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,15 @@ pub enum RootError {
     /// An overlay that could not make its work directory is read-only, and the kernel says so only in its log.
     #[error("the overlay over {0:?} came up read-only")]
     ReadOnlyOverlay(PathBuf),
+    /// The file system of the scratch directory cannot be the upper layer of an overlay, or cannot map ids.
+    #[error("the file system of {SCRATCH} cannot hold a writable layer over {path:?}")]
+    UpperLayer {
+        /// The tree.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: SysError,
+    },
     /// A call failed.
     #[error("cannot mount the root from {path:?}")]
     Mount {
@@ -74,7 +86,7 @@ pub struct RootIds<'a> {
 }
 
 /// Names in the machine's directory that mounts of the supervisor's own namespace sit on.
-pub const MOUNT_POINTS: [&str; 4] = ["root", "lower", "upper", "cgroup"];
+pub const MOUNT_POINTS: [&str; 3] = ["root", "lower", "upper"];
 
 /// Mounts the root at `root` in the machine's directory.
 ///
@@ -86,11 +98,14 @@ pub fn mount(plan: &RootPlan, places: &RootPlaces<'_>) -> Result<(), RootError> 
         RootBase::Tree => tree(places, true)?,
         RootBase::Overlay(upper) => {
             attach(places, "lower", &tree(places, false)?).map_err(failed)?;
+            let path = || places.tree.path().to_owned();
             let mount = match upper {
-                UpperLayer::Disk => overlay_on_disk(places),
-                UpperLayer::Memory => overlay_in_memory(places),
-            }
-            .map_err(failed)?;
+                UpperLayer::Disk => overlay_on_disk(places).map_err(|source| match source.errno() {
+                    Errno::INVAL | Errno::OPNOTSUPP => RootError::UpperLayer { path: path(), source },
+                    _ => failed(source),
+                })?,
+                UpperLayer::Memory => overlay_in_memory(places).map_err(failed)?,
+            };
             let stat = rustix::fs::fstatvfs(&mount);
             if stat.is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)) {
                 return Err(RootError::ReadOnlyOverlay(places.tree.path().to_owned()));
@@ -108,6 +123,23 @@ pub fn mount(plan: &RootPlan, places: &RootPlaces<'_>) -> Result<(), RootError> 
 /// When the root is not mounted.
 pub fn clone_for_leader(machine: &OwnedFd) -> SysResult<OwnedFd> {
     clone_mount(machine, Path::new("root"), true)
+}
+
+/// Makes a root that is all ours writable for the next boot. Without a user namespace a guest's own remount read-only at
+/// its shutdown, as sysvinit does it, reaches the superblock that all boots share.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn make_writable_again(plan: &RootPlan, machine: &OwnedFd) -> SysResult<()> {
+    if plan.base == RootBase::Tree {
+        return Ok(());
+    }
+    let root = open_directory_at(machine, "root")?;
+    let stat = rustix::fs::fstatvfs(&root);
+    match stat.is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)) {
+        true => make_superblock_writable(root),
+        false => Ok(()),
+    }
 }
 
 /// A detached, idmapped mount of the tree.

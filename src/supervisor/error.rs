@@ -113,6 +113,7 @@ impl Error {
                 "ext4, xfs, btrfs and tmpfs (Linux 6.3) can; --private-users=no goes without a user namespace, which is no \
                  boundary to the host"
             }
+            Self::Root(RootError::UpperLayer { .. }) => "--volatile=overlay keeps the layer in memory",
             Self::Cgroup(CgroupError::Missing) => {
                 "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)"
             }

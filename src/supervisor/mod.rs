@@ -9,6 +9,7 @@ mod claimed;
 pub mod console;
 pub mod console_log;
 mod error;
+mod facts;
 mod fault;
 pub mod gc;
 pub mod hotkeys;
@@ -24,6 +25,7 @@ pub mod state;
 mod stop;
 pub mod stream;
 pub mod terminal;
+mod verdict;
 
 use std::time::{Duration, Instant};
 
@@ -119,5 +121,5 @@ pub fn run(request: Request, report: &mut Report<'_>) -> Result<Outcome, Error> 
 /// # Errors
 /// As [`run`] until its first step.
 pub fn explain(request: &Request) -> Result<MachinePlan, Error> {
-    start::plan_only(request)
+    facts::plan_only(request)
 }

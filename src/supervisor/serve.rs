@@ -20,22 +20,18 @@ use super::running::Running;
 use super::start::{Machine, SIGNALS};
 use super::state::{Phase, State};
 use super::stop::{Goal, Stop};
+use super::verdict::Verdict as BootVerdict;
 use super::{Event, Outcome, Report, Request};
 
 /// How often evidence of readiness is looked for while a guest boots that does not notify. A look costs some 50 µs.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// The same signal twice within this is one request: timeout(1) sends to us and to our process group, and a terminal that
+/// closes has its shell send SIGHUP once more. A later one, or another, is impatience, and kills.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
+
 /// How long the user's side may take the console's last output.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// How many lines of the console an error shows.
-const CONSOLE_LINES: usize = 12;
-
-/// What a boot came to.
-enum Verdicted {
-    Reboot,
-    End(Result<Outcome, Error>),
-}
 
 /// Runs the machine until it is over, then gives everything back.
 pub(super) fn serve(
@@ -55,14 +51,20 @@ pub(super) fn serve(
         fault::point("ended");
         let verdict = ended.map(|ended| boot.judge(&machine, ended));
         match verdict {
-            Ok(Verdicted::Reboot) => {
+            Ok(BootVerdict::Reboot) => {
                 since = Instant::now();
                 report(&Event::Rebooting { name: machine.parts.plan.name.as_str() });
                 if let Err(source) = machine.parts.cgroup.clear() {
                     break (Err(Error::System { action: "clear the machine's cgroup", source }), None);
                 }
+                let mounts = machine.claimed.mount_points();
+                if let Err(source) =
+                    crate::runtime::root::make_writable_again(&machine.parts.plan.root, mounts)
+                {
+                    break (Err(Error::System { action: "make the root writable again", source }), None);
+                }
             }
-            Ok(Verdicted::End(result)) => break (result, boot.stop.map(|stop| stop.since.elapsed())),
+            Ok(BootVerdict::End(result)) => break (result, boot.stop.map(|stop| stop.since.elapsed())),
             Err(error) => break (Err(error), None),
         }
     };
@@ -82,35 +84,40 @@ fn finish(
         // Whatever the console says at the very end, the machine's own result is what counts.
         let _ = console.finish(PATIENCE);
     }
-    drop((parts.user_namespace, parts.cgroup, parts.scratch, parts.tree));
+    drop((parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
     let faults = claimed.release();
     if result.is_ok() {
         report(&Event::Ended { name: name.as_str(), after: stopping });
     }
     match (result, faults.is_empty()) {
-        (Err(error), _) => Err(error),
+        (Err(error), _) => {
+            for fault in faults {
+                report(&Event::Warning(&format!("left behind: {fault}")));
+            }
+            Err(error)
+        }
         (Ok(_), false) => Err(Error::Teardown { name: name.to_string(), faults }),
         (Ok(outcome), true) => Ok(outcome),
     }
 }
 
 /// One boot: from a launch to the end of the leader.
-struct Boot<'a> {
-    running: Running,
+pub(super) struct Boot<'a> {
+    pub(super) running: Running,
     signals: SignalFd,
-    request: &'a Request,
-    phase: Phase,
+    pub(super) request: &'a Request,
+    pub(super) phase: Phase,
     since: Instant,
     boots: u32,
     /// When the guest must be up.
     ready_by: Option<Instant>,
-    stop: Option<Stop>,
+    pub(super) stop: Option<Stop>,
     /// The signal that we were told to end by.
-    told_by: Option<i32>,
+    pub(super) told_by: Option<i32>,
     killed: bool,
-    status: Option<String>,
+    pub(super) status: Option<String>,
     /// The guest was not up in time and is being killed for it.
-    late: bool,
+    pub(super) late: bool,
 }
 
 impl<'a> Boot<'a> {
@@ -144,11 +151,12 @@ impl<'a> Boot<'a> {
             init: parts.init.as_deref(),
             after: boot.running.since - since,
         });
+        // Before anyone is told: who hears of the machine may look at once.
+        boot.write_state(machine, report);
         boot.tell(machine, report, |manager| manager.leader_started(boot.running.pid));
         if !request.settings.notify_ready {
             boot.tell(machine, report, super::manager_notifier::ManagerNotifier::ready);
         }
-        boot.write_state(machine, report);
         Ok(boot)
     }
 
@@ -301,11 +309,11 @@ impl<'a> Boot<'a> {
     fn signalled(&mut self, signal: i32, machine: &mut Machine, report: &mut Report<'_>) {
         match signal {
             libc::SIGTERM | libc::SIGINT | libc::SIGHUP => {
-                self.told_by = Some(signal);
-                if self.stop.is_some() {
-                    self.kill(machine, report);
-                } else {
-                    self.begin_stop(Goal::PowerOff, machine, report);
+                let repeated = self.told_by.replace(signal) == Some(signal);
+                match &self.stop {
+                    None => self.begin_stop(Goal::PowerOff, machine, report),
+                    Some(stop) if repeated && stop.since.elapsed() < ONE_REQUEST => {}
+                    Some(_) => self.kill(machine, report),
                 }
             }
             libc::SIGWINCH | libc::SIGCONT => {
@@ -382,69 +390,5 @@ impl<'a> Boot<'a> {
             }
         }
         Ok(())
-    }
-
-    /// What the end of the leader means.
-    fn judge(&self, machine: &Machine, ended: Ended) -> Verdicted {
-        let parts = &machine.parts;
-        let outcome = |status: i32| {
-            Verdicted::End(Ok(Outcome { exit_status: u8::try_from(status & 0xff).unwrap_or(u8::MAX) }))
-        };
-        if self.late {
-            return Verdicted::End(Err(self.not_ready(machine)));
-        }
-        let stopped_by_signal = self.told_by.filter(|_| parts.init.is_none());
-        match ended {
-            // The kernel's answer to reboot(2) in a pid namespace: SIGHUP to restart, SIGINT to power off
-            // (pid_namespaces(7)).
-            Ended::Signaled(libc::SIGHUP) => Verdicted::Reboot,
-            Ended::Signaled(libc::SIGINT) => outcome(stopped_by_signal.map_or(0, |signal| 128 + signal)),
-            Ended::Exited(0) if self.meant_reboot(machine) => Verdicted::Reboot,
-            _ if self.phase == Phase::Booting && self.stop.is_none() => {
-                Verdicted::End(Err(self.died_early(machine, ended)))
-            }
-            Ended::Exited(status) => outcome(status),
-            Ended::Signaled(signal) => outcome(128 + signal),
-        }
-    }
-
-    /// An init that will not call reboot(2) in a container exits, and leaves word why.
-    fn meant_reboot(&self, machine: &Machine) -> bool {
-        let meaning = machine.parts.contract.exit;
-        match &self.stop {
-            Some(stop) => stop.goal == Goal::Reboot && meaning == crate::guest::ExitMeaning::Runlevel,
-            None => self
-                .running
-                .root
-                .as_ref()
-                .is_some_and(|root| crate::guest::stop::exit_was_reboot(meaning, root)),
-        }
-    }
-
-    fn last_lines(machine: &Machine) -> Vec<String> {
-        let log = machine.parts.console.as_ref().and_then(super::console::Console::log);
-        log.and_then(|log| log.last_lines(CONSOLE_LINES).ok()).unwrap_or_default()
-    }
-
-    fn died_early(&self, machine: &Machine, ended: Ended) -> Error {
-        let parts = &machine.parts;
-        Error::DiedEarly {
-            name: parts.plan.name.to_string(),
-            init: parts.init.clone().unwrap_or_default(),
-            how: match ended {
-                Ended::Exited(status) => format!("exited with status {status}"),
-                Ended::Signaled(signal) => format!("was killed by signal {signal}"),
-            },
-            console: Self::last_lines(machine),
-        }
-    }
-
-    fn not_ready(&self, machine: &Machine) -> Error {
-        Error::NotReady {
-            name: machine.parts.plan.name.to_string(),
-            seconds: self.request.settings.timeout_ready.map_or(0, |timeout| timeout.as_secs()),
-            status: self.status.clone(),
-            console: Self::last_lines(machine),
-        }
     }
 }

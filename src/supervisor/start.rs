@@ -1,24 +1,19 @@
 //! From settings to a running leader.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use crate::guest::users::User;
-use crate::guest::{Contract, ExitMeaning, ReadySignal, StopMethod, Tree, TreeFacts};
-use crate::host::Host;
+use crate::guest::{Contract, ExitMeaning, ReadySignal, StopMethod, Tree};
 use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
-use crate::runtime::id_range::{SIZE, candidates};
-use crate::runtime::journal::{JOURNALS, JournalPlan};
-use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, UpperLayer, UserPlan};
-use crate::runtime::planner::{Surroundings, TreeView, plan, wants_user_namespace};
+use crate::runtime::journal::JournalPlan;
+use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, UpperLayer};
 use crate::runtime::prepare::PrepareContext;
 use crate::runtime::root::{RootIds, RootPlaces};
 use crate::runtime::user_namespace::{Creator, IdMapping, create};
-use crate::runtime::{host_files, prepare, root};
-use crate::settings::{ConsoleMode, MachineName, MachineSettings, Payload, PrivateUsers, Uuid};
+use crate::runtime::{legacy_cgroup, prepare, root};
+use crate::settings::{ConsoleMode, MachineSettings, Payload};
 use crate::sys::SysError;
 use crate::sys::files::make_directories;
 use crate::sys::signal::{SignalSet, realtime};
@@ -27,6 +22,7 @@ use super::claimed::Claimed;
 use super::console::Console;
 use super::console_log::ConsoleLog;
 use super::error::Error;
+use super::facts::{Facts, WantedIds, look, make_plan, wanted_ids};
 use super::fault;
 use super::manager_notifier::ManagerNotifier;
 use super::resources::{Resource, make_scratch};
@@ -50,6 +46,7 @@ pub(super) struct Parts {
     pub(super) tree: Tree,
     pub(super) user_namespace: Option<OwnedFd>,
     pub(super) cgroup: MachineCgroup,
+    pub(super) legacy_cgroup: Option<OwnedFd>,
     pub(super) scratch: Option<OwnedFd>,
     pub(super) console: Option<Console>,
     pub(super) manager: ManagerNotifier,
@@ -67,16 +64,6 @@ pub(super) const SIGNALS: [i32; 8] = [
     libc::SIGTTOU,
 ];
 
-/// Facts, before anything is claimed.
-#[derive(Debug)]
-struct Facts {
-    name: MachineName,
-    tree: Tree,
-    facts: TreeFacts,
-    view: TreeView,
-    host: Host,
-}
-
 /// Makes all that the machine needs, up to the point where its leader can be launched.
 pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machine, Error> {
     // Files of ours are made with exactly the mode given.
@@ -93,129 +80,6 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
             Err(error)
         }
     }
-}
-
-/// The plan alone, with the ids that would be tried first.
-pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
-    let settings = &request.settings;
-    let facts = look(settings)?;
-    let ids = match wanted_ids(settings, facts.view.id_base) {
-        WantedIds::Host => None,
-        WantedIds::Pick => candidates(facts.name.as_str()).next().map(|base| (base, SIZE)),
-        WantedIds::Range(base, size) => Some((base, size)),
-    };
-    make_plan(settings, &facts, ids)
-}
-
-/// Looks at tree and host; changes nothing.
-fn look(settings: &MachineSettings) -> Result<Facts, Error> {
-    let name = match &settings.machine {
-        Some(name) => name.clone(),
-        None => MachineName::from_tree(&settings.tree).map_err(Error::Name)?,
-    };
-    let tree = Tree::open(&settings.tree)?;
-    let facts = match &settings.payload {
-        Payload::Boot { init, .. } => tree.inspect(init.as_deref())?,
-        Payload::Command { argv, .. } => {
-            tree.inspect_for_command(argv.first().map_or(Path::new(""), Path::new))?
-        }
-    };
-    let user = match &settings.user {
-        None => User::root(),
-        Some(user) => User::find(&tree.root, user).ok_or_else(|| Error::NoSuchUser { user: user.clone() })?,
-    };
-    let host = Host::probe().map_err(Error::system("look at this host"))?;
-    refuse_read_only(settings, &tree)?;
-    let owner = rustix::fs::fstat(&tree.root).map(|stat| stat.st_uid).unwrap_or(0);
-    let zone = host.localtime.as_deref().and_then(host_files::zone_of);
-    let view = TreeView {
-        init: facts.init.as_ref().map(|init| init.path.clone()),
-        machine_id: facts.machine_id.id().map(|id| id.0),
-        user: UserPlan {
-            uid: user.uid,
-            gid: user.gid,
-            groups: user.groups,
-            name: user.name,
-            home: user.home,
-        },
-        // Ids come in ranges of 65536: the upper half of the root's owner says which (systemd-nspawn(1)).
-        id_base: owner & 0xffff_0000,
-        links: links(settings, &tree),
-        zone: zone
-            .is_some_and(|zone| tree.root.exists(format!("/usr/share/zoneinfo/{zone}")).unwrap_or(false)),
-    };
-    Ok(Facts { name, tree, facts, view, host })
-}
-
-/// Top-level links of the tree that `--volatile=yes` needs again.
-fn links(settings: &MachineSettings, tree: &Tree) -> Vec<(String, std::path::PathBuf)> {
-    if settings.volatile != crate::settings::Volatile::Yes {
-        return Vec::new();
-    }
-    let names = tree.root.read_dir(".").unwrap_or_default();
-    names
-        .into_iter()
-        .filter_map(|name| {
-            let target = tree.root.read_link(&name).ok()?;
-            Some((name.to_string_lossy().into_owned(), target))
-        })
-        .collect()
-}
-
-/// A tree that cannot be written boots badly; better said at once.
-fn refuse_read_only(settings: &MachineSettings, tree: &Tree) -> Result<(), Error> {
-    use crate::settings::Volatile;
-    let stat = rustix::fs::fstatvfs(&tree.root);
-    let read_only = stat.is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
-    let layered = settings.ephemeral || settings.read_only || settings.volatile != Volatile::No;
-    if read_only && !layered { Err(Error::ReadOnlyTree(settings.tree.clone())) } else { Ok(()) }
-}
-
-/// Which ids a machine is to have.
-enum WantedIds {
-    Host,
-    Pick,
-    Range(u32, u32),
-}
-
-fn wanted_ids(settings: &MachineSettings, tree_base: u32) -> WantedIds {
-    match settings.private_users {
-        PrivateUsers::No => WantedIds::Host,
-        PrivateUsers::Yes if tree_base != 0 => WantedIds::Range(tree_base, SIZE),
-        PrivateUsers::Yes | PrivateUsers::Pick => WantedIds::Pick,
-        PrivateUsers::Identity => WantedIds::Range(0, SIZE),
-        PrivateUsers::Range { base, size } => WantedIds::Range(base, size),
-    }
-}
-
-fn make_plan(
-    settings: &MachineSettings,
-    facts: &Facts,
-    ids: Option<(u32, u32)>,
-) -> Result<MachinePlan, Error> {
-    debug_assert_eq!(ids.is_some(), wants_user_namespace(settings));
-    let resolv_conf =
-        host_files::resolve_auto(settings.resolv_conf, settings.private_network, settings.read_only);
-    let random = || {
-        Uuid::random()
-            .map_err(|errno| SysError::new("getrandom", "16 bytes", errno))
-            .map_err(Error::system("make a random ID"))
-    };
-    let around = Surroundings {
-        term: std::env::var("TERM").ok(),
-        ids,
-        random: [random()?, random()?],
-        journals: host_journals(facts),
-        resolv_conf: host_files::resolv_conf_to_read(resolv_conf).and_then(|path| std::fs::read(path).ok()),
-    };
-    Ok(plan(facts.name.clone(), settings, &facts.view, &facts.host, around)?)
-}
-
-/// Whether this host keeps journals on disk, and whether one of the tree's machine ID.
-fn host_journals(facts: &Facts) -> (bool, bool) {
-    let journals = Path::new(JOURNALS);
-    let own = facts.view.machine_id.is_some_and(|id| journals.join(Uuid(id).simple().to_string()).is_dir());
-    (own || journals.is_dir(), own)
 }
 
 /// Makes the host's side of the journal's link.
@@ -269,8 +133,15 @@ fn make(
     mount_root(claimed, &plan, &tree, user_namespace.as_ref(), scratch.as_ref())?;
     fault::point("root");
     claimed.note(&Resource::Cgroup(facts.name.to_string()))?;
-    let hierarchy = Hierarchy::open(claimed.cgroups(), &claimed.directory().path().join("cgroup"))?;
-    let cgroup = hierarchy.create(facts.name.as_str(), plan.ids.map_or(0, |ids| ids.base))?;
+    let owner = plan.ids.map_or(0, |ids| ids.base);
+    let cgroup = Hierarchy::open(claimed.cgroups())?.create(facts.name.as_str(), owner)?;
+    let legacy_cgroup = match plan.legacy_cgroups {
+        true => {
+            claimed.note(&Resource::LegacyCgroup(facts.name.to_string()))?;
+            Some(legacy_cgroup::create(facts.name.as_str(), owner)?)
+        }
+        false => None,
+    };
     fault::point("cgroup");
     link_journal(claimed, &plan, &tree)?;
     let console = make_console(claimed, &plan)?;
@@ -286,6 +157,7 @@ fn make(
         tree,
         user_namespace,
         cgroup,
+        legacy_cgroup,
         scratch,
         console,
         manager,
@@ -387,7 +259,8 @@ fn command_contract(settings: &MachineSettings) -> Contract {
 impl Machine {
     /// Launches the leader and waits until it has exec'd.
     pub(super) fn launch(&mut self) -> Result<super::running::Running, Error> {
-        let Parts { plan, tree, user_namespace, cgroup, scratch, console, .. } = &mut self.parts;
+        let Parts { plan, tree, user_namespace, cgroup, legacy_cgroup, scratch, console, .. } =
+            &mut self.parts;
         let directory = self.claimed.directory();
         let ids = plan.ids.zip(user_namespace.as_ref());
         let context = PrepareContext { tree: &tree.root, ids, scratch: scratch.as_ref() };
@@ -400,6 +273,7 @@ impl Machine {
             plan,
             user_namespace: user_namespace.as_ref(),
             cgroup: cgroup.payload(),
+            legacy_cgroup: legacy_cgroup.as_ref(),
             root: clone,
             staging: &staging,
             prepared,

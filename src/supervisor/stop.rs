@@ -72,7 +72,7 @@ impl Stop {
         now: Instant,
     ) -> Result<bool, StopError> {
         self.untouched = false;
-        while let Some(step) = self.steps.next() {
+        for step in self.steps.by_ref() {
             let kill = step.method == StopMethod::Kill;
             match carry_out(step.method, leader, guest) {
                 Ok(()) => {

@@ -6,8 +6,9 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
+    move_mount, open_tree, unmount,
 };
 
 use super::{FdPath, SysError, SysResult, sys};
@@ -92,6 +93,17 @@ impl FsContext {
         }
         lines
     }
+}
+
+/// Makes the superblock of the mount `mount` writable again (fspick(2)); the flags of the mount itself stay.
+pub fn make_superblock_writable(mount: impl AsFd) -> SysResult<()> {
+    let describe = || FdPath::of(&mount).to_string();
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    let context = sys("fspick", fspick(&mount, "", flags), describe)?;
+    sys("fsconfig", fsconfig_set_flag(&context, "rw"), || {
+        format!("{}, FSCONFIG_SET_FLAG, \"rw\"", describe())
+    })?;
+    sys("fsconfig", fsconfig_reconfigure(&context), || format!("{}, FSCONFIG_CMD_RECONFIGURE", describe()))
 }
 
 /// A detached copy of the mount at `path` below `directory` (an empty path is `directory` itself), with its submounts

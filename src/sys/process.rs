@@ -246,6 +246,16 @@ pub fn close_on_exec_from(first: u32) -> SysResult<()> {
     sys("close_range", check(result).map(drop), || format!("{first}, ~0, CLOSE_RANGE_CLOEXEC"))
 }
 
+/// Takes the close-on-exec flag off fd `number`.
+///
+/// # Errors
+/// EBADF when nothing is open there.
+pub fn keep_on_exec(number: u32) -> SysResult<()> {
+    // SAFETY: F_SETFD changes the flags of an fd of this process, which nobody reads but execve.
+    let result = unsafe { libc::fcntl(number.cast_signed(), libc::F_SETFD, 0) };
+    sys("fcntl", check(result.into()).map(drop), || format!("{number}, F_SETFD, 0"))
+}
+
 /// Replaces the program (execve(2)); comes back only to say why it could not.
 pub fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> SysError {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {

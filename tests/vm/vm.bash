@@ -22,7 +22,7 @@ vm_need() {
 # Sets what differs between the VMs: `suite`, `kernel` (how its release begins), and `fallbacks`, what is taken away for
 # further rounds of the tests that match `fallback_filter` (tests/vm/README.md, "Fallbacks").
 vm_facts() {
-    fallbacks=() fallback_filter=fallback
+    fallbacks=() fallback_filter=busybox
     case $1 in
     12) suite=bookworm kernel=6.1. fallbacks=(sysctl:kernel.unprivileged_userns_clone=0) ;;
     13) suite=trixie kernel=6.12. ;;
@@ -30,10 +30,10 @@ vm_facts() {
     esac
 }
 
-# The cached disk of the VM $1, without its ending. Its name has a hash of all that it is made from.
+# The cached disk of the VM $1, whose facts are set, without its ending. Its name has a hash of all that it is made from.
 vm_disk() {
     local hash
-    hash=$(cat "$vm_dir/build" "$vm_dir/vm.bash" "$vm_dir"/image/* | sha256sum | cut -c 1-16)
+    hash=$({ echo "$suite" && cat "$vm_dir/build" "$vm_dir"/image/*; } | sha256sum | cut -c 1-16)
     echo "$vm_cache/$1-$hash"
 }
 

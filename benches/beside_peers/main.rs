@@ -1,0 +1,65 @@
+//! Measures Spinney beside its peers; `benches/run` prepares the ground and calls it.
+//!
+//! Ratios are what counts, since machines vary: contenders of a row take turns, so that a busy minute of the host falls on
+//! all of them alike, and medians are compared.
+
+mod contenders;
+mod memory;
+mod report;
+mod timing;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use contenders::Ground;
+use report::Report;
+
+/// Rounds of the quick rows; slower ones do a part of it.
+const ROUNDS: usize = 40;
+
+/// Measures Spinney beside its peers.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Our executable.
+    #[arg(long)]
+    spinney: PathBuf,
+    /// Directory that holds `tree`; scratch goes there too.
+    #[arg(long)]
+    work: PathBuf,
+    /// What names of machines begin with.
+    #[arg(long)]
+    prefix: String,
+    /// Where the result goes as JSON: the last one, since `benches/run` has a default.
+    #[arg(long, overrides_with = "json")]
+    json: PathBuf,
+    /// Fail if a target is missed.
+    #[arg(long)]
+    check: bool,
+    /// Rows to measure: command, ephemeral, boot, memory.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Rounds of the quick rows.
+    #[arg(long, default_value_t = ROUNDS)]
+    rounds: usize,
+}
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    let ground = Ground::new(arguments.spinney, arguments.work, arguments.prefix)?;
+    let wanted = |row: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == row);
+
+    let mut report = Report::default();
+    for row in contenders::rows(&ground) {
+        if wanted(row.key) {
+            report.add(timing::measure(&row, arguments.rounds, &ground)?)?;
+        }
+    }
+    if wanted("memory") {
+        report.add_memory(memory::measure(&ground)?)?;
+    }
+    std::fs::write(&arguments.json, report.json()?)?;
+    Ok(if arguments.check && report.missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,122 @@
+//! The table and the JSON.
+
+use std::io::{self, Write, stdout};
+
+use serde_json::{Value, json};
+
+use super::memory::Usage;
+use super::timing::Times;
+
+/// The most that a supervisor of ours may use of memory, in KiB, with all others running.
+const PSS_TARGET: u64 = 1024;
+
+/// What was measured, printed as it comes.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    rows: Vec<Value>,
+    missed: bool,
+}
+
+impl Report {
+    /// Whether a target was missed.
+    pub(crate) fn missed(&self) -> bool {
+        self.missed
+    }
+
+    /// Everything as JSON.
+    pub(crate) fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(&json!({ "missed": self.missed, "rows": self.rows }))
+            .map(|text| text + "\n")
+    }
+
+    /// Adds and prints a timed row.
+    pub(crate) fn add(&mut self, times: Times) -> io::Result<()> {
+        let Times { key, title, contenders } = times;
+        let mut out = stdout().lock();
+        writeln!(out, "\n{title}")?;
+        writeln!(
+            out,
+            "  {:<30}{:>12}{:>12}{:>8}{:>12}{:>10}",
+            "", "median", "best", "runs", "ours/this", "target"
+        )?;
+        let ours = contenders.first().map_or(f64::NAN, |ours| median(&ours.seconds));
+        for (place, contender) in contenders.iter().enumerate() {
+            let seconds = median(&contender.seconds);
+            let best = contender.seconds.first().copied().unwrap_or(f64::NAN);
+            let ratio = ours / seconds;
+            let met = contender.target.map(|target| ratio <= target);
+            self.missed |= met == Some(false);
+            write!(
+                out,
+                "  {:<30}{:>9.2} ms{:>9.2} ms{:>8}",
+                contender.name,
+                seconds * 1e3,
+                best * 1e3,
+                contender.seconds.len()
+            )?;
+            if place > 0 {
+                write!(out, "{ratio:>12.4}")?;
+            }
+            if let Some(target) = contender.target {
+                write!(out, "{:>10}  {}", format!("<= {target}"), mark(met))?;
+            }
+            writeln!(out)?;
+            self.rows.push(json!({
+                "row": key, "title": title, "contender": contender.name, "median_s": seconds, "best_s": best,
+                "runs": contender.seconds.len(), "ours_to_this": (place > 0).then_some(ratio),
+                "target": contender.target, "met": met,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Adds and prints what supervisors use; the first are ours.
+    pub(crate) fn add_memory(&mut self, usages: Vec<Usage>) -> io::Result<()> {
+        let mut out = stdout().lock();
+        let title = "supervisors of booted, idle machines";
+        writeln!(out, "\n{title}")?;
+        let columns = ["running", "PSS median", "PSS most", "RSS median", "CPU ticks"];
+        write!(out, "  {:<20}", "")?;
+        for column in columns {
+            write!(out, "{column:>12}")?;
+        }
+        writeln!(out, "  target")?;
+        for (place, usage) in usages.iter().enumerate() {
+            let most = usage.pss.last().copied().unwrap_or(0);
+            let middle = |values: &[u64]| values.get(values.len() / 2).copied().unwrap_or(0);
+            let (pss, rss) = (middle(&usage.pss), middle(&usage.rss));
+            let met = (place == 0).then_some(most <= PSS_TARGET && usage.ticks == 0);
+            self.missed |= met == Some(false);
+            let size = |kib: u64| format!("{kib} KiB");
+            write!(
+                out,
+                "  {:<20}{:>12}{:>12}{:>12}{:>12}{:>12}",
+                usage.name,
+                usage.running,
+                size(pss),
+                size(most),
+                size(rss),
+                format!("{} / {} s", usage.ticks, usage.watched.as_secs()),
+            )?;
+            if met.is_some() {
+                write!(out, "  <= {PSS_TARGET} KiB, 0 ticks  {}", mark(met))?;
+            }
+            writeln!(out)?;
+            self.rows.push(json!({
+                "row": "memory", "title": title, "contender": usage.name, "running": usage.running,
+                "pss_kib": usage.pss, "rss_kib": usage.rss, "cpu_ticks": usage.ticks,
+                "watched_s": usage.watched.as_secs(), "met": met,
+            }));
+        }
+        Ok(())
+    }
+}
+
+fn mark(met: Option<bool>) -> &'static str {
+    if met == Some(false) { "MISSED" } else { "met" }
+}
+
+/// The middle one of sorted values.
+fn median(sorted: &[f64]) -> f64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,184 @@
+//! What is known before anything is claimed: the tree, the host, the plan. Nothing here changes anything.
+
+use std::path::Path;
+
+use crate::guest::users::User;
+use crate::guest::{DetectedInit, Tree, TreeFacts};
+use crate::host::Host;
+use crate::runtime::host_files;
+use crate::runtime::id_range::{SIZE, candidates};
+use crate::runtime::journal::JOURNALS;
+use crate::runtime::plan::{MachinePlan, UserPlan};
+use crate::runtime::planner::{Surroundings, TreeView, plan, wants_user_namespace};
+use crate::settings::{MachineName, MachineSettings, Payload, PrivateUsers, Uuid};
+use crate::sys::SysError;
+
+use super::Request;
+use super::error::Error;
+
+/// Facts, before anything is claimed.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) name: MachineName,
+    pub(super) tree: Tree,
+    pub(super) facts: TreeFacts,
+    pub(super) view: TreeView,
+    pub(super) host: Host,
+}
+
+/// Looks at tree and host; changes nothing.
+pub(super) fn look(settings: &MachineSettings) -> Result<Facts, Error> {
+    let name = match &settings.machine {
+        Some(name) => name.clone(),
+        None => MachineName::from_tree(&settings.tree).map_err(Error::Name)?,
+    };
+    let tree = Tree::open(&settings.tree)?;
+    let facts = match &settings.payload {
+        Payload::Boot { init, .. } => tree.inspect(init.as_deref())?,
+        Payload::Command { argv, .. } => {
+            tree.inspect_for_command(argv.first().map_or(Path::new(""), Path::new))?
+        }
+    };
+    let user = match &settings.user {
+        None => User::root(),
+        Some(user) => User::find(&tree.root, user).ok_or_else(|| Error::NoSuchUser { user: user.clone() })?,
+    };
+    let host = Host::probe().map_err(Error::system("look at this host"))?;
+    refuse_read_only(settings, &tree)?;
+    let owner = rustix::fs::fstat(&tree.root).map(|stat| stat.st_uid).unwrap_or(0);
+    let zone = host.localtime.as_deref().and_then(host_files::zone_of);
+    let view = TreeView {
+        init: facts.init.as_ref().map(|init| init.path.clone()),
+        machine_id: facts.machine_id.id().map(|id| id.0),
+        user: UserPlan {
+            uid: user.uid,
+            gid: user.gid,
+            groups: user.groups,
+            name: user.name,
+            home: user.home,
+        },
+        // Ids come in ranges of 65536: the upper half of the root's owner says which (systemd-nspawn(1)).
+        id_base: owner & 0xffff_0000,
+        legacy_cgroups: facts.init.as_ref().is_some_and(DetectedInit::needs_legacy_cgroups),
+        links: links(settings, &tree),
+        zone: zone
+            .is_some_and(|zone| tree.root.exists(format!("/usr/share/zoneinfo/{zone}")).unwrap_or(false)),
+    };
+    Ok(Facts { name, tree, facts, view, host })
+}
+
+/// Top-level links of the tree that `--volatile=yes` needs again.
+fn links(settings: &MachineSettings, tree: &Tree) -> Vec<(String, std::path::PathBuf)> {
+    if settings.volatile != crate::settings::Volatile::Yes {
+        return Vec::new();
+    }
+    let names = tree.root.read_dir(".").unwrap_or_default();
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let target = tree.root.read_link(&name).ok()?;
+            Some((name.to_string_lossy().into_owned(), target))
+        })
+        .collect()
+}
+
+/// A tree that cannot be written boots badly; better said at once.
+fn refuse_read_only(settings: &MachineSettings, tree: &Tree) -> Result<(), Error> {
+    use crate::settings::Volatile;
+    let stat = rustix::fs::fstatvfs(&tree.root);
+    let read_only = stat.is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    let layered = settings.ephemeral || settings.read_only || settings.volatile != Volatile::No;
+    if read_only && !layered { Err(Error::ReadOnlyTree(settings.tree.clone())) } else { Ok(()) }
+}
+
+/// Which ids a machine is to have.
+pub(super) enum WantedIds {
+    Host,
+    Pick,
+    Range(u32, u32),
+}
+
+pub(super) fn wanted_ids(settings: &MachineSettings, tree_base: u32) -> WantedIds {
+    match settings.private_users {
+        PrivateUsers::No => WantedIds::Host,
+        PrivateUsers::Yes if tree_base != 0 => WantedIds::Range(tree_base, SIZE),
+        PrivateUsers::Yes | PrivateUsers::Pick => WantedIds::Pick,
+        PrivateUsers::Identity => WantedIds::Range(0, SIZE),
+        PrivateUsers::Range { base, size } => WantedIds::Range(base, size),
+    }
+}
+
+pub(super) fn make_plan(
+    settings: &MachineSettings,
+    facts: &Facts,
+    ids: Option<(u32, u32)>,
+) -> Result<MachinePlan, Error> {
+    debug_assert_eq!(ids.is_some(), wants_user_namespace(settings));
+    let resolv_conf =
+        host_files::resolve_auto(settings.resolv_conf, settings.private_network, settings.read_only);
+    let random = || {
+        Uuid::random()
+            .map_err(|errno| SysError::new("getrandom", "16 bytes", errno))
+            .map_err(Error::system("make a random ID"))
+    };
+    let around = Surroundings {
+        term: std::env::var("TERM").ok(),
+        ids,
+        random: [random()?, random()?],
+        listen_fds: listen_fds(
+            std::env::var("LISTEN_PID").ok().as_deref(),
+            std::env::var("LISTEN_FDS").ok().as_deref(),
+            std::process::id(),
+        ),
+        journals: host_journals(facts),
+        resolv_conf: host_files::resolv_conf_to_read(resolv_conf).and_then(|path| std::fs::read(path).ok()),
+    };
+    Ok(plan(facts.name.clone(), settings, &facts.view, &facts.host, around)?)
+}
+
+/// Whether this host keeps journals on disk, and whether one of the tree's machine ID.
+fn host_journals(facts: &Facts) -> (bool, bool) {
+    let journals = Path::new(JOURNALS);
+    let own = facts.view.machine_id.is_some_and(|id| journals.join(Uuid(id).simple()).is_dir());
+    (own || journals.is_dir(), own)
+}
+
+/// How many sockets were passed to us: LISTEN_FDS, if LISTEN_PID says that they are ours (sd_listen_fds(3)).
+fn listen_fds(pid: Option<&str>, count: Option<&str>, our_pid: u32) -> u32 {
+    /// Far more than any unit has.
+    const MOST: u32 = 4096;
+    let ours = pid.and_then(|pid| pid.parse().ok()) == Some(our_pid);
+    let count: u32 = count.and_then(|count| count.parse().ok()).unwrap_or(0);
+    if ours && count <= MOST { count } else { 0 }
+}
+
+/// The plan alone, with the ids that would be tried first.
+pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
+    let settings = &request.settings;
+    let facts = look(settings)?;
+    let ids = match wanted_ids(settings, facts.view.id_base) {
+        WantedIds::Host => None,
+        WantedIds::Pick => candidates(facts.name.as_str()).next().map(|base| (base, SIZE)),
+        WantedIds::Range(base, size) => Some((base, size)),
+    };
+    make_plan(settings, &facts, ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_that_are_ours() {
+        for (pid, count, expected) in [
+            (Some("7"), Some("2"), 2),
+            (Some("8"), Some("2"), 0),
+            (None, Some("2"), 0),
+            (Some("7"), None, 0),
+            (Some("7"), Some("-1"), 0),
+            (Some("7"), Some("99999"), 0),
+        ] {
+            assert_eq!(listen_fds(pid, count, 7), expected, "{pid:?} {count:?}");
+        }
+    }
+}

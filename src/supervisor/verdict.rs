@@ -1,0 +1,87 @@
+//! What the end of a leader means: a reboot, an exit status, or an error.
+
+use crate::guest::ExitMeaning;
+use crate::sys::process::Ended;
+
+use super::Outcome;
+use super::console::Console;
+use super::error::Error;
+use super::serve::Boot;
+use super::start::Machine;
+use super::state::Phase;
+use super::stop::Goal;
+
+/// How many lines of the console an error shows.
+const CONSOLE_LINES: usize = 12;
+
+/// What a boot came to.
+pub(super) enum Verdict {
+    Reboot,
+    End(Result<Outcome, Error>),
+}
+
+impl Boot<'_> {
+    /// What the end of the leader means.
+    pub(super) fn judge(&self, machine: &Machine, ended: Ended) -> Verdict {
+        let parts = &machine.parts;
+        let outcome = |status: i32| {
+            Verdict::End(Ok(Outcome { exit_status: u8::try_from(status & 0xff).unwrap_or(u8::MAX) }))
+        };
+        if self.late {
+            return Verdict::End(Err(self.not_ready(machine)));
+        }
+        let stopped_by_signal = self.told_by.filter(|_| parts.init.is_none());
+        match ended {
+            // The kernel's answer to reboot(2) in a pid namespace: SIGHUP to restart, SIGINT to power off
+            // (pid_namespaces(7)).
+            Ended::Signaled(libc::SIGHUP) => Verdict::Reboot,
+            Ended::Signaled(libc::SIGINT) => outcome(stopped_by_signal.map_or(0, |signal| 128 + signal)),
+            Ended::Exited(0) if self.meant_reboot(machine) => Verdict::Reboot,
+            _ if self.phase == Phase::Booting && self.stop.is_none() => {
+                Verdict::End(Err(self.died_early(machine, ended)))
+            }
+            Ended::Exited(status) => outcome(status),
+            Ended::Signaled(signal) => outcome(128 + signal),
+        }
+    }
+
+    /// An init that will not call reboot(2) in a container exits, and leaves word why.
+    fn meant_reboot(&self, machine: &Machine) -> bool {
+        let meaning = machine.parts.contract.exit;
+        match &self.stop {
+            Some(stop) => stop.goal == Goal::Reboot && meaning == ExitMeaning::Runlevel,
+            None => self
+                .running
+                .root
+                .as_ref()
+                .is_some_and(|root| crate::guest::stop::exit_was_reboot(meaning, root)),
+        }
+    }
+
+    fn last_lines(machine: &Machine) -> Vec<String> {
+        let log = machine.parts.console.as_ref().and_then(Console::log);
+        log.and_then(|log| log.last_lines(CONSOLE_LINES).ok()).unwrap_or_default()
+    }
+
+    fn died_early(&self, machine: &Machine, ended: Ended) -> Error {
+        let parts = &machine.parts;
+        Error::DiedEarly {
+            name: parts.plan.name.to_string(),
+            init: parts.init.clone().unwrap_or_default(),
+            how: match ended {
+                Ended::Exited(status) => format!("exited with status {status}"),
+                Ended::Signaled(signal) => format!("was killed by signal {signal}"),
+            },
+            console: Self::last_lines(machine),
+        }
+    }
+
+    fn not_ready(&self, machine: &Machine) -> Error {
+        Error::NotReady {
+            name: machine.parts.plan.name.to_string(),
+            seconds: self.request.settings.timeout_ready.map_or(0, |timeout| timeout.as_secs()),
+            status: self.status.clone(),
+            console: Self::last_lines(machine),
+        }
+    }
+}

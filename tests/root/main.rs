@@ -1,0 +1,37 @@
+//! The root tier: boots real trees with the built program, as root, and looks at the host before and after each test.
+//!
+//! ```text
+//! cargo test --test root [-- [--tap] [--list] [--on-host] [SUBSTRING...]]
+//! ```
+//!
+//! The trees are those of `images/build-tree`; `SPINNEY_TREES` says where they are. `SPINNEY` is the program, where it is
+//! not the one that cargo has just built, as in a VM. Tests run one after another, since each one is held to leave the
+//! host as it found it.
+//!
+//! By default all of this happens in a mount namespace of the tier's own, with an empty /run and /var/lib: a machine on
+//! which people work is neither touched nor in the way. `--on-host` goes without, where the host is the test's alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic, its helpers too")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the harness reports on stdout")]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "a program without users of its items"
+)]
+
+mod command;
+mod harness;
+mod host_state;
+mod legacy_cgroups;
+mod machine;
+mod matrix;
+mod options;
+mod own_host;
+mod payload;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let tests = [options::tests(), legacy_cgroups::tests(), matrix::tests()].into_iter().flatten().collect();
+    harness::run(tests)
+}

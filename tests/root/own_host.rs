@@ -1,0 +1,48 @@
+//! A mount namespace for the tests, with a /run and a /var/lib of its own.
+//!
+//! All mounts in it are shared, as systemd makes those of a host: a supervisor that forgets to leave their peer group
+//! has its mounts seen here.
+
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use spinney::sys::process::{Namespaces, unshare};
+
+/// The surroundings of all tests. Scratch files are on disk, where trees and layers would be.
+pub struct OwnHost {
+    pub directory: PathBuf,
+}
+
+impl OwnHost {
+    /// Enters them; with `real`, the host is taken as it is.
+    pub fn enter(real: bool) -> Self {
+        let directory = PathBuf::from(format!("/var/tmp/spinney-root-tests.{}", std::process::id()));
+        std::fs::create_dir(&directory).expect("make a directory in /var/tmp");
+        if !real {
+            unshare(Namespaces::NEWNS).expect("unshare the mount namespace");
+            let recursive = MountPropagationFlags::REC;
+            mount_change("/", MountPropagationFlags::PRIVATE | recursive).expect("make all mounts private");
+            let lib = directory.join("var-lib");
+            std::fs::create_dir(&lib).expect("make a directory");
+            mount_bind(&lib, "/var/lib").expect("mount an empty /var/lib");
+            mount("tmpfs", "/run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))
+                .expect("mount an empty /run");
+            mount_change("/", MountPropagationFlags::SHARED | recursive).expect("make all mounts shared");
+        }
+        Self { directory }
+    }
+}
+
+impl Drop for OwnHost {
+    fn drop(&mut self) {
+        // The mount on /var/lib is of no more use, but would be in the way.
+        let _ = rustix::mount::unmount("/var/lib", rustix::mount::UnmountFlags::DETACH);
+        remove(&self.directory);
+    }
+}
+
+fn remove(directory: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(directory) {
+        eprintln!("cannot remove {}: {error}", directory.display());
+    }
+}
