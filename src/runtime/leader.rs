@@ -14,14 +14,16 @@ use crate::settings::ConsoleMode;
 use crate::sys::files::open_at;
 use crate::sys::fork::exit_now;
 use crate::sys::in_root::Root;
-use crate::sys::mount::attach_mount;
+use crate::sys::mount::{attach_mount, clone_mount};
 use crate::sys::process::{die_with_parent, execute};
 use crate::sys::{FdPath, SysError, SysResult, seccomp, sys, tty};
 
-use super::attach::{attach, enter_root};
+use super::attach::{attach, enter_root, make_ready};
 use super::channel::{Channel, Message, Stage};
 use super::plan::{MachinePlan, ProcessKind, ProcessPlan};
 use super::prepare::Prepared;
+use super::root::{ROOT, SEALED};
+use super::staging;
 use super::stub_init;
 
 /// What a leader starts with, besides the plan.
@@ -29,10 +31,8 @@ use super::stub_init;
 pub struct LeaderStart<'a> {
     /// What is to be done.
     pub plan: &'a MachinePlan,
-    /// A detached clone of the root.
-    pub root: OwnedFd,
-    /// Where it is attached while it is built: any directory of the host.
-    pub staging: &'a Path,
+    /// The machine's directory, where the root and what is [staged](super::staging) are mounted.
+    pub machine: &'a Path,
     /// What host root prepared for each mount operation.
     pub prepared: Vec<Prepared>,
 }
@@ -86,7 +86,7 @@ fn at<E: std::error::Error + 'static>(stage: Stage) -> impl FnOnce(E) -> Failure
 
 /// Everything up to the restrictions that the payload itself gets.
 fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
-    let LeaderStart { plan, root, staging, prepared } = start;
+    let LeaderStart { plan, machine, prepared } = start;
     die_with_parent().map_err(at(Stage::Namespaces))?;
     sys("sethostname", rustix::system::sethostname(plan.hostname.as_bytes()), || plan.hostname.clone())
         .map_err(at(Stage::Namespaces))?;
@@ -94,17 +94,15 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
         crate::sys::network::loopback_up().map_err(at(Stage::Namespaces))?;
     }
 
-    let place =
-        open_at(CWD, staging, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map_err(at(Stage::Root))?;
-    attach_mount(&root, place).map_err(at(Stage::Root))?;
-    sys("fchdir", rustix::process::fchdir(&root), || FdPath::of(&root).to_string())
-        .map_err(at(Stage::Root))?;
-    let root = Root::from_fd(root, "/");
-    let attached = attach(&root, &plan.mounts, prepared).map_err(at(Stage::Mounts))?;
-    let console = open_console(&root, plan.console).map_err(at(Stage::Console))?;
+    let prepared = staging::take(prepared, machine).map_err(at(Stage::Mounts))?;
+    let mut root = clone_root(machine, ROOT).map_err(at(Stage::Root))?;
     if plan.root.read_only {
-        super::root::make_read_only(&root).map_err(at(Stage::Root))?;
+        make_ready(&root, &plan.mounts, &prepared).map_err(at(Stage::Mounts))?;
+        root = clone_root(machine, SEALED).map_err(at(Stage::Root))?;
     }
+    begin_root(&root, machine).map_err(at(Stage::Root))?;
+    let attached = attach(&root, &plan.mounts, prepared, plan.root.read_only).map_err(at(Stage::Mounts))?;
+    let console = open_console(&root, plan.console).map_err(at(Stage::Console))?;
     enter_root(&root, plan.root.pivot.as_ref()).map_err(at(Stage::Root))?;
 
     if let Some(notify) = &attached.notify {
@@ -122,6 +120,17 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
     }
     execution_context(&plan.process).map_err(at(Stage::Process))?;
     channel.send(Message::Executing, &[]).map_err(at(Stage::Process))
+}
+
+fn clone_root(machine: &Path, name: &str) -> SysResult<Root> {
+    clone_mount(CWD, &machine.join(name), true).map(|root| Root::from_fd(root, "/"))
+}
+
+/// Attaches `root`, in any directory of the host, and goes there.
+fn begin_root(root: &Root, machine: &Path) -> SysResult<()> {
+    let place = open_at(CWD, machine.join(ROOT), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+    attach_mount(root, place)?;
+    sys("fchdir", rustix::process::fchdir(root), || FdPath::of(root).to_string())
 }
 
 /// A pty of the guest's own devpts, its first: what /dev/console points to.
