@@ -133,7 +133,8 @@ impl MachineCgroup {
     /// When the kernel refuses.
     pub fn clear(&self) -> SysResult<()> {
         kill(&self.payload)?;
-        remove_children(&self.payload)
+        remove_children(&self.payload)?;
+        disable_controllers(&self.payload)
     }
 }
 
@@ -168,6 +169,15 @@ fn enable_controllers(cgroup: &OwnedFd) -> SysResult<()> {
         }
     }
     Ok(())
+}
+
+/// Takes back what the guest has enabled for its own cgroups: no process can begin in one that has given controllers on
+/// (the "no internal process" rule again).
+fn disable_controllers(cgroup: &OwnedFd) -> SysResult<()> {
+    let enabled = read_at(cgroup, "cgroup.subtree_control", 4096)?;
+    let off: Vec<String> =
+        String::from_utf8_lossy(&enabled).split_whitespace().map(|name| format!("-{name}")).collect();
+    if off.is_empty() { Ok(()) } else { write_at(cgroup, "cgroup.subtree_control", off.join(" ").as_bytes()) }
 }
 
 /// Kills all processes of `cgroup` (cgroup.kill, Linux 5.14) and waits until it is empty.
