@@ -54,14 +54,14 @@ pub fn run(start: LeaderStart<'_>, channel: Channel) -> ! {
             let error = restrict(process).map_or_else(|error| error, |()| exec(process));
             exit_now(exec_failed(&channel, &error))
         }
-        // The stub keeps the leader's capabilities, since it signals processes of any user of the guest; the command
-        // takes all restrictions on itself.
+        // In a user namespace of its own the stub keeps the leader's capabilities: nobody there can touch it.
         ProcessKind::CommandBelowStub => stub_init::run(
             || {
                 let error = restrict(process).map_or_else(|error| error, |()| exec(process));
                 exec_failed(&channel, &error);
                 error.errno().into()
             },
+            plan.ids.is_none().then_some(&|| restrict_stub(process)),
             has_terminal,
         ),
     }
@@ -224,6 +224,14 @@ fn restrict(process: &ProcessPlan) -> SysResult<()> {
         sys("prctl", rustix::thread::set_no_new_privs(true), || "PR_SET_NO_NEW_PRIVS".to_owned())?;
     }
     if early { Ok(()) } else { filter() }
+}
+
+/// What the stub has less of than a leader where the guest could take it over.
+fn restrict_stub(process: &ProcessPlan) -> SysResult<()> {
+    if !process.seccomp.is_empty() {
+        seccomp::install_filter(&process.seccomp)?;
+    }
+    process.capabilities.limit_stub()
 }
 
 /// Lets the payload have these fds of ours.
