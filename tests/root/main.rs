@@ -20,10 +20,12 @@
 )]
 
 mod command;
+mod console;
 mod harness;
 mod host_state;
 mod machine;
 mod matrix;
+mod mount_options;
 mod options;
 mod own_host;
 mod payload;
@@ -31,6 +33,9 @@ mod payload;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let tests = [options::tests(), matrix::tests()].into_iter().flatten().collect();
+    let tests = [options::tests(), mount_options::tests(), console::tests(), matrix::tests()]
+        .into_iter()
+        .flatten()
+        .collect();
     harness::run(tests)
 }
