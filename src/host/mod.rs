@@ -27,6 +27,8 @@ pub struct Host {
     pub capabilities: u64,
     /// Our bounding set.
     pub bounding: u64,
+    /// Time namespaces can be made (time_namespaces(7), Linux 5.6).
+    pub time_namespaces: bool,
     /// SELinux is on.
     pub selinux: bool,
     /// The largest RLIMIT_NOFILE anyone may set (proc_sys_fs(5), nr_open).
@@ -68,6 +70,8 @@ impl Host {
             cgroup: CgroupHierarchy::parse(&read("/proc/self/mountinfo")?, &optional("/proc/filesystems")),
             capabilities: kernel::capability_mask(&status, "CapEff:"),
             bounding: kernel::capability_mask(&status, "CapBnd:"),
+            time_namespaces: Path::new("/proc/self/ns/time_for_children").exists()
+                && optional("/proc/sys/user/max_time_namespaces").trim() != "0",
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             nr_open: optional("/proc/sys/fs/nr_open").trim().parse().unwrap_or(kernel::DEFAULT_NR_OPEN),
             hard_limits: kernel::hard_limits(),

@@ -11,14 +11,14 @@ use crate::sys::files::{
     change_owner, change_owner_at, entries, make_directory_at, open_directory, open_directory_at, read_at,
     remove_directory_at, write_at,
 };
-use crate::sys::mount::{FsContext, MountAttributes, attach_mount};
+use crate::sys::mount::{FsContext, MountAttributes};
 use crate::sys::{SysError, SysResult};
 
 /// Below the root of the hierarchy: all machines of a host without systemd.
-const PARENT: &str = "spinney";
+pub(super) const PARENT: &str = "spinney";
 
 /// In a machine's cgroup: the guest's root.
-const PAYLOAD: &str = "payload";
+pub(super) const PAYLOAD: &str = "payload";
 
 /// Files that the owner of a delegated cgroup writes, where /sys/kernel/cgroup/delegate does not say
 /// (Documentation/admin-guide/cgroup-v2.rst, "Delegation"; that file is there since Linux 4.15).
@@ -56,28 +56,18 @@ pub struct MachineCgroup {
 }
 
 impl Hierarchy {
-    /// Opens the hierarchy of `host`. On a legacy host it is mounted at `mount_point`, in our own mount namespace.
+    /// Opens the hierarchy of `host`. On a legacy host it is mounted for us alone: detached, seen by nobody.
     ///
     /// # Errors
     /// [`CgroupError::Missing`] where the kernel has no cgroup v2.
-    pub fn open(host: &CgroupHierarchy, mount_point: &Path) -> Result<Self, CgroupError> {
+    pub fn open(host: &CgroupHierarchy) -> Result<Self, CgroupError> {
         let failed = |source| CgroupError::Make { name: PARENT.to_owned(), source };
         let root = match (&host.mount_point, host.mode) {
             (Some(path), _) => open_directory(path).map_err(failed)?,
             (None, CgroupMode::Missing) => return Err(CgroupError::Missing),
-            (None, _) => Self::mount(mount_point).map_err(failed)?,
+            (None, _) => FsContext::new("cgroup2").and_then(mount_detached).map_err(failed)?,
         };
         Ok(Self { root })
-    }
-
-    fn mount(mount_point: &Path) -> SysResult<OwnedFd> {
-        let mount = FsContext::new("cgroup2")?.mount(
-            MountAttributes::MOUNT_ATTR_NOSUID
-                | MountAttributes::MOUNT_ATTR_NODEV
-                | MountAttributes::MOUNT_ATTR_NOEXEC,
-        )?;
-        attach_mount(&mount, open_directory(mount_point)?)?;
-        open_directory(mount_point)
     }
 
     /// Makes the cgroups of machine `name`; the inner one belongs to `owner`.
@@ -85,15 +75,7 @@ impl Hierarchy {
     /// # Errors
     /// When one cannot be made or handed over.
     pub fn create(&self, name: &str, owner: u32) -> Result<MachineCgroup, CgroupError> {
-        /// Another machine that ends may remove the parent under our hands, at most once for each that ends.
-        const TRIES: usize = 32;
-        let mut result = self.make(name, owner);
-        for _ in 1..TRIES {
-            match &result {
-                Err(error) if error.errno() == Errno::NOENT => result = self.make(name, owner),
-                _ => break,
-            }
-        }
+        let result = while_parents_vanish(|| self.make(name, owner));
         result.map_err(|source| CgroupError::Make { name: name.to_owned(), source })
     }
 
@@ -155,6 +137,28 @@ impl MachineCgroup {
     }
 }
 
+/// The root directory of a hierarchy that is mounted nowhere; open fds keep it.
+pub(super) fn mount_detached(context: FsContext) -> SysResult<OwnedFd> {
+    let flags = MountAttributes::MOUNT_ATTR_NOSUID
+        | MountAttributes::MOUNT_ATTR_NODEV
+        | MountAttributes::MOUNT_ATTR_NOEXEC;
+    open_directory_at(context.mount(flags)?, ".")
+}
+
+/// Tries to make cgroups again when another machine that ends removes the empty parent under our hands: at most once for
+/// each that ends.
+pub(super) fn while_parents_vanish<T>(mut make: impl FnMut() -> SysResult<T>) -> SysResult<T> {
+    const TRIES: usize = 32;
+    let mut result = make();
+    for _ in 1..TRIES {
+        match &result {
+            Err(error) if error.errno() == Errno::NOENT => result = make(),
+            _ => break,
+        }
+    }
+    result
+}
+
 /// Lets the children of `cgroup` have all controllers that it has.
 ///
 /// A cgroup that holds processes may not (EBUSY, the "no internal process" rule): in a CI container, whose processes
@@ -180,7 +184,7 @@ fn enable_controllers(cgroup: &OwnedFd) -> SysResult<()> {
     Ok(())
 }
 
-/// Kills all processes of `cgroup` and waits until it is empty: by cgroup.kill (Linux 5.14), else one by one.
+/// Kills all processes of `cgroup` (cgroup.kill, Linux 5.14) and waits until it is empty.
 fn kill(cgroup: &OwnedFd) -> SysResult<()> {
     loop {
         let events = open_at_read(cgroup, "cgroup.events")?;
@@ -188,10 +192,7 @@ fn kill(cgroup: &OwnedFd) -> SysResult<()> {
         if !String::from_utf8_lossy(&text).lines().any(|line| line == "populated 1") {
             return Ok(());
         }
-        match write_at(cgroup, "cgroup.kill", b"1") {
-            Err(error) if error.errno() == Errno::NOENT => kill_each(cgroup)?,
-            other => other?,
-        }
+        write_at(cgroup, "cgroup.kill", b"1")?;
         wait_for_change(&events)?;
     }
 }
@@ -211,27 +212,6 @@ fn wait_for_change(events: &OwnedFd) -> SysResult<()> {
     }
 }
 
-fn kill_each(cgroup: &OwnedFd) -> SysResult<()> {
-    for (name, kind) in entries(cgroup)? {
-        if kind == rustix::fs::FileType::Directory {
-            kill_each(&open_directory_at(cgroup, &name)?)?;
-        }
-    }
-    let processes = read_at(cgroup, "cgroup.procs", 1 << 20)?;
-    for pid in String::from_utf8_lossy(&processes).lines().filter_map(|line| line.parse().ok()) {
-        let Some(pid) = rustix::process::Pid::from_raw(pid) else { continue };
-        match crate::sys::process::pidfd_open(pid) {
-            Ok(pidfd) => match crate::sys::process::pidfd_send_signal(pidfd, libc::SIGKILL) {
-                Err(error) if error.errno() != Errno::SRCH => return Err(error),
-                _ => {}
-            },
-            Err(error) if error.errno() == Errno::SRCH => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 /// Empties and removes the cgroup `name` with its children, depth first: a guest leaves its own behind.
 fn kill_and_remove(parent: &OwnedFd, name: &Path) -> SysResult<()> {
     let cgroup = match open_directory_at(parent, name) {
@@ -244,7 +224,7 @@ fn kill_and_remove(parent: &OwnedFd, name: &Path) -> SysResult<()> {
     remove_directory_at(parent, name)
 }
 
-fn remove_children(cgroup: &OwnedFd) -> SysResult<()> {
+pub(super) fn remove_children(cgroup: &OwnedFd) -> SysResult<()> {
     for (name, kind) in entries(cgroup)? {
         if kind == rustix::fs::FileType::Directory {
             remove_children(&open_directory_at(cgroup, &name)?)?;
@@ -255,7 +235,7 @@ fn remove_children(cgroup: &OwnedFd) -> SysResult<()> {
 }
 
 /// Another machine's start or end may be about the same directory at this moment.
-fn remove_parent_if_empty(root: &OwnedFd) -> SysResult<()> {
+pub(super) fn remove_parent_if_empty(root: &OwnedFd) -> SysResult<()> {
     match remove_directory_at(root, PARENT) {
         Err(error) if !matches!(error.errno(), Errno::BUSY | Errno::NOTEMPTY) => Err(error),
         _ => Ok(()),

@@ -16,6 +16,7 @@ pub fn describe(plan: &MachinePlan) -> Value {
         "uuid": plan.uuid.to_string(),
         "console": format!("{:?}", plan.console).to_lowercase(),
         "namespaces": namespaces(plan),
+        "cgroups": if plan.legacy_cgroups { "v1, name=systemd" } else { "v2" },
         "ids": plan.ids.map(|ids| json!({
             "host-base": ids.base,
             "tree-base": ids.tree_base,

@@ -31,6 +31,8 @@ pub struct Launch<'a> {
     pub user_namespace: Option<&'a OwnedFd>,
     /// The guest's root cgroup.
     pub cgroup: &'a OwnedFd,
+    /// Its cgroup in the named v1 hierarchy, if its init knows no v2.
+    pub legacy_cgroup: Option<&'a OwnedFd>,
     /// A detached clone of the root.
     pub root: OwnedFd,
     /// Where the leader attaches it.
@@ -112,6 +114,9 @@ fn intermediate(launch: Launch<'_>, channel: Channel) -> ! {
 
 fn clone_leader(launch: &Launch<'_>) -> SysResult<Cloned> {
     die_with_parent()?;
+    if let Some(cgroup) = launch.legacy_cgroup {
+        super::legacy_cgroup::enter(cgroup)?;
+    }
     if let Some(namespace) = launch.user_namespace {
         join_user_namespace(namespace)?;
         set_ids(0, 0, &[])?;

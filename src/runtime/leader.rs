@@ -97,15 +97,16 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
     let place =
         open_at(CWD, staging, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map_err(at(Stage::Root))?;
     attach_mount(&root, place).map_err(at(Stage::Root))?;
-    sys("fchdir", rustix::process::fchdir(&root), || FdPath::of(&root).to_string())
-        .map_err(at(Stage::Root))?;
-    let root = Root::from_fd(root, "/");
+    let mut root = Root::from_fd(root, "/");
+    if let Some(pivot) = &plan.root.pivot {
+        root = super::attach::pivot(root, pivot, plan.root.read_only).map_err(at(Stage::Root))?;
+    }
     let attached = attach(&root, &plan.mounts, prepared).map_err(at(Stage::Mounts))?;
     let console = open_console(&root, plan.console).map_err(at(Stage::Console))?;
     if plan.root.read_only {
         super::root::make_read_only(&root).map_err(at(Stage::Root))?;
     }
-    enter_root(&root, plan.root.pivot.as_ref()).map_err(at(Stage::Root))?;
+    enter_root(&root).map_err(at(Stage::Root))?;
 
     if let Some(notify) = &attached.notify {
         channel.send(Message::Notify, &[notify.as_fd()]).map_err(at(Stage::Console))?;
@@ -113,7 +114,7 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
     match console {
         Some((master, slave)) => {
             channel.send(Message::Console, &[master.as_fd()]).map_err(at(Stage::Console))?;
-            take_console(&slave).map_err(at(Stage::Console))?;
+            take_console(&slave, plan.process.kind).map_err(at(Stage::Console))?;
         }
         None => {
             // A session of its own, even without a terminal: job control of ours must not reach into the guest.
@@ -137,8 +138,15 @@ fn open_console(root: &Root, mode: ConsoleMode) -> SysResult<Option<(OwnedFd, Ow
     Ok(Some((master, slave)))
 }
 
-fn take_console(slave: &OwnedFd) -> SysResult<()> {
-    tty::take_controlling_terminal(slave)?;
+/// An init gets the console as stdin, stdout and stderr but not as its controlling terminal, as the kernel starts one:
+/// what it starts there, a getty or a shell, could not make it its own. A command gets it in full.
+fn take_console(slave: &OwnedFd, kind: ProcessKind) -> SysResult<()> {
+    match kind {
+        ProcessKind::Init => {
+            sys("setsid", rustix::process::setsid().map(drop), String::new)?;
+        }
+        ProcessKind::Command | ProcessKind::CommandBelowStub => tty::take_controlling_terminal(slave)?,
+    }
     let dup = |result| sys("dup2", result, || FdPath::of(slave).to_string());
     dup(rustix::stdio::dup2_stdin(slave))?;
     dup(rustix::stdio::dup2_stdout(slave))?;

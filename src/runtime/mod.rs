@@ -20,6 +20,7 @@ pub mod channel;
 pub mod id_range;
 pub mod launch;
 pub mod leader;
+pub mod legacy_cgroup;
 pub mod prepare;
 pub mod root;
 pub mod stub_init;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::settings::{BindIds, CustomMount, Uuid};
 use crate::sys::mount::MountAttributes as Attributes;
 
+use super::legacy_cgroup;
 use super::plan::{BindSource, DeviceNode, MountOperation as Op, NodeKind, Replace};
 
 /// The directory of the host's messages to the guest.
@@ -34,6 +35,8 @@ pub struct MountContext<'a> {
     pub nesting: bool,
     /// The guest's init boots: it gets /run, /tmp and the rest; a command does too, so that both see the same machine.
     pub console: bool,
+    /// The guest's init knows no cgroup v2.
+    pub legacy_cgroups: bool,
     /// Names of optional device nodes that the host has.
     pub devices: &'a [&'static str],
     /// Random, the guest's boot ID.
@@ -237,6 +240,19 @@ fn sys(context: &MountContext<'_>, operations: &mut Vec<Op>) {
             ids: BindIds::NoIdmap,
             if_target_exists: false,
         });
+    }
+    if context.legacy_cgroups {
+        operations.push(tmpfs("/sys/fs/cgroup", "0755", "4m", "1k", flags - Attributes::MOUNT_ATTR_RDONLY));
+        operations.push(Op::Mount {
+            kind: "cgroup",
+            target: Path::new("/sys/fs/cgroup").join(legacy_cgroup::NAME),
+            options: vec![
+                ("none".to_owned(), None),
+                ("name".to_owned(), Some(legacy_cgroup::NAME.to_owned())),
+            ],
+            attributes: flags - Attributes::MOUNT_ATTR_RDONLY,
+        });
+        return;
     }
     operations.push(Op::Mount {
         kind: "cgroup2",

@@ -28,6 +28,8 @@ pub struct MachinePlan {
     pub root: RootPlan,
     /// What is made and mounted in it, in order.
     pub mounts: Vec<MountOperation>,
+    /// The guest gets a named v1 hierarchy in place of cgroup v2.
+    pub legacy_cgroups: bool,
     /// What is done about the guest's journal.
     pub journal: JournalPlan,
     /// Kernel hostname.

@@ -54,6 +54,8 @@ pub struct TreeView {
     pub id_base: u32,
     /// Top-level names that are symlinks, such as `bin` to `usr/bin`.
     pub links: Vec<(String, PathBuf)>,
+    /// Its init knows no cgroup v2.
+    pub legacy_cgroups: bool,
     /// It has the host's time zone.
     pub zone: bool,
 }
@@ -112,6 +114,7 @@ pub fn plan(
         private_users,
         nesting: settings.nesting,
         console: console != ConsoleMode::Pipe,
+        legacy_cgroups: tree.legacy_cgroups,
         devices: &host.devices,
         boot_id: around.random[1],
         uuid,
@@ -142,7 +145,13 @@ pub fn plan(
     operations.extend(journal::operations(&journal));
 
     let (rlimits, lowered) = resource_limits(settings, host);
-    let warnings = lacking(&capabilities.lost, &lowered, private_users).into_iter().collect();
+    let mut warnings: Vec<String> =
+        lacking(&capabilities.lost, &lowered, private_users).into_iter().collect();
+    let boot_clock = settings.boot_clock && {
+        let reason = no_boot_clock(host, private_users);
+        warnings.extend(reason.map(str::to_owned));
+        reason.is_none()
+    };
     let (kind, argv) = payload(&settings.payload, tree.init.as_deref())?;
     let environment = environment::plan(&EnvironmentContext {
         boot,
@@ -192,9 +201,10 @@ pub fn plan(
         name,
         namespaces: namespaces(settings),
         ids: around.ids.map(|(base, size)| IdMap { base, size, tree_base: tree.id_base }),
-        boot_clock: settings.boot_clock,
+        boot_clock,
         root: RootPlan { base: root_base(settings), read_only, pivot: settings.pivot_root.clone() },
         mounts: operations,
+        legacy_cgroups: tree.legacy_cgroups,
         journal,
         uuid,
         console,
@@ -328,6 +338,16 @@ fn resource_limits(settings: &MachineSettings, host: &Host) -> (Vec<ResourceLimi
         }
     }
     (limits, lowered)
+}
+
+/// Why the machine cannot have clocks of its own.
+fn no_boot_clock(host: &Host, private_users: bool) -> Option<&'static str> {
+    let may_set = private_users || host.capabilities & crate::settings::Capability::SYS_TIME.bit() != 0;
+    match (host.time_namespaces, may_set) {
+        (false, _) => Some("this kernel makes no time namespaces: the machine's uptime is the host's"),
+        (true, false) => Some("this process lacks CAP_SYS_TIME: the machine's uptime is the host's"),
+        (true, true) => None,
+    }
 }
 
 /// The one warning about what our process cannot give, with what the machine goes without for it.

@@ -86,7 +86,7 @@ pub struct RootIds<'a> {
 }
 
 /// Names in the machine's directory that mounts of the supervisor's own namespace sit on.
-pub const MOUNT_POINTS: [&str; 4] = ["root", "lower", "upper", "cgroup"];
+pub const MOUNT_POINTS: [&str; 3] = ["root", "lower", "upper"];
 
 /// Mounts the root at `root` in the machine's directory.
 ///

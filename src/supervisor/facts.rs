@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::guest::users::User;
-use crate::guest::{Tree, TreeFacts};
+use crate::guest::{DetectedInit, Tree, TreeFacts};
 use crate::host::Host;
 use crate::runtime::host_files;
 use crate::runtime::id_range::{SIZE, candidates};
@@ -59,6 +59,7 @@ pub(super) fn look(settings: &MachineSettings) -> Result<Facts, Error> {
         },
         // Ids come in ranges of 65536: the upper half of the root's owner says which (systemd-nspawn(1)).
         id_base: owner & 0xffff_0000,
+        legacy_cgroups: facts.init.as_ref().is_some_and(DetectedInit::needs_legacy_cgroups),
         links: links(settings, &tree),
         zone: zone
             .is_some_and(|zone| tree.root.exists(format!("/usr/share/zoneinfo/{zone}")).unwrap_or(false)),

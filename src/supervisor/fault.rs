@@ -18,6 +18,7 @@ pub const POINTS: &[&str] = &[
     "ended",
     "teardown-namespace",
     "teardown-cgroup",
+    "teardown-legacy-cgroup",
     "teardown-scratch",
     "teardown-id-range",
     "teardown-journal-link",

@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::host::CgroupHierarchy;
-use crate::runtime::cgroup::Hierarchy;
+use crate::runtime::cgroup::{CgroupError, Hierarchy};
 use crate::runtime::id_range::LOCK_DIRECTORY;
+use crate::runtime::legacy_cgroup;
 use crate::runtime::root::SCRATCH;
 use crate::sys::files::{
     make_directories, make_directory_at, open_at, open_directory, read_at, remove_file_at, remove_tree_at,
@@ -30,6 +31,8 @@ pub enum Resource {
     IdRange(u32),
     /// The machine's cgroups, by its name.
     Cgroup(String),
+    /// Its cgroups in the named v1 hierarchy, by its name.
+    LegacyCgroup(String),
     /// Its scratch directory below [`SCRATCH`], by its name.
     Scratch(String),
     /// A symlink of the host to the guest's journal (`--link-journal=guest`).
@@ -42,6 +45,7 @@ impl Resource {
         match self {
             Self::IdRange(_) => "teardown-id-range",
             Self::Cgroup(_) => "teardown-cgroup",
+            Self::LegacyCgroup(_) => "teardown-legacy-cgroup",
             Self::Scratch(_) => "teardown-scratch",
             Self::JournalLink(_) => "teardown-journal-link",
         }
@@ -105,14 +109,13 @@ fn parse(text: &[u8]) -> Vec<Resource> {
 pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
     match resource {
         Resource::IdRange(base) => free_id_range(*base),
-        // Only a mounted hierarchy outlives its machine; on a legacy host the supervisor's own mount was the last.
-        Resource::Cgroup(name) => match &cgroups.mount_point {
-            Some(_) => match Hierarchy::open(cgroups, Path::new("/")) {
-                Ok(hierarchy) => hierarchy.remove(name),
-                Err(_) => Ok(()),
-            },
-            None => Ok(()),
+        Resource::Cgroup(name) => match Hierarchy::open(cgroups) {
+            Ok(hierarchy) => hierarchy.remove(name),
+            // The machine never came so far: it got the same answer.
+            Err(CgroupError::Missing) => Ok(()),
+            Err(CgroupError::Make { source, .. }) => Err(source),
         },
+        Resource::LegacyCgroup(name) => legacy_cgroup::remove(name),
         Resource::Scratch(name) => remove_scratch(name),
         Resource::JournalLink(path) => match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_symlink() => remove_file_at(rustix::fs::CWD, path),

@@ -26,6 +26,10 @@ use super::{Event, Outcome, Report, Request};
 /// How often evidence of readiness is looked for while a guest boots that does not notify. A look costs some 50 µs.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// The same signal twice within this is one request: timeout(1) sends to us and to our process group, and a terminal that
+/// closes has its shell send SIGHUP once more. A later one, or another, is impatience, and kills.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
+
 /// How long the user's side may take the console's last output.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -80,7 +84,7 @@ fn finish(
         // Whatever the console says at the very end, the machine's own result is what counts.
         let _ = console.finish(PATIENCE);
     }
-    drop((parts.user_namespace, parts.cgroup, parts.scratch, parts.tree));
+    drop((parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
     let faults = claimed.release();
     if result.is_ok() {
         report(&Event::Ended { name: name.as_str(), after: stopping });
@@ -305,11 +309,11 @@ impl<'a> Boot<'a> {
     fn signalled(&mut self, signal: i32, machine: &mut Machine, report: &mut Report<'_>) {
         match signal {
             libc::SIGTERM | libc::SIGINT | libc::SIGHUP => {
-                self.told_by = Some(signal);
-                if self.stop.is_some() {
-                    self.kill(machine, report);
-                } else {
-                    self.begin_stop(Goal::PowerOff, machine, report);
+                let repeated = self.told_by.replace(signal) == Some(signal);
+                match &self.stop {
+                    None => self.begin_stop(Goal::PowerOff, machine, report),
+                    Some(stop) if repeated && stop.since.elapsed() < ONE_REQUEST => {}
+                    Some(_) => self.kill(machine, report),
                 }
             }
             libc::SIGWINCH | libc::SIGCONT => {

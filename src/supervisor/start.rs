@@ -12,7 +12,7 @@ use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, Up
 use crate::runtime::prepare::PrepareContext;
 use crate::runtime::root::{RootIds, RootPlaces};
 use crate::runtime::user_namespace::{Creator, IdMapping, create};
-use crate::runtime::{prepare, root};
+use crate::runtime::{legacy_cgroup, prepare, root};
 use crate::settings::{ConsoleMode, MachineSettings, Payload};
 use crate::sys::SysError;
 use crate::sys::files::make_directories;
@@ -46,6 +46,7 @@ pub(super) struct Parts {
     pub(super) tree: Tree,
     pub(super) user_namespace: Option<OwnedFd>,
     pub(super) cgroup: MachineCgroup,
+    pub(super) legacy_cgroup: Option<OwnedFd>,
     pub(super) scratch: Option<OwnedFd>,
     pub(super) console: Option<Console>,
     pub(super) manager: ManagerNotifier,
@@ -132,8 +133,15 @@ fn make(
     mount_root(claimed, &plan, &tree, user_namespace.as_ref(), scratch.as_ref())?;
     fault::point("root");
     claimed.note(&Resource::Cgroup(facts.name.to_string()))?;
-    let hierarchy = Hierarchy::open(claimed.cgroups(), &claimed.directory().path().join("cgroup"))?;
-    let cgroup = hierarchy.create(facts.name.as_str(), plan.ids.map_or(0, |ids| ids.base))?;
+    let owner = plan.ids.map_or(0, |ids| ids.base);
+    let cgroup = Hierarchy::open(claimed.cgroups())?.create(facts.name.as_str(), owner)?;
+    let legacy_cgroup = match plan.legacy_cgroups {
+        true => {
+            claimed.note(&Resource::LegacyCgroup(facts.name.to_string()))?;
+            Some(legacy_cgroup::create(facts.name.as_str(), owner)?)
+        }
+        false => None,
+    };
     fault::point("cgroup");
     link_journal(claimed, &plan, &tree)?;
     let console = make_console(claimed, &plan)?;
@@ -149,6 +157,7 @@ fn make(
         tree,
         user_namespace,
         cgroup,
+        legacy_cgroup,
         scratch,
         console,
         manager,
@@ -250,7 +259,8 @@ fn command_contract(settings: &MachineSettings) -> Contract {
 impl Machine {
     /// Launches the leader and waits until it has exec'd.
     pub(super) fn launch(&mut self) -> Result<super::running::Running, Error> {
-        let Parts { plan, tree, user_namespace, cgroup, scratch, console, .. } = &mut self.parts;
+        let Parts { plan, tree, user_namespace, cgroup, legacy_cgroup, scratch, console, .. } =
+            &mut self.parts;
         let directory = self.claimed.directory();
         let ids = plan.ids.zip(user_namespace.as_ref());
         let context = PrepareContext { tree: &tree.root, ids, scratch: scratch.as_ref() };
@@ -263,6 +273,7 @@ impl Machine {
             plan,
             user_namespace: user_namespace.as_ref(),
             cgroup: cgroup.payload(),
+            legacy_cgroup: legacy_cgroup.as_ref(),
             root: clone,
             staging: &staging,
             prepared,

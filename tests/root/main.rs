@@ -23,6 +23,7 @@ mod command;
 mod console;
 mod harness;
 mod host_state;
+mod legacy_cgroups;
 mod machine;
 mod matrix;
 mod mount_options;
@@ -33,9 +34,12 @@ mod payload;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let tests = [options::tests(), mount_options::tests(), console::tests(), matrix::tests()]
-        .into_iter()
-        .flatten()
-        .collect();
-    harness::run(tests)
+let tests = [
+        options::tests(),
+        mount_options::tests(),
+        console::tests(),
+        legacy_cgroups::tests(),
+        matrix::tests(),
+    ];
+    harness::run(tests.into_iter().flatten().collect())
 }
