@@ -99,6 +99,16 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.process.wait(Duration::ZERO).is_none() {
+            self.process.signal(libc::SIGTERM);
+            self.process.signal(libc::SIGINT);
+            self.process.wait(PATIENCE);
+        }
+    }
+}
+
 fn session(context: &Context, options: &[&str], rest: &[&str]) -> Result<Session, crate::harness::Stop> {
     let mut command = context.spinney();
     command.args(["run", "-x", "-M", &context.machine_name()]).args(options);
@@ -111,7 +121,7 @@ fn session(context: &Context, options: &[&str], rest: &[&str]) -> Result<Session
 fn interactive_command(context: &Context) -> TestResult {
     let mut session = session(context, &[], &["--", "/bin/sh"])?;
     session.types("echo $((6 * 7)); tty\n");
-    session.sees("42\r\n/dev/console");
+    session.sees("42\r\n/dev/pts/0");
     // ^C is the guest's own; ^Z as well.
     session.types("sleep 1000\n");
     session.types("\x03");

@@ -34,7 +34,7 @@ mod payload;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-let tests = [
+    let tests = [
         options::tests(),
         mount_options::tests(),
         console::tests(),

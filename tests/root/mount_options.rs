@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use crate::command::run;
 use crate::harness::{Context, Stop, Test, TestResult};
 use crate::payload::{own_busybox, says, script};
 
@@ -208,7 +209,18 @@ fn overlay_temporary(context: &Context) -> TestResult {
     assert_eq!(fs::read_to_string(below.join("b")).unwrap(), "below");
     // Of the tree itself, as in systemd-nspawn(1).
     let text = "head -c4 /etc/passwd; echo x > /etc/passwd && cat /etc/passwd";
-    assert_eq!(says(context, &tree, &["--overlay=+/etc::/etc"], text)?, "rootx");
+    let own = own_busybox(context)?;
+    for users in ["--private-users=no", "--private-users=pick"] {
+        for root in ["--volatile=no", "--volatile=state"] {
+            let mut command = context.spinney();
+            command
+                .args(["run", "-q", "-M", &context.machine_name(), users, root, "--overlay=+/etc::/etc"])
+                .arg(&own);
+            assert_eq!(run(command.args(["--", "/bin/sh", "-c", text])).ok()?, "rootx\n", "{users} {root}");
+        }
+        assert_eq!(says(context, &own, &[users, "--overlay=+/etc::/etc"], text)?, "rootx", "{users}");
+    }
+    assert!(fs::read_to_string(own.join("etc/passwd")).unwrap().starts_with("root"));
     Ok(())
 }
 
@@ -266,7 +278,7 @@ fn volatile(context: &Context) -> TestResult {
                 &format!("--private-users={users}"),
             ]);
             command.arg(&tree).args(["--", "/bin/sh", "-c", &text]);
-            assert_eq!(crate::command::run(&mut command).ok()?.trim_end(), *expected, "{mode} {users}");
+            assert_eq!(run(&mut command).ok()?.trim_end(), *expected, "{mode} {users}");
         }
     }
     for path in ["etc/x", "usr/x", "var/x"] {
@@ -361,27 +373,27 @@ fn link_journal(context: &Context) -> TestResult {
     if ours.exists() {
         return Err(Stop::Skip(format!("{} exists", ours.display())));
     }
-    let run = |mode: &str, text: &str| {
+    let with = |mode: &str, text: &str| {
         let mut command = context.spinney();
         command
             .args(["run", "-q", "-M", &context.machine_name(), &format!("--link-journal={mode}")])
             .arg(&tree);
-        crate::command::run(command.args(["--", "/bin/sh", "-c", text])).ok()
+        run(command.args(["--", "/bin/sh", "-c", text])).ok()
     };
     let had = Path::new("/var/log/journal").exists();
     if !had {
         // Without a persistent journal of ours there is nothing to link to, and that is no error where it need not be.
         for mode in ["no", "auto", "try-guest", "try-host"] {
-            assert_eq!(run(mode, "echo ran")?, "ran\n", "{mode}");
+            assert_eq!(with(mode, "echo ran")?, "ran\n", "{mode}");
         }
         fs::create_dir_all("/var/log/journal").unwrap();
     }
     let result = (|| {
-        run("host", &format!("echo x > /var/log/journal/{id}/file"))?;
+        with("host", &format!("echo x > /var/log/journal/{id}/file"))?;
         let written = fs::read_to_string(ours.join("file"));
         let _ = fs::remove_dir_all(&ours);
         assert_eq!(written.map_err(|error| error.to_string())?, "x\n");
-        run("guest", &format!("mkdir -p /var/log/journal/{id}; echo y > /var/log/journal/{id}/file"))?;
+        with("guest", &format!("mkdir -p /var/log/journal/{id}; echo y > /var/log/journal/{id}/file"))?;
         assert!(!ours.is_symlink(), "the link stays");
         Ok(())
     })();
