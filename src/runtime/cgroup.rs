@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::host::{CgroupHierarchy, CgroupMode};
 use crate::sys::files::{
     change_owner, change_owner_at, entries, make_directory_at, open_directory, open_directory_at, read_at,
-    remove_directory_at, write_at,
+    remove_directory_at, while_parents_vanish, write_at,
 };
 use crate::sys::mount::{FsContext, MountAttributes};
 use crate::sys::{SysError, SysResult};
@@ -153,20 +153,6 @@ pub(super) fn mount_detached(context: FsContext) -> SysResult<OwnedFd> {
         | MountAttributes::MOUNT_ATTR_NODEV
         | MountAttributes::MOUNT_ATTR_NOEXEC;
     open_directory_at(context.mount(flags)?, ".")
-}
-
-/// Tries to make cgroups again when another machine that ends removes the empty parent under our hands: at most once for
-/// each that ends.
-pub(super) fn while_parents_vanish<T>(mut make: impl FnMut() -> SysResult<T>) -> SysResult<T> {
-    const TRIES: usize = 32;
-    let mut result = make();
-    for _ in 1..TRIES {
-        match &result {
-            Err(error) if error.errno() == Errno::NOENT => result = make(),
-            _ => break,
-        }
-    }
-    result
 }
 
 /// Lets the children of `cgroup` have all controllers that it has.
