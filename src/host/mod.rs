@@ -41,6 +41,8 @@ pub struct Host {
     pub devices: Vec<&'static str>,
     /// The target of the host's /etc/localtime, if it is a symlink.
     pub localtime: Option<String>,
+    /// The host's machine-id(5), in hex; empty if it has none.
+    pub machine_id: String,
 }
 
 /// Number of RLIMIT_* resources (getrlimit(2)).
@@ -83,6 +85,7 @@ impl Host {
             localtime: std::fs::read_link("/etc/localtime")
                 .ok()
                 .map(|target| target.to_string_lossy().into_owned()),
+            machine_id: optional("/etc/machine-id").trim().to_owned(),
         })
     }
 }

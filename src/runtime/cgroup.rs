@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::host::{CgroupHierarchy, CgroupMode};
 use crate::sys::files::{
     change_owner, change_owner_at, entries, make_directory_at, open_directory, open_directory_at, read_at,
-    remove_directory_at, write_at,
+    remove_directory_at, while_parents_vanish, write_at,
 };
 use crate::sys::mount::{FsContext, MountAttributes};
 use crate::sys::{SysError, SysResult};
@@ -52,6 +52,8 @@ pub struct Hierarchy {
 #[derive(Debug)]
 pub struct MachineCgroup {
     name: String,
+    owner: u32,
+    outer: OwnedFd,
     payload: OwnedFd,
 }
 
@@ -85,19 +87,8 @@ impl Hierarchy {
         enable_controllers(&parent)?;
         let outer = make_directory_at(&parent, name, 0o755)?;
         enable_controllers(&outer)?;
-        let payload = make_directory_at(&outer, PAYLOAD, 0o755)?;
-        let delegated = read_at(rustix::fs::CWD, "/sys/kernel/cgroup/delegate", 4096);
-        let delegated = delegated
-            .map_or_else(|_| DELEGATED.to_owned(), |text| String::from_utf8_lossy(&text).into_owned());
-        change_owner(&payload, owner, owner)?;
-        for file in delegated.lines() {
-            match change_owner_at(&payload, file, owner, owner) {
-                // Files of controllers that are off here.
-                Err(error) if error.errno() == Errno::NOENT => {}
-                other => other?,
-            }
-        }
-        Ok(MachineCgroup { name: name.to_owned(), payload })
+        let payload = make_payload(&outer, owner)?;
+        Ok(MachineCgroup { name: name.to_owned(), owner, outer, payload })
     }
 
     /// Removes what is left of the cgroups of machine `name`, killing what runs in them.
@@ -127,14 +118,33 @@ impl MachineCgroup {
         Path::new("/").join(PARENT).join(&self.name).join(PAYLOAD)
     }
 
-    /// Kills what is left in it and removes the guest's own cgroups, for the next boot.
+    /// Makes the inner one anew, for the next boot: the last guest's own cgroups are in it, and the controllers that it
+    /// enabled for them would let no process into it ("no internal process" rule).
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn clear(&self) -> SysResult<()> {
-        kill(&self.payload)?;
-        remove_children(&self.payload)
+    pub fn renew(&mut self) -> SysResult<()> {
+        kill_and_remove(&self.outer, Path::new(PAYLOAD))?;
+        self.payload = make_payload(&self.outer, self.owner)?;
+        Ok(())
     }
+}
+
+/// The guest's own cgroup, handed over to `owner`.
+fn make_payload(outer: &OwnedFd, owner: u32) -> SysResult<OwnedFd> {
+    let payload = make_directory_at(outer, PAYLOAD, 0o755)?;
+    let delegated = read_at(rustix::fs::CWD, "/sys/kernel/cgroup/delegate", 4096);
+    let delegated =
+        delegated.map_or_else(|_| DELEGATED.to_owned(), |text| String::from_utf8_lossy(&text).into_owned());
+    change_owner(&payload, owner, owner)?;
+    for file in delegated.lines() {
+        match change_owner_at(&payload, file, owner, owner) {
+            // Files of controllers that are off here.
+            Err(error) if error.errno() == Errno::NOENT => {}
+            other => other?,
+        }
+    }
+    Ok(payload)
 }
 
 /// The root directory of a hierarchy that is mounted nowhere; open fds keep it.
@@ -143,20 +153,6 @@ pub(super) fn mount_detached(context: FsContext) -> SysResult<OwnedFd> {
         | MountAttributes::MOUNT_ATTR_NODEV
         | MountAttributes::MOUNT_ATTR_NOEXEC;
     open_directory_at(context.mount(flags)?, ".")
-}
-
-/// Tries to make cgroups again when another machine that ends removes the empty parent under our hands: at most once for
-/// each that ends.
-pub(super) fn while_parents_vanish<T>(mut make: impl FnMut() -> SysResult<T>) -> SysResult<T> {
-    const TRIES: usize = 32;
-    let mut result = make();
-    for _ in 1..TRIES {
-        match &result {
-            Err(error) if error.errno() == Errno::NOENT => result = make(),
-            _ => break,
-        }
-    }
-    result
 }
 
 /// Lets the children of `cgroup` have all controllers that it has.

@@ -7,9 +7,10 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::host::{IdOwners, IdRange};
-use crate::sys::files::{make_directories, open_at, open_directory, remove_file_at, try_lock_description};
+use crate::sys::files::{make_directories, open_at, try_lock_description, while_parents_vanish};
 use crate::sys::{SysError, SysResult};
 
 /// Ids of a machine (user_namespaces(7); systemd-nspawn(1), `--private-users=`).
@@ -41,7 +42,7 @@ pub enum IdRangeError {
     Lock(#[source] SysError),
 }
 
-/// A locked range. Dropping it leaves the lock file, which [`IdRangeLock::release`] removes.
+/// A locked range. Dropping it leaves the lock file, which the journal of resources has removed.
 #[derive(Debug)]
 pub struct IdRangeLock {
     /// First host id.
@@ -104,28 +105,19 @@ impl IdRangeLock {
     }
 
     fn try_lock(base: u32, size: u32) -> SysResult<Option<Self>> {
-        let directory = make_directories(Path::new(LOCK_DIRECTORY), 0o755)?;
-        loop {
+        while_parents_vanish(|| {
+            let directory = make_directories(Path::new(LOCK_DIRECTORY), 0o755)?;
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
             let lock = open_at(&directory, base.to_string(), flags, Mode::from_raw_mode(0o600))?;
             if !try_lock_description(&lock)? {
                 return Ok(None);
             }
             // Its last owner may have removed the file between our open and our lock: then the lock is on nothing.
-            let links = rustix::fs::fstat(&lock).map(|stat| stat.st_nlink).unwrap_or(0);
-            if links > 0 {
-                return Ok(Some(Self { base, size, _lock: lock }));
+            if rustix::fs::fstat(&lock).is_ok_and(|stat| stat.st_nlink == 0) {
+                return Err(SysError::new("fcntl", format!("{LOCK_DIRECTORY}/{base}"), Errno::NOENT));
             }
-        }
-    }
-
-    /// Removes the lock file, then lets go of it.
-    ///
-    /// # Errors
-    /// When the file cannot be removed.
-    pub fn release(self) -> SysResult<()> {
-        let directory = open_directory(Path::new(LOCK_DIRECTORY))?;
-        remove_file_at(directory, self.base.to_string())
+            Ok(Some(Self { base, size, _lock: lock }))
+        })
     }
 }
 

@@ -16,6 +16,9 @@ pub enum JournalError {
     /// The tree gets a new ID with each start.
     #[error("--link-journal= needs a machine ID in the tree, and its /etc/machine-id has none")]
     NoMachineId,
+    /// A tree copied from the host's, or one that claims to be it: linked, it would have the host's own journal.
+    #[error("--link-journal= does not go with a tree whose machine ID is the host's own")]
+    HostsOwn,
     /// A throw-away layer has nothing to link to.
     #[error("--link-journal=guest does not go with --ephemeral or --volatile=")]
     ThrownAway,
@@ -40,6 +43,8 @@ pub enum JournalPlan {
 pub struct JournalContext<'a> {
     /// The tree's machine ID, in hex.
     pub machine_id: Option<&'a str>,
+    /// The host's machine ID, in hex.
+    pub host_machine_id: &'a str,
     /// What the guest writes is thrown away.
     pub thrown_away: bool,
     /// The host has [`JOURNALS`].
@@ -59,6 +64,10 @@ pub fn plan(mode: LinkJournal, context: &JournalContext<'_>) -> Result<JournalPl
         return Ok(JournalPlan::None);
     }
     let Some(id) = context.machine_id else { return refuse(JournalError::NoMachineId) };
+    // The tree says what its ID is: without this, any tree gets at the host's journal (systemd-nspawn refuses it too).
+    if id == context.host_machine_id {
+        return refuse(JournalError::HostsOwn);
+    }
     let path = Path::new(JOURNALS).join(id);
     match mode {
         LinkJournal::No => Ok(JournalPlan::None),
@@ -97,6 +106,7 @@ mod tests {
         let path = PathBuf::from("/var/log/journal/abc");
         let all = JournalContext {
             machine_id: Some("abc"),
+            host_machine_id: "def",
             thrown_away: false,
             host_journals: true,
             host_journal: true,
@@ -104,6 +114,7 @@ mod tests {
         let new = JournalContext { host_journal: false, ..all };
         let thrown = JournalContext { thrown_away: true, ..all };
         let bare = JournalContext { host_journals: false, host_journal: false, ..all };
+        let own = JournalContext { host_machine_id: "abc", ..all };
         let nameless = JournalContext { machine_id: None, ..all };
         let table = [
             (LinkJournal::No, all, Ok(JournalPlan::None)),
@@ -114,6 +125,11 @@ mod tests {
             (LinkJournal::Host, new, Ok(JournalPlan::Host(path.clone()))),
             (LinkJournal::Host, bare, Err(JournalError::NoHostJournal)),
             (LinkJournal::TryHost, bare, Ok(JournalPlan::None)),
+            (LinkJournal::Auto, own, Ok(JournalPlan::None)),
+            (LinkJournal::TryHost, own, Ok(JournalPlan::None)),
+            (LinkJournal::TryGuest, own, Ok(JournalPlan::None)),
+            (LinkJournal::Host, own, Err(JournalError::HostsOwn)),
+            (LinkJournal::Guest, own, Err(JournalError::HostsOwn)),
             (LinkJournal::Host, nameless, Err(JournalError::NoMachineId)),
             (LinkJournal::Guest, all, Ok(JournalPlan::Guest(path.clone()))),
             (LinkJournal::Guest, thrown, Err(JournalError::ThrownAway)),

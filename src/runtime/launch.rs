@@ -69,17 +69,19 @@ pub enum LaunchError {
 /// When a namespace or the cgroup cannot be had.
 pub fn launch(launch: Launch<'_>) -> Result<Leader, LaunchError> {
     let (listener, channel) = pair().map_err(LaunchError::Clone)?;
+    // Its own, since the leader may speak before the intermediate comes to tell of it.
+    let (birth, announce) = pair().map_err(LaunchError::Clone)?;
     let cgroup = launch.cgroup.as_fd();
     let options = CloneOptions { namespaces: Namespaces::empty(), sibling: false, cgroup: Some(cgroup) };
     let intermediate = match clone_process(options).map_err(LaunchError::Clone)? {
         Cloned::Parent(pid) => pid,
         Cloned::Child => {
-            drop(listener);
-            intermediate(launch, channel)
+            drop((listener, birth));
+            intermediate(launch, channel, announce)
         }
     };
-    drop((channel, launch));
-    let heard = listener.hear();
+    drop((channel, announce, launch));
+    let heard = birth.hear();
     wait_for_end(intermediate).map_err(LaunchError::Clone)?;
     match heard.map_err(LaunchError::Clone)? {
         Heard::Leader(pid) => {
@@ -95,18 +97,19 @@ pub fn launch(launch: Launch<'_>) -> Result<Leader, LaunchError> {
     }
 }
 
-fn intermediate(launch: Launch<'_>, channel: Channel) -> ! {
+fn intermediate(launch: Launch<'_>, channel: Channel, announce: Channel) -> ! {
     match clone_leader(&launch) {
         Ok(Cloned::Parent(pid)) => {
-            let told = channel.send_leader(pid.as_raw_nonzero().get());
+            let told = announce.send_leader(pid.as_raw_nonzero().get());
             exit_now(i32::from(told.is_err()));
         }
         Ok(Cloned::Child) => {
+            drop(announce);
             let Launch { plan, root, staging, prepared, .. } = launch;
             leader::run(LeaderStart { plan, root, staging, prepared }, channel)
         }
         Err(error) => {
-            channel.send_failure(Stage::Namespaces, &error);
+            announce.send_failure(Stage::Namespaces, &error);
             exit_now(1)
         }
     }

@@ -11,14 +11,12 @@ use rustix::io::Errno;
 
 use crate::sys::SysResult;
 use crate::sys::files::{
-    change_owner, change_owner_at, make_directory_at, open_directory_at, remove_directory_at, write_at,
+    change_owner, change_owner_at, make_directory_at, open_directory_at, remove_directory_at,
+    while_parents_vanish, write_at,
 };
 use crate::sys::mount::FsContext;
 
-use super::cgroup::{
-    CgroupError, PARENT, PAYLOAD, mount_detached, remove_children, remove_parent_if_empty,
-    while_parents_vanish,
-};
+use super::cgroup::{CgroupError, PARENT, PAYLOAD, mount_detached, remove_children, remove_parent_if_empty};
 
 /// The name that systemd looks for.
 pub const NAME: &str = "systemd";

@@ -137,6 +137,7 @@ pub fn plan(
         settings.link_journal,
         &JournalContext {
             machine_id: id.as_deref(),
+            host_machine_id: &host.machine_id,
             thrown_away: settings.ephemeral || settings.volatile != Volatile::No,
             host_journals: around.journals.0,
             host_journal: around.journals.1,

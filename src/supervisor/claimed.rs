@@ -112,10 +112,13 @@ impl Claimed {
             return vec![error];
         }
         fault::point("teardown-namespace");
-        drop(self.id_range.take());
         match resources::read(&self.directory) {
             Ok(resources) => {
                 for resource in resources.iter().rev() {
+                    if matches!(resource, Resource::IdRange(_)) {
+                        // Not before: what was made after it, and is gone by now, had these ids.
+                        drop(self.id_range.take());
+                    }
                     if let Err(error) = resources::undo(resource, &self.cgroups) {
                         faults.push(error);
                     }

@@ -23,9 +23,9 @@ pub struct Collected {
 pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
     let mut collected = Collected::default();
     for name in names()? {
-        match MachineDirectory::claim(&name) {
-            Ok(Claim::InUse) => {}
-            Ok(Claim::Ours { directory, .. }) => match clear(directory, cgroups) {
+        match MachineDirectory::claim_existing(&name) {
+            Ok(None | Some(Claim::InUse)) => {}
+            Ok(Some(Claim::Ours { directory, .. })) => match clear(directory, cgroups) {
                 Ok(()) => collected.removed.push(name),
                 Err(error) => collected.failed.push((name, error)),
             },

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::settings::MachineName;
 use crate::sys::files::{
     entries, make_directories, make_directory_at, open_at, open_directory, remove_directory_at,
-    remove_file_at, remove_tree_at, replace_at, try_lock,
+    remove_file_at, remove_tree_at, replace_at, try_lock, while_parents_vanish,
 };
 use crate::sys::{SysError, SysResult};
 
@@ -22,9 +22,6 @@ pub const MACHINES: &str = "/run/spinney/machines";
 
 /// Held by the supervisor.
 const LOCK: &str = "lock";
-
-/// How often a start that races with the end of another machine tries again to make a directory that the other removes.
-const TRIES: usize = 64;
 
 /// The locked directory of a machine.
 #[derive(Debug)]
@@ -55,19 +52,28 @@ impl MachineDirectory {
     /// # Errors
     /// When /run cannot be written.
     pub fn claim(name: &MachineName) -> SysResult<Claim> {
-        let mut result = Self::try_claim(name);
-        for _ in 1..TRIES {
-            match &result {
-                Err(error) if error.errno() == Errno::NOENT => result = Self::try_claim(name),
-                _ => break,
-            }
+        while_parents_vanish(|| Self::try_claim(name))
+    }
+
+    /// Locks the directory of `name` if it is there; `None` if it is not, or is gone before it can be locked.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn claim_existing(name: &MachineName) -> SysResult<Option<Claim>> {
+        let claim =
+            open_directory(&Path::new(MACHINES).join(name.as_str())).and_then(|fd| Self::lock(name, fd));
+        match claim {
+            Err(error) if error.errno() == Errno::NOENT => Ok(None),
+            claim => claim.map(Some),
         }
-        result
     }
 
     fn try_claim(name: &MachineName) -> SysResult<Claim> {
         let machines = make_directories(Path::new(MACHINES), 0o755)?;
-        let fd = make_directory_at(&machines, name.as_str(), 0o755)?;
+        Self::lock(name, make_directory_at(&machines, name.as_str(), 0o755)?)
+    }
+
+    fn lock(name: &MachineName, fd: OwnedFd) -> SysResult<Claim> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
         let lock = open_at(&fd, LOCK, flags, Mode::from_raw_mode(0o600))?;
         if !try_lock(&lock)? {

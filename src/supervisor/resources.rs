@@ -17,7 +17,7 @@ use crate::runtime::legacy_cgroup;
 use crate::runtime::root::SCRATCH;
 use crate::sys::files::{
     make_directories, make_directory_at, open_at, open_directory, read_at, remove_file_at, remove_tree_at,
-    try_lock_description, write_all,
+    try_lock_description, while_parents_vanish, write_all,
 };
 use crate::sys::{SysError, SysResult};
 
@@ -134,7 +134,9 @@ fn free_id_range(base: u32) -> SysResult<()> {
     let name = base.to_string();
     match open_at(&directory, &name, OFlags::RDWR | OFlags::NOFOLLOW, Mode::empty()) {
         Ok(lock) => {
-            if try_lock_description(&lock)? {
+            // One that was removed between our open and our lock is not the one that has the name now.
+            let named = || rustix::fs::fstat(&lock).is_ok_and(|stat| stat.st_nlink > 0);
+            if try_lock_description(&lock)? && named() {
                 remove_file_at(&directory, &name)?;
             }
         }
@@ -153,19 +155,10 @@ fn free_id_range(base: u32) -> SysResult<()> {
 /// # Errors
 /// When the disk is full or read-only.
 pub fn make_scratch(name: &str) -> SysResult<OwnedFd> {
-    let make = || {
+    while_parents_vanish(|| {
         let scratch = make_directories(Path::new(SCRATCH), 0o700)?;
         make_directory_at(scratch, name, 0o700)
-    };
-    let mut result = make();
-    // Another machine's end may remove the empty parent in between.
-    for _ in 0..64 {
-        match &result {
-            Err(error) if error.errno() == Errno::NOENT => result = make(),
-            _ => break,
-        }
-    }
-    result
+    })
 }
 
 fn remove_scratch(name: &str) -> SysResult<()> {

@@ -67,6 +67,21 @@ pub fn make_directories(path: &Path, mode: u32) -> SysResult<OwnedFd> {
     Ok(directory)
 }
 
+/// Does `make` again while it fails with ENOENT, as when another machine that ends removes an empty directory that both
+/// use under our hands: at most once for each that ends.
+pub fn while_parents_vanish<T>(mut make: impl FnMut() -> SysResult<T>) -> SysResult<T> {
+    const TRIES: usize = 64;
+    let mut result = make();
+    for _ in 1..TRIES {
+        match &result {
+            // ENODEV is a file of a cgroup that was removed after the file was opened.
+            Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NODEV) => result = make(),
+            _ => break,
+        }
+    }
+    result
+}
+
 /// fchmod(2).
 pub fn change_mode(fd: impl AsFd, mode: u32) -> SysResult<()> {
     sys("fchmod", rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)), || {
