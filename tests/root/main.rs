@@ -19,6 +19,8 @@
     reason = "a program without users of its items"
 )]
 
+mod attack;
+mod bad_input;
 mod command;
 mod console;
 mod harness;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         options::tests(),
         mount_options::tests(),
         console::tests(),
+        bad_input::tests(),
+        attack::tests(),
         legacy_cgroups::tests(),
         matrix::tests(),
     ];
