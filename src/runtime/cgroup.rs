@@ -52,6 +52,8 @@ pub struct Hierarchy {
 #[derive(Debug)]
 pub struct MachineCgroup {
     name: String,
+    owner: u32,
+    outer: OwnedFd,
     payload: OwnedFd,
 }
 
@@ -85,19 +87,8 @@ impl Hierarchy {
         enable_controllers(&parent)?;
         let outer = make_directory_at(&parent, name, 0o755)?;
         enable_controllers(&outer)?;
-        let payload = make_directory_at(&outer, PAYLOAD, 0o755)?;
-        let delegated = read_at(rustix::fs::CWD, "/sys/kernel/cgroup/delegate", 4096);
-        let delegated = delegated
-            .map_or_else(|_| DELEGATED.to_owned(), |text| String::from_utf8_lossy(&text).into_owned());
-        change_owner(&payload, owner, owner)?;
-        for file in delegated.lines() {
-            match change_owner_at(&payload, file, owner, owner) {
-                // Files of controllers that are off here.
-                Err(error) if error.errno() == Errno::NOENT => {}
-                other => other?,
-            }
-        }
-        Ok(MachineCgroup { name: name.to_owned(), payload })
+        let payload = make_payload(&outer, owner)?;
+        Ok(MachineCgroup { name: name.to_owned(), owner, outer, payload })
     }
 
     /// Removes what is left of the cgroups of machine `name`, killing what runs in them.
@@ -127,15 +118,33 @@ impl MachineCgroup {
         Path::new("/").join(PARENT).join(&self.name).join(PAYLOAD)
     }
 
-    /// Kills what is left in it and removes the guest's own cgroups, for the next boot.
+    /// Makes the inner one anew, for the next boot: the last guest's own cgroups are in it, and the controllers that it
+    /// enabled for them would let no process into it ("no internal process" rule).
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn clear(&self) -> SysResult<()> {
-        kill(&self.payload)?;
-        remove_children(&self.payload)?;
-        disable_controllers(&self.payload)
+    pub fn renew(&mut self) -> SysResult<()> {
+        kill_and_remove(&self.outer, Path::new(PAYLOAD))?;
+        self.payload = make_payload(&self.outer, self.owner)?;
+        Ok(())
     }
+}
+
+/// The guest's own cgroup, handed over to `owner`.
+fn make_payload(outer: &OwnedFd, owner: u32) -> SysResult<OwnedFd> {
+    let payload = make_directory_at(outer, PAYLOAD, 0o755)?;
+    let delegated = read_at(rustix::fs::CWD, "/sys/kernel/cgroup/delegate", 4096);
+    let delegated =
+        delegated.map_or_else(|_| DELEGATED.to_owned(), |text| String::from_utf8_lossy(&text).into_owned());
+    change_owner(&payload, owner, owner)?;
+    for file in delegated.lines() {
+        match change_owner_at(&payload, file, owner, owner) {
+            // Files of controllers that are off here.
+            Err(error) if error.errno() == Errno::NOENT => {}
+            other => other?,
+        }
+    }
+    Ok(payload)
 }
 
 /// The root directory of a hierarchy that is mounted nowhere; open fds keep it.
@@ -169,15 +178,6 @@ fn enable_controllers(cgroup: &OwnedFd) -> SysResult<()> {
         }
     }
     Ok(())
-}
-
-/// Takes back what the guest has enabled for its own cgroups: no process can begin in one that has given controllers on
-/// (the "no internal process" rule again).
-fn disable_controllers(cgroup: &OwnedFd) -> SysResult<()> {
-    let enabled = read_at(cgroup, "cgroup.subtree_control", 4096)?;
-    let off: Vec<String> =
-        String::from_utf8_lossy(&enabled).split_whitespace().map(|name| format!("-{name}")).collect();
-    if off.is_empty() { Ok(()) } else { write_at(cgroup, "cgroup.subtree_control", off.join(" ").as_bytes()) }
 }
 
 /// Kills all processes of `cgroup` (cgroup.kill, Linux 5.14) and waits until it is empty.

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::settings::ConsoleMode;
+use crate::settings::{ConsoleMode, PivotRoot};
 use crate::sys::files::open_at;
 use crate::sys::fork::exit_now;
 use crate::sys::in_root::Root;
@@ -97,13 +97,19 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
     let prepared = staging::take(prepared, machine).map_err(at(Stage::Mounts))?;
     let mut root = clone_root(machine, ROOT).map_err(at(Stage::Root))?;
     if plan.root.read_only {
+        if let Some(pivot) = &plan.root.pivot {
+            root = make_old(&root, pivot).map_err(at(Stage::Root))?;
+        }
         make_ready(&root, &plan.mounts, &prepared).map_err(at(Stage::Mounts))?;
         root = clone_root(machine, SEALED).map_err(at(Stage::Root))?;
     }
-    begin_root(&root, machine).map_err(at(Stage::Root))?;
+    place_root(&root, machine).map_err(at(Stage::Root))?;
+    if let Some(pivot) = &plan.root.pivot {
+        root = super::attach::pivot(root, pivot).map_err(at(Stage::Root))?;
+    }
     let attached = attach(&root, &plan.mounts, prepared, plan.root.read_only).map_err(at(Stage::Mounts))?;
     let console = open_console(&root, plan.console).map_err(at(Stage::Console))?;
-    enter_root(&root, plan.root.pivot.as_ref()).map_err(at(Stage::Root))?;
+    enter_root(&root).map_err(at(Stage::Root))?;
 
     if let Some(notify) = &attached.notify {
         channel.send(Message::Notify, &[notify.as_fd()]).map_err(at(Stage::Console))?;
@@ -126,11 +132,19 @@ fn clone_root(machine: &Path, name: &str) -> SysResult<Root> {
     clone_mount(CWD, &machine.join(name), true).map(|root| Root::from_fd(root, "/"))
 }
 
-/// Attaches `root`, in any directory of the host, and goes there.
-fn begin_root(root: &Root, machine: &Path) -> SysResult<()> {
+/// The directory that will be the root, with a place for the one before it.
+fn make_old(root: &Root, pivot: &PivotRoot) -> SysResult<Root> {
+    let new = root.subroot(&pivot.new)?;
+    if let Some(old) = &pivot.old {
+        new.mkdir_all(old, Mode::from_raw_mode(0o755))?;
+    }
+    Ok(new)
+}
+
+/// Attaches `root`, in any directory of the host.
+fn place_root(root: &Root, machine: &Path) -> SysResult<()> {
     let place = open_at(CWD, machine.join(ROOT), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-    attach_mount(root, place)?;
-    sys("fchdir", rustix::process::fchdir(root), || FdPath::of(root).to_string())
+    attach_mount(root, place)
 }
 
 /// A pty of the guest's own devpts, its first: what /dev/console points to.

@@ -54,8 +54,8 @@ pub(super) fn serve(
             Ok(BootVerdict::Reboot) => {
                 since = Instant::now();
                 report(&Event::Rebooting { name: machine.parts.plan.name.as_str() });
-                if let Err(source) = machine.parts.cgroup.clear() {
-                    break (Err(Error::System { action: "clear the machine's cgroup", source }), None);
+                if let Err(source) = machine.parts.cgroup.renew() {
+                    break (Err(Error::System { action: "make the machine's cgroup anew", source }), None);
                 }
                 let mounts = machine.claimed.mount_points();
                 if let Err(source) =

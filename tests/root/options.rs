@@ -244,7 +244,7 @@ fn kill_signal(context: &Context) -> TestResult {
 fn notify_ready_no(context: &Context) -> TestResult {
     let tree = own_busybox(context)?;
     // It never comes up, and that it was started is all that is told.
-    fs::write(tree.join("etc/inittab"), "::sysinit:/bin/sleep 1000\n").unwrap();
+    fs::write(tree.join("etc/inittab"), crate::bad_input::NEVER_UP).unwrap();
     let mut machine = Machine::start(context, &tree, &["--notify-ready=no", "--timeout-stop=1"]);
     machine.ready()?;
     assert_eq!(machine.state()?.phase, spinney::supervisor::state::Phase::Booting);
@@ -296,8 +296,10 @@ fn ephemeral(context: &Context) -> TestResult {
 fn one_warning_without_cap_sys_resource(context: &Context) -> TestResult {
     let tree = context.tree("debian-13")?;
     let mut machine = Machine::spawn(context, "unused", {
-        let mut command = std::process::Command::new("setpriv");
-        command.args(["--bounding-set=-sys_resource", "--inh-caps=-all"]).arg(crate::harness::program());
+        // With a hard limit that the machine would have above ours: else nothing is missing.
+        let mut command = std::process::Command::new("prlimit");
+        command.args(["--nofile=1024:4096", "setpriv", "--bounding-set=-sys_resource", "--inh-caps=-all"]);
+        command.arg(crate::harness::program());
         command
             .args(["run", "-x", "--notify-ready", "--console=read-only", "-M", &context.machine_name()])
             .arg(&tree);
