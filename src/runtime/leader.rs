@@ -62,6 +62,7 @@ pub fn run(start: LeaderStart<'_>, channel: Channel) -> ! {
                 error.errno().into()
             },
             plan.ids.is_none().then_some(&|| restrict_stub(process)),
+            |error| channel.send_failure(Stage::Process, error),
             has_terminal,
         ),
     }

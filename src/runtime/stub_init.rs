@@ -51,15 +51,23 @@ enum Ending {
 /// With `has_tty`, stdin is a terminal: the command gets a session of its own with that as its controlling terminal, so
 /// that its shell has job control and ^C is its own. The caller must not own any fd that it will use later, and must be
 /// the only thread: all fds are closed, those that the command needs after it has them. `restrict` takes privileges from
-/// the init alone, before the command runs.
+/// the init alone, before the command runs. `failed` hears why the command was not started.
 ///
 /// Ends as the command ends: with its exit status, or 128 and the number of the signal that killed it; after a power-off
 /// or reboot signal by reboot(2), which the supervisor sees as the leader's death by SIGINT or SIGHUP
 /// (reboot(2), "Behavior inside PID namespaces"), or with 0 or 133 where that is not allowed.
-pub fn run(command: impl FnOnce() -> io::Error, restrict: Option<Restrict<'_>>, has_tty: bool) -> ! {
+pub fn run(
+    command: impl FnOnce() -> io::Error,
+    restrict: Option<Restrict<'_>>,
+    failed: impl FnOnce(&SysError),
+    has_tty: bool,
+) -> ! {
     exit_now(match start(command, restrict, has_tty) {
         Ok(command) => supervise(command),
-        Err(_) => OWN_FAILURE,
+        Err(error) => {
+            failed(&error);
+            OWN_FAILURE
+        }
     })
 }
 
