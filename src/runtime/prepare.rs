@@ -18,7 +18,7 @@ use crate::sys::mount::{
 use crate::sys::{FdPath, SysError, SysResult, sys};
 
 use super::plan::{BindSource, DeviceNode, IdMap, MountOperation};
-use super::root::temporary_directory;
+use super::root::{temporary_directory, tree_layer};
 use super::user_namespace::{Creator, IdMapping, create};
 
 /// What the leader attaches for one operation.
@@ -114,7 +114,8 @@ pub fn prepare(
                 let mount = match source {
                     BindSource::Host(path) => clone_mount(CWD, path, *recursive),
                     BindSource::Tree(path) => {
-                        context.tree.open_path(path).and_then(|at| clone_mount(at, Path::new(""), *recursive))
+                        let at = tree_layer(context.mounts).and_then(|tree| tree.open_path(path));
+                        at.and_then(|at| clone_mount(at, Path::new(""), *recursive))
                     }
                     BindSource::Temporary => temporary(index, context),
                     BindSource::Guest(_) | BindSource::Inaccessible => return Ok(Prepared::Nothing),
@@ -122,13 +123,13 @@ pub fn prepare(
                 mount
                     .and_then(|mount| {
                         set_propagation(&mount, Propagation::Private, *recursive)?;
-                        // What lies in the tree has the guest's ids on disk, and no more devices than the root itself.
+                        // What lies in the tree has no more devices than the root itself, and its ids are mapped already.
                         let in_tree = matches!(source, BindSource::Tree(_));
                         let attributes = *attributes | context.no_devices(in_tree);
                         if !(attributes.is_empty() && clear.is_empty()) {
                             set_mount_attributes(&mount, attributes, *clear, *recursive)?;
                         }
-                        let ids = if in_tree { BindIds::Idmap } else { *ids };
+                        let ids = if in_tree { BindIds::NoIdmap } else { *ids };
                         map_ids(&mount, *recursive, ids, target, context)?;
                         let is_directory = is_directory(&mount)?;
                         Ok(Prepared::Mount { mount, is_directory })
