@@ -6,6 +6,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -52,7 +53,23 @@ impl MachineDirectory {
     /// # Errors
     /// When /run cannot be written.
     pub fn claim(name: &MachineName) -> SysResult<Claim> {
-        while_parents_vanish(|| Self::try_claim(name))
+        /// How often, and how long apart: a supervisor begins its journal within a millisecond of its lock.
+        const LOOKS: u32 = 20;
+        const PAUSE: Duration = Duration::from_millis(5);
+        for _ in 0..LOOKS {
+            match while_parents_vanish(|| Self::try_claim(name))? {
+                // Locked, and without a journal: a collection of leavings that looks at it, and goes on.
+                Claim::InUse if Self::is_bare(name) => std::thread::sleep(PAUSE),
+                claim => return Ok(claim),
+            }
+        }
+        Ok(Claim::InUse)
+    }
+
+    fn is_bare(name: &MachineName) -> bool {
+        open_directory(&Path::new(MACHINES).join(name.as_str()))
+            .and_then(entries)
+            .is_ok_and(|entries| entries.iter().all(|(entry, _)| entry == LOCK))
     }
 
     /// Locks the directory of `name` if it is there; `None` if it is not, or is gone before it can be locked.
