@@ -223,7 +223,7 @@ pub(crate) fn rows(ground: &Ground) -> Vec<Row<'_>> {
                 Contender::new(
                     "systemd-nspawn -x -U",
                     Some(0.006),
-                    10,
+                    4,
                     Box::new(|| ground.nspawn("x", &["-x", "-U", NETWORK], TRUE)),
                 ),
             ],
