@@ -229,7 +229,7 @@ fn directory(root: &Root, path: &Path, mode: u32) -> SysResult<OwnedFd> {
 /// Where a bind goes: made if missing, unless it is only wanted where it exists.
 fn place(root: &Root, target: &Path, is_directory: bool, if_exists: bool) -> SysResult<Option<OwnedFd>> {
     if if_exists {
-        return absent_is_none(root.open_path(target));
+        return root.find(target);
     }
     let made = if is_directory { directory(root, target, 0o755)? } else { root.ensure_file(target)? };
     Ok(Some(made))
@@ -283,7 +283,7 @@ fn bind_in_guest(
     (set, clear): (MountAttributes, MountAttributes),
     if_target_exists: bool,
 ) -> SysResult<()> {
-    let Some(at) = absent_is_none(root.open_path(target))? else {
+    let Some(at) = root.find(target)? else {
         return if if_target_exists {
             Ok(())
         } else {
@@ -319,7 +319,7 @@ fn sysfs(root: &Root, target: &Path, parts: &[&str]) -> SysResult<()> {
     attach_mount(new_file_system("sysfs", &[], flags)?, at)?;
     let mut clones = Vec::with_capacity(parts.len());
     for part in parts {
-        if let Some(source) = absent_is_none(root.open_path(target.join(part)))? {
+        if let Some(source) = root.find(target.join(part))? {
             clones.push((*part, clone_mount(source, Path::new(""), false)?));
         }
     }

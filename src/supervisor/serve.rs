@@ -135,7 +135,10 @@ impl<'a> Boot<'a> {
             running,
             signals,
             request,
-            phase: Phase::Booting,
+            phase: match machine.parts.contract.ready {
+                ReadySignal::AtStart => Phase::Ready,
+                _ => Phase::Booting,
+            },
             since,
             boots,
             stop: None,
@@ -195,8 +198,8 @@ impl<'a> Boot<'a> {
 
     /// The loop. Comes back when the leader has ended and was reaped.
     fn run(&mut self, machine: &mut Machine, report: &mut Report<'_>) -> Result<Ended, Error> {
-        if machine.parts.contract.ready == ReadySignal::AtStart {
-            self.ready(machine, report);
+        if self.phase == Phase::Ready {
+            self.tell_ready(machine, report);
         }
         loop {
             let ended = self.wait(machine).map_err(Error::system("wait for the machine"))?;
@@ -282,6 +285,10 @@ impl<'a> Boot<'a> {
         }
         self.phase = Phase::Ready;
         self.write_state(machine, report);
+        self.tell_ready(machine, report);
+    }
+
+    fn tell_ready(&self, machine: &Machine, report: &mut Report<'_>) {
         let parts = &machine.parts;
         if parts.init.is_some() {
             report(&Event::Ready {
