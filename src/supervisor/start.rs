@@ -239,8 +239,12 @@ fn mount_root(
         ids,
     };
     root::mount(&plan.root, &places)?;
-    let overlays_tree = |operation: &MountOperation| matches!(operation, MountOperation::Overlay { lower, .. } if lower.iter().any(|(_, in_tree)| *in_tree));
-    if plan.mounts.iter().any(overlays_tree) {
+    let shows_tree = |operation: &MountOperation| match operation {
+        MountOperation::Bind { source, .. } => matches!(source, BindSource::Tree(_)),
+        MountOperation::Overlay { lower, .. } => lower.iter().any(|(_, in_tree)| *in_tree),
+        _ => false,
+    };
+    if plan.mounts.iter().any(shows_tree) {
         root::mount_tree_layer(&plan.root, &places)?;
     }
     Ok(())
