@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
+use crate::settings::PivotRoot;
 use crate::sys::files::make_directory_at;
 use crate::sys::in_root::{Root, absent_is_none};
 use crate::sys::mount::{
@@ -270,36 +271,38 @@ fn sysfs(root: &Root, target: &Path, parts: &[&str]) -> SysResult<()> {
     set_mount_attributes(&cover, MountAttributes::MOUNT_ATTR_RDONLY, MountAttributes::empty(), false)
 }
 
-/// Makes `root` (attached, and the current directory) the root of this mount namespace, and lets the old one go.
+/// `--pivot-root=`: makes a directory of `root` (attached) the root instead, and gives that. The one before it goes to
+/// OLD of the new one, or away. Later mounts go to the new one, the API file systems among them (systemd-nspawn(1)).
+///
+/// # Errors
+/// When the tree has no such directory.
+pub fn pivot(root: Root, pivot: &PivotRoot, read_only: bool) -> SysResult<Root> {
+    let new = clone_mount(root.open_path(&pivot.new)?, Path::new(""), true)?;
+    let old = clone_mount(&root, Path::new(""), true)?;
+    attach_mount(&new, &root)?;
+    let new = Root::from_fd(new, "/");
+    if let Some(path) = &pivot.old {
+        if read_only {
+            super::root::make_read_only(&old)?;
+        }
+        attach_mount(old, directory(&new, path, 0o755)?)?;
+    }
+    Ok(new)
+}
+
+/// Makes `root` (attached) the root of this mount namespace, and lets the old one go.
 ///
 /// The new root propagates: services of the guest with mount namespaces of their own see later mounts
 /// (systemd-nspawn does the same).
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn enter_root(root: &Root, pivot: Option<&crate::settings::PivotRoot>) -> SysResult<()> {
-    use crate::sys::mount::{detach_current_directory, pivot_root, pivot_root_to_current_directory};
+pub fn enter_root(root: &Root) -> SysResult<()> {
+    use crate::sys::mount::{detach_current_directory, pivot_root_to_current_directory};
+    sys("fchdir", rustix::process::fchdir(root), || FdPath::of(root).to_string())?;
     pivot_root_to_current_directory()?;
     detach_current_directory()?;
     change_directory_to_root()?;
-    if let Some(pivot) = pivot {
-        // The tree's own root stays, as OLD of the new one, or detached.
-        let new = root.open_path(&pivot.new)?;
-        let clone = clone_mount(&new, Path::new(""), true)?;
-        attach_mount(&clone, &new)?;
-        sys("fchdir", rustix::process::fchdir(&clone), || FdPath::of(&clone).to_string())?;
-        match &pivot.old {
-            Some(old) => {
-                let old = old.strip_prefix("/").unwrap_or(old);
-                pivot_root(Path::new("."), old)?;
-            }
-            None => {
-                pivot_root_to_current_directory()?;
-                detach_current_directory()?;
-            }
-        }
-        change_directory_to_root()?;
-    }
     set_propagation(crate::sys::mount::root_directory()?, Propagation::Shared, true)
 }
 

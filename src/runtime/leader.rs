@@ -97,15 +97,16 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
     let place =
         open_at(CWD, staging, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map_err(at(Stage::Root))?;
     attach_mount(&root, place).map_err(at(Stage::Root))?;
-    sys("fchdir", rustix::process::fchdir(&root), || FdPath::of(&root).to_string())
-        .map_err(at(Stage::Root))?;
-    let root = Root::from_fd(root, "/");
+    let mut root = Root::from_fd(root, "/");
+    if let Some(pivot) = &plan.root.pivot {
+        root = super::attach::pivot(root, pivot, plan.root.read_only).map_err(at(Stage::Root))?;
+    }
     let attached = attach(&root, &plan.mounts, prepared).map_err(at(Stage::Mounts))?;
     let console = open_console(&root, plan.console).map_err(at(Stage::Console))?;
     if plan.root.read_only {
         super::root::make_read_only(&root).map_err(at(Stage::Root))?;
     }
-    enter_root(&root, plan.root.pivot.as_ref()).map_err(at(Stage::Root))?;
+    enter_root(&root).map_err(at(Stage::Root))?;
 
     if let Some(notify) = &attached.notify {
         channel.send(Message::Notify, &[notify.as_fd()]).map_err(at(Stage::Console))?;

@@ -65,6 +65,8 @@ pub struct PrepareContext<'a> {
     pub ids: Option<(IdMap, &'a OwnedFd)>,
     /// A directory for temporary ones; there if the plan has any.
     pub scratch: Option<&'a OwnedFd>,
+    /// Where the root's mounts are.
+    pub mounts: &'a OwnedFd,
 }
 
 impl PrepareContext<'_> {

@@ -117,6 +117,26 @@ pub fn mount(plan: &RootPlan, places: &RootPlaces<'_>) -> Result<(), RootError> 
     attach(places, "root", &mount).map_err(failed)
 }
 
+/// Mounts the tree, mapped as in the root, where [`tree_layer`] finds it. A root that is an overlay has it already.
+///
+/// # Errors
+/// As [`mount`].
+pub fn mount_tree_layer(plan: &RootPlan, places: &RootPlaces<'_>) -> Result<(), RootError> {
+    if matches!(plan.base, RootBase::Overlay(_)) {
+        return Ok(());
+    }
+    let failed = |source| RootError::Mount { path: places.tree.path().to_owned(), source };
+    attach(places, "lower", &tree(places, false)?).map_err(failed)
+}
+
+/// The tree with the guest's ids, for overlays of its directories.
+///
+/// # Errors
+/// When it is not mounted.
+pub fn tree_layer(machine: &OwnedFd) -> SysResult<Root> {
+    Ok(Root::from_fd(open_directory_at(machine, "lower")?, "/"))
+}
+
 /// A clone of the mounted root for one leader.
 ///
 /// # Errors

@@ -11,12 +11,13 @@ use crate::sys::mount::{FsContext, MountAttributes};
 use crate::sys::{SysError, SysResult};
 
 use super::prepare::PrepareContext;
-use super::root::temporary_directory;
+use super::root::{temporary_directory, tree_layer};
 
 /// A path of the host, or with `true` of the tree.
 type Place = (PathBuf, bool);
 
-/// The detached overlay of `lower` (lowest first) and `upper`, where the ids are as on disk (systemd-nspawn(1)).
+/// The detached overlay of `lower` (lowest first) and `upper`. Ids of the host's directories are as on disk
+/// (systemd-nspawn(1)).
 ///
 /// # Errors
 /// When a layer is missing or the kernel will not stack them.
@@ -26,7 +27,7 @@ pub fn mount(
     upper: Option<&Option<Place>>,
     context: &PrepareContext<'_>,
 ) -> SysResult<OwnedFd> {
-    let layers = lower.iter().map(|place| open(place, context)).collect::<SysResult<Vec<OwnedFd>>>()?;
+    let layers = lower.iter().map(|place| open_lower(place, context)).collect::<SysResult<Vec<OwnedFd>>>()?;
     // overlayfs takes the uppermost layer first. Paths through our own fds hold no separator of its.
     let stack: Vec<String> = layers.iter().rev().map(through_fd).collect();
     let mut overlay =
@@ -55,6 +56,14 @@ pub fn mount(
     let attributes =
         if upper.is_none() { MountAttributes::MOUNT_ATTR_RDONLY } else { MountAttributes::empty() };
     overlay.mount(attributes)
+}
+
+/// Layers of the tree have the guest's ids, as the root has.
+fn open_lower((path, in_tree): &Place, context: &PrepareContext<'_>) -> SysResult<OwnedFd> {
+    match in_tree {
+        true => tree_layer(context.mounts)?.open_file(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()),
+        false => open_at(CWD, path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()),
+    }
 }
 
 fn open((path, in_tree): &Place, context: &PrepareContext<'_>) -> SysResult<OwnedFd> {

@@ -117,6 +117,14 @@ impl Error {
             Self::Cgroup(CgroupError::Missing) => {
                 "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)"
             }
+            Self::Plan(PlanError::SystemCalls(_)) => {
+                "a system call by its name in syscalls(2), or a group such as @mount; ~ before the list forbids"
+            }
+            Self::Plan(PlanError::NoSelinux(_)) => "leave it out, or boot this host with SELinux on",
+            Self::Plan(PlanError::Capabilities(_)) => "--capability=help lists them",
+            Self::Prepare(_) => {
+                "a source is a directory or file of this host, or with + before it of the tree: is it there?"
+            }
             Self::Exec { not_found: true, .. } => "is it installed in the tree, and in its PATH?",
             Self::DiedEarly { .. } => {
                 "try --console=interactive to see all it says, or -- /bin/sh to look around"

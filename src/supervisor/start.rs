@@ -225,7 +225,12 @@ fn mount_root(
         scratch,
         ids,
     };
-    Ok(root::mount(&plan.root, &places)?)
+    root::mount(&plan.root, &places)?;
+    let overlays_tree = |operation: &MountOperation| matches!(operation, MountOperation::Overlay { lower, .. } if lower.iter().any(|(_, in_tree)| *in_tree));
+    if plan.mounts.iter().any(overlays_tree) {
+        root::mount_tree_layer(&plan.root, &places)?;
+    }
+    Ok(())
 }
 
 fn make_console(claimed: &Claimed, plan: &MachinePlan) -> Result<Option<Console>, Error> {
@@ -263,7 +268,8 @@ impl Machine {
             &mut self.parts;
         let directory = self.claimed.directory();
         let ids = plan.ids.zip(user_namespace.as_ref());
-        let context = PrepareContext { tree: &tree.root, ids, scratch: scratch.as_ref() };
+        let mounts = self.claimed.mount_points();
+        let context = PrepareContext { tree: &tree.root, ids, scratch: scratch.as_ref(), mounts };
         let prepared = prepare::prepare(&plan.mounts, &context)?;
         let clone =
             root::clone_for_leader(self.claimed.mount_points()).map_err(Error::system("clone the root"))?;

@@ -208,11 +208,6 @@ pub fn pivot_root_to_current_directory() -> SysResult<()> {
     sys("pivot_root", rustix::process::pivot_root(".", "."), || "\".\", \".\"".to_owned())
 }
 
-/// Makes `new`, a mount point, the root of this mount namespace and puts the old root at `old` below it.
-pub fn pivot_root(new: &Path, old: &Path) -> SysResult<()> {
-    sys("pivot_root", rustix::process::pivot_root(new, old), || format!("{new:?}, {old:?}"))
-}
-
 /// Detaches the mount on top of the current directory, lazily.
 pub fn detach_current_directory() -> SysResult<()> {
     sys("umount2", unmount(".", UnmountFlags::DETACH), || "\".\", MNT_DETACH".to_owned())

@@ -184,6 +184,10 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
         let context = Context { prefix, directory, machines: AtomicU32::new(0) };
         let started = Instant::now();
         let result = watched(test, &context);
+        if matches!(result, Err(Stop::Fail(_))) {
+            // What it left is not the next one's fault.
+            let _ = context.spinney().arg("gc").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
         remove(&context.directory);
         reporter.outcome(&test.name, &result, started.elapsed().as_secs_f64());
     }

@@ -19,12 +19,16 @@
     reason = "a program without users of its items"
 )]
 
+mod attack;
+mod bad_input;
 mod command;
+mod console;
 mod harness;
 mod host_state;
 mod legacy_cgroups;
 mod machine;
 mod matrix;
+mod mount_options;
 mod options;
 mod own_host;
 mod payload;
@@ -32,6 +36,14 @@ mod payload;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let tests = [options::tests(), legacy_cgroups::tests(), matrix::tests()].into_iter().flatten().collect();
-    harness::run(tests)
+    let tests = [
+        options::tests(),
+        mount_options::tests(),
+        console::tests(),
+        bad_input::tests(),
+        attack::tests(),
+        legacy_cgroups::tests(),
+        matrix::tests(),
+    ];
+    harness::run(tests.into_iter().flatten().collect())
 }

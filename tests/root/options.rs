@@ -244,7 +244,7 @@ fn kill_signal(context: &Context) -> TestResult {
 fn notify_ready_no(context: &Context) -> TestResult {
     let tree = own_busybox(context)?;
     // It never comes up, and that it was started is all that is told.
-    fs::write(tree.join("etc/inittab"), "::sysinit:/bin/sleep 1000\n").unwrap();
+    fs::write(tree.join("etc/inittab"), crate::bad_input::NEVER_UP).unwrap();
     let mut machine = Machine::start(context, &tree, &["--notify-ready=no", "--timeout-stop=1"]);
     machine.ready()?;
     assert_eq!(machine.state()?.phase, spinney::supervisor::state::Phase::Booting);

@@ -27,6 +27,8 @@ impl OwnHost {
             mount_bind(&lib, "/var/lib").expect("mount an empty /var/lib");
             mount("tmpfs", "/run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))
                 .expect("mount an empty /run");
+            // mount(8) makes it wherever it is run.
+            std::fs::create_dir("/run/mount").expect("make a directory");
             mount_change("/", MountPropagationFlags::SHARED | recursive).expect("make all mounts shared");
         }
         Self { directory }
