@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -16,6 +17,8 @@ pub(crate) struct Ground {
     spinney: PathBuf,
     pub(crate) work: PathBuf,
     prefix: String,
+    /// Cgroups that are ours, one a hierarchy; none where a unit's is.
+    pub(crate) cgroups: Vec<PathBuf>,
 }
 
 /// What is measured of a contender.
@@ -61,14 +64,34 @@ impl<'a> Contender<'a> {
 
 impl Ground {
     /// Writes the configuration files that some peers want.
-    pub(crate) fn new(spinney: PathBuf, work: PathBuf, prefix: String) -> Result<Self, Box<dyn Error>> {
-        let ground = Self { spinney, work, prefix };
+    pub(crate) fn new(
+        spinney: PathBuf,
+        work: PathBuf,
+        prefix: String,
+        cgroups: Vec<PathBuf>,
+    ) -> Result<Self, Box<dyn Error>> {
+        let ground = Self { spinney, work, prefix, cgroups };
         let bundle = ground.work.join("bundle");
         fs::create_dir_all(&bundle)?;
         fs::write(bundle.join("config.json"), ground.runc_config().to_string())?;
         fs::create_dir_all(ground.work.join("lxc"))?;
         fs::write(ground.work.join("lxc.conf"), ground.lxc_config())?;
         Ok(ground)
+    }
+
+    /// Goes into a cgroup `name` below ours, for the children that are made next.
+    pub(crate) fn enter_cgroup(&self, name: &str) -> io::Result<()> {
+        for cgroup in &self.cgroups {
+            let below = cgroup.join(name);
+            fs::create_dir_all(&below)?;
+            fs::write(below.join("cgroup.procs"), "0")?;
+        }
+        Ok(())
+    }
+
+    /// Comes back from there.
+    pub(crate) fn leave_cgroup(&self) -> io::Result<()> {
+        self.cgroups.iter().try_for_each(|cgroup| fs::write(cgroup.join("cgroup.procs"), "0"))
     }
 
     fn tree(&self) -> PathBuf {
@@ -200,7 +223,7 @@ pub(crate) fn rows(ground: &Ground) -> Vec<Row<'_>> {
                 Contender::new(
                     "systemd-nspawn -x -U",
                     Some(0.006),
-                    10,
+                    4,
                     Box::new(|| ground.nspawn("x", &["-x", "-U", NETWORK], TRUE)),
                 ),
             ],

@@ -32,6 +32,9 @@ struct Arguments {
     /// What names of machines begin with.
     #[arg(long)]
     prefix: String,
+    /// A cgroup made for this, in each hierarchy that systemd-nspawn uses.
+    #[arg(long)]
+    cgroup: Vec<PathBuf>,
     /// Where the result goes as JSON: the last one, since `benches/run` has a default.
     #[arg(long, overrides_with = "json")]
     json: PathBuf,
@@ -48,7 +51,7 @@ struct Arguments {
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let ground = Ground::new(arguments.spinney, arguments.work, arguments.prefix)?;
+    let ground = Ground::new(arguments.spinney, arguments.work, arguments.prefix, arguments.cgroup)?;
     let wanted = |row: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == row);
 
     let mut report = Report::default();

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::contenders::Ground;
-use super::timing::{ReadySocket, power_off};
+use super::timing::{ReadySocket, is_missing_program, power_off};
 
 /// So many of ours at once.
 const MACHINES: usize = 20;
@@ -40,13 +40,15 @@ pub(crate) struct Usage {
 pub(crate) fn measure(ground: &Ground) -> Result<Vec<Usage>, Box<dyn Error>> {
     let boot = ["--private-network", "--volatile=overlay", "--notify-ready=yes"];
     let ours = usage("spinney", MACHINES, ground, |suffix| ground.spinney(suffix, &boot, &[]))?;
-    let peer = usage("systemd-nspawn", PEERS, ground, |suffix| {
+    // Each wants a cgroup of its own, which a host with systemd would give it as a unit.
+    let peers = if ground.cgroups.is_empty() { 1 } else { PEERS };
+    let peer = usage("systemd-nspawn", peers, ground, |suffix| {
         ground.nspawn(suffix, &["-U", "-b", boot[0], boot[1], boot[2]], &[])
     });
     let mut all = vec![ours];
     match peer {
         Ok(usage) => all.push(usage),
-        Err(error) if error.downcast_ref::<std::io::Error>().is_some() => {}
+        Err(error) if is_missing_program(&*error) => {}
         Err(error) => return Err(error),
     }
     Ok(all)
@@ -64,7 +66,10 @@ fn usage(
         let ready = ReadySocket::listen(ground, &suffix)?;
         let mut command = command(&suffix);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        machines.0.push(ready.spawn(&mut command)?);
+        ground.enter_cgroup(&suffix)?;
+        let machine = ready.spawn(&mut command);
+        ground.leave_cgroup()?;
+        machines.0.push(machine?);
         ready.wait()?;
     }
     sleep(SETTLE);

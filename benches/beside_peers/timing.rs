@@ -44,10 +44,7 @@ pub(crate) fn measure(row: &Row<'_>, rounds: usize, ground: &Ground) -> Result<T
         let warm_up = if contender.share == 1 { WARM_UP } else { 1 };
         match (0..warm_up).try_for_each(|_| once(contender, row.until, ground).map(drop)) {
             Ok(()) => kept.push((contender, Vec::new())),
-            Err(error)
-                if error
-                    .downcast_ref::<io::Error>()
-                    .is_some_and(|error| error.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) if is_missing_program(&*error) => {}
             Err(error) => return Err(error),
         }
     }
@@ -63,6 +60,11 @@ pub(crate) fn measure(row: &Row<'_>, rounds: usize, ground: &Ground) -> Result<T
         ContenderTimes { name: contender.name, target: contender.target, seconds }
     });
     Ok(Times { key: row.key, title: row.title, contenders: contenders.collect() })
+}
+
+/// Whether a contender could not be measured since it is not installed.
+pub(crate) fn is_missing_program(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn once(contender: &Contender<'_>, until: Until, ground: &Ground) -> Result<Duration, Box<dyn Error>> {

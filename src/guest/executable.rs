@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 use super::architecture::Architecture;
 use super::elf::{Header, Linkage};
 use super::error::TreeError;
-use crate::sys::in_root::{Metadata, Root, absent_is_none, read_at_most, reopen};
+use crate::sys::in_root::{Metadata, Root, read_at_most, reopen};
 use crate::sys::{FdPath, SysError};
 
 /// What is read of a program at once: its headers, and a whole #! line.
@@ -50,7 +50,7 @@ impl Executable {
     }
 
     fn inspect_at_depth(root: &Root, path: &Path, depth: u32) -> Result<Option<Self>, TreeError> {
-        let Some(place) = absent_is_none(root.open_path(path))? else {
+        let Some(place) = root.find(path)? else {
             return Ok(None);
         };
         let metadata = Metadata::of(&place)?;

@@ -37,7 +37,32 @@ pub struct Attached {
     pub notify: Option<OwnedFd>,
 }
 
-/// Carries out `operations` in `root`, with what was `prepared` for each.
+/// Makes in `draft`, a writable mount of a root that will be read-only, what `operations` mount on and cannot do without.
+///
+/// # Errors
+/// The first failure.
+pub fn make_ready(
+    draft: &Root,
+    operations: &[MountOperation],
+    prepared: &[Prepared],
+) -> Result<(), AttachError> {
+    for ((operation, prepared), in_root) in operations.iter().zip(prepared).zip(in_root(operations)) {
+        if !in_root || can_be_missed(operation) {
+            continue;
+        }
+        let target = target_of(operation);
+        let made = match prepared {
+            Prepared::Mount { is_directory: false, .. } => draft.ensure_file(target).map(drop),
+            _ if mounts(operation) => directory(draft, target, 0o755).map(drop),
+            _ => one(draft, operation, Prepared::Nothing, &mut Attached::default()),
+        };
+        made.map_err(|source| AttachError { path: target.to_owned(), source })?;
+    }
+    Ok(())
+}
+
+/// Carries out `operations` in `root`, with what was `prepared` for each. A `sealed` root is read-only, and was made ready
+/// before.
 ///
 /// # Errors
 /// The first failure.
@@ -45,13 +70,54 @@ pub fn attach(
     root: &Root,
     operations: &[MountOperation],
     prepared: Vec<Prepared>,
+    sealed: bool,
 ) -> Result<Attached, AttachError> {
     let mut attached = Attached::default();
-    for (operation, prepared) in operations.iter().zip(prepared) {
+    for ((operation, prepared), in_root) in operations.iter().zip(prepared).zip(in_root(operations)) {
+        if sealed && in_root && !mounts(operation) {
+            continue;
+        }
         one(root, operation, prepared, &mut attached)
             .map_err(|source| AttachError { path: target_of(operation).to_owned(), source })?;
     }
     Ok(attached)
+}
+
+/// Whether `operation` puts a mount at its target.
+fn mounts(operation: &MountOperation) -> bool {
+    matches!(
+        operation,
+        MountOperation::Mount { .. }
+            | MountOperation::Devices { .. }
+            | MountOperation::Sysfs { .. }
+            | MountOperation::Bind { .. }
+            | MountOperation::Overlay { .. }
+            | MountOperation::Seal { .. }
+    )
+}
+
+/// Whether a root that is read-only is left without what `operation` makes.
+fn can_be_missed(operation: &MountOperation) -> bool {
+    match operation {
+        MountOperation::Bind { if_target_exists, .. } => *if_target_exists,
+        MountOperation::Symlink { replace, .. } => *replace,
+        MountOperation::File { replace, .. } => *replace != Replace::Required,
+        MountOperation::Remove { .. } | MountOperation::Seal { .. } => true,
+        _ => false,
+    }
+}
+
+/// For each operation, whether its target is in the root itself and not in what an earlier one mounted there.
+fn in_root(operations: &[MountOperation]) -> impl Iterator<Item = bool> {
+    let mut covered: Vec<&Path> = Vec::new();
+    operations.iter().map(move |operation| {
+        let target = target_of(operation);
+        let in_root = !covered.iter().any(|mount| target.starts_with(mount));
+        if in_root && mounts(operation) {
+            covered.push(target);
+        }
+        in_root
+    })
 }
 
 fn target_of(operation: &MountOperation) -> &Path {
@@ -163,7 +229,7 @@ fn directory(root: &Root, path: &Path, mode: u32) -> SysResult<OwnedFd> {
 /// Where a bind goes: made if missing, unless it is only wanted where it exists.
 fn place(root: &Root, target: &Path, is_directory: bool, if_exists: bool) -> SysResult<Option<OwnedFd>> {
     if if_exists {
-        return absent_is_none(root.open_path(target));
+        return root.find(target);
     }
     let made = if is_directory { directory(root, target, 0o755)? } else { root.ensure_file(target)? };
     Ok(Some(made))
@@ -217,7 +283,7 @@ fn bind_in_guest(
     (set, clear): (MountAttributes, MountAttributes),
     if_target_exists: bool,
 ) -> SysResult<()> {
-    let Some(at) = absent_is_none(root.open_path(target))? else {
+    let Some(at) = root.find(target)? else {
         return if if_target_exists {
             Ok(())
         } else {
@@ -253,7 +319,7 @@ fn sysfs(root: &Root, target: &Path, parts: &[&str]) -> SysResult<()> {
     attach_mount(new_file_system("sysfs", &[], flags)?, at)?;
     let mut clones = Vec::with_capacity(parts.len());
     for part in parts {
-        if let Some(source) = absent_is_none(root.open_path(target.join(part)))? {
+        if let Some(source) = root.find(target.join(part))? {
             clones.push((*part, clone_mount(source, Path::new(""), false)?));
         }
     }
@@ -276,15 +342,12 @@ fn sysfs(root: &Root, target: &Path, parts: &[&str]) -> SysResult<()> {
 ///
 /// # Errors
 /// When the tree has no such directory.
-pub fn pivot(root: Root, pivot: &PivotRoot, read_only: bool) -> SysResult<Root> {
+pub fn pivot(root: Root, pivot: &PivotRoot) -> SysResult<Root> {
     let new = clone_mount(root.open_path(&pivot.new)?, Path::new(""), true)?;
     let old = clone_mount(&root, Path::new(""), true)?;
     attach_mount(&new, &root)?;
     let new = Root::from_fd(new, "/");
     if let Some(path) = &pivot.old {
-        if read_only {
-            super::root::make_read_only(&old)?;
-        }
         attach_mount(old, directory(&new, path, 0o755)?)?;
     }
     Ok(new)

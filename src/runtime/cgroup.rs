@@ -223,8 +223,13 @@ fn kill_and_remove(parent: &OwnedFd, name: &Path) -> SysResult<()> {
 pub(super) fn remove_children(cgroup: &OwnedFd) -> SysResult<()> {
     for (name, kind) in entries(cgroup)? {
         if kind == rustix::fs::FileType::Directory {
-            remove_children(&open_directory_at(cgroup, &name)?)?;
-            remove_directory_at(cgroup, &name)?;
+            match remove_directory_at(cgroup, &name) {
+                Err(error) if matches!(error.errno(), Errno::BUSY | Errno::NOTEMPTY) => {
+                    remove_children(&open_directory_at(cgroup, &name)?)?;
+                    remove_directory_at(cgroup, &name)?;
+                }
+                removed => removed?,
+            }
         }
     }
     Ok(())

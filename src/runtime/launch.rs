@@ -33,10 +33,8 @@ pub struct Launch<'a> {
     pub cgroup: &'a OwnedFd,
     /// Its cgroup in the named v1 hierarchy, if its init knows no v2.
     pub legacy_cgroup: Option<&'a OwnedFd>,
-    /// A detached clone of the root.
-    pub root: OwnedFd,
-    /// Where the leader attaches it.
-    pub staging: &'a Path,
+    /// The machine's directory, where the root and what is [staged](super::staging) are mounted.
+    pub machine: &'a Path,
     /// What host root prepared for each mount operation.
     pub prepared: Vec<Prepared>,
 }
@@ -105,8 +103,8 @@ fn intermediate(launch: Launch<'_>, channel: Channel, announce: Channel) -> ! {
         }
         Ok(Cloned::Child) => {
             drop(announce);
-            let Launch { plan, root, staging, prepared, .. } = launch;
-            leader::run(LeaderStart { plan, root, staging, prepared }, channel)
+            let Launch { plan, machine, prepared, .. } = launch;
+            leader::run(LeaderStart { plan, machine, prepared }, channel)
         }
         Err(error) => {
             announce.send_failure(Stage::Namespaces, &error);

@@ -10,18 +10,20 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::settings::ConsoleMode;
+use crate::settings::{ConsoleMode, PivotRoot};
 use crate::sys::files::open_at;
 use crate::sys::fork::exit_now;
 use crate::sys::in_root::Root;
-use crate::sys::mount::attach_mount;
+use crate::sys::mount::{attach_mount, clone_mount};
 use crate::sys::process::{die_with_parent, execute};
 use crate::sys::{FdPath, SysError, SysResult, seccomp, sys, tty};
 
-use super::attach::{attach, enter_root};
+use super::attach::{attach, enter_root, make_ready};
 use super::channel::{Channel, Message, Stage};
 use super::plan::{MachinePlan, ProcessKind, ProcessPlan};
 use super::prepare::Prepared;
+use super::root::{ROOT, SEALED};
+use super::staging;
 use super::stub_init;
 
 /// What a leader starts with, besides the plan.
@@ -29,10 +31,8 @@ use super::stub_init;
 pub struct LeaderStart<'a> {
     /// What is to be done.
     pub plan: &'a MachinePlan,
-    /// A detached clone of the root.
-    pub root: OwnedFd,
-    /// Where it is attached while it is built: any directory of the host.
-    pub staging: &'a Path,
+    /// The machine's directory, where the root and what is [staged](super::staging) are mounted.
+    pub machine: &'a Path,
     /// What host root prepared for each mount operation.
     pub prepared: Vec<Prepared>,
 }
@@ -86,7 +86,7 @@ fn at<E: std::error::Error + 'static>(stage: Stage) -> impl FnOnce(E) -> Failure
 
 /// Everything up to the restrictions that the payload itself gets.
 fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
-    let LeaderStart { plan, root, staging, prepared } = start;
+    let LeaderStart { plan, machine, prepared } = start;
     die_with_parent().map_err(at(Stage::Namespaces))?;
     sys("sethostname", rustix::system::sethostname(plan.hostname.as_bytes()), || plan.hostname.clone())
         .map_err(at(Stage::Namespaces))?;
@@ -94,18 +94,20 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
         crate::sys::network::loopback_up().map_err(at(Stage::Namespaces))?;
     }
 
-    let place =
-        open_at(CWD, staging, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map_err(at(Stage::Root))?;
-    attach_mount(&root, place).map_err(at(Stage::Root))?;
-    let mut root = Root::from_fd(root, "/");
-    if let Some(pivot) = &plan.root.pivot {
-        root = super::attach::pivot(root, pivot, plan.root.read_only).map_err(at(Stage::Root))?;
-    }
-    let attached = attach(&root, &plan.mounts, prepared).map_err(at(Stage::Mounts))?;
-    let console = open_console(&root, plan.console).map_err(at(Stage::Console))?;
+    let prepared = staging::take(prepared, machine).map_err(at(Stage::Mounts))?;
+    let pivot = plan.root.pivot.as_ref();
+    let mut root = clone_root(machine, ROOT).map_err(at(Stage::Root))?;
     if plan.root.read_only {
-        super::root::make_read_only(&root).map_err(at(Stage::Root))?;
+        let draft = pivot_draft(&root, pivot).map_err(at(Stage::Root))?;
+        make_ready(&draft, &plan.mounts, &prepared).map_err(at(Stage::Mounts))?;
+        root = clone_root(machine, SEALED).map_err(at(Stage::Root))?;
     }
+    begin_root(&root, machine).map_err(at(Stage::Root))?;
+    if let Some(pivot) = pivot {
+        root = super::attach::pivot(root, pivot).map_err(at(Stage::Root))?;
+    }
+    let attached = attach(&root, &plan.mounts, prepared, plan.root.read_only).map_err(at(Stage::Mounts))?;
+    let console = open_console(&root, plan.console).map_err(at(Stage::Console))?;
     enter_root(&root).map_err(at(Stage::Root))?;
 
     if let Some(notify) = &attached.notify {
@@ -123,6 +125,26 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
     }
     execution_context(&plan.process).map_err(at(Stage::Process))?;
     channel.send(Message::Executing, &[]).map_err(at(Stage::Process))
+}
+
+fn clone_root(machine: &Path, name: &str) -> SysResult<Root> {
+    clone_mount(CWD, &machine.join(name), true).map(|root| Root::from_fd(root, "/"))
+}
+
+/// The directory of a writable `root` that will be the root, with what `pivot` needs there.
+fn pivot_draft(root: &Root, pivot: Option<&PivotRoot>) -> SysResult<Root> {
+    let Some(pivot) = pivot else { return root.try_clone() };
+    let draft = root.subroot(&pivot.new)?;
+    if let Some(old) = &pivot.old {
+        draft.mkdir_all(old, Mode::from_raw_mode(0o755))?;
+    }
+    Ok(draft)
+}
+
+/// Attaches `root`, in any directory of the host.
+fn begin_root(root: &Root, machine: &Path) -> SysResult<()> {
+    let place = open_at(CWD, machine.join(ROOT), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+    attach_mount(root, place)
 }
 
 /// A pty of the guest's own devpts, its first: what /dev/console points to.

@@ -23,6 +23,7 @@ pub mod leader;
 pub mod legacy_cgroup;
 pub mod prepare;
 pub mod root;
+pub mod staging;
 pub mod stub_init;
 pub mod user_namespace;
 pub mod user_overlay;

@@ -33,6 +33,11 @@ pub enum Prepared {
         /// Its root is a directory.
         is_directory: bool,
     },
+    /// Such a mount, where the leader finds it: see [`super::staging`].
+    Staged {
+        /// Its root is a directory.
+        is_directory: bool,
+    },
     /// A tmpfs with device nodes; those that could not be made come as mounts of the host's.
     Devices {
         /// The tmpfs.
@@ -73,6 +78,14 @@ impl PrepareContext<'_> {
     fn root_id(&self) -> u32 {
         self.ids.map_or(0, |(map, _)| map.base)
     }
+
+    /// The flag for a mount of what is in the tree, as for its root: see [`super::root`].
+    pub(super) fn no_devices(&self, in_tree: bool) -> MountAttributes {
+        match in_tree && self.ids.is_some() {
+            true => MountAttributes::MOUNT_ATTR_NODEV,
+            false => MountAttributes::empty(),
+        }
+    }
 }
 
 /// Prepares all `operations`, in order: one result each.
@@ -109,11 +122,12 @@ pub fn prepare(
                 mount
                     .and_then(|mount| {
                         set_propagation(&mount, Propagation::Private, *recursive)?;
-                        if !(attributes.is_empty() && clear.is_empty()) {
-                            set_mount_attributes(&mount, *attributes, *clear, *recursive)?;
-                        }
-                        // What lies in the tree has the guest's ids on disk, as the root itself.
+                        // What lies in the tree has the guest's ids on disk, and no more devices than the root itself.
                         let in_tree = matches!(source, BindSource::Tree(_));
+                        let attributes = *attributes | context.no_devices(in_tree);
+                        if !(attributes.is_empty() && clear.is_empty()) {
+                            set_mount_attributes(&mount, attributes, *clear, *recursive)?;
+                        }
                         let ids = if in_tree { BindIds::Idmap } else { *ids };
                         map_ids(&mount, *recursive, ids, target, context)?;
                         let is_directory = is_directory(&mount)?;

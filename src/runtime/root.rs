@@ -86,9 +86,16 @@ pub struct RootIds<'a> {
 }
 
 /// Names in the machine's directory that mounts of the supervisor's own namespace sit on.
-pub const MOUNT_POINTS: [&str; 3] = ["root", "lower", "upper"];
+pub const MOUNT_POINTS: [&str; 5] = [ROOT, SEALED, "lower", "upper", super::staging::PLACE];
 
-/// Mounts the root at `root` in the machine's directory.
+/// The writable root's name there.
+pub const ROOT: &str = "root";
+
+/// The name of the same root, read-only, where the plan has it so: the leader could only make it read-only in a way
+/// that the guest can undo.
+pub const SEALED: &str = "sealed";
+
+/// Mounts the root in the machine's directory.
 ///
 /// # Errors
 /// [`RootError::NotMappable`] where the tree's file system cannot be idmapped (mount_setattr(2) lists those that can).
@@ -114,7 +121,19 @@ pub fn mount(plan: &RootPlan, places: &RootPlaces<'_>) -> Result<(), RootError> 
         }
         RootBase::Tmpfs => empty_root(places).map_err(failed)?,
     };
-    attach(places, "root", &mount).map_err(failed)
+    if places.ids.is_some() {
+        // A device node of the tree would be the host's device: whoever made the tree would be let at its disks.
+        let no_devices = MountAttributes::MOUNT_ATTR_NODEV;
+        set_mount_attributes(&mount, no_devices, MountAttributes::empty(), true).map_err(failed)?;
+    }
+    attach(places, ROOT, &mount).map_err(failed)?;
+    if plan.read_only { seal(places).map_err(failed) } else { Ok(()) }
+}
+
+fn seal(places: &RootPlaces<'_>) -> SysResult<()> {
+    let sealed = clone_mount(places.machine, Path::new(ROOT), true)?;
+    set_mount_attributes(&sealed, MountAttributes::MOUNT_ATTR_RDONLY, MountAttributes::empty(), true)?;
+    attach(places, SEALED, &sealed)
 }
 
 /// Mounts the tree, mapped as in the root, where [`tree_layer`] finds it. A root that is an overlay has it already.
@@ -137,14 +156,6 @@ pub fn tree_layer(machine: &OwnedFd) -> SysResult<Root> {
     Ok(Root::from_fd(open_directory_at(machine, "lower")?, "/"))
 }
 
-/// A clone of the mounted root for one leader.
-///
-/// # Errors
-/// When the root is not mounted.
-pub fn clone_for_leader(machine: &OwnedFd) -> SysResult<OwnedFd> {
-    clone_mount(machine, Path::new("root"), true)
-}
-
 /// Makes a root that is all ours writable for the next boot. Without a user namespace a guest's own remount read-only at
 /// its shutdown, as sysvinit does it, reaches the superblock that all boots share.
 ///
@@ -154,7 +165,7 @@ pub fn make_writable_again(plan: &RootPlan, machine: &OwnedFd) -> SysResult<()> 
     if plan.base == RootBase::Tree {
         return Ok(());
     }
-    let root = open_directory_at(machine, "root")?;
+    let root = open_directory_at(machine, ROOT)?;
     let stat = rustix::fs::fstatvfs(&root);
     match stat.is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)) {
         true => make_superblock_writable(root),
@@ -168,8 +179,6 @@ fn tree(places: &RootPlaces<'_>, recursive: bool) -> Result<OwnedFd, RootError> 
     let failed = |source| RootError::Mount { path: path(), source };
     let mount = clone_mount(places.tree, Path::new(""), recursive).map_err(failed)?;
     set_propagation(&mount, Propagation::Private, recursive).map_err(failed)?;
-    // What a tree's mount forbids, a guest needs: setuid programs and device nodes are its own business, and in a user
-    // namespace they are harmless to the host.
     if let Some(ids) = places.ids {
         match map_mount_ids(&mount, ids.tree, recursive) {
             Err(source) if matches!(source.errno(), Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP) => {
@@ -253,12 +262,4 @@ pub fn temporary_directory(parent: impl AsFd, name: &str, owner: u32) -> SysResu
     change_mode(&directory, 0o755)?;
     change_owner(&directory, owner, owner)?;
     open_directory_at(parent, name)
-}
-
-/// Makes `mount` read-only.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn make_read_only(mount: impl AsFd) -> SysResult<()> {
-    set_mount_attributes(mount, MountAttributes::MOUNT_ATTR_RDONLY, MountAttributes::empty(), false)
 }

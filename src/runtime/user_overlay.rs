@@ -24,7 +24,7 @@ type Place = (PathBuf, bool);
 pub fn mount(
     index: usize,
     lower: &[Place],
-    upper: Option<&Option<Place>>,
+    upper_place: Option<&Option<Place>>,
     context: &PrepareContext<'_>,
 ) -> SysResult<OwnedFd> {
     let layers = lower.iter().map(|place| open_lower(place, context)).collect::<SysResult<Vec<OwnedFd>>>()?;
@@ -32,7 +32,7 @@ pub fn mount(
     let stack: Vec<String> = layers.iter().rev().map(through_fd).collect();
     let mut overlay =
         FsContext::new("overlay")?.set("source", "spinney")?.set("lowerdir", &stack.join(":"))?;
-    let (upper, work) = match upper {
+    let (upper, work) = match upper_place {
         None => (None, None),
         Some(Some(place)) => {
             let directory = open(place, context)?;
@@ -53,9 +53,10 @@ pub fn mount(
     if let (Some(upper), Some(work)) = (&upper, &work) {
         overlay = overlay.set("upperdir", &through_fd(upper))?.set("workdir", &through_fd(work))?;
     }
-    let attributes =
-        if upper.is_none() { MountAttributes::MOUNT_ATTR_RDONLY } else { MountAttributes::empty() };
-    overlay.mount(attributes)
+    let read_only =
+        if upper_place.is_none() { MountAttributes::MOUNT_ATTR_RDONLY } else { MountAttributes::empty() };
+    let in_tree = lower.iter().chain(upper_place.into_iter().flatten()).any(|(_, in_tree)| *in_tree);
+    overlay.mount(read_only | context.no_devices(in_tree))
 }
 
 /// Layers of the tree have the guest's ids, as the root has.

@@ -25,8 +25,10 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
     for name in names()? {
         match MachineDirectory::claim_existing(&name) {
             Ok(None | Some(Claim::InUse)) => {}
-            Ok(Some(Claim::Ours { directory, .. })) => match clear(directory, cgroups) {
-                Ok(()) => collected.removed.push(name),
+            Ok(Some(Claim::Ours { directory, stale })) => match clear(directory, cgroups) {
+                Ok(()) if stale => collected.removed.push(name),
+                // An empty one: of a machine that ends or starts at this moment.
+                Ok(()) => {}
                 Err(error) => collected.failed.push((name, error)),
             },
             Err(error) => collected.failed.push((name, error)),

@@ -1,35 +1,32 @@
 //! `/run/spinney/machines/NAME/`: one directory a machine, locked by its supervisor while it lives.
 //!
-//! It holds `lock`, `resources` (see [`super::resources`]), `state` (JSON, replaced atomically), the console log, and
-//! the mount points of the supervisor's own mount namespace. A directory whose lock is free belongs to a supervisor that
-//! died: [`super::gc`] clears it.
+//! It holds `resources` (see [`super::resources`]), `state` (JSON, replaced atomically), the console log, and
+//! the mount points of the supervisor's own mount namespace. A directory that nobody has locked (flock(2), of the directory
+//! itself) belongs to a supervisor that died: [`super::gc`] clears it.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::settings::MachineName;
 use crate::sys::files::{
-    entries, make_directories, make_directory_at, open_at, open_directory, remove_directory_at,
-    remove_file_at, remove_tree_at, replace_at, try_lock, while_parents_vanish,
+    entries, make_directories, make_directory_at, open_directory, remove_directory_at, remove_tree_at,
+    replace_at, try_lock, while_parents_vanish,
 };
 use crate::sys::{SysError, SysResult};
 
 /// All machines.
 pub const MACHINES: &str = "/run/spinney/machines";
 
-/// Held by the supervisor.
-const LOCK: &str = "lock";
-
 /// The locked directory of a machine.
 #[derive(Debug)]
 pub struct MachineDirectory {
     name: MachineName,
     path: PathBuf,
+    /// With the lock.
     fd: OwnedFd,
-    _lock: OwnedFd,
 }
 
 /// What came of trying to lock a machine's directory.
@@ -52,7 +49,23 @@ impl MachineDirectory {
     /// # Errors
     /// When /run cannot be written.
     pub fn claim(name: &MachineName) -> SysResult<Claim> {
-        while_parents_vanish(|| Self::try_claim(name))
+        /// How often, and how long apart: a supervisor begins its journal within a millisecond of its lock.
+        const LOOKS: u32 = 20;
+        const PAUSE: Duration = Duration::from_millis(5);
+        for _ in 0..LOOKS {
+            match while_parents_vanish(|| Self::try_claim(name))? {
+                // Locked, and without a journal: a collection of leavings that looks at it, and goes on.
+                Claim::InUse if Self::is_bare(name) => std::thread::sleep(PAUSE),
+                claim => return Ok(claim),
+            }
+        }
+        Ok(Claim::InUse)
+    }
+
+    fn is_bare(name: &MachineName) -> bool {
+        open_directory(&Path::new(MACHINES).join(name.as_str()))
+            .and_then(entries)
+            .is_ok_and(|entries| entries.iter().all(|(entry, _)| entry == LOCK))
     }
 
     /// Locks the directory of `name` if it is there; `None` if it is not, or is gone before it can be locked.
@@ -74,18 +87,16 @@ impl MachineDirectory {
     }
 
     fn lock(name: &MachineName, fd: OwnedFd) -> SysResult<Claim> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
-        let lock = open_at(&fd, LOCK, flags, Mode::from_raw_mode(0o600))?;
-        if !try_lock(&lock)? {
+        if !try_lock(&fd)? {
             return Ok(Claim::InUse);
         }
         // The last owner may have removed it between our open and our lock: then we hold the lock of nothing.
-        if rustix::fs::fstat(&lock).is_ok_and(|stat| stat.st_nlink == 0) {
-            return Err(SysError::new("flock", format!("{MACHINES}/{name}/{LOCK}"), Errno::NOENT));
+        if rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_nlink == 0) {
+            return Err(SysError::new("flock", format!("{MACHINES}/{name}"), Errno::NOENT));
         }
-        let stale = entries(&fd)?.len() > 1;
+        let stale = !entries(&fd)?.is_empty();
         let path = Path::new(MACHINES).join(name.as_str());
-        let directory = Self { name: name.clone(), path, fd, _lock: lock };
+        let directory = Self { name: name.clone(), path, fd };
         Ok(Claim::Ours { directory, stale })
     }
 
@@ -115,18 +126,15 @@ impl MachineDirectory {
         replace_at(&self.fd, "state", &text, 0o644)
     }
 
-    /// Removes it, the lock last, and the directories above it that are then empty.
+    /// Removes it, and the directories above it that are then empty.
     ///
     /// # Errors
     /// The first fault.
     pub fn remove(self) -> SysResult<()> {
         for (entry, _) in entries(&self.fd)? {
-            if entry != LOCK {
-                remove_tree_at(&self.fd, Path::new(&entry))?;
-            }
+            remove_tree_at(&self.fd, Path::new(&entry))?;
         }
         let machines = open_directory(Path::new(MACHINES))?;
-        remove_file_at(&self.fd, LOCK)?;
         remove_if_empty(&machines, self.name.as_str())?;
         let run = open_directory(Path::new("/run"))?;
         remove_if_empty(&run, "spinney/machines")?;

@@ -135,7 +135,10 @@ impl<'a> Boot<'a> {
             running,
             signals,
             request,
-            phase: Phase::Booting,
+            phase: match machine.parts.contract.ready {
+                ReadySignal::AtStart => Phase::Ready,
+                _ => Phase::Booting,
+            },
             since,
             boots,
             stop: None,
@@ -195,8 +198,8 @@ impl<'a> Boot<'a> {
 
     /// The loop. Comes back when the leader has ended and was reaped.
     fn run(&mut self, machine: &mut Machine, report: &mut Report<'_>) -> Result<Ended, Error> {
-        if machine.parts.contract.ready == ReadySignal::AtStart {
-            self.ready(machine, report);
+        if self.phase == Phase::Ready {
+            self.tell_ready(machine, report);
         }
         loop {
             let ended = self.wait(machine).map_err(Error::system("wait for the machine"))?;
@@ -255,21 +258,24 @@ impl<'a> Boot<'a> {
     }
 
     fn notified(&mut self, events: Vec<GuestEvent>, machine: &mut Machine, report: &mut Report<'_>) {
+        // Of many statuses the last one counts: a guest that sends without end must not have us wait for our manager.
+        let mut status = None;
         for event in events {
             match event {
                 GuestEvent::Ready if machine.parts.contract.ready == ReadySignal::Notify => {
                     self.ready(machine, report);
                 }
-                GuestEvent::Status(status) => {
-                    self.tell(machine, report, |manager| manager.status(&status));
-                    self.status = Some(status);
-                }
+                GuestEvent::Status(text) => status = Some(text),
                 GuestEvent::Stopping | GuestEvent::Shutdown(_) if self.phase == Phase::Ready => {
                     self.phase = Phase::Stopping;
                     self.write_state(machine, report);
                 }
                 _ => {}
             }
+        }
+        if let Some(status) = status.filter(|status| self.status.as_ref() != Some(status)) {
+            self.tell(machine, report, |manager| manager.status(&status));
+            self.status = Some(status);
         }
     }
 
@@ -279,6 +285,10 @@ impl<'a> Boot<'a> {
         }
         self.phase = Phase::Ready;
         self.write_state(machine, report);
+        self.tell_ready(machine, report);
+    }
+
+    fn tell_ready(&self, machine: &Machine, report: &mut Report<'_>) {
         let parts = &machine.parts;
         if parts.init.is_some() {
             report(&Event::Ready {
@@ -311,9 +321,12 @@ impl<'a> Boot<'a> {
             libc::SIGTERM | libc::SIGINT | libc::SIGHUP => {
                 let repeated = self.told_by.replace(signal) == Some(signal);
                 match &self.stop {
-                    None => self.begin_stop(Goal::PowerOff, machine, report),
-                    Some(stop) if repeated && stop.since.elapsed() < ONE_REQUEST => {}
-                    Some(_) => self.kill(machine, report),
+                    Some(stop) if stop.goal == Goal::PowerOff => {
+                        if !repeated || stop.since.elapsed() >= ONE_REQUEST {
+                            self.kill(machine, report);
+                        }
+                    }
+                    _ => self.begin_stop(Goal::PowerOff, machine, report),
                 }
             }
             libc::SIGWINCH | libc::SIGCONT => {
@@ -346,8 +359,9 @@ impl<'a> Boot<'a> {
         }
     }
 
+    /// A power-off takes the place of a reboot that is under way, not the other way round.
     fn begin_stop(&mut self, goal: Goal, machine: &mut Machine, report: &mut Report<'_>) {
-        if self.stop.is_some() {
+        if self.stop.as_ref().is_some_and(|stop| stop.goal == goal || stop.goal == Goal::PowerOff) {
             return;
         }
         let settings = &self.request.settings;

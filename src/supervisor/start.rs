@@ -12,7 +12,7 @@ use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, Up
 use crate::runtime::prepare::PrepareContext;
 use crate::runtime::root::{RootIds, RootPlaces};
 use crate::runtime::user_namespace::{Creator, IdMapping, create};
-use crate::runtime::{legacy_cgroup, prepare, root};
+use crate::runtime::{legacy_cgroup, prepare, root, staging};
 use crate::settings::{ConsoleMode, MachineSettings, Payload};
 use crate::sys::SysError;
 use crate::sys::files::make_directories;
@@ -271,17 +271,20 @@ impl Machine {
         let mounts = self.claimed.mount_points();
         let context = PrepareContext { tree: &tree.root, ids, scratch: scratch.as_ref(), mounts };
         let prepared = prepare::prepare(&plan.mounts, &context)?;
-        let clone =
-            root::clone_for_leader(self.claimed.mount_points()).map_err(Error::system("clone the root"))?;
+        // Without a user namespace nothing can be locked against the guest's root, which is the host's.
+        let prepared = match plan.ids {
+            Some(_) => {
+                staging::stage(prepared, directory.path()).map_err(Error::system("mount for the guest"))?
+            }
+            None => prepared,
+        };
         fault::point("prepared");
-        let staging = directory.path().join("root");
         let leader = crate::runtime::launch::launch(crate::runtime::launch::Launch {
             plan,
             user_namespace: user_namespace.as_ref(),
             cgroup: cgroup.payload(),
             legacy_cgroup: legacy_cgroup.as_ref(),
-            root: clone,
-            staging: &staging,
+            machine: directory.path(),
             prepared,
         })?;
         fault::point("cloned");

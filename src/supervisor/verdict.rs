@@ -34,8 +34,10 @@ impl Boot<'_> {
         match ended {
             // The kernel's answer to reboot(2) in a pid namespace: SIGHUP to restart, SIGINT to power off
             // (pid_namespaces(7)).
-            Ended::Signaled(libc::SIGHUP) => Verdict::Reboot,
-            Ended::Signaled(libc::SIGINT) => outcome(stopped_by_signal.map_or(0, |signal| 128 + signal)),
+            Ended::Signaled(libc::SIGHUP) if !self.is_to_end() => Verdict::Reboot,
+            Ended::Signaled(libc::SIGHUP | libc::SIGINT) => {
+                outcome(stopped_by_signal.map_or(0, |signal| 128 + signal))
+            }
             Ended::Exited(0) if self.meant_reboot(machine) => Verdict::Reboot,
             _ if self.phase == Phase::Booting && self.stop.is_none() => {
                 Verdict::End(Err(self.died_early(machine, ended)))
@@ -43,6 +45,11 @@ impl Boot<'_> {
             Ended::Exited(status) => outcome(status),
             Ended::Signaled(signal) => outcome(128 + signal),
         }
+    }
+
+    /// Whether the machine was told to end: then it does, also if a reboot of its own came first.
+    fn is_to_end(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.goal == Goal::PowerOff)
     }
 
     /// An init that will not call reboot(2) in a container exits, and leaves word why.

@@ -58,10 +58,10 @@ pub fn make_directories(path: &Path, mode: u32) -> SysResult<OwnedFd> {
         // Parents of ours may be symlinks of the administrator's (/run -> ..., /var -> ...): followed, only the
         // missing ones are made.
         let name = component.as_os_str();
-        directory = match open_at(&directory, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
-            Ok(there) => there,
-            Err(error) if error.errno() == Errno::NOENT => make_directory_at(&directory, name, mode)?,
-            Err(error) => return Err(error),
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        directory = match rustix::fs::openat(&directory, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => make_directory_at(&directory, name, mode)?,
+            opened => sys("openat", opened, || format!("{}, {name:?}, {flags:?}", FdPath::of(&directory)))?,
         };
     }
     Ok(directory)

@@ -79,6 +79,16 @@ impl Root {
         self.open_at(path.as_ref(), OFlags::PATH, Mode::empty(), ResolveFlags::empty())
     }
 
+    /// As [`Root::open_path`], but `None` where there is nothing (ENOENT, or a parent that is no directory): found out
+    /// without the cost of an error that reads well.
+    pub fn find(&self, path: impl AsRef<Path>) -> SysResult<Option<OwnedFd>> {
+        let path = path.as_ref();
+        match self.try_open_at(path, OFlags::PATH, Mode::empty(), ResolveFlags::empty()) {
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            opened => self.opened(path, opened).map(Some),
+        }
+    }
+
     /// As [`Root::open_path`], but fails with ELOOP if any component is a symlink.
     pub fn open_path_no_symlinks(&self, path: impl AsRef<Path>) -> SysResult<OwnedFd> {
         self.open_at(path.as_ref(), OFlags::PATH, Mode::empty(), ResolveFlags::NO_SYMLINKS)
@@ -113,7 +123,7 @@ impl Root {
 
     /// Whether `path` is there, links followed. A dangling link is not there.
     pub fn exists(&self, path: impl AsRef<Path>) -> SysResult<bool> {
-        absent_is_none(self.open_path(path)).map(|found| found.is_some())
+        self.find(path).map(|found| found.is_some())
     }
 
     /// Opens `path` for reading if it is a regular file: nothing else is ever opened, so nothing blocks and no device
@@ -169,27 +179,20 @@ impl Root {
     pub fn mkdir_all(&self, path: impl AsRef<Path>, mode: Mode) -> SysResult<OwnedFd> {
         let path = path.as_ref();
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let open = |prefix: &Path| self.open_at(prefix, flags, Mode::empty(), ResolveFlags::empty());
-        if let Some(found) = absent_is_none(open(path))? {
-            return Ok(found);
+        match self.try_open_at(path, flags, Mode::empty(), ResolveFlags::empty()) {
+            Err(Errno::NOENT) => {}
+            opened => return self.opened(path, opened),
         }
-        // Every prefix is resolved from the root again: the part so far may contain links that are absolute.
-        let mut prefix = PathBuf::new();
-        let mut parent = open(Path::new("."))?;
-        for component in relative(path).components() {
-            prefix.push(component);
-            parent = match open(&prefix) {
-                Err(error) if error.errno() == Errno::NOENT => {
-                    let made = fs::mkdirat(&parent, component.as_os_str(), mode);
-                    sys("mkdirat", made, || {
-                        format!("{}, {:?}, {:#o}", FdPath::of(&parent), component.as_os_str(), mode.bits())
-                    })?;
-                    open(&prefix)?
-                }
-                opened => opened?,
-            };
+        if let Some((directory, name)) = split(path) {
+            let parent = self.mkdir_all(directory, mode)?;
+            sys("mkdirat", fs::mkdirat(&parent, name, mode), || {
+                format!("{}, {name:?}, {:#o}", FdPath::of(&parent), mode.bits())
+            })?;
+        } else if let Some(above) = relative(path).parent() {
+            self.mkdir_all(above, mode)?;
         }
-        Ok(parent)
+        // Resolved from the root again: what is there now may be a link of somebody else's.
+        self.open_at(path, flags, Mode::empty(), ResolveFlags::empty())
     }
 
     /// Makes the regular file `path`, open for writing; fails with EEXIST if anything has that name.
@@ -248,7 +251,7 @@ impl Root {
     /// missing parents. Fails with EISDIR for a directory, EEXIST for a dangling link.
     pub fn ensure_file(&self, path: impl AsRef<Path>) -> SysResult<OwnedFd> {
         let path = path.as_ref();
-        if let Some(found) = absent_is_none(self.open_path(path))? {
+        if let Some(found) = self.find(path)? {
             return match Metadata::of(&found)?.kind() {
                 FileType::Directory => Err(SysError::new("openat2", self.arguments(path, ""), Errno::ISDIR)),
                 _ => Ok(found),
@@ -274,6 +277,20 @@ impl Root {
     }
 
     fn open_at(&self, path: &Path, flags: OFlags, mode: Mode, resolve: ResolveFlags) -> SysResult<OwnedFd> {
+        self.opened(path, self.try_open_at(path, flags, mode, resolve))
+    }
+
+    fn opened(&self, path: &Path, opened: Result<OwnedFd, Errno>) -> SysResult<OwnedFd> {
+        sys("openat2", opened, || self.arguments(path, "RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS"))
+    }
+
+    fn try_open_at(
+        &self,
+        path: &Path,
+        flags: OFlags,
+        mode: Mode,
+        resolve: ResolveFlags,
+    ) -> Result<OwnedFd, Errno> {
         let name = relative(path);
         let mut opened = Err(Errno::AGAIN);
         for _ in 0..RACE_RETRIES {
@@ -282,7 +299,7 @@ impl Root {
                 break;
             }
         }
-        sys("openat2", opened, || self.arguments(path, "RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS"))
+        opened
     }
 
     fn no_name(&self, path: &Path) -> SysError {

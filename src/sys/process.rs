@@ -43,7 +43,7 @@ pub struct CloneOptions<'fd> {
 /// # Errors
 /// EINVAL, without a call, when the process has a second thread: its locks would stay held in the child.
 pub fn clone_process(options: CloneOptions<'_>) -> SysResult<Cloned> {
-    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(1);
+    let threads = super::process_title::thread_count()?;
     if threads > 1 {
         return Err(SysError::new("clone3", format!("in a process of {threads} threads"), Errno::INVAL));
     }
