@@ -65,7 +65,7 @@ impl MachineDirectory {
     fn is_bare(name: &MachineName) -> bool {
         open_directory(&Path::new(MACHINES).join(name.as_str()))
             .and_then(entries)
-            .is_ok_and(|entries| entries.iter().all(|(entry, _)| entry == LOCK))
+            .is_ok_and(|entries| entries.is_empty())
     }
 
     /// Locks the directory of `name` if it is there; `None` if it is not, or is gone before it can be locked.

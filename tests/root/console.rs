@@ -123,8 +123,11 @@ fn interactive_command(context: &Context) -> TestResult {
     session.types("echo $((6 * 7)); tty\n");
     session.sees("42\r\n/dev/pts/0");
     // ^C is the guest's own; ^Z as well.
-    session.types("sleep 1000\n");
+    // A ^C takes away what has been typed and not read, so it waits for the sleep, and what follows waits for the prompt.
+    session.types("echo asleep; sleep 1000\n");
+    session.sees("\nasleep");
     session.types("\x03");
+    session.sees("# ");
     session.types("echo again=$?\n");
     session.sees("again=130");
     session.types("exit 3\n");
