@@ -96,15 +96,16 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
     }
 
     let prepared = staging::take(prepared, machine).map_err(at(Stage::Mounts))?;
-    let pivot = plan.root.pivot.as_ref();
     let mut root = clone_root(machine, ROOT).map_err(at(Stage::Root))?;
     if plan.root.read_only {
-        let draft = pivot_draft(&root, pivot).map_err(at(Stage::Root))?;
-        make_ready(&draft, &plan.mounts, &prepared).map_err(at(Stage::Mounts))?;
+        if let Some(pivot) = &plan.root.pivot {
+            root = make_old(&root, pivot).map_err(at(Stage::Root))?;
+        }
+        make_ready(&root, &plan.mounts, &prepared).map_err(at(Stage::Mounts))?;
         root = clone_root(machine, SEALED).map_err(at(Stage::Root))?;
     }
-    begin_root(&root, machine).map_err(at(Stage::Root))?;
-    if let Some(pivot) = pivot {
+    place_root(&root, machine).map_err(at(Stage::Root))?;
+    if let Some(pivot) = &plan.root.pivot {
         root = super::attach::pivot(root, pivot).map_err(at(Stage::Root))?;
     }
     let attached = attach(&root, &plan.mounts, prepared, plan.root.read_only).map_err(at(Stage::Mounts))?;
@@ -132,18 +133,17 @@ fn clone_root(machine: &Path, name: &str) -> SysResult<Root> {
     clone_mount(CWD, &machine.join(name), true).map(|root| Root::from_fd(root, "/"))
 }
 
-/// The directory of a writable `root` that will be the root, with what `pivot` needs there.
-fn pivot_draft(root: &Root, pivot: Option<&PivotRoot>) -> SysResult<Root> {
-    let Some(pivot) = pivot else { return root.try_clone() };
-    let draft = root.subroot(&pivot.new)?;
+/// The directory that will be the root, with a place for the one before it.
+fn make_old(root: &Root, pivot: &PivotRoot) -> SysResult<Root> {
+    let new = root.subroot(&pivot.new)?;
     if let Some(old) = &pivot.old {
-        draft.mkdir_all(old, Mode::from_raw_mode(0o755))?;
+        new.mkdir_all(old, Mode::from_raw_mode(0o755))?;
     }
-    Ok(draft)
+    Ok(new)
 }
 
 /// Attaches `root`, in any directory of the host.
-fn begin_root(root: &Root, machine: &Path) -> SysResult<()> {
+fn place_root(root: &Root, machine: &Path) -> SysResult<()> {
     let place = open_at(CWD, machine.join(ROOT), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     attach_mount(root, place)
 }
@@ -209,8 +209,11 @@ fn execution_context(process: &ProcessPlan) -> SysResult<()> {
     if let Some(context) = &process.selinux_context {
         write_proc("attr/exec", context)?;
     }
-    let directory = &process.directory;
-    sys("chdir", rustix::process::chdir(directory), || format!("{directory:?}"))
+    // By the root's rules: a link of the tree to /proc/self/fd/N would lead to what we still have open of the host's, and
+    // from there by `..` to all of it (as in runc's CVE-2024-21626).
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let place = Root::open("/")?.open_file(&process.directory, flags, Mode::empty())?;
+    sys("fchdir", rustix::process::fchdir(&place), || FdPath::of(&place).to_string())
 }
 
 /// What takes privileges away, last: bounding set, ids, capabilities, system calls.

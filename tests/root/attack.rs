@@ -57,11 +57,12 @@ pub fn tests() -> Vec<Test> {
         );
         Test::new(name, move |context| deep(context, path, options))
     });
-    let single: [(&str, fn(&Context) -> TestResult); 4] = [
+    let single: [(&str, fn(&Context) -> TestResult); 5] = [
         ("mount_points_in_api_directories", mount_points_in_api_directories),
         ("tree_changes_while_it_starts", tree_changes_while_it_starts),
         ("console_escapes", console_escapes),
         ("state_is_not_the_guests", state_is_not_the_guests),
+        ("home_is_a_link_to_our_fds", home_is_a_link_to_our_fds),
     ];
     top.into_iter()
         .chain(deep)
@@ -121,32 +122,28 @@ fn replace_by_link(tree: &Path, path: &str, target: &Path) {
     symlink(target, &at).unwrap();
 }
 
+/// What a root is made of.
+const LAYERS: [&str; 3] = ["--volatile=no", "--ephemeral", "--volatile=yes"];
+
 /// Every way to run `tree`: with and without a layer, a user namespace, and an init.
-fn attempts(context: &Context, tree: &Path, options: &[&str], outside: &Outside) -> Vec<Ended> {
+fn attempts(
+    context: &Context,
+    tree: &Path,
+    layers: &[&str],
+    options: &[&str],
+    outside: &Outside,
+) -> Vec<Ended> {
     let mut all = Vec::new();
-    for layer in [&["--volatile=no"] as &[&str], &["-x"], &["--volatile=yes"]] {
+    for layer in layers {
         for users in ["--private-users=pick", "--private-users=no"] {
             for command in [&["--", "/bin/busybox", "true"] as &[&str], &[]] {
                 let mut spinney = context.spinney();
-                spinney.args([
-                    "run",
-                    "-M",
-                    &context.machine_name(),
-                    "--timeout-ready=2",
-                    "--timeout-stop=1",
-                    users,
-                ]);
-                // What boots is let go at once.
-                spinney.args(layer).args(options).arg("--init=/bin/false").arg(tree).args(command);
-                if !command.is_empty() {
-                    let line: Vec<_> = spinney
-                        .get_args()
-                        .filter(|word| *word != "--init=/bin/false")
-                        .map(Into::into)
-                        .collect::<Vec<std::ffi::OsString>>();
-                    spinney = context.spinney();
-                    spinney.args(line);
+                spinney.args(["run", "-M", &context.machine_name(), "--timeout-ready=2", "--timeout-stop=1"]);
+                if command.is_empty() {
+                    // What boots is let go at once.
+                    spinney.arg("--init=/bin/false");
                 }
+                spinney.args([layer, users]).args(options).arg(tree).args(command);
                 let ended = run(&mut spinney);
                 outside.is_untouched(&ended);
                 all.push(ended);
@@ -163,7 +160,7 @@ fn top_level(context: &Context, name: &str) -> TestResult {
         let _ = fs::remove_dir_all(&tree);
         let tree = own_busybox(context)?;
         replace_by_link(&tree, name, &target);
-        for ended in attempts(context, &tree, &[], &outside) {
+        for ended in attempts(context, &tree, &LAYERS, &[], &outside) {
             // A link out of the tree is said to be one.
             assert_eq!(ended.status, 125, "{target:?}: {ended:#?}");
             let message = format!("/{name} of the tree is a symlink");
@@ -183,10 +180,8 @@ fn deep(context: &Context, path: &str, options: &[&str]) -> TestResult {
         let tree = context.directory.join("tree");
         let _ = fs::remove_dir_all(&tree);
         let tree = own_busybox(context)?;
-        for target in [target.clone(), target.join("precious")] {
-            replace_by_link(&tree, path, &target);
-            attempts(context, &tree, options, &outside);
-        }
+        replace_by_link(&tree, path, &target);
+        attempts(context, &tree, &LAYERS[..2], options, &outside);
     }
     Ok(())
 }
@@ -200,7 +195,7 @@ fn mount_points_in_api_directories(context: &Context) -> TestResult {
     {
         replace_by_link(&tree, name, &outside.directory);
     }
-    for ended in attempts(context, &tree, &[], &outside).iter().step_by(2) {
+    for ended in attempts(context, &tree, &LAYERS, &[], &outside).iter().step_by(2) {
         // Fresh file systems cover all of them.
         assert_eq!(ended.status, 0, "{ended:#?}");
     }
@@ -250,7 +245,7 @@ fn tree_changes_while_it_starts(context: &Context) -> TestResult {
 fn console_escapes(context: &Context) -> TestResult {
     let tree = own_busybox(context)?;
     fs::remove_file(tree.join("etc/os-release")).unwrap();
-    fs::write(tree.join("etc/os-release"), "PRETTY_NAME=\"evil\x1b]0;owned\x07 \x1b[2J\r\nX\"\n").unwrap();
+    fs::write(tree.join("etc/os-release"), "PRETTY_NAME=\"evil\x1b]0;owned\x07 \x1b[2J\rX\"\n").unwrap();
     let ended = run(context
         .spinney()
         .args(["run", "-x", "-M", &context.machine_name(), "--timeout-ready=1", "--timeout-stop=1"])
@@ -277,5 +272,28 @@ fn state_is_not_the_guests(context: &Context) -> TestResult {
     let scratch = fs::metadata("/var/lib/spinney/scratch").unwrap();
     assert_eq!((scratch.mode() & 0o777, scratch.uid()), (0o700, 0));
     machine.stop()?;
+    Ok(())
+}
+
+/// A home directory that leads, by what the leader still has open, out to the host (CVE-2024-21626).
+fn home_is_a_link_to_our_fds(context: &Context) -> TestResult {
+    /// More than a leader has.
+    const FDS: std::ops::Range<u32> = 3..24;
+    let tree = own_busybox(context)?;
+    let secret = context.directory.join("secret");
+    fs::write(&secret, "of the host").unwrap();
+    let climb = format!("cat {}{} 2>/dev/null || true", "../".repeat(12), secret.display());
+    for (fd, users) in
+        FDS.flat_map(|fd| ["--private-users=pick", "--private-users=no"].map(|users| (fd, users)))
+    {
+        let link = PathBuf::from(format!("/proc/self/fd/{fd}"));
+        replace_by_link(&tree, "root", &link);
+        let ended = run(context
+            .spinney()
+            .args(["run", "-M", &context.machine_name(), users])
+            .arg(&tree)
+            .args(["--", "/bin/sh", "-c", &climb]));
+        assert!(!ended.stdout.contains("of the host"), "{link:?}: {ended:#?}");
+    }
     Ok(())
 }
