@@ -40,6 +40,9 @@ impl Test {
     }
 }
 
+/// A name and a test.
+pub type Row = (&'static str, fn(&Context) -> TestResult);
+
 /// What a test has.
 pub struct Context {
     /// All names of its machines begin with this.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use spinney::supervisor::FAULT_POINTS;
 
 use crate::command::{PATIENCE, run};
-use crate::harness::{Context, Stop, Test, TestResult};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::host_state::HostState;
 use crate::legacy_cgroups;
 use crate::machine::Machine;
@@ -27,7 +27,7 @@ pub fn tests() -> Vec<Test> {
             },
         )
     });
-    let single: [(&str, fn(&Context) -> TestResult); 4] = [
+    let single: [Row; 4] = [
         ("running", running),
         ("command", command),
         ("twice", twice),

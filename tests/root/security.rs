@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::run;
-use crate::harness::{Context, Stop, Test, TestResult};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
 use crate::payload::{command, script};
 
@@ -66,7 +66,7 @@ pub fn tests() -> Vec<Test> {
             Ok(())
         })
     });
-    let single: [(&str, fn(&Context) -> TestResult); 8] = [
+    let single: [Row; 8] = [
         ("stub_shows_nothing_of_the_host", stub_shows_nothing_of_the_host),
         ("program_cannot_be_overwritten", program_cannot_be_overwritten),
         ("init_shows_nothing_of_the_host", init_shows_nothing_of_the_host),
