@@ -42,6 +42,10 @@ fn killed_at(context: &Context, tree: &str, point: &str) -> TestResult {
         "teardown-journal-link" => {
             let tree = own_busybox(context)?;
             fs::write(tree.join("etc/machine-id"), "00112233445566778899aabbccddeeff\n")?;
+            // A host that keeps its journal on disk has it; ours goes with the tests.
+            if !Path::new("/var/log/journal").exists() && context.on_host {
+                return Err(Stop::Skip("this host keeps no journal on disk".to_owned()));
+            }
             fs::create_dir_all("/var/log/journal")?;
             options = &["--link-journal=guest"];
             tree
