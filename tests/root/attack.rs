@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::command::{Ended, run};
 use crate::harness::{Context, Test, TestResult};
-use crate::payload::own_busybox;
+use crate::payload::{own_busybox, says};
 
 /// Directories at the top of a tree that we mount on or write in.
 const TOP: [&str; 7] = ["dev", "proc", "sys", "run", "etc", "tmp", "var"];
@@ -57,12 +57,14 @@ pub fn tests() -> Vec<Test> {
         );
         Test::new(name, move |context| deep(context, path, options))
     });
-    let single: [(&str, fn(&Context) -> TestResult); 5] = [
+    let single: [(&str, fn(&Context) -> TestResult); 7] = [
         ("mount_points_in_api_directories", mount_points_in_api_directories),
         ("tree_changes_while_it_starts", tree_changes_while_it_starts),
         ("console_escapes", console_escapes),
         ("state_is_not_the_guests", state_is_not_the_guests),
         ("home_is_a_link_to_our_fds", home_is_a_link_to_our_fds),
+        ("device_node_of_the_tree", device_node_of_the_tree),
+        ("read_only_mounts_stay_so", read_only_mounts_stay_so),
     ];
     top.into_iter()
         .chain(deep)
@@ -295,5 +297,33 @@ fn home_is_a_link_to_our_fds(context: &Context) -> TestResult {
             .args(["--", "/bin/sh", "-c", &climb]));
         assert!(!ended.stdout.contains("of the host"), "{link:?}: {ended:#?}");
     }
+    Ok(())
+}
+
+/// A device node that came with the tree is the host's device: here /dev/urandom, which any host lets root read.
+fn device_node_of_the_tree(context: &Context) -> TestResult {
+    let tree = own_busybox(context)?;
+    let node = rustix::fs::makedev(1, 9);
+    let kind = rustix::fs::FileType::CharacterDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, tree.join("node"), kind, 0o666.into(), node).unwrap();
+    fs::set_permissions(tree.join("node"), PermissionsExt::from_mode(0o666)).unwrap();
+    let script = "mount -o remount,bind,dev /; head -c 1 /node | wc -c";
+    for layer in ["--volatile=no", "-x", "--volatile=overlay", "--read-only"] {
+        assert_eq!(says(context, &tree, &[layer], script)?.trim(), "0", "{layer}");
+    }
+    Ok(())
+}
+
+/// Root of a user namespace may change the flags of mounts, but not those that the host's root has set.
+fn read_only_mounts_stay_so(context: &Context) -> TestResult {
+    let tree = own_busybox(context)?;
+    let outside = context.subdirectory("read-only");
+    fs::set_permissions(&outside, PermissionsExt::from_mode(0o777)).unwrap();
+    let bind = format!("--bind-ro={}:/mnt", outside.display());
+    let script =
+        "for at in / /mnt; do mount -o remount,bind,rw $at; touch $at/written && echo $at; done; true";
+    fs::create_dir(tree.join("mnt")).unwrap();
+    assert_eq!(says(context, &tree, &["--read-only", &bind], script)?, "");
+    assert!(!tree.join("written").exists() && !outside.join("written").exists());
     Ok(())
 }
