@@ -57,7 +57,8 @@ pub fn tests() -> Vec<Test> {
         );
         Test::new(name, move |context| deep(context, path, options))
     });
-    let single: [(&str, fn(&Context) -> TestResult); 7] = [
+    type Single = (&'static str, fn(&Context) -> TestResult);
+    let single: [Single; 7] = [
         ("mount_points_in_api_directories", mount_points_in_api_directories),
         ("tree_changes_while_it_starts", tree_changes_while_it_starts),
         ("console_escapes", console_escapes),
