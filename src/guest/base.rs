@@ -25,6 +25,10 @@ impl BaseState {
     }
 }
 
+/// Directories that may not be links in the tree either: one that leads to another of them, or below what is mounted later,
+/// has us take files that the tree or a bind brings for the kernel's. No distribution has such links.
+const NO_LINKS: [&str; 4] = ["dev", "proc", "sys", "run"];
+
 /// The state of each base directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseDirectories {
@@ -92,6 +96,7 @@ fn state(root: &Root, name: &'static str) -> Result<BaseState, TreeError> {
             // keeps us in the root, would find a directory for it.
             let inside = !climbs_out(&target) && root.metadata(name).is_ok_and(|found| found.is_dir());
             match inside {
+                true if NO_LINKS.contains(&name) => Err(TreeError::BaseIsLink { name, target }),
                 true => Ok(BaseState::Link(target)),
                 false => Err(TreeError::BaseLeavesTree { name, target }),
             }
@@ -178,6 +183,17 @@ mod tests {
                 Err(error) => error.to_string(),
             };
             assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_kernels_directories_are_no_links() {
+        for name in NO_LINKS {
+            let tree = tempfile::tempdir().unwrap();
+            std::fs::create_dir(tree.path().join("real")).unwrap();
+            symlink("real", tree.path().join(name)).unwrap();
+            let error = BaseDirectories::inspect(&Root::open(tree.path()).unwrap()).unwrap_err();
+            assert_eq!(error.to_string(), format!("/{name} of the tree is a symlink, to real"));
         }
     }
 

@@ -80,6 +80,14 @@ pub enum TreeError {
         /// The link's contents.
         target: PathBuf,
     },
+    /// A directory of the kernel's file systems, or /run, is a link.
+    #[error("/{name} of the tree is a symlink, to {}", target.display())]
+    BaseIsLink {
+        /// The directory's name.
+        name: &'static str,
+        /// The link's contents.
+        target: PathBuf,
+    },
     /// A base directory is something else.
     #[error("/{name} of the tree is not a directory")]
     BaseNotADirectory {
@@ -118,7 +126,9 @@ impl TreeError {
                 "register qemu-{} with binfmt_misc on this host (Debian: qemu-user-static), or take a tree for this host",
                 tree.qemu_name()?
             ),
-            Self::BaseLeavesTree { name, .. } | Self::BaseNotADirectory { name } => {
+            Self::BaseLeavesTree { name, .. }
+            | Self::BaseIsLink { name, .. }
+            | Self::BaseNotADirectory { name } => {
                 format!("make it a directory: the guest's own /{name} goes there")
             }
             Self::Sys(_) => return None,

@@ -37,12 +37,17 @@ impl User {
     }
 }
 
+/// The id of `text`. The last number is none: to setresuid(2) it says "leave the id as it is".
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
+}
+
 fn lookup(passwd: &str, group: &str, user: &str) -> Option<User> {
-    let number: Option<u32> = user.parse().ok();
+    let number = id(user);
     let entry = passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         let [name, _, uid, gid, _, home, ..] = fields.as_slice() else { return None };
-        let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
+        let (uid, gid) = (id(uid)?, id(gid)?);
         let found = *name == user || number == Some(uid);
         let home = if home.starts_with('/') { *home } else { "/" };
         found.then(|| User { name: (*name).to_owned(), uid, gid, groups: Vec::new(), home: home.to_owned() })
@@ -58,7 +63,7 @@ fn lookup(passwd: &str, group: &str, user: &str) -> Option<User> {
         .lines()
         .filter_map(|line| {
             let mut fields = line.split(':').skip(2);
-            let gid: u32 = fields.next()?.parse().ok()?;
+            let gid = id(fields.next()?)?;
             let member = fields.next()?.split(',').any(|name| name == found.name);
             (member && gid != found.gid).then_some(gid)
         })
@@ -70,9 +75,9 @@ fn lookup(passwd: &str, group: &str, user: &str) -> Option<User> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str =
-        "root:x:0:0:root:/root:/bin/bash\nbroken\nalice:x:1000:1000:A,,,:/home/alice:/bin/sh\n";
-    const GROUP: &str = "root:x:0:\nsudo:x:27:bob,alice\nalice:x:1000:alice\nx:y:z:alice\n";
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nbroken\nalice:x:1000:1000:A,,,:/home/alice:/bin/sh\nall:x:4294967295:0::/:\n";
+    const GROUP: &str =
+        "root:x:0:\nsudo:x:27:bob,alice\nalice:x:1000:alice\nx:y:z:alice\nall:x:4294967295:alice\n";
 
     #[test]
     fn users_by_name_and_number() {
@@ -91,6 +96,8 @@ mod tests {
             ("root", Some(User::root())),
             ("77", Some(nobody)),
             ("bob", None),
+            ("4294967295", None),
+            ("all", None),
         ] {
             assert_eq!(lookup(PASSWD, GROUP, user), expected, "{user}");
         }

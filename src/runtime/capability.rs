@@ -6,7 +6,7 @@
 use crate::settings::{Capability, CapabilitySettings, capability_names};
 use crate::sys::SysResult;
 use crate::sys::capability::{
-    CapabilitySets, clear_ambient_set, limit_bounding_set, raise_ambient, set_capabilities,
+    CapabilitySets, capabilities, clear_ambient_set, limit_bounding_set, raise_ambient, set_capabilities,
     set_keep_capabilities,
 };
 
@@ -124,7 +124,17 @@ impl CapabilityPlan {
         })?;
         raise_ambient(self.ambient)
     }
+
+    /// Takes from our stub init what it needs neither for its guest nor for itself.
+    pub fn limit_stub(&self) -> SysResult<()> {
+        limit_bounding_set(self.bounding)?;
+        let held = capabilities()?.permitted & (self.bounding | STUB);
+        set_capabilities(CapabilitySets { effective: held, permitted: held, inheritable: 0 })
+    }
 }
+
+/// To signal processes of any user, and to end the machine.
+const STUB: u64 = Capability::KILL.bit() | Capability::SYS_BOOT.bit();
 
 fn kept_by_default(private_network: bool, private_users: bool) -> u64 {
     let kept = KEPT.iter().fold(0, |mask, capability| mask | capability.bit());
@@ -141,7 +151,7 @@ fn kept_by_default(private_network: bool, private_users: bool) -> u64 {
 mod tests {
     use super::*;
     use crate::settings::{ALL_CAPABILITIES, parse_capability_list};
-    use crate::sys::capability::{ambient_set, bounding_set, capabilities};
+    use crate::sys::capability::{ambient_set, bounding_set};
 
     const NONE: CapabilitySettings = CapabilitySettings { add: 0, drop: 0, ambient: 0 };
 

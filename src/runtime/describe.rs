@@ -54,7 +54,8 @@ fn namespaces(plan: &MachinePlan) -> Vec<&'static str> {
     user.into_iter().chain(others).chain(time).collect()
 }
 
-fn operation(operation: &MountOperation) -> String {
+/// One operation, in a line.
+pub(super) fn operation(operation: &MountOperation) -> String {
     match operation {
         MountOperation::Directory { path, mode } => format!("directory {} {mode:04o}", path.display()),
         MountOperation::Symlink { path, target, .. } => {

@@ -54,14 +54,15 @@ pub fn run(start: LeaderStart<'_>, channel: Channel) -> ! {
             let error = restrict(process).map_or_else(|error| error, |()| exec(process));
             exit_now(exec_failed(&channel, &error))
         }
-        // The stub keeps the leader's capabilities, since it signals processes of any user of the guest; the command
-        // takes all restrictions on itself.
+        // In a user namespace of its own the stub keeps the leader's capabilities: nobody there can touch it.
         ProcessKind::CommandBelowStub => stub_init::run(
             || {
                 let error = restrict(process).map_or_else(|error| error, |()| exec(process));
                 exec_failed(&channel, &error);
                 error.errno().into()
             },
+            plan.ids.is_none().then_some(&|| restrict_stub(process)),
+            |error| channel.send_failure(Stage::Process, error),
             has_terminal,
         ),
     }
@@ -95,15 +96,16 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
     }
 
     let prepared = staging::take(prepared, machine).map_err(at(Stage::Mounts))?;
-    let pivot = plan.root.pivot.as_ref();
     let mut root = clone_root(machine, ROOT).map_err(at(Stage::Root))?;
     if plan.root.read_only {
-        let draft = pivot_draft(&root, pivot).map_err(at(Stage::Root))?;
-        make_ready(&draft, &plan.mounts, &prepared).map_err(at(Stage::Mounts))?;
+        if let Some(pivot) = &plan.root.pivot {
+            root = make_old(&root, pivot).map_err(at(Stage::Root))?;
+        }
+        make_ready(&root, &plan.mounts, &prepared).map_err(at(Stage::Mounts))?;
         root = clone_root(machine, SEALED).map_err(at(Stage::Root))?;
     }
-    begin_root(&root, machine).map_err(at(Stage::Root))?;
-    if let Some(pivot) = pivot {
+    place_root(&root, machine).map_err(at(Stage::Root))?;
+    if let Some(pivot) = &plan.root.pivot {
         root = super::attach::pivot(root, pivot).map_err(at(Stage::Root))?;
     }
     let attached = attach(&root, &plan.mounts, prepared, plan.root.read_only).map_err(at(Stage::Mounts))?;
@@ -131,18 +133,17 @@ fn clone_root(machine: &Path, name: &str) -> SysResult<Root> {
     clone_mount(CWD, &machine.join(name), true).map(|root| Root::from_fd(root, "/"))
 }
 
-/// The directory of a writable `root` that will be the root, with what `pivot` needs there.
-fn pivot_draft(root: &Root, pivot: Option<&PivotRoot>) -> SysResult<Root> {
-    let Some(pivot) = pivot else { return root.try_clone() };
-    let draft = root.subroot(&pivot.new)?;
+/// The directory that will be the root, with a place for the one before it.
+fn make_old(root: &Root, pivot: &PivotRoot) -> SysResult<Root> {
+    let new = root.subroot(&pivot.new)?;
     if let Some(old) = &pivot.old {
-        draft.mkdir_all(old, Mode::from_raw_mode(0o755))?;
+        new.mkdir_all(old, Mode::from_raw_mode(0o755))?;
     }
-    Ok(draft)
+    Ok(new)
 }
 
 /// Attaches `root`, in any directory of the host.
-fn begin_root(root: &Root, machine: &Path) -> SysResult<()> {
+fn place_root(root: &Root, machine: &Path) -> SysResult<()> {
     let place = open_at(CWD, machine.join(ROOT), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     attach_mount(root, place)
 }
@@ -238,6 +239,14 @@ fn restrict(process: &ProcessPlan) -> SysResult<()> {
         sys("prctl", rustix::thread::set_no_new_privs(true), || "PR_SET_NO_NEW_PRIVS".to_owned())?;
     }
     if early { Ok(()) } else { filter() }
+}
+
+/// What the stub has less of than a leader where the guest could take it over.
+fn restrict_stub(process: &ProcessPlan) -> SysResult<()> {
+    if !process.seccomp.is_empty() {
+        seccomp::install_filter(&process.seccomp)?;
+    }
+    process.capabilities.limit_stub()
 }
 
 /// Lets the payload have these fds of ours.

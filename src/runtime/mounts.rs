@@ -368,3 +368,6 @@ fn user_tmpfs(target: PathBuf, options: &str) -> Op {
     }
     Op::Mount { kind: "tmpfs", target, options: own, attributes }
 }
+
+#[cfg(test)]
+mod tests;

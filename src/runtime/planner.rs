@@ -355,7 +355,8 @@ fn no_boot_clock(host: &Host, private_users: bool) -> Option<&'static str> {
 fn lacking(lost: &[&str], lowered: &[String], private_users: bool) -> Option<String> {
     let mut without = Vec::new();
     if !lowered.is_empty() {
-        without.push(format!("{} stays at our own limit", lowered.join(", ")));
+        let stay = if lowered.len() == 1 { "stays" } else { "stay" };
+        without.push(format!("{} {stay} at our own limit", lowered.join(", ")));
     }
     if !lost.is_empty() && !private_users {
         without.push("the machine does not have it either".to_owned());
@@ -363,3 +364,6 @@ fn lacking(lost: &[&str], lowered: &[String], private_users: bool) -> Option<Str
     let missing = if lost.is_empty() { "CAP_SYS_RESOURCE".to_owned() } else { lost.join(", ") };
     (!without.is_empty()).then(|| format!("this process lacks {missing}: {}", without.join(", and ")))
 }
+
+#[cfg(test)]
+mod tests;

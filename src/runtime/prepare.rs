@@ -18,7 +18,7 @@ use crate::sys::mount::{
 use crate::sys::{FdPath, SysError, SysResult, sys};
 
 use super::plan::{BindSource, DeviceNode, IdMap, MountOperation};
-use super::root::temporary_directory;
+use super::root::{temporary_directory, tree_layer};
 use super::user_namespace::{Creator, IdMapping, create};
 
 /// What the leader attaches for one operation.
@@ -114,7 +114,8 @@ pub fn prepare(
                 let mount = match source {
                     BindSource::Host(path) => clone_mount(CWD, path, *recursive),
                     BindSource::Tree(path) => {
-                        context.tree.open_path(path).and_then(|at| clone_mount(at, Path::new(""), *recursive))
+                        let at = tree_layer(context.mounts).and_then(|tree| tree.open_path(path));
+                        at.and_then(|at| clone_mount(at, Path::new(""), *recursive))
                     }
                     BindSource::Temporary => temporary(index, context),
                     BindSource::Guest(_) | BindSource::Inaccessible => return Ok(Prepared::Nothing),
@@ -122,13 +123,13 @@ pub fn prepare(
                 mount
                     .and_then(|mount| {
                         set_propagation(&mount, Propagation::Private, *recursive)?;
-                        // What lies in the tree has the guest's ids on disk, and no more devices than the root itself.
+                        // What lies in the tree has no more devices than the root itself, and its ids are mapped already.
                         let in_tree = matches!(source, BindSource::Tree(_));
                         let attributes = *attributes | context.no_devices(in_tree);
                         if !(attributes.is_empty() && clear.is_empty()) {
                             set_mount_attributes(&mount, attributes, *clear, *recursive)?;
                         }
-                        let ids = if in_tree { BindIds::Idmap } else { *ids };
+                        let ids = if in_tree { BindIds::NoIdmap } else { *ids };
                         map_ids(&mount, *recursive, ids, target, context)?;
                         let is_directory = is_directory(&mount)?;
                         Ok(Prepared::Mount { mount, is_directory })
@@ -172,8 +173,8 @@ fn map_ids(
         (BindIds::RootIdmap, _) => (0, 0),
         (BindIds::OwnerIdmap, _) => {
             let stat = *context.tree.metadata(target)?.stat();
-            let first = context.ids.map_or(0, |(map, _)| map.tree_base);
-            (stat.st_uid.saturating_sub(first), stat.st_gid.saturating_sub(first))
+            let map = context.ids.map(|(map, _)| map);
+            (guest_id(stat.st_uid, map, target)?, guest_id(stat.st_gid, map, target)?)
         }
     };
     let owner = sys("fstat", rustix::fs::fstat(mount), || FdPath::of(mount).to_string())?;
@@ -182,6 +183,13 @@ fn map_ids(
     let namespace =
         create(Creator::Root, one(owner.st_uid, guest_owner.0), one(owner.st_gid, guest_owner.1))?;
     map_mount_ids(mount, namespace, recursive)
+}
+
+/// What the id `on_disk` of a file of the tree is in the guest. A tree may have any ids, also such as are not the guest's.
+fn guest_id(on_disk: u32, map: Option<IdMap>, target: &Path) -> SysResult<u32> {
+    let Some(map) = map else { return Ok(on_disk) };
+    let foreign = || SysError::new("fstat", format!("{target:?}, owner {on_disk}"), Errno::OVERFLOW);
+    on_disk.checked_sub(map.tree_base).filter(|id| *id < map.size).ok_or_else(foreign)
 }
 
 /// The /dev of the guest: a tmpfs of host root's, since a user namespace's own would not let device nodes be opened.
@@ -222,4 +230,27 @@ fn make_device(directory: &OwnedFd, node: &DeviceNode) -> SysResult<()> {
         rustix::fs::makedev(major, minor),
     );
     sys("mknodat", made, || format!("{}, {:?}, S_IFCHR, {major}:{minor}", FdPath::of(directory), node.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_in_the_guest() {
+        let plain = IdMap { base: 524_288, size: 65536, tree_base: 0 };
+        let shifted = IdMap { tree_base: 131_072, ..plain };
+        let last = u32::MAX - 1;
+        for (on_disk, map, expected) in [
+            (0, Some(plain), Some(0)),
+            (65535, Some(plain), Some(65535)),
+            (65536, Some(plain), None),
+            (last, Some(plain), None),
+            (131_072, Some(shifted), Some(0)),
+            (0, Some(shifted), None),
+            (last, None, Some(last)),
+        ] {
+            assert_eq!(guest_id(on_disk, map, Path::new("/x")).ok(), expected, "{on_disk} {map:?}");
+        }
+    }
 }

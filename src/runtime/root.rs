@@ -145,10 +145,10 @@ pub fn mount_tree_layer(plan: &RootPlan, places: &RootPlaces<'_>) -> Result<(), 
         return Ok(());
     }
     let failed = |source| RootError::Mount { path: places.tree.path().to_owned(), source };
-    attach(places, "lower", &tree(places, false)?).map_err(failed)
+    attach(places, "lower", &tree(places, true)?).map_err(failed)
 }
 
-/// The tree with the guest's ids, for overlays of its directories.
+/// The tree with the guest's ids, for binds and overlays of its directories.
 ///
 /// # Errors
 /// When it is not mounted.

@@ -5,12 +5,13 @@
 //! environment and memory are the host's. Not dumpable, a process can be traced, and its /proc files read, only with
 //! CAP_SYS_PTRACE in the user namespace that its memory belongs to (ptrace(2), "Ptrace access mode checking"): that of
 //! the last exec, which is the host's. A machine that shares the host's user namespace and has CAP_SYS_PTRACE there is
-//! not kept out; it can read every process of the host anyhow.
+//! not kept out: there the caller has it restricted as much as the command is.
 //!
 //! Its signals are those of systemd as PID 1 (systemd(1), "Signals"), as far as a command has a use for them: the power-off
 //! and reboot ones end all processes, politely first, and then the machine. Others do nothing.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -19,7 +20,7 @@ use rustix::stdio::stdin;
 
 use crate::sys::fork::{close_from, exit_now, fork};
 use crate::sys::signal::{self, SignalSet, realtime};
-use crate::sys::{process_title, tty};
+use crate::sys::{SysError, SysResult, process_title, sys, tty};
 
 /// What ps shows of it in the guest.
 const TITLE: &str = "spinney-init";
@@ -49,23 +50,39 @@ enum Ending {
 ///
 /// With `has_tty`, stdin is a terminal: the command gets a session of its own with that as its controlling terminal, so
 /// that its shell has job control and ^C is its own. The caller must not own any fd that it will use later, and must be
-/// the only thread: all fds are closed, those that the command needs after it has them.
+/// the only thread: all fds are closed, those that the command needs after it has them. `restrict` takes privileges from
+/// the init alone, before the command runs. `failed` hears why the command was not started.
 ///
 /// Ends as the command ends: with its exit status, or 128 and the number of the signal that killed it; after a power-off
 /// or reboot signal by reboot(2), which the supervisor sees as the leader's death by SIGINT or SIGHUP
 /// (reboot(2), "Behavior inside PID namespaces"), or with 0 or 133 where that is not allowed.
-pub fn run(command: impl FnOnce() -> io::Error, has_tty: bool) -> ! {
-    exit_now(match start(command, has_tty) {
+pub fn run(
+    command: impl FnOnce() -> io::Error,
+    restrict: Option<Restrict<'_>>,
+    failed: impl FnOnce(&SysError),
+    has_tty: bool,
+) -> ! {
+    exit_now(match start(command, restrict, has_tty) {
         Ok(command) => supervise(command),
-        Err(_) => OWN_FAILURE,
+        Err(error) => {
+            failed(&error);
+            OWN_FAILURE
+        }
     })
 }
 
-fn start(command: impl FnOnce() -> io::Error, has_tty: bool) -> Result<Pid, crate::sys::SysError> {
+/// See [`run`].
+pub type Restrict<'a> = &'a dyn Fn() -> SysResult<()>;
+
+fn start(
+    command: impl FnOnce() -> io::Error,
+    restrict: Option<Restrict<'_>>,
+    has_tty: bool,
+) -> SysResult<Pid> {
     // First of all, and before anything of the guest runs. That the title cannot be replaced is fatal: the command line
     // may hold secrets.
     let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    crate::sys::sys("prctl", hidden, || "PR_SET_DUMPABLE, 0".to_owned())?;
+    sys("prctl", hidden, || "PR_SET_DUMPABLE, 0".to_owned())?;
     process_title::replace(TITLE)?;
     // All: a signal without a handler of PID 1 is dropped, unless it is blocked. Ignored children would reap themselves.
     SignalSet::all().block()?;
@@ -73,27 +90,62 @@ fn start(command: impl FnOnce() -> io::Error, has_tty: bool) -> Result<Pid, crat
     if has_tty {
         tty::release_controlling_terminal(&stdin())?;
     }
+    let go_ahead = restrict.is_some().then(GoAhead::new).transpose()?;
     let pid = fork(|| {
         let ready = if has_tty { tty::take_controlling_terminal(&stdin()) } else { new_session() }
-            .and_then(|()| signal::reset_for_exec(&SignalSet::empty()));
+            .and_then(|()| signal::reset_for_exec(&SignalSet::empty()))
+            .and_then(|()| go_ahead.as_ref().map_or(Ok(()), GoAhead::wait));
         match ready {
             Ok(()) => status_of_failure(&command()),
             Err(_) => OWN_FAILURE,
         }
     })?;
+    if let (Some(restrict), Some(go_ahead)) = (restrict, &go_ahead) {
+        restrict()?;
+        go_ahead.give()?;
+    }
+    drop(go_ahead);
     // Also those of the pipe by which the caller learns that the exec has happened.
     close_from(0)?;
     Ok(pid)
 }
 
-fn new_session() -> Result<(), crate::sys::SysError> {
-    crate::sys::sys("setsid", rustix::process::setsid(), String::new).map(drop)
+fn new_session() -> SysResult<()> {
+    sys("setsid", rustix::process::setsid(), String::new).map(drop)
 }
 
 fn status_of_failure(error: &io::Error) -> i32 {
     match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND,
         _ => CANNOT_RUN,
+    }
+}
+
+/// What the command waits for.
+#[derive(Debug)]
+struct GoAhead {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl GoAhead {
+    fn new() -> SysResult<Self> {
+        let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        let (read, write) = sys("pipe2", pipe, || "O_CLOEXEC".to_owned())?;
+        Ok(Self { read, write })
+    }
+
+    fn give(&self) -> SysResult<()> {
+        crate::sys::files::write_all(&self.write, b"g")
+    }
+
+    fn wait(&self) -> SysResult<()> {
+        // The end without a word cannot come: this very process has the other end open too, and dies with PID 1.
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.read, &mut [0_u8; 1])) {
+            Ok(1) => Ok(()),
+            Ok(_) => Err(SysError::new("read", "the pipe of our init", Errno::PIPE)),
+            Err(errno) => Err(SysError::new("read", "the pipe of our init", errno)),
+        }
     }
 }
 

@@ -40,7 +40,7 @@ fn run_stub(script: &'static str, place: Place<'_>, act: impl FnOnce(Pid)) -> Op
             {
                 return 98;
             }
-            run(|| Command::new("sh").arg("-c").arg(script).exec(), place.tty.is_some())
+            run(|| Command::new("sh").arg("-c").arg(script).exec(), None, |_| (), place.tty.is_some())
         });
         let Ok(init) = init else { return 99 };
         let _ = rustix::io::write(&writer, &init.as_raw_pid().to_ne_bytes());

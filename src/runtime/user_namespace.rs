@@ -38,24 +38,67 @@ pub enum Creator {
 /// # Errors
 /// EPERM for [`Creator::Id`] where unprivileged users may not make one; ENOSPC when the budget is used up.
 pub fn create(creator: Creator, uids: IdMapping, gids: IdMapping) -> SysResult<OwnedFd> {
+    begin(creator)?.finish(uids, gids).map(|(namespace, _)| namespace)
+}
+
+/// A user namespace in the making: a child of ours is at it while we do something else.
+#[derive(Debug)]
+pub struct Beginning {
+    creator: Creator,
+    from_child: OwnedFd,
+    holder: Holder,
+}
+
+/// The child that made a user namespace, on its way out; reaped when dropped.
+#[derive(Debug)]
+pub struct Holder {
+    child: Pid,
+    /// The child ends with this.
+    to_child: Option<OwnedFd>,
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.to_child.take());
+        // It has nothing to say any more; that it is gone is all we want.
+        let _ = wait_for_end(self.child);
+    }
+}
+
+/// Begins a user namespace.
+///
+/// # Errors
+/// When no child can be made.
+pub fn begin(creator: Creator) -> SysResult<Beginning> {
     let (for_child, to_child) = pipe()?;
     let (from_child, for_parent) = pipe()?;
     let options = CloneOptions { namespaces: Namespaces::empty(), sibling: false, cgroup: None };
-    let child = match clone_process(options)? {
-        Cloned::Parent(pid) => pid,
+    match clone_process(options)? {
+        Cloned::Parent(child) => {
+            Ok(Beginning { creator, from_child, holder: Holder { child, to_child: Some(to_child) } })
+        }
         Cloned::Child => {
             drop((to_child, from_child));
             hold_namespace(creator, &for_child, &for_parent)
         }
-    };
-    drop((for_child, for_parent));
-    let namespace = match read_errno(&from_child) {
-        Ok(()) => map(child, uids, gids),
-        Err(errno) => sys("unshare", Err(errno), || format!("CLONE_NEWUSER as {creator:?}")),
-    };
-    drop(to_child);
-    wait_for_end(child)?;
-    namespace
+    }
+}
+
+impl Beginning {
+    /// Gives it its maps, and lets its child go.
+    ///
+    /// # Errors
+    /// As [`create`].
+    pub fn finish(mut self, uids: IdMapping, gids: IdMapping) -> SysResult<(OwnedFd, Holder)> {
+        let namespace = match read_errno(&self.from_child) {
+            Ok(()) => map(self.holder.child, uids, gids)?,
+            Err(errno) => {
+                return sys("unshare", Err(errno), || format!("CLONE_NEWUSER as {:?}", self.creator));
+            }
+        };
+        drop(self.holder.to_child.take());
+        Ok((namespace, self.holder))
+    }
 }
 
 /// The child: makes the namespace and stays in it until the parent has it open.

@@ -6,11 +6,11 @@
 pub const POINTS: &[&str] = &[
     "machine-directory",
     "id-range",
-    "user-namespace",
+    "cgroup",
     "mount-namespace",
     "scratch",
+    "user-namespace",
     "root",
-    "cgroup",
     "prepared",
     "cloned",
     "executed",

@@ -11,7 +11,7 @@ use crate::runtime::journal::JournalPlan;
 use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, UpperLayer};
 use crate::runtime::prepare::PrepareContext;
 use crate::runtime::root::{RootIds, RootPlaces};
-use crate::runtime::user_namespace::{Creator, IdMapping, create};
+use crate::runtime::user_namespace::{self, Beginning, Creator, Holder, IdMapping, create};
 use crate::runtime::{legacy_cgroup, prepare, root, staging};
 use crate::settings::{ConsoleMode, MachineSettings, Payload};
 use crate::sys::SysError;
@@ -116,6 +116,9 @@ fn make(
         WantedIds::Pick => Some(claimed.take_ids(None)?),
         WantedIds::Range(base, size) => Some(claimed.take_ids(Some((base, size)))?),
     };
+    // Its child works at it while we go on.
+    let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
+    let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
     let plan = make_plan(settings, &facts, ids)?;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
@@ -124,14 +127,6 @@ fn make(
         report(&Event::Warning(&error.to_string()));
         ManagerNotifier::default()
     });
-    let user_namespace = plan.ids.map(|ids| make_user_namespace(ids.base, ids.size, report)).transpose()?;
-    fault::point("user-namespace");
-    claimed.leave_host_mounts().map_err(Error::system("leave the host's mount namespace"))?;
-    let tree = facts.tree.reopen()?;
-    let scratch = needs_scratch(&plan).then(|| make_scratch_noted(claimed)).transpose()?;
-    fault::point("scratch");
-    mount_root(claimed, &plan, &tree, user_namespace.as_ref(), scratch.as_ref())?;
-    fault::point("root");
     claimed.note(&Resource::Cgroup(facts.name.to_string()))?;
     let owner = plan.ids.map_or(0, |ids| ids.base);
     let cgroup = Hierarchy::open(claimed.cgroups())?.create(facts.name.as_str(), owner)?;
@@ -143,8 +138,19 @@ fn make(
         false => None,
     };
     fault::point("cgroup");
+    claimed.leave_host_mounts().map_err(Error::system("leave the host's mount namespace"))?;
+    let tree = facts.tree.reopen()?;
+    let scratch = needs_scratch(&plan).then(|| make_scratch_noted(claimed)).transpose()?;
+    fault::point("scratch");
+    let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
+    fault::point("user-namespace");
+    let (user_namespace, holder) = user_namespace.unzip();
+    mount_root(claimed, &plan, &tree, user_namespace.as_ref(), scratch.as_ref())?;
+    fault::point("root");
     link_journal(claimed, &plan, &tree)?;
     let console = make_console(claimed, &plan)?;
+    // By now it is gone, and is not waited for.
+    drop(holder);
     let init = facts.facts.init.as_ref();
     Ok(Parts {
         contract: init.map_or_else(|| command_contract(settings), |init| init.contract()),
@@ -164,24 +170,31 @@ fn make(
     })
 }
 
-/// The namespace of the machine, made by its own first id; where that is not let, by root, at the price of sharing
-/// root's budgets with other machines.
-fn make_user_namespace(base: u32, size: u32, report: &mut Report<'_>) -> Result<OwnedFd, Error> {
+/// The machine's first id makes its namespace: then no other machine shares its budgets (/proc/sys/user, namespaces(7)).
+fn creator(base: u32) -> Creator {
+    if base == 0 { Creator::Root } else { Creator::Id(base) }
+}
+
+/// Maps the machine's ids in its namespace. Where its first id was not let make one, root makes another, at the price of
+/// sharing root's budgets.
+fn finish_user_namespace(
+    begun: Beginning,
+    ids: Option<(u32, u32)>,
+    report: &mut Report<'_>,
+) -> Result<(OwnedFd, Option<Holder>), Error> {
+    let (base, size) = ids.unwrap_or_default();
     let map = IdMapping { inside: 0, outside: base, count: size };
-    let creator = if base == 0 { Creator::Root } else { Creator::Id(base) };
-    match create(creator, map, map) {
-        Err(error)
-            if creator != Creator::Root
-                && matches!(error.errno(), Errno::PERM | Errno::ACCESS | Errno::NOSPC) =>
-        {
+    match begun.finish(map, map) {
+        Ok((namespace, holder)) => Ok((namespace, Some(holder))),
+        Err(error) if base != 0 && matches!(error.errno(), Errno::PERM | Errno::ACCESS | Errno::NOSPC) => {
             report(&Event::Warning(
                 "this host lets only root make user namespaces: all machines share one inotify budget",
             ));
-            create(Creator::Root, map, map)
+            let namespace = create(Creator::Root, map, map);
+            Ok((namespace.map_err(Error::system("make a user namespace"))?, None))
         }
-        other => other,
+        Err(error) => Err(Error::system("make a user namespace")(error)),
     }
-    .map_err(Error::system("make a user namespace"))
 }
 
 fn needs_scratch(plan: &MachinePlan) -> bool {
@@ -226,8 +239,12 @@ fn mount_root(
         ids,
     };
     root::mount(&plan.root, &places)?;
-    let overlays_tree = |operation: &MountOperation| matches!(operation, MountOperation::Overlay { lower, .. } if lower.iter().any(|(_, in_tree)| *in_tree));
-    if plan.mounts.iter().any(overlays_tree) {
+    let shows_tree = |operation: &MountOperation| match operation {
+        MountOperation::Bind { source, .. } => matches!(source, BindSource::Tree(_)),
+        MountOperation::Overlay { lower, .. } => lower.iter().any(|(_, in_tree)| *in_tree),
+        _ => false,
+    };
+    if plan.mounts.iter().any(shows_tree) {
         root::mount_tree_layer(&plan.root, &places)?;
     }
     Ok(())

@@ -6,8 +6,10 @@
 use std::ffi::CString;
 use std::ptr::NonNull;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::files::{open_at, read_all};
 use super::{SysError, SysResult, sys};
 
 /// What we need of /proc/self/stat (proc_pid_stat(5)).
@@ -46,11 +48,16 @@ pub(super) fn thread_count() -> SysResult<u64> {
 }
 
 fn self_stat() -> SysResult<SelfStat> {
+    /// Some fifty numbers and a name of 15 bytes.
+    const STAT_LIMIT: usize = 4096;
     const PATH: &str = "/proc/self/stat";
-    let error = |errno| SysError::new("read", PATH, errno);
-    let text = std::fs::read(PATH)
-        .map_err(|source| error(Errno::from_raw_os_error(source.raw_os_error().unwrap_or(libc::EIO))))?;
-    parse_stat(&text).ok_or_else(|| error(Errno::PROTO))
+    let file = open_at(rustix::fs::CWD, PATH, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+    // In a guest's root anything may be at this path, and we write to the addresses that are in the file.
+    let system = sys("fstatfs", rustix::fs::fstatfs(&file), || PATH.to_owned())?;
+    if system.f_type != rustix::fs::PROC_SUPER_MAGIC {
+        return Err(SysError::new("fstatfs", PATH, Errno::NODEV));
+    }
+    parse_stat(&read_all(file, STAT_LIMIT)?).ok_or_else(|| SysError::new("read", PATH, Errno::PROTO))
 }
 
 /// Reads the fields by their numbers in proc_pid_stat(5): 48-51 arg_start, arg_end, env_start, env_end.

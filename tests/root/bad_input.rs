@@ -205,8 +205,7 @@ fn init_that_is_killed(context: &Context) -> TestResult {
 
 fn init_that_never_gets_ready(context: &Context) -> TestResult {
     let tree = own_busybox(context)?;
-    fs::write(tree.join("etc/inittab"), "::sysinit:/bin/sh -c 'echo still waiting; exec sleep 1000'\n")
-        .unwrap();
+    fs::write(tree.join("etc/inittab"), NEVER_UP).unwrap();
     let ended = boot(context, &["--timeout-ready=2", "--timeout-stop=1"], &tree);
     let console = refused_with_console(&ended, "not ready after 2 s")?;
     assert!(console.iter().any(|line| line.contains("still waiting")), "{ended:#?}");

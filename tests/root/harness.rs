@@ -75,7 +75,8 @@ impl Context {
             .stdin(Stdio::null())
             .env_remove("NOTIFY_SOCKET")
             .env_remove("SPINNEY_FAULT")
-            .env("NO_COLOR", "1");
+            .env("NO_COLOR", "1")
+            .env(TEST, &self.prefix);
         command
     }
 
@@ -86,6 +87,9 @@ impl Context {
         path
     }
 }
+
+/// Set in the environment of all that a test starts: the prefix of its machines.
+pub const TEST: &str = "SPINNEY_TEST";
 
 /// The program under test.
 pub fn program() -> PathBuf {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::harness::program;
+use crate::harness::{TEST, program};
 
 /// Directories of which nothing may be left.
 const WATCHED: [&str; 4] =
@@ -32,6 +32,9 @@ impl HostState {
             files(directory, &mut lines);
         }
         for entry in fs::read_dir("/run").unwrap().flatten() {
+            lines.insert(format!("file {}", entry.path().display()));
+        }
+        for entry in fs::read_dir("/var/log/journal").into_iter().flatten().flatten() {
             lines.insert(format!("file {}", entry.path().display()));
         }
         for link in fs::read_dir("/sys/class/net").unwrap().flatten() {
@@ -103,6 +106,7 @@ fn cgroups(directory: &Path, prefix: &str, lines: &mut BTreeSet<String>) {
 }
 
 fn processes(prefix: &str, lines: &mut BTreeSet<String>) {
+    let started = format!("{TEST}={prefix}");
     let program = fs::canonicalize(program()).unwrap_or_default();
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let path = process.path();
@@ -113,6 +117,8 @@ fn processes(prefix: &str, lines: &mut BTreeSet<String>) {
         let read =
             |name: &str| fs::read(path.join(name)).map(|text| String::from_utf8_lossy(&text).into_owned());
         let ours = fs::read_link(path.join("exe")).is_ok_and(|exe| exe == program)
+            && (read("environ").is_ok_and(|text| text.contains(&started))
+                || read("cmdline").is_ok_and(|text| text.contains(prefix)))
             || read("cgroup").is_ok_and(|text| text.contains(prefix));
         // A zombie is gone but for its parent's attention.
         let zombie =

@@ -1,31 +1,33 @@
 //! A guest whose systemd knows no cgroup v2 gets a named v1 hierarchy, by itself.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
-use crate::harness::{Context, Test, TestResult};
+use crate::harness::{Context, Stop, Test, TestResult};
 use crate::machine::Machine;
+use crate::payload::own_busybox;
 
 pub fn tests() -> Vec<Test> {
     vec![Test::new("legacy_cgroups::a_systemd_before_231_gets_a_named_hierarchy", named_hierarchy)]
 }
 
+/// What [`old_tree`] is run with.
+pub const OPTIONS: &[&str] =
+    &["--init=/usr/sbin/old-systemd", "--notify-ready=no", "--timeout-stop=1", "--link-journal=no"];
+
 /// There is no such distribution to be had any more, so its init is one that only says so: an ELF program that calls
 /// pause(2) for ever and has systemd 219's greeting in it.
-fn named_hierarchy(context: &Context) -> TestResult {
+pub fn old_tree(context: &Context) -> Result<PathBuf, Stop> {
     if !cfg!(target_arch = "x86_64") {
-        return Err(crate::harness::Stop::Skip("the init of this test is x86-64 code".to_owned()));
+        return Err(Stop::Skip("the init of this test is x86-64 code".to_owned()));
     }
-    let tree = context.directory.join("old");
-    let copied = Command::new("cp").arg("-a").arg(context.tree("busybox")?).arg(&tree).status();
-    assert!(copied.is_ok_and(|status| status.success()));
+    let tree = own_busybox(context)?;
     write_init(&tree.join("usr/sbin/old-systemd"));
-    let mut machine = Machine::start(
-        context,
-        &tree,
-        &["--init=/usr/sbin/old-systemd", "--notify-ready=no", "--timeout-stop=1", "--link-journal=no"],
-    );
+    Ok(tree)
+}
+
+fn named_hierarchy(context: &Context) -> TestResult {
+    let mut machine = Machine::start(context, &old_tree(context)?, OPTIONS);
     machine.ready()?;
     assert_eq!(machine.state()?.init, "systemd 219");
     let cgroups = machine.says("cut -d' ' -f5,9 /proc/self/mountinfo | grep cgroup")?;

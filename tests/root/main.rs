@@ -23,15 +23,19 @@ mod attack;
 mod bad_input;
 mod command;
 mod console;
+mod guest_units;
 mod harness;
 mod host_state;
+mod kill;
 mod legacy_cgroups;
 mod machine;
+mod many;
 mod matrix;
 mod mount_options;
 mod options;
 mod own_host;
 mod payload;
+mod security;
 
 use std::process::ExitCode;
 
@@ -43,7 +47,11 @@ fn main() -> ExitCode {
         bad_input::tests(),
         attack::tests(),
         legacy_cgroups::tests(),
+        security::tests(),
+        kill::tests(),
+        guest_units::tests(),
         matrix::tests(),
+        many::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

@@ -1,4 +1,4 @@
-//! A mount namespace for the tests, with a /run and a /var/lib of its own.
+//! A mount namespace for the tests, with a /run, a /var/lib and a /var/log of its own.
 //!
 //! All mounts in it are shared, as systemd makes those of a host: a supervisor that forgets to leave their peer group
 //! has its mounts seen here.
@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use spinney::sys::process::{Namespaces, unshare};
+
+/// What is empty, but for /run, and on disk.
+const EMPTY: [(&str, &str); 2] = [("var-lib", "/var/lib"), ("var-log", "/var/log")];
 
 /// The surroundings of all tests. Scratch files are on disk, where trees and layers would be.
 pub struct OwnHost {
@@ -22,9 +25,11 @@ impl OwnHost {
             unshare(Namespaces::NEWNS).expect("unshare the mount namespace");
             let recursive = MountPropagationFlags::REC;
             mount_change("/", MountPropagationFlags::PRIVATE | recursive).expect("make all mounts private");
-            let lib = directory.join("var-lib");
-            std::fs::create_dir(&lib).expect("make a directory");
-            mount_bind(&lib, "/var/lib").expect("mount an empty /var/lib");
+            for (name, path) in EMPTY {
+                let empty = directory.join(name);
+                std::fs::create_dir(&empty).expect("make a directory");
+                mount_bind(&empty, path).expect("mount an empty directory");
+            }
             mount("tmpfs", "/run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))
                 .expect("mount an empty /run");
             // mount(8) makes it wherever it is run.
@@ -37,8 +42,10 @@ impl OwnHost {
 
 impl Drop for OwnHost {
     fn drop(&mut self) {
-        // The mount on /var/lib is of no more use, but would be in the way.
-        let _ = rustix::mount::unmount("/var/lib", rustix::mount::UnmountFlags::DETACH);
+        // They are of no more use, but would be in the way.
+        for (_, path) in EMPTY {
+            let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
+        }
         remove(&self.directory);
     }
 }
