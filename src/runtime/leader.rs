@@ -209,8 +209,11 @@ fn execution_context(process: &ProcessPlan) -> SysResult<()> {
     if let Some(context) = &process.selinux_context {
         write_proc("attr/exec", context)?;
     }
-    let directory = &process.directory;
-    sys("chdir", rustix::process::chdir(directory), || format!("{directory:?}"))
+    // By the root's rules: a link of the tree to /proc/self/fd/N would lead to what we still have open of the host's, and
+    // from there by `..` to all of it (as in runc's CVE-2024-21626).
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let place = Root::open("/")?.open_file(&process.directory, flags, Mode::empty())?;
+    sys("fchdir", rustix::process::fchdir(&place), || FdPath::of(&place).to_string())
 }
 
 /// What takes privileges away, last: bounding set, ids, capabilities, system calls.

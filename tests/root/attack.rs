@@ -57,11 +57,12 @@ pub fn tests() -> Vec<Test> {
         );
         Test::new(name, move |context| deep(context, path, options))
     });
-    let single: [(&str, fn(&Context) -> TestResult); 4] = [
+    let single: [(&str, fn(&Context) -> TestResult); 5] = [
         ("mount_points_in_api_directories", mount_points_in_api_directories),
         ("tree_changes_while_it_starts", tree_changes_while_it_starts),
         ("console_escapes", console_escapes),
         ("state_is_not_the_guests", state_is_not_the_guests),
+        ("home_is_a_link_to_our_fds", home_is_a_link_to_our_fds),
     ];
     top.into_iter()
         .chain(deep)
@@ -271,5 +272,28 @@ fn state_is_not_the_guests(context: &Context) -> TestResult {
     let scratch = fs::metadata("/var/lib/spinney/scratch").unwrap();
     assert_eq!((scratch.mode() & 0o777, scratch.uid()), (0o700, 0));
     machine.stop()?;
+    Ok(())
+}
+
+/// A home directory that leads, by what the leader still has open, out to the host (CVE-2024-21626).
+fn home_is_a_link_to_our_fds(context: &Context) -> TestResult {
+    /// More than a leader has.
+    const FDS: std::ops::Range<u32> = 3..24;
+    let tree = own_busybox(context)?;
+    let secret = context.directory.join("secret");
+    fs::write(&secret, "of the host").unwrap();
+    let climb = format!("cat {}{} 2>/dev/null || true", "../".repeat(12), secret.display());
+    for (fd, users) in
+        FDS.flat_map(|fd| ["--private-users=pick", "--private-users=no"].map(|users| (fd, users)))
+    {
+        let link = PathBuf::from(format!("/proc/self/fd/{fd}"));
+        replace_by_link(&tree, "root", &link);
+        let ended = run(context
+            .spinney()
+            .args(["run", "-M", &context.machine_name(), users])
+            .arg(&tree)
+            .args(["--", "/bin/sh", "-c", &climb]));
+        assert!(!ended.stdout.contains("of the host"), "{link:?}: {ended:#?}");
+    }
     Ok(())
 }
