@@ -12,8 +12,8 @@ use rustix::process::Pid;
 
 use crate::sys::fork::exit_now;
 use crate::sys::process::{
-    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, join_user_namespace, pidfd_open,
-    set_dumpable, set_ids, wait_for_end,
+    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, join_namespaces_of,
+    join_user_namespace, pidfd_open, set_dumpable, set_ids, wait_for_end,
 };
 use crate::sys::{SysError, SysResult};
 
@@ -21,6 +21,7 @@ use super::channel::{Channel, Heard, Listener, Stage, pair};
 use super::leader::{self, LeaderStart};
 use super::plan::MachinePlan;
 use super::prepare::Prepared;
+use super::user_namespace::Made;
 
 /// What a launch needs, besides the plan.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Launch<'a> {
     pub plan: &'a MachinePlan,
     /// The machine's user namespace, if it has one.
     pub user_namespace: Option<&'a OwnedFd>,
+    /// It and others of the machine's, where a process holds them.
+    pub made: Option<&'a Made>,
     /// The guest's root cgroup.
     pub cgroup: &'a OwnedFd,
     /// Its cgroup in the named v1 hierarchy, if its init knows no v2.
@@ -37,6 +40,13 @@ pub struct Launch<'a> {
     pub machine: &'a Path,
     /// What host root prepared for each mount operation.
     pub prepared: Vec<Prepared>,
+}
+
+impl Launch<'_> {
+    /// The namespaces that need not be made any more.
+    fn made(&self) -> Namespaces {
+        self.made.map_or(Namespaces::empty(), |made| made.namespaces)
+    }
 }
 
 /// A leader that is on its way to exec.
@@ -103,8 +113,9 @@ fn intermediate(launch: Launch<'_>, channel: Channel, announce: Channel) -> ! {
         }
         Ok(Cloned::Child) => {
             drop(announce);
+            let made = launch.made();
             let Launch { plan, machine, prepared, .. } = launch;
-            leader::run(LeaderStart { plan, machine, prepared }, channel)
+            leader::run(LeaderStart { plan, made, machine, prepared }, channel)
         }
         Err(error) => {
             announce.send_failure(Stage::Namespaces, &error);
@@ -118,8 +129,12 @@ fn clone_leader(launch: &Launch<'_>) -> SysResult<Cloned> {
     if let Some(cgroup) = launch.legacy_cgroup {
         super::legacy_cgroup::enter(cgroup)?;
     }
-    if let Some(namespace) = launch.user_namespace {
+    if let Some(made) = launch.made {
+        join_namespaces_of(&made.pidfd, made.namespaces)?;
+    } else if let Some(namespace) = launch.user_namespace {
         join_user_namespace(namespace)?;
+    }
+    if launch.user_namespace.is_some() {
         set_ids(0, 0, &[])?;
     }
     // setresuid(2) made us undumpable, and with that our /proc files root's, which we and the leader must write. Nobody
@@ -128,5 +143,6 @@ fn clone_leader(launch: &Launch<'_>) -> SysResult<Cloned> {
     if launch.plan.boot_clock {
         super::boot_clock::enter()?;
     }
-    clone_process(CloneOptions { namespaces: launch.plan.namespaces, sibling: true, cgroup: None })
+    let namespaces = launch.plan.namespaces - launch.made();
+    clone_process(CloneOptions { namespaces, sibling: true, cgroup: None })
 }

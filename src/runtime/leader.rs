@@ -15,7 +15,7 @@ use crate::sys::files::open_at;
 use crate::sys::fork::{close_from_but, exit_now};
 use crate::sys::in_root::Root;
 use crate::sys::mount::{attach_mount, clone_mount};
-use crate::sys::process::{die_with_parent, execute};
+use crate::sys::process::{Namespaces, die_with_parent, execute};
 use crate::sys::{FdPath, SysError, SysResult, seccomp, sys, tty};
 
 use super::attach::{attach, enter_root, make_ready};
@@ -31,6 +31,8 @@ use super::stub_init;
 pub struct LeaderStart<'a> {
     /// What is to be done.
     pub plan: &'a MachinePlan,
+    /// Namespaces that were made before, and made ready.
+    pub made: Namespaces,
     /// The machine's directory, where the root and what is [staged](super::staging) are mounted.
     pub machine: &'a Path,
     /// What host root prepared for each mount operation.
@@ -91,11 +93,11 @@ fn at<E: std::error::Error + 'static>(stage: Stage) -> impl FnOnce(E) -> Failure
 
 /// Everything up to the restrictions that the payload itself gets.
 fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
-    let LeaderStart { plan, machine, prepared } = start;
+    let LeaderStart { plan, made, machine, prepared } = start;
     die_with_parent().map_err(at(Stage::Namespaces))?;
     sys("sethostname", rustix::system::sethostname(plan.hostname.as_bytes()), || plan.hostname.clone())
         .map_err(at(Stage::Namespaces))?;
-    if plan.namespaces.contains(crate::sys::process::Namespaces::NEWNET) {
+    if (plan.namespaces - made).contains(Namespaces::NEWNET) {
         crate::sys::network::loopback_up().map_err(at(Stage::Namespaces))?;
     }
 

@@ -8,7 +8,8 @@ use rustix::process::Pid;
 use crate::sys::files::{open_at, write_all};
 use crate::sys::fork::exit_now;
 use crate::sys::process::{
-    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, set_ids, unshare, wait_for_end,
+    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, pidfd_open, set_ids, unshare,
+    wait_for_end,
 };
 use crate::sys::{SysResult, sys};
 
@@ -45,21 +46,67 @@ pub fn create(creator: Creator, uids: IdMapping, gids: IdMapping) -> SysResult<O
 #[derive(Debug)]
 pub struct Beginning {
     creator: Creator,
-    from_child: OwnedFd,
     holder: Holder,
 }
 
-/// The child that made a user namespace, on its way out; reaped when dropped.
+/// The child that made a user namespace, and more in it if told to; ends and is reaped when dropped.
 #[derive(Debug)]
 pub struct Holder {
     child: Pid,
     /// The child ends with this.
     to_child: Option<OwnedFd>,
+    from_child: OwnedFd,
+}
+
+/// Namespaces that a process holds, for others to join (setns(2) with a pidfd, Linux 5.8).
+#[derive(Debug)]
+pub struct Made {
+    /// The process.
+    pub pidfd: OwnedFd,
+    /// Those of its namespaces that are there to be joined, its user namespace among them.
+    pub namespaces: Namespaces,
+}
+
+impl Holder {
+    /// Has the child make `namespaces` in its user namespace, while we do something else.
+    ///
+    /// # Errors
+    /// EPIPE when it is dead.
+    pub fn make(&self, namespaces: Namespaces) -> SysResult<()> {
+        match &self.to_child {
+            Some(pipe) => write_all(pipe, &namespaces.bits().to_ne_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for what [`Holder::make`] began. `None` if it failed: whoever wants the namespaces makes them then, and
+    /// fails with a message.
+    ///
+    /// # Errors
+    /// When the child cannot be opened.
+    pub fn made(&self, namespaces: Namespaces) -> SysResult<Option<Made>> {
+        match read_errno(&self.from_child) {
+            Ok(()) => {
+                let namespaces = namespaces | Namespaces::NEWUSER;
+                Ok(Some(Made { pidfd: pidfd_open(self.child)?, namespaces }))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Lets the child end; it is not waited for yet.
+    pub fn release(&mut self) {
+        if let Some(pipe) = self.to_child.take() {
+            // By a word and not by the end of the pipe alone, of which later children of ours have copies. A dead one
+            // needs none.
+            let _ = write_all(pipe, &[0]);
+        }
+    }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        drop(self.to_child.take());
+        self.release();
         // It has nothing to say any more; that it is gone is all we want.
         let _ = wait_for_end(self.child);
     }
@@ -75,7 +122,8 @@ pub fn begin(creator: Creator) -> SysResult<Beginning> {
     let options = CloneOptions { namespaces: Namespaces::empty(), sibling: false, cgroup: None };
     match clone_process(options)? {
         Cloned::Parent(child) => {
-            Ok(Beginning { creator, from_child, holder: Holder { child, to_child: Some(to_child) } })
+            let holder = Holder { child, to_child: Some(to_child), from_child };
+            Ok(Beginning { creator, holder })
         }
         Cloned::Child => {
             drop((to_child, from_child));
@@ -85,23 +133,22 @@ pub fn begin(creator: Creator) -> SysResult<Beginning> {
 }
 
 impl Beginning {
-    /// Gives it its maps, and lets its child go.
+    /// Gives it its maps.
     ///
     /// # Errors
     /// As [`create`].
-    pub fn finish(mut self, uids: IdMapping, gids: IdMapping) -> SysResult<(OwnedFd, Holder)> {
-        let namespace = match read_errno(&self.from_child) {
+    pub fn finish(self, uids: IdMapping, gids: IdMapping) -> SysResult<(OwnedFd, Holder)> {
+        let namespace = match read_errno(&self.holder.from_child) {
             Ok(()) => map(self.holder.child, uids, gids)?,
             Err(errno) => {
                 return sys("unshare", Err(errno), || format!("CLONE_NEWUSER as {:?}", self.creator));
             }
         };
-        drop(self.holder.to_child.take());
         Ok((namespace, self.holder))
     }
 }
 
-/// The child: makes the namespace and stays in it until the parent has it open.
+/// The child: makes the namespace, and others in it that the parent asks for, and stays until the parent has what it wants.
 fn hold_namespace(creator: Creator, wait: &OwnedFd, tell: &OwnedFd) -> ! {
     let made = die_with_parent()
         .and_then(|()| match creator {
@@ -109,11 +156,27 @@ fn hold_namespace(creator: Creator, wait: &OwnedFd, tell: &OwnedFd) -> ! {
             Creator::Root => Ok(()),
         })
         .and_then(|()| unshare(Namespaces::NEWUSER));
-    let errno = made.err().map_or(0, |error| error.errno().raw_os_error());
-    let told = write_all(tell, &errno.to_ne_bytes());
-    // Ends with the parent's end of the pipe, whatever became of it.
-    let _ = rustix::io::read(wait, &mut [0_u8; 1]);
-    exit_now(i32::from(told.is_err()))
+    tell_errno(tell, made);
+    // All reads end with the parent's end of the pipe too, whatever became of it.
+    let mut wanted = [0_u8; size_of::<u32>()];
+    if rustix::io::read(wait, &mut wanted) == Ok(wanted.len()) {
+        tell_errno(tell, make_in_user_namespace(Namespaces::from_bits_retain(u32::from_ne_bytes(wanted))));
+        let _ = rustix::io::read(wait, &mut [0_u8; 1]);
+    }
+    exit_now(0)
+}
+
+/// Makes `namespaces` as the root of the user namespace, which has its map by now.
+fn make_in_user_namespace(namespaces: Namespaces) -> SysResult<()> {
+    set_ids(0, 0, &[])?;
+    unshare(namespaces)?;
+    if namespaces.contains(Namespaces::NEWNET) { crate::sys::network::loopback_up() } else { Ok(()) }
+}
+
+/// A parent that does not hear it any more will not mind.
+fn tell_errno(tell: &OwnedFd, result: SysResult<()>) {
+    let errno = result.err().map_or(0, |error| error.errno().raw_os_error());
+    let _ = write_all(tell, &errno.to_ne_bytes());
 }
 
 fn read_errno(from_child: &OwnedFd) -> Result<(), rustix::io::Errno> {

@@ -16,6 +16,7 @@ use crate::runtime::{legacy_cgroup, prepare, root, staging};
 use crate::settings::{ConsoleMode, MachineSettings, Payload};
 use crate::sys::SysError;
 use crate::sys::files::make_directories;
+use crate::sys::process::Namespaces;
 use crate::sys::signal::{SignalSet, realtime};
 
 use super::claimed::Claimed;
@@ -45,12 +46,18 @@ pub(super) struct Parts {
     pub(super) init: Option<String>,
     pub(super) tree: Tree,
     pub(super) user_namespace: Option<OwnedFd>,
+    /// Who has namespaces ready for the first boot.
+    pub(super) holder: Option<Holder>,
     pub(super) cgroup: MachineCgroup,
     pub(super) legacy_cgroup: Option<OwnedFd>,
     pub(super) scratch: Option<OwnedFd>,
     pub(super) console: Option<Console>,
     pub(super) manager: ManagerNotifier,
 }
+
+/// Namespaces that are made while the supervisor mounts the root: a network namespace takes the kernel longer than all the
+/// rest. The others belong to the leader's cgroup, to its mounts or to its own clone.
+const MADE_AHEAD: Namespaces = Namespaces::NEWNET.union(Namespaces::NEWIPC).union(Namespaces::NEWUTS);
 
 /// Signals that the supervisor takes by signalfd, or wants to have nothing of (SIGPIPE, SIGTTIN, SIGTTOU).
 pub(super) const SIGNALS: [i32; 8] = [
@@ -145,12 +152,14 @@ fn make(
     let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
     fault::point("user-namespace");
     let (user_namespace, holder) = user_namespace.unzip();
+    let holder = holder.flatten();
+    if let Some(holder) = &holder {
+        holder.make(plan.namespaces & MADE_AHEAD).map_err(Error::system("make the machine's namespaces"))?;
+    }
     mount_root(claimed, &plan, &tree, user_namespace.as_ref(), scratch.as_ref())?;
     fault::point("root");
     link_journal(claimed, &plan, &tree)?;
     let console = make_console(claimed, &plan)?;
-    // By now it is gone, and is not waited for.
-    drop(holder);
     let init = facts.facts.init.as_ref();
     Ok(Parts {
         contract: init.map_or_else(|| command_contract(settings), |init| init.contract()),
@@ -162,6 +171,7 @@ fn make(
         plan,
         tree,
         user_namespace,
+        holder,
         cgroup,
         legacy_cgroup,
         scratch,
@@ -281,6 +291,7 @@ fn command_contract(settings: &MachineSettings) -> Contract {
 impl Machine {
     /// Launches the leader and waits until it has exec'd.
     pub(super) fn launch(&mut self) -> Result<super::running::Running, Error> {
+        let mut holder = self.parts.holder.take();
         let Parts { plan, tree, user_namespace, cgroup, legacy_cgroup, scratch, console, .. } =
             &mut self.parts;
         let directory = self.claimed.directory();
@@ -296,15 +307,22 @@ impl Machine {
             None => prepared,
         };
         fault::point("prepared");
+        let made = holder.as_ref().map(|holder| holder.made(plan.namespaces & MADE_AHEAD));
+        let made = made.transpose().map_err(Error::system("open the machine's namespaces"))?.flatten();
         let leader = crate::runtime::launch::launch(crate::runtime::launch::Launch {
             plan,
             user_namespace: user_namespace.as_ref(),
+            made: made.as_ref(),
             cgroup: cgroup.payload(),
             legacy_cgroup: legacy_cgroup.as_ref(),
             machine: directory.path(),
             prepared,
         })?;
         fault::point("cloned");
+        // It is reaped when the leader has exec'd, and is gone by then.
+        if let Some(holder) = &mut holder {
+            holder.release();
+        }
         let running = super::running::Running::hear(leader, plan, console.as_mut())?;
         fault::point("executed");
         Ok(running)

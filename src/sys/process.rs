@@ -144,6 +144,15 @@ pub fn join_user_namespace(namespace: impl AsFd) -> SysResult<()> {
     )
 }
 
+/// Joins `namespaces` of the process behind `pidfd` (setns(2), Linux 5.8), its user namespace first if that is one.
+pub fn join_namespaces_of(pidfd: impl AsFd, namespaces: Namespaces) -> SysResult<()> {
+    // The bits are those of clone(2), whatever the call (setns(2)).
+    let kinds = rustix::thread::ThreadNameSpaceType::from_bits_retain(namespaces.bits());
+    sys("setns", rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), kinds), || {
+        format!("{}, {namespaces:?}", FdPath::of(&pidfd))
+    })
+}
+
 /// Joins the mount namespace `namespace` (setns(2)); root and working directory become its root.
 pub fn join_mount_namespace(namespace: impl AsFd) -> SysResult<()> {
     sys(

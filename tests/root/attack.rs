@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::command::{Ended, run};
-use crate::harness::{Context, Test, TestResult};
+use crate::harness::{Context, Row, Test, TestResult};
 use crate::payload::own_busybox;
 
 /// Directories at the top of a tree that we mount on or write in.
@@ -57,7 +57,7 @@ pub fn tests() -> Vec<Test> {
         );
         Test::new(name, move |context| deep(context, path, options))
     });
-    let single: [(&str, fn(&Context) -> TestResult); 5] = [
+    let single: [Row; 5] = [
         ("mount_points_in_api_directories", mount_points_in_api_directories),
         ("tree_changes_while_it_starts", tree_changes_while_it_starts),
         ("console_escapes", console_escapes),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{Ended, run};
-use crate::harness::{Context, Stop, Test, TestResult, program};
+use crate::harness::{Context, Row, Stop, Test, TestResult, program};
+use crate::hosts::{UNMOUNT_CGROUP2, after_mounts};
 use crate::machine::Machine;
 use crate::payload::{self, own_busybox, write_script};
 
@@ -19,7 +20,7 @@ pub fn tests() -> Vec<Test> {
             refused(&run(context.spinney().arg("run").args(*options).arg(context.tree("busybox")?)), error)
         })
     });
-    let single: [(&str, fn(&Context) -> TestResult); 20] = [
+    let single: [Row; 20] = [
         ("missing_tree", missing_tree),
         ("empty_directory", empty_directory),
         ("file_instead_of_directory", file_instead_of_directory),
@@ -271,24 +272,11 @@ fn not_root(context: &Context) -> TestResult {
 }
 
 /// `spinney run` after `script` has changed the mounts of a namespace of its own.
-fn after_mounts(context: &Context, script: &str, tree: &Path, rest: &[&str]) -> Command {
-    let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "--propagation=private",
-        "/bin/sh",
-        "-ec",
-        &format!("{script}\nexec \"$@\""),
-        "sh",
-    ]);
-    command.arg(program()).args(["run", "-x", "-M", &context.machine_name()]).arg(tree).args(rest);
-    command.stdin(std::process::Stdio::null());
+fn run_after_mounts(context: &Context, script: &str, tree: &Path, rest: &[&str]) -> Command {
+    let mut command = after_mounts(script);
+    command.args(["run", "-x", "-M", &context.machine_name()]).arg(tree).args(rest);
     command
 }
-
-/// Takes all of cgroup2 out of sight.
-const UNMOUNT_CGROUP2: &str =
-    "for at in $(grep ' - cgroup2 ' /proc/self/mountinfo | cut -d' ' -f5 | sort -r); do umount $at; done";
 
 fn no_cgroup2(context: &Context) -> TestResult {
     let filesystems = context.directory.join("filesystems");
@@ -297,7 +285,7 @@ fn no_cgroup2(context: &Context) -> TestResult {
         ours.lines().filter(|line| !line.ends_with("cgroup2")).map(|line| format!("{line}\n")).collect();
     fs::write(&filesystems, without).unwrap();
     let script = format!("{UNMOUNT_CGROUP2}\nmount --bind {} /proc/filesystems", filesystems.display());
-    let ended = run(&mut after_mounts(context, &script, &context.tree("busybox")?, &[]));
+    let ended = run(&mut run_after_mounts(context, &script, &context.tree("busybox")?, &[]));
     refused(&ended, "cgroup v2")
 }
 
@@ -306,20 +294,12 @@ fn read_only_tree(context: &Context) -> TestResult {
     let at = context.subdirectory("read-only");
     let script =
         format!("mount --bind {} {at}; mount -o remount,bind,ro {at}", tree.display(), at = at.display());
-    let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "--propagation=private",
-        "/bin/sh",
-        "-ec",
-        &format!("{script}\nexec \"$@\""),
-        "sh",
-    ]);
-    command.arg(program()).args(["run", "-M", &context.machine_name()]).arg(&at);
+    let mut command = after_mounts(&script);
+    command.args(["run", "-M", &context.machine_name()]).arg(&at);
     refused(&run(&mut command), "read-only")?;
     // On a layer of its own it runs.
     let ended =
-        run(&mut after_mounts(context, &script, &at, &["--", "/bin/sh", "-c", "touch /x && echo ran"]));
+        run(&mut run_after_mounts(context, &script, &at, &["--", "/bin/sh", "-c", "touch /x && echo ran"]));
     assert_eq!((ended.status, ended.stdout.as_str()), (0, "ran\n"), "{ended:#?}");
     Ok(())
 }

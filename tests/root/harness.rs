@@ -40,12 +40,17 @@ impl Test {
     }
 }
 
+/// A name and a test.
+pub type Row = (&'static str, fn(&Context) -> TestResult);
+
 /// What a test has.
 pub struct Context {
     /// All names of its machines begin with this.
     pub prefix: String,
     /// A directory of its own, which goes with it.
     pub directory: PathBuf,
+    /// The host is the real one, and to be left as it is in all things.
+    pub on_host: bool,
     machines: AtomicU32,
 }
 
@@ -178,14 +183,15 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
         tests.iter().for_each(|test| reporter.outcome(&test.name, &why(), 0.0));
         return reporter.finish(true);
     }
-    let host = OwnHost::enter(flag("--on-host"));
+    let on_host = flag("--on-host");
+    let host = OwnHost::enter(on_host);
     panic::set_hook(Box::new(|info| PANIC.set(info.to_string())));
     let run = std::process::id();
     for (index, test) in tests.iter().enumerate() {
         let prefix = format!("rt{run}-{index}");
         let directory = host.directory.join(&prefix);
         std::fs::create_dir(&directory).unwrap();
-        let context = Context { prefix, directory, machines: AtomicU32::new(0) };
+        let context = Context { prefix, directory, on_host, machines: AtomicU32::new(0) };
         let started = Instant::now();
         let result = watched(test, &context);
         if matches!(result, Err(Stop::Fail(_))) {

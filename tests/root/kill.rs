@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use spinney::supervisor::FAULT_POINTS;
 
 use crate::command::{PATIENCE, run};
-use crate::harness::{Context, Stop, Test, TestResult};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::host_state::HostState;
 use crate::legacy_cgroups;
 use crate::machine::Machine;
@@ -27,7 +27,7 @@ pub fn tests() -> Vec<Test> {
             },
         )
     });
-    let single: [(&str, fn(&Context) -> TestResult); 4] = [
+    let single: [Row; 4] = [
         ("running", running),
         ("command", command),
         ("twice", twice),
@@ -42,6 +42,10 @@ fn killed_at(context: &Context, tree: &str, point: &str) -> TestResult {
         "teardown-journal-link" => {
             let tree = own_busybox(context)?;
             fs::write(tree.join("etc/machine-id"), "00112233445566778899aabbccddeeff\n")?;
+            // A host that keeps its journal on disk has it; ours goes with the tests.
+            if !Path::new("/var/log/journal").exists() && context.on_host {
+                return Err(Stop::Skip("this host keeps no journal on disk".to_owned()));
+            }
             fs::create_dir_all("/var/log/journal")?;
             options = &["--link-journal=guest"];
             tree

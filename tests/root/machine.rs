@@ -22,7 +22,6 @@ pub struct Machine {
     stderr: File,
     notify: UnixDatagram,
     socket: PathBuf,
-    pub started: Instant,
 }
 
 impl Machine {
@@ -53,9 +52,8 @@ impl Machine {
             .env("NOTIFY_SOCKET", &socket)
             .stdout(stdout.try_clone().unwrap())
             .stderr(stderr.try_clone().unwrap());
-        let started = Instant::now();
         let process = Process::spawn(&mut command);
-        Self { name: name.to_owned(), process, stdout, stderr, notify, socket, started }
+        Self { name: name.to_owned(), process, stdout, stderr, notify, socket }
     }
 
     /// What it said.

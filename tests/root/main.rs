@@ -26,6 +26,7 @@ mod console;
 mod guest_units;
 mod harness;
 mod host_state;
+mod hosts;
 mod kill;
 mod legacy_cgroups;
 mod machine;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         attack::tests(),
         legacy_cgroups::tests(),
         security::tests(),
+        hosts::tests(),
         kill::tests(),
         guest_units::tests(),
         matrix::tests(),

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::command::run;
-use crate::harness::{Context, Stop, Test, TestResult};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::payload::{own_busybox, says, script};
 
 pub fn tests() -> Vec<Test> {
-    let single: [(&str, fn(&Context) -> TestResult); 20] = [
+    let single: [Row; 20] = [
         ("bind", bind),
         ("bind_to_another_place", bind_to_another_place),
         ("bind_read_only", bind_read_only),

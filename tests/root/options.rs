@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::command::{run, run_with_input};
-use crate::harness::{Context, Test, TestResult};
+use crate::harness::{Context, Row, Test, TestResult};
 use crate::machine::Machine;
 use crate::payload::{command, own_busybox, says, script, write_script};
 
@@ -61,8 +61,10 @@ pub fn tests() -> Vec<Test> {
             Ok(())
         })
     });
-    let single: [(&str, fn(&Context) -> TestResult); 17] = [
+    let single: [Row; 19] = [
         ("setenv_takes_our_own_value", setenv_takes_our_own_value),
+        ("directory", directory),
+        ("shifted_tree", shifted_tree),
         ("uuid", uuid),
         ("capabilities", capabilities),
         ("ambient_capability", ambient_capability),
@@ -89,6 +91,51 @@ fn setenv_takes_our_own_value(context: &Context) -> TestResult {
         command(context, &tree, &["-E", "OURS"], &["/bin/sh", "-c", "echo $OURS-$NOT_ASKED_FOR"]);
     let said = run(command.env("OURS", "1").env("NOT_ASKED_FOR", "2")).ok()?;
     assert_eq!(said, "1-\n");
+    Ok(())
+}
+
+/// `--directory=`, and the machine's name where none is given.
+fn directory(context: &Context) -> TestResult {
+    let tree = own_busybox(context)?;
+    let named = context.directory.join(format!("{}-named", context.prefix));
+    fs::rename(&tree, &named)?;
+    for line in
+        [&["-D", named.to_str().unwrap(), "hostname"] as &[&str], &[named.to_str().unwrap(), "hostname"]]
+    {
+        let said = run(context.spinney().args(["run", "-q", "-x"]).args(line)).ok()?;
+        assert_eq!(said, format!("{}-named\n", context.prefix), "{line:?}");
+    }
+    Ok(())
+}
+
+/// A tree that was shifted to a range of ids is run with them, or with any other, and stays as it is.
+fn shifted_tree(context: &Context) -> TestResult {
+    use std::os::unix::fs::{MetadataExt, lchown};
+    const BASE: u32 = 1_048_576_000;
+    let tree = own_busybox(context)?;
+    fn shift(path: &std::path::Path) {
+        let metadata = fs::symlink_metadata(path).unwrap();
+        lchown(path, Some(BASE + metadata.uid()), Some(BASE + metadata.gid())).unwrap();
+        // A change of owner takes such bits away.
+        if metadata.is_dir() {
+            fs::read_dir(path).unwrap().for_each(|entry| shift(&entry.unwrap().path()));
+        }
+    }
+    shift(&tree);
+    let base_of = |options: &[&str]| {
+        let text =
+            "stat -c %u / /etc /etc/passwd | uniq; touch /new; stat -c %u /new; cat /proc/self/uid_map";
+        let said = says(context, &tree, options, text)?;
+        let words: Vec<&str> = said.split_whitespace().collect();
+        assert_eq!(words[..3], ["0", "0", "0"], "{said}");
+        Ok::<u32, crate::harness::Stop>(words[3].parse().unwrap())
+    };
+    assert_eq!(base_of(&["--private-users=yes"])?, BASE);
+    assert_ne!(base_of(&["--private-users=pick"])?, BASE);
+    let mut kept = context.spinney();
+    kept.args(["run", "-q", "-M", &context.machine_name()]).arg(&tree).args(["--", "touch", "/kept"]);
+    run(&mut kept).ok()?;
+    assert_eq!(fs::metadata(tree.join("kept"))?.uid(), BASE);
     Ok(())
 }
 

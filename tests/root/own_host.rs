@@ -14,6 +14,7 @@ const EMPTY: [(&str, &str); 2] = [("var-lib", "/var/lib"), ("var-log", "/var/log
 /// The surroundings of all tests. Scratch files are on disk, where trees and layers would be.
 pub struct OwnHost {
     pub directory: PathBuf,
+    mounted: bool,
 }
 
 impl OwnHost {
@@ -36,15 +37,15 @@ impl OwnHost {
             std::fs::create_dir("/run/mount").expect("make a directory");
             mount_change("/", MountPropagationFlags::SHARED | recursive).expect("make all mounts shared");
         }
-        Self { directory }
+        Self { directory, mounted: !real }
     }
 }
 
 impl Drop for OwnHost {
     fn drop(&mut self) {
         // They are of no more use, but would be in the way.
-        for (_, path) in EMPTY {
-            let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
+        for (_, path) in EMPTY.iter().filter(|_| self.mounted) {
+            let _ = rustix::mount::unmount(*path, rustix::mount::UnmountFlags::DETACH);
         }
         remove(&self.directory);
     }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::run;
-use crate::harness::{Context, Stop, Test, TestResult};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
-use crate::payload::{command, script};
+use crate::payload::{command, own_busybox, script};
 
 /// `script => stdout`: what is refused says so by its exit status.
 const ROWS: &[(&str, &str, &str)] = &[
@@ -47,11 +47,19 @@ const ROWS: &[(&str, &str, &str)] = &[
         "mount -t devtmpfs x /mnt || mkdir -p /mnt && mount -t devtmpfs x /mnt || echo no",
         "no",
     ),
-    // The mounts are the guest's own to undo; what is below them is the kernel's, and says no as well.
+    // Masks are the guest's to undo; what is below them is the kernel's, and says no as well.
     (
         "without_masks",
-        "umount /proc/keys; mount -o remount,rw /proc/sys && echo x > /proc/sys/kernel/core_pattern || echo no",
+        "umount /proc/keys; umount /proc/sys/net; mount -o remount,bind,rw /proc/sys; \
+         echo x > /proc/sys/kernel/core_pattern || echo no",
         "no",
+    ),
+    // Nor has a fresh proc any.
+    (
+        "a_fresh_proc_is_no_way_out",
+        "mkdir /p; mount -t proc p /p; for f in sys/kernel/core_pattern sys/kernel/modprobe sysrq-trigger; do \
+         echo x > /p/$f && echo $f; done; true",
+        "",
     ),
     ("seccomp", "grep -w Seccomp /proc/self/status", "Seccomp:\t2"),
     ("processes", "ls -d /proc/[0-9]* | wc -l | grep -c '^[1-6]$'", "1"),
@@ -66,7 +74,7 @@ pub fn tests() -> Vec<Test> {
             Ok(())
         })
     });
-    let single: [(&str, fn(&Context) -> TestResult); 8] = [
+    let single: [Row; 10] = [
         ("stub_shows_nothing_of_the_host", stub_shows_nothing_of_the_host),
         ("program_cannot_be_overwritten", program_cannot_be_overwritten),
         ("init_shows_nothing_of_the_host", init_shows_nothing_of_the_host),
@@ -75,6 +83,8 @@ pub fn tests() -> Vec<Test> {
         ("limits_are_not_the_guests", limits_are_not_the_guests),
         ("ids_are_nobodys", ids_are_nobodys),
         ("fds_are_not_inherited", fds_are_not_inherited),
+        ("device_nodes_of_the_tree", device_nodes_of_the_tree),
+        ("read_only_stays", read_only_stays),
     ];
     rows.chain(single.map(|(name, test)| Test::new(format!("security::{name}"), test))).collect()
 }
@@ -243,5 +253,45 @@ fn fds_are_not_inherited(context: &Context) -> TestResult {
     let fds = machine.says("ls -l /proc/1/fd | grep -v '/dev/\\|total\\|pts' | wc -l")?;
     assert_eq!(fds, "0", "{}", machine.says("ls -l /proc/1/fd")?);
     machine.stop()?;
+    Ok(())
+}
+
+/// A node in the tree itself, which nobody had to make in the guest.
+fn device_nodes_of_the_tree(context: &Context) -> TestResult {
+    let tree = own_busybox(context)?;
+    let device = fs::metadata("/dev/zero")?.rdev();
+    let (major, minor) = (libc::major(device).to_string(), libc::minor(device).to_string());
+    run(Command::new("mknod").args(["-m", "666"]).arg(tree.join("zero")).args(["c", &major, &minor])).ok()?;
+    let text =
+        "stat -c %F /zero; head -c1 /zero > /dev/null 2>&1 || echo refused; head -c1 /dev/zero | wc -c";
+    for layer in ["--ephemeral", "--volatile=overlay", "--volatile=state", "--volatile=no"] {
+        let mut command = context.spinney();
+        command
+            .args(["run", "-q", "-M", &context.machine_name(), layer])
+            .arg(&tree)
+            .args(["--", "/bin/sh", "-c", text]);
+        assert_eq!(run(&mut command).ok()?, "character special file\nrefused\n1\n", "{layer}");
+    }
+    Ok(())
+}
+
+/// What the host gives read-only cannot be made writable, nor taken away to see what is below.
+fn read_only_stays(context: &Context) -> TestResult {
+    let tree = own_busybox(context)?;
+    let source = context.subdirectory("source");
+    fs::create_dir(tree.join("mnt"))?;
+    let bind = format!("--bind-ro={}:/mnt:idmap", source.display());
+    let text = "for at in / /mnt; do mount -o remount,bind,rw $at; mount -o remount,rw $at; umount -l $at; \
+                touch $at/x && echo written; mkdir -p /tmp/c && mount --bind $at /tmp/c && \
+                mount -o remount,bind,rw /tmp/c; touch /tmp/c/x && echo written; umount /tmp/c; done; \
+                unshare -m sh -c 'mount -o remount,bind,rw /mnt; touch /mnt/x && echo written'; \
+                unshare -Urm sh -c 'mount -o remount,bind,rw /mnt; umount /mnt; touch /mnt/x && echo written'; true";
+    for options in [&["--read-only", "--ephemeral"] as &[&str], &["--read-only"], &["--volatile=state"]] {
+        let mut command = context.spinney();
+        command.args(["run", "-q", "-M", &context.machine_name(), &bind]).args(options).arg(&tree);
+        let ended = run(command.args(["--", "/bin/sh", "-c", &format!("exec 2>/dev/null; {text}")]));
+        assert_eq!((ended.status, ended.stdout.as_str()), (0, ""), "{options:?}: {ended:#?}");
+    }
+    assert!(!source.join("x").exists() && !tree.join("x").exists() && !tree.join("mnt/x").exists());
     Ok(())
 }
