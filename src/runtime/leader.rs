@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::settings::{ConsoleMode, PivotRoot};
 use crate::sys::files::open_at;
-use crate::sys::fork::exit_now;
+use crate::sys::fork::{close_from_but, exit_now};
 use crate::sys::in_root::Root;
 use crate::sys::mount::{attach_mount, clone_mount};
 use crate::sys::process::{Namespaces, die_with_parent, execute};
@@ -42,7 +42,11 @@ pub struct LeaderStart<'a> {
 /// Runs the leader: comes back never, the process execs or ends.
 pub fn run(start: LeaderStart<'_>, channel: Channel) -> ! {
     let plan = start.plan;
-    match set_up(start, &channel) {
+    // All that is set up with fds of the host's is: a program of the tree that is a link to /proc/self/fd must find none.
+    let first = 3 + plan.process.listen_fds;
+    let done =
+        set_up(start, &channel).and_then(|()| close_from_but(first, &channel).map_err(at(Stage::Process)));
+    match done {
         Ok(()) => {}
         Err((stage, error)) => {
             channel.send_failure(stage, &*error);

@@ -1,5 +1,7 @@
 //! Copying our process, and ending it without ceremony (fork(2), _exit(2), close_range(2)).
 
+use std::os::fd::{AsFd, AsRawFd};
+
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -58,16 +60,23 @@ pub fn exit_now(code: i32) -> ! {
 /// Closes every fd from `first` on (close_range(2), Linux 5.9). Only for a process that owns none of them any more in
 /// any variable that it will use or drop: an image about to exit with [`exit_now`] or to exec.
 pub fn close_from(first: u32) -> SysResult<()> {
-    // SAFETY: no memory is involved. That nobody uses the fds afterwards is the caller's promise, as documented; a
-    // breach of it is an EBADF.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
-    let result = if result == 0 {
-        Ok(())
-    } else {
-        let error = std::io::Error::last_os_error();
-        Err(Errno::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO)))
-    };
-    sys("close_range", result, || format!("{first}, ~0U, 0"))
+    close_range(first, libc::c_uint::MAX)
+}
+
+/// As [`close_from`], but leaves `kept` open.
+pub fn close_from_but(first: u32, kept: impl AsFd) -> SysResult<()> {
+    let kept = kept.as_fd().as_raw_fd().unsigned_abs();
+    if kept > first {
+        close_range(first, kept - 1)?;
+    }
+    close_range(first.max(kept + 1), libc::c_uint::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> SysResult<()> {
+    // SAFETY: no memory is involved. That nobody uses the fds afterwards is the callers' promise, as documented; a breach
+    // of it is an EBADF.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    sys("close_range", super::check(result).map(drop), || format!("{first}, {last}, 0"))
 }
 
 #[cfg(test)]
