@@ -48,6 +48,7 @@ fn lines(event: &Event<'_>) -> Vec<String> {
         }
         Event::Stopping { name, reboot: false } => vec![format!("{name} is told to power off")],
         Event::Stopping { name, reboot: true } => vec![format!("{name} is told to reboot")],
+        Event::Killing { name } => vec![format!("{name} is killed")],
         Event::Escalating { name, kill: false } => vec![format!("{name} does not stop, asking harder")],
         Event::Escalating { name, kill: true } => vec![format!("{name} does not stop, killing it")],
         Event::Rebooting { name } => vec![format!("{name} reboots")],
@@ -110,6 +111,7 @@ mod tests {
             ),
             (Event::Stopping { name, reboot: false }, "web is told to power off"),
             (Event::Stopping { name, reboot: true }, "web is told to reboot"),
+            (Event::Killing { name }, "web is killed"),
             (Event::Escalating { name, kill: false }, "web does not stop, asking harder"),
             (Event::Escalating { name, kill: true }, "web does not stop, killing it"),
             (Event::Rebooting { name }, "web reboots"),

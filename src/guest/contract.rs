@@ -20,8 +20,6 @@ pub struct Contract {
     pub power_off: Vec<StopMethod>,
     /// Orderly ways to reboot it, in the order to try them.
     pub reboot: Vec<StopMethod>,
-    /// What `--kill-signal=` is by default; where there is none, the power-off methods are the answer to our own SIGTERM.
-    pub kill_signal: Option<i32>,
     /// What it means when PID 1 exits by itself instead of calling reboot(2).
     pub exit: ExitMeaning,
 }

@@ -24,7 +24,20 @@ pub struct CgroupHierarchy {
     pub mount_point: Option<PathBuf>,
 }
 
+/// Where systemd mounts v2, alone and beside v1 (<https://systemd.io/CGROUP_DELEGATION>); everyone else does as it does.
+const USUAL_PLACES: [(&str, CgroupMode); 2] =
+    [("/sys/fs/cgroup", CgroupMode::Unified), ("/sys/fs/cgroup/unified", CgroupMode::Hybrid)];
+
 impl CgroupHierarchy {
+    /// The hierarchy at its usual place, if it is there. Two calls, where the mounts of a host that is busy with containers
+    /// take the kernel milliseconds to list.
+    pub fn at_usual_place() -> Option<Self> {
+        USUAL_PLACES.into_iter().find_map(|(path, mode)| {
+            let there = rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == libc::CGROUP2_SUPER_MAGIC);
+            there.then(|| Self { mode, mount_point: Some(PathBuf::from(path)) })
+        })
+    }
+
     /// Reads /proc/self/mountinfo (proc_pid_mountinfo(5)) and /proc/filesystems (proc_filesystems(5)).
     pub fn parse(mountinfo: &str, filesystems: &str) -> Self {
         let mut v1 = false;

@@ -69,7 +69,12 @@ impl Host {
         let release = rustix::system::uname();
         Ok(Self {
             kernel: KernelVersion::parse(&release.release().to_string_lossy()),
-            cgroup: CgroupHierarchy::parse(&read("/proc/self/mountinfo")?, &optional("/proc/filesystems")),
+            cgroup: match CgroupHierarchy::at_usual_place() {
+                Some(hierarchy) => hierarchy,
+                None => {
+                    CgroupHierarchy::parse(&read("/proc/self/mountinfo")?, &optional("/proc/filesystems"))
+                }
+            },
             capabilities: kernel::capability_mask(&status, "CapEff:"),
             bounding: kernel::capability_mask(&status, "CapBnd:"),
             time_namespaces: Path::new("/proc/self/ns/time_for_children").exists()

@@ -1,5 +1,7 @@
 //! Why a machine could not be run: one line, a hint, an exit status.
 
+use std::time::Duration;
+
 use crate::guest::TreeError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
@@ -68,10 +70,15 @@ pub enum Error {
     Exec { program: String, text: String, not_found: bool },
     #[error("{init} of {name} {how} before it was up")]
     DiedEarly { name: String, init: String, how: String, console: Vec<String> },
-    #[error("{name} was not ready after {seconds} s{}", .status.as_deref().map(|status| format!("; last it said: {status}")).unwrap_or_default())]
-    NotReady { name: String, seconds: u64, status: Option<String>, console: Vec<String> },
+    #[error("{name} was not ready after {}{}", seconds(*.waited), .status.as_deref().map(|status| format!("; last it said: {status}")).unwrap_or_default())]
+    NotReady { name: String, waited: Duration, status: Option<String>, console: Vec<String> },
     #[error("{name} is gone, but {} of its resources are still here", faults.len())]
     Teardown { name: String, faults: Vec<SysError> },
+}
+
+/// `2 s`, `0.1 s`.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
 }
 
 impl Error {

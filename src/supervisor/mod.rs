@@ -76,6 +76,11 @@ pub enum Event<'a> {
         /// To come back.
         reboot: bool,
     },
+    /// It is killed at once: the user asked for that, or it was not ready in time.
+    Killing {
+        /// Its machine.
+        name: &'a str,
+    },
     /// It did not stop in time and the next step is taken.
     Escalating {
         /// Its machine.

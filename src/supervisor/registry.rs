@@ -20,6 +20,9 @@ use crate::sys::{SysError, SysResult};
 /// All machines.
 pub const MACHINES: &str = "/run/spinney/machines";
 
+/// Whoever may open a directory may lock it, and so hold up its owner: others may only pass through, to `state`.
+const MODE: u32 = 0o711;
+
 /// The locked directory of a machine.
 #[derive(Debug)]
 pub struct MachineDirectory {
@@ -83,7 +86,7 @@ impl MachineDirectory {
 
     fn try_claim(name: &MachineName) -> SysResult<Claim> {
         let machines = make_directories(Path::new(MACHINES), 0o755)?;
-        Self::lock(name, make_directory_at(&machines, name.as_str(), 0o755)?)
+        Self::lock(name, make_directory_at(&machines, name.as_str(), MODE)?)
     }
 
     fn lock(name: &MachineName, fd: OwnedFd) -> SysResult<Claim> {

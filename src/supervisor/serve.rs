@@ -379,9 +379,14 @@ impl<'a> Boot<'a> {
     }
 
     fn kill(&mut self, machine: &mut Machine, report: &mut Report<'_>) {
-        self.begin_stop(Goal::PowerOff, machine, report);
-        if let Some(stop) = &mut self.stop {
-            stop.kill_now(Instant::now());
+        let now = Instant::now();
+        match &mut self.stop {
+            Some(stop) => stop.kill_now(now),
+            None => {
+                self.stop = Some(Stop::kill(now));
+                report(&Event::Killing { name: machine.parts.plan.name.as_str() });
+                self.tell(machine, report, super::manager_notifier::ManagerNotifier::stopping);
+            }
         }
     }
 
@@ -395,11 +400,11 @@ impl<'a> Boot<'a> {
         if let Some(stop) = &mut self.stop
             && stop.deadline.is_some_and(|deadline| now >= deadline)
         {
-            let first = stop.is_untouched();
+            let said = stop.is_untouched();
             let kill =
                 stop.step(&self.running.pidfd, self.running.root.as_ref(), now).map_err(Error::Stop)?;
             self.killed |= kill;
-            if !first || kill {
+            if !said {
                 report(&Event::Escalating { name: machine.parts.plan.name.as_str(), kill });
             }
         }

@@ -288,7 +288,6 @@ fn command_contract(settings: &MachineSettings) -> Contract {
         ready: ReadySignal::AtStart,
         power_off: vec![StopMethod::Signal(off)],
         reboot: vec![StopMethod::Signal(again)],
-        kill_signal: None,
         exit: ExitMeaning::End,
     }
 }

@@ -50,6 +50,12 @@ impl Stop {
         Self { goal, since: now, steps: steps.into_iter(), untouched: true, deadline: Some(now) }
     }
 
+    /// A kill at once, of a guest that nobody has asked to stop.
+    pub(super) fn kill(now: Instant) -> Self {
+        let steps = vec![StopStep { method: StopMethod::Kill, wait: Duration::ZERO }].into_iter();
+        Self { goal: Goal::PowerOff, since: now, steps, untouched: true, deadline: Some(now) }
+    }
+
     /// The kill at once, whatever was planned.
     pub(super) fn kill_now(&mut self, now: Instant) {
         self.steps = vec![StopStep { method: StopMethod::Kill, wait: Duration::ZERO }].into_iter();

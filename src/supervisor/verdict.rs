@@ -86,7 +86,7 @@ impl Boot<'_> {
     fn not_ready(&self, machine: &Machine) -> Error {
         Error::NotReady {
             name: machine.parts.plan.name.to_string(),
-            seconds: self.request.settings.timeout_ready.map_or(0, |timeout| timeout.as_secs()),
+            waited: self.request.settings.timeout_ready.unwrap_or_default(),
             status: self.status.clone(),
             console: Self::last_lines(machine),
         }

@@ -67,3 +67,28 @@ impl fmt::Display for FdPath<'_> {
         }
     }
 }
+
+/// Flags as strace shows them, `O_RDONLY|O_CLOEXEC`, of a type whose Debug form is `Type(A | B)`.
+#[derive(Debug)]
+pub struct Flags<T>(pub T);
+
+impl<T: fmt::Debug> fmt::Display for Flags<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{:?}", self.0);
+        let inner = text.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(&text);
+        f.write_str(&inner.replace(" | ", "|"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_read_like_strace() {
+        use rustix::mount::OpenTreeFlags;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE;
+        assert_eq!(Flags(flags).to_string(), "OPEN_TREE_CLONE|AT_RECURSIVE");
+        assert_eq!(Flags(OpenTreeFlags::empty()).to_string(), "0x0");
+    }
+}

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use super::{FdPath, SysError, SysResult, sys};
+use super::{FdPath, Flags, SysError, SysResult, sys};
 
 /// Opens `path` below `directory`.
 pub fn open_at(
@@ -21,7 +21,7 @@ pub fn open_at(
 ) -> SysResult<OwnedFd> {
     let path = path.as_ref();
     sys("openat", rustix::fs::openat(&directory, path, flags | OFlags::CLOEXEC, mode), || {
-        format!("{}, {path:?}, {flags:?}", FdPath::of(&directory))
+        format!("{}, {path:?}, {}", FdPath::of(&directory), Flags(flags))
     })
 }
 
@@ -61,7 +61,9 @@ pub fn make_directories(path: &Path, mode: u32) -> SysResult<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         directory = match rustix::fs::openat(&directory, name, flags, Mode::empty()) {
             Err(Errno::NOENT) => make_directory_at(&directory, name, mode)?,
-            opened => sys("openat", opened, || format!("{}, {name:?}, {flags:?}", FdPath::of(&directory)))?,
+            opened => {
+                sys("openat", opened, || format!("{}, {name:?}, {}", FdPath::of(&directory), Flags(flags)))?
+            }
         };
     }
     Ok(directory)
@@ -201,9 +203,11 @@ pub fn remove_directory_at(directory: impl AsFd, name: impl AsRef<Path>) -> SysR
 fn remove_at(directory: impl AsFd, name: &Path, flags: AtFlags) -> SysResult<()> {
     match rustix::fs::unlinkat(&directory, name, flags) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => {
-            Err(SysError::new("unlinkat", format!("{}, {name:?}, {flags:?}", FdPath::of(&directory)), errno))
-        }
+        Err(errno) => Err(SysError::new(
+            "unlinkat",
+            format!("{}, {name:?}, {}", FdPath::of(&directory), Flags(flags)),
+            errno,
+        )),
     }
 }
 

@@ -21,7 +21,7 @@ pub mod signal;
 pub mod socket;
 pub mod tty;
 
-pub use error::{FdPath, SysError, SysResult, sys};
+pub use error::{FdPath, Flags, SysError, SysResult, sys};
 
 /// The result of a raw call: -1 is an error and errno says which.
 fn check(result: libc::c_long) -> Result<libc::c_long, rustix::io::Errno> {

@@ -11,7 +11,7 @@ use rustix::mount::{
     move_mount, open_tree, unmount,
 };
 
-use super::{FdPath, SysError, SysResult, sys};
+use super::{FdPath, Flags, SysError, SysResult, sys};
 
 /// Flags of one mount (mount_setattr(2)).
 pub use rustix::mount::MountAttrFlags as MountAttributes;
@@ -117,7 +117,7 @@ pub fn clone_mount(directory: impl AsFd, path: &Path, recursive: bool) -> SysRes
         flags |= OpenTreeFlags::AT_EMPTY_PATH;
     }
     sys("open_tree", open_tree(&directory, path, flags), || {
-        format!("{}, {path:?}, {flags:?}", FdPath::of(&directory))
+        format!("{}, {path:?}, {}", FdPath::of(&directory), Flags(flags))
     })
 }
 
@@ -125,7 +125,7 @@ pub fn clone_mount(directory: impl AsFd, path: &Path, recursive: bool) -> SysRes
 pub fn attach_mount(mount: impl AsFd, target: impl AsFd) -> SysResult<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     sys("move_mount", move_mount(&mount, "", &target, "", flags), || {
-        format!("{}, \"\", {}, \"\", {flags:?}", FdPath::of(&mount), FdPath::of(&target))
+        format!("{}, \"\", {}, \"\", {}", FdPath::of(&mount), FdPath::of(&target), Flags(flags))
     })
 }
 

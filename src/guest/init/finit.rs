@@ -14,7 +14,6 @@ pub(super) fn contract() -> Contract {
         ready: ReadySignal::Evidence(Evidence::Finit),
         power_off: vec![StopMethod::Signal(libc::SIGUSR2), StopMethod::Signal(libc::SIGUSR1)],
         reboot: vec![StopMethod::Signal(libc::SIGTERM), StopMethod::Signal(libc::SIGINT)],
-        kill_signal: None,
         exit: ExitMeaning::Runlevel,
     }
 }

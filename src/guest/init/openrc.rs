@@ -26,7 +26,6 @@ pub(super) fn contract() -> Contract {
         // Its signal handler halts on SIGTERM and reboots on SIGINT.
         power_off: vec![StopMethod::OpenrcFifo { word: "poweroff" }, StopMethod::Signal(libc::SIGTERM)],
         reboot: vec![StopMethod::OpenrcFifo { word: "reboot" }, StopMethod::Signal(libc::SIGINT)],
-        kill_signal: None,
         exit: ExitMeaning::End,
     }
 }

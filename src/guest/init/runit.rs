@@ -14,7 +14,6 @@ pub(super) fn contract() -> Contract {
         ready: ReadySignal::Evidence(Evidence::Runit),
         power_off: vec![StopMethod::RunitFiles { reboot: false }],
         reboot: vec![StopMethod::RunitFiles { reboot: true }],
-        kill_signal: None,
         exit: ExitMeaning::End,
     }
 }

@@ -39,8 +39,6 @@ pub(super) fn contract(version: Option<u32>) -> Contract {
         // Start poweroff.target, or reboot.target; then the same at once, without stopping units.
         power_off: vec![StopMethod::Signal(SIGRTMIN + 4), StopMethod::Signal(SIGRTMIN + 14)],
         reboot: vec![StopMethod::Signal(SIGRTMIN + 5), StopMethod::Signal(SIGRTMIN + 15)],
-        // halt.target, as systemd-nspawn has it.
-        kill_signal: Some(SIGRTMIN + 3),
         exit: ExitMeaning::End,
     }
 }

@@ -21,7 +21,6 @@ pub(super) fn contract(rc: Rc) -> Contract {
         // SIGPWR is the inittab's powerwait or powerfail action, SIGINT its ctrlaltdel: what those do is the tree's.
         power_off: vec![StopMethod::Initctl { runlevel: b'0' }, StopMethod::Signal(libc::SIGPWR)],
         reboot: vec![StopMethod::Initctl { runlevel: b'6' }, StopMethod::Signal(libc::SIGINT)],
-        kill_signal: None,
         exit: ExitMeaning::End,
     }
 }

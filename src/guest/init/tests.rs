@@ -134,7 +134,6 @@ fn contracts() {
             (&ready, power_off, reboot),
             "{init}"
         );
-        assert_eq!(contract.kill_signal, (kind == Init::Systemd).then_some(37), "{init}");
         assert_eq!(contract.exit == ExitMeaning::Runlevel, kind == Init::Finit, "{init}");
     }
 }

@@ -9,7 +9,6 @@ pub(super) fn contract() -> Contract {
         // what LXC sends to power off, SIGINT what Ctrl-Alt-Del sends to reboot (reboot(2)).
         power_off: vec![StopMethod::Signal(libc::SIGTERM), StopMethod::Signal(libc::SIGPWR)],
         reboot: vec![StopMethod::Signal(libc::SIGINT)],
-        kill_signal: None,
         exit: ExitMeaning::End,
     }
 }
