@@ -67,7 +67,7 @@ impl Hierarchy {
         let root = match (&host.mount_point, host.mode) {
             (Some(path), _) => open_directory(path).map_err(failed)?,
             (None, CgroupMode::Missing) => return Err(CgroupError::Missing),
-            (None, _) => FsContext::new("cgroup2").and_then(mount_detached).map_err(failed)?,
+            (None, _) => mount_unified().map_err(failed)?,
         };
         Ok(Self { root })
     }
@@ -150,6 +150,12 @@ fn make_payload(outer: &OwnedFd, owner: u32) -> SysResult<OwnedFd> {
         }
     }
     Ok(payload)
+}
+
+/// The v2 hierarchy of a host that mounts none, with the options that systemd gives it (cgroups(7), kernel's cgroup-v2.rst,
+/// "Mounting"): a guest's cgroup namespace is then a boundary of delegation.
+fn mount_unified() -> SysResult<OwnedFd> {
+    FsContext::new("cgroup2")?.flag("nsdelegate")?.flag("memory_recursiveprot").and_then(mount_detached)
 }
 
 /// The root directory of a hierarchy that is mounted nowhere; open fds keep it.

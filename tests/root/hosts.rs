@@ -43,7 +43,29 @@ fn start(context: &Context, tree: &Path, script: &str) -> Machine {
     Machine::spawn(context, &name, command)
 }
 
+/// Keeps the mount options of this host's cgroup2: they belong to the hierarchy, so that whoever mounts it elsewhere
+/// changes them for all.
+struct CgroupOptions(Option<String>);
+
+impl CgroupOptions {
+    fn keep() -> Self {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+        Self(line.and_then(|line| line.split(' ').next_back()).map(str::to_owned))
+    }
+}
+
+impl Drop for CgroupOptions {
+    fn drop(&mut self) {
+        let Some(options) = &self.0 else { return };
+        let script = format!("mount -t cgroup2 -o {options} cgroup2 /mnt");
+        let restored = run(Command::new("unshare").args(["--mount", "/bin/sh", "-ec", &script]));
+        assert_eq!(restored.status, 0, "{restored:#?}");
+    }
+}
+
 fn legacy_cgroups(context: &Context) -> TestResult {
+    let _options = CgroupOptions::keep();
     for tree in ["debian-forky", "debian-11", "busybox"] {
         let mut machine = start(context, &context.tree(tree)?, UNMOUNT_CGROUP2);
         machine.ready()?;
@@ -65,12 +87,14 @@ fn legacy_cgroups(context: &Context) -> TestResult {
 fn legacy_cgroups_after_a_kill(context: &Context) -> TestResult {
     let tree = context.tree("busybox")?;
     let before = HostState::look(&context.prefix);
+    let options = CgroupOptions::keep();
     let mut machine = start(context, &tree, UNMOUNT_CGROUP2);
     machine.ready()?;
     machine.signal(libc::SIGKILL);
     machine.wait()?;
     let collected = run(after_mounts(UNMOUNT_CGROUP2).arg("gc"));
     assert_eq!(collected.status, 0, "{collected:#?}");
+    drop(options);
     let left = before.changes(&context.prefix);
     assert!(left.is_empty(), "{}", left.join("\n"));
     Ok(())

@@ -309,7 +309,9 @@ fn resolv_conf(context: &Context) -> TestResult {
     let tree = own_busybox(context)?;
     let file = tree.join("etc/resolv.conf");
     fs::write(&file, "of the tree\n").unwrap();
-    let ours = fs::read_to_string("/etc/resolv.conf").unwrap();
+    let Ok(ours) = fs::read_to_string("/etc/resolv.conf") else {
+        return Err(crate::harness::Stop::Skip("this host has no /etc/resolv.conf to copy".to_owned()));
+    };
     let in_it = |tree: &Path, mode: &str, network: &str| {
         let options = [&*format!("--resolv-conf={mode}"), &*format!("--private-network={network}")];
         says(context, tree, &options, "cat /etc/resolv.conf 2>/dev/null || echo none")

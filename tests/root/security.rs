@@ -29,11 +29,7 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("keys", "wc -c < /proc/keys || echo 0", "0"),
     ("block_device", "mknod /tmp/b b 254 0 || echo no; mknod /dev/b b 8 0 || echo no", "no\nno"),
     ("character_device", "mknod /tmp/c c 1 1 || echo no", "no"),
-    (
-        "kernel_memory",
-        "test -e /dev/mem || test -e /dev/kmem || test -e /proc/kcore && cat /proc/kcore || echo no",
-        "no",
-    ),
+    ("kernel_memory", "for f in /dev/mem /dev/kmem /proc/kcore; do head -c 1 $f; done | wc -c", "0"),
     ("clock", "date -s 2000-01-01 > /dev/null; date +%Y | grep -c 2000", "0"),
     ("modules", "printf x > /tmp/m.ko; insmod /tmp/m.ko || echo no", "no"),
     ("swap", "dd if=/dev/zero of=/x bs=1k count=64; mkswap /x > /dev/null; swapon /x || echo no", "no"),
