@@ -113,6 +113,11 @@ impl MachineCgroup {
         &self.payload
     }
 
+    /// The outer one, which the guest cannot change.
+    pub fn outer(&self) -> &OwnedFd {
+        &self.outer
+    }
+
     /// Its path below the root of the hierarchy.
     pub fn path(&self) -> PathBuf {
         Path::new("/").join(PARENT).join(&self.name).join(PAYLOAD)

@@ -2,7 +2,7 @@
 //!
 //! The leader's end closes on exec, so that the end of the channel after [`Message::Executing`] is the sign of success.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::sys::SysResult;
 use crate::sys::socket::{message_pair, receive, send};
@@ -75,17 +75,6 @@ pub fn pair() -> SysResult<(Listener, Channel)> {
 }
 
 impl Channel {
-    /// The same channel at fd `number`, whatever was open there.
-    ///
-    /// # Errors
-    /// When the kernel has no room for it.
-    pub fn move_to(self, number: u32) -> SysResult<Self> {
-        if self.0.as_raw_fd() == number.cast_signed() {
-            return Ok(self);
-        }
-        crate::sys::process::duplicate_to(&self.0, number).map(Self)
-    }
-
     /// Sends `message` with `fds`.
     ///
     /// # Errors

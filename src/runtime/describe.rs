@@ -17,6 +17,7 @@ pub fn describe(plan: &MachinePlan) -> Value {
         "console": format!("{:?}", plan.console).to_lowercase(),
         "namespaces": namespaces(plan),
         "cgroups": if plan.legacy_cgroups { "v1, name=systemd" } else { "v2" },
+        "devices": plan.devices.as_ref().map(|rules| rules.iter().map(ToString::to_string).collect::<Vec<_>>()),
         "ids": plan.ids.map(|ids| json!({
             "host-base": ids.base,
             "tree-base": ids.tree_base,

@@ -54,11 +54,6 @@ pub fn run(start: LeaderStart<'_>, channel: Channel) -> ! {
         }
     }
     let process = &plan.process;
-    let channel = match forget_host_fds(channel, process.listen_fds) {
-        Ok(channel) => channel,
-        // Without a channel nobody hears why.
-        Err(_) => exit_now(FAILED),
-    };
     let has_terminal = plan.console != ConsoleMode::Pipe;
     match process.kind {
         ProcessKind::Init | ProcessKind::Command => {
@@ -77,15 +72,6 @@ pub fn run(start: LeaderStart<'_>, channel: Channel) -> ! {
             has_terminal,
         ),
     }
-}
-
-/// Closes all fds but the channel and what the payload gets: until exec a path of the guest could lead through
-/// /proc/self/fd to directories of the host.
-fn forget_host_fds(channel: Channel, listen_fds: u32) -> SysResult<Channel> {
-    let first_free = 3 + listen_fds;
-    let channel = channel.move_to(first_free)?;
-    crate::sys::fork::close_from(first_free + 1)?;
-    Ok(channel)
 }
 
 /// Exit status of a leader that told why over the channel.

@@ -5,6 +5,7 @@
 
 pub mod capability;
 pub mod describe;
+pub mod device_filter;
 pub mod environment;
 pub mod host_files;
 pub mod journal;

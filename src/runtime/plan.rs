@@ -11,6 +11,7 @@ use crate::sys::process::Namespaces;
 use crate::sys::seccomp::SockFilter;
 
 use super::capability::CapabilityPlan;
+use super::device_filter::DeviceRule;
 use super::journal::JournalPlan;
 
 /// All that it takes to run one machine.
@@ -30,6 +31,8 @@ pub struct MachinePlan {
     pub mounts: Vec<MountOperation>,
     /// The guest gets a named v1 hierarchy in place of cgroup v2.
     pub legacy_cgroups: bool,
+    /// The only devices that the machine may use; `None` is no filter: with a user namespace it can get at no others.
+    pub devices: Option<Vec<DeviceRule>>,
     /// What is done about the guest's journal.
     pub journal: JournalPlan,
     /// Kernel hostname.

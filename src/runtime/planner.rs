@@ -11,6 +11,7 @@ use crate::settings::{
 use crate::sys::process::Namespaces;
 
 use super::capability::{CapabilityPlan, CapabilityPlanError};
+use super::device_filter::{self, DeviceKind, DeviceRule};
 use super::environment::{self, EnvironmentContext};
 use super::host_files::{self, TimezoneContext};
 use super::journal::{self, JournalContext, JournalError};
@@ -75,6 +76,8 @@ pub struct Surroundings {
     pub listen_fds: u32,
     /// The host's resolv.conf, if it is to be copied.
     pub resolv_conf: Option<Vec<u8>>,
+    /// Device nodes that are bound into the machine.
+    pub bound_devices: Vec<DeviceRule>,
 }
 
 /// Makes the plan.
@@ -145,6 +148,7 @@ pub fn plan(
     )?;
     operations.extend(journal::operations(&journal));
 
+    let devices = (!private_users).then(|| devices(&operations, &around.bound_devices));
     let (rlimits, lowered) = resource_limits(settings, host);
     let mut warnings: Vec<String> =
         lacking(&capabilities.lost, &lowered, private_users).into_iter().collect();
@@ -206,6 +210,7 @@ pub fn plan(
         root: RootPlan { base: root_base(settings), read_only, pivot: settings.pivot_root.clone() },
         mounts: operations,
         legacy_cgroups: tree.legacy_cgroups,
+        devices,
         journal,
         uuid,
         console,
@@ -288,6 +293,21 @@ fn payload(payload: &Payload, init: Option<&Path>) -> Result<(ProcessKind, Vec<V
             (ProcessKind::CommandBelowStub, argv.iter().map(bytes).collect())
         }
     })
+}
+
+/// The devices of the machine's /dev, terminals, and those that are bound into it.
+fn devices(operations: &[MountOperation], bound: &[DeviceRule]) -> Vec<DeviceRule> {
+    let nodes = operations.iter().flat_map(|operation| match operation {
+        MountOperation::Devices { nodes, .. } => nodes.as_slice(),
+        _ => &[],
+    });
+    let own = nodes.map(|node| DeviceRule {
+        kind: DeviceKind::Character,
+        major: node.numbers.0,
+        minor: Some(node.numbers.1),
+        access: device_filter::MAKE | device_filter::READ | device_filter::WRITE,
+    });
+    own.chain(device_filter::TERMINALS).chain(bound.iter().copied()).collect()
 }
 
 /// PER_LINUX and PER_LINUX32 (personality(2)).

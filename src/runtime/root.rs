@@ -36,6 +36,15 @@ pub enum RootError {
         #[source]
         source: SysError,
     },
+    /// What is mounted below the tree has no idmapped mounts, though the tree has.
+    #[error("something that is mounted below {path:?} cannot map ids")]
+    MountBelow {
+        /// The tree.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: SysError,
+    },
     /// An overlay that could not make its work directory is read-only, and the kernel says so only in its log.
     #[error("the overlay over {0:?} came up read-only")]
     ReadOnlyOverlay(PathBuf),
@@ -182,7 +191,10 @@ fn tree(places: &RootPlaces<'_>, recursive: bool) -> Result<OwnedFd, RootError> 
     if let Some(ids) = places.ids {
         match map_mount_ids(&mount, ids.tree, recursive) {
             Err(source) if matches!(source.errno(), Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP) => {
-                return Err(RootError::NotMappable { path: path(), source });
+                return Err(match recursive && tree(places, false).is_ok() {
+                    true => RootError::MountBelow { path: path(), source },
+                    false => RootError::NotMappable { path: path(), source },
+                });
             }
             other => other.map_err(failed)?,
         }

@@ -7,6 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::sys::files::{make_directory_at, open_at};
+use crate::sys::in_root::Metadata;
 use crate::sys::mount::{FsContext, MountAttributes};
 use crate::sys::{SysError, SysResult};
 
@@ -36,6 +37,11 @@ pub fn mount(
         None => (None, None),
         Some(Some(place)) => {
             let directory = open(place, context)?;
+            // A link of the tree may lead there too. Beside it is not the tree any more.
+            if place.1 && Metadata::of(&directory)?.is_same(&Metadata::of(context.tree)?) {
+                let arguments = format!("{:?}, the tree itself as upper layer", place.0);
+                return Err(SysError::new("openat", arguments, Errno::INVAL));
+            }
             // The work directory must be on the upper layer's file system: beside it, under a hidden name.
             let work = beside(&directory)?;
             (Some(directory), Some(work))

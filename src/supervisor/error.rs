@@ -116,6 +116,10 @@ impl Error {
                 "--ephemeral or --volatile=overlay run it on a layer of its own, --read-only as it is"
             }
             Self::IdRange(IdRangeError::InUse { .. }) => "let one be picked: --private-users=pick",
+            Self::Root(RootError::MountBelow { .. }) => {
+                "a /proc or /dev left there by a chroot? findmnt shows it; unmount it, or run with --ephemeral, which leaves \
+                 it out"
+            }
             Self::Root(RootError::NotMappable { .. }) => {
                 "ext4, xfs, btrfs and tmpfs (Linux 6.3) can; --private-users=no goes without a user namespace, which is no \
                  boundary to the host"

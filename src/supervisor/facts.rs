@@ -2,15 +2,18 @@
 
 use std::path::Path;
 
+use rustix::fs::FileType;
+
 use crate::guest::users::User;
 use crate::guest::{DetectedInit, Tree, TreeFacts};
 use crate::host::Host;
+use crate::runtime::device_filter::{self, DeviceKind, DeviceRule};
 use crate::runtime::host_files;
 use crate::runtime::id_range::{SIZE, candidates};
 use crate::runtime::journal::JOURNALS;
 use crate::runtime::plan::{MachinePlan, UserPlan};
 use crate::runtime::planner::{Surroundings, TreeView, plan, wants_user_namespace};
-use crate::settings::{MachineName, MachineSettings, Payload, PrivateUsers, Uuid};
+use crate::settings::{CustomMount, MachineName, MachineSettings, Payload, PrivateUsers, Uuid};
 use crate::sys::SysError;
 
 use super::Request;
@@ -132,8 +135,29 @@ pub(super) fn make_plan(
         ),
         journals: host_journals(facts),
         resolv_conf: host_files::resolv_conf_to_read(resolv_conf).and_then(|path| std::fs::read(path).ok()),
+        bound_devices: settings.mounts.iter().filter_map(bound_device).collect(),
     };
     Ok(plan(facts.name.clone(), settings, &facts.view, &facts.host, around)?)
+}
+
+/// What is let to the machine by binding a device node of the host's into it.
+fn bound_device(mount: &CustomMount) -> Option<DeviceRule> {
+    let CustomMount::Bind { source: Some(source), source_in_guest: false, read_only, .. } = mount else {
+        return None;
+    };
+    let stat = rustix::fs::stat(source).ok()?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::BlockDevice => DeviceKind::Block,
+        FileType::CharacterDevice => DeviceKind::Character,
+        _ => return None,
+    };
+    let write = if *read_only { 0 } else { device_filter::WRITE };
+    Some(DeviceRule {
+        kind,
+        major: rustix::fs::major(stat.st_rdev),
+        minor: Some(rustix::fs::minor(stat.st_rdev)),
+        access: device_filter::READ | write,
+    })
 }
 
 /// Whether this host keeps journals on disk, and whether one of the tree's machine ID.

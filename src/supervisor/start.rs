@@ -12,7 +12,7 @@ use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, Up
 use crate::runtime::prepare::PrepareContext;
 use crate::runtime::root::{RootIds, RootPlaces};
 use crate::runtime::user_namespace::{self, Beginning, Creator, Holder, IdMapping, create};
-use crate::runtime::{legacy_cgroup, prepare, root, staging};
+use crate::runtime::{device_filter, legacy_cgroup, prepare, root, staging};
 use crate::settings::{ConsoleMode, MachineSettings, Payload};
 use crate::sys::SysError;
 use crate::sys::files::make_directories;
@@ -144,6 +144,11 @@ fn make(
     claimed.note(&Resource::Cgroup(facts.name.to_string()))?;
     let owner = plan.ids.map_or(0, |ids| ids.base);
     let cgroup = Hierarchy::open(claimed.cgroups())?.create(facts.name.as_str(), owner)?;
+    if let Some(rules) = &plan.devices
+        && let Err(error) = device_filter::apply(rules, cgroup.outer())
+    {
+        report(&Event::Warning(&format!("the host's devices are not kept from the machine: {error}")));
+    }
     let legacy_cgroup = match plan.legacy_cgroups {
         true => {
             claimed.note(&Resource::LegacyCgroup(facts.name.to_string()))?;

@@ -5,6 +5,7 @@
 //! *for* is said by the rooms above; nothing here decides anything.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod capability;
 pub mod environment;
 mod error;

@@ -3,7 +3,7 @@
 //! The supervisor is single-threaded, so "thread" and "process" are the same here; [`clone_process`] refuses otherwise.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
@@ -253,17 +253,6 @@ pub fn close_on_exec_from(first: u32) -> SysResult<()> {
     // SAFETY: only the close-on-exec flags of this process's fds change; no fd is closed under its owner.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     sys("close_range", check(result).map(drop), || format!("{first}, ~0, CLOSE_RANGE_CLOEXEC"))
-}
-
-/// A duplicate of `fd` at `number`, close-on-exec, in place of what was open there (dup3(2)). For a process about to exec,
-/// in which nothing owns `number` any more that will use or drop it; `fd` must not be it.
-pub fn duplicate_to(fd: impl AsFd, number: u32) -> SysResult<OwnedFd> {
-    let from = fd.as_fd().as_raw_fd();
-    // SAFETY: no memory is involved; that nobody owns `number` is the caller's promise.
-    let result = unsafe { libc::dup3(from, number.cast_signed(), libc::O_CLOEXEC) };
-    sys("dup3", check(result.into()), || format!("{}, {number}, O_CLOEXEC", FdPath::of(&fd)))?;
-    // SAFETY: dup3 has just made it, for us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(number.cast_signed()) })
 }
 
 /// Takes the close-on-exec flag off fd `number`.

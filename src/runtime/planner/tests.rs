@@ -102,6 +102,7 @@ fn around() -> Surroundings {
         journals: (true, false),
         listen_fds: 0,
         resolv_conf: None,
+        bound_devices: Vec::new(),
     }
 }
 
@@ -286,6 +287,31 @@ fn options_that_cannot_be_are_refused() {
         let error = plan("demo".parse().unwrap(), &settings, &tree, &host(), around()).unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
+}
+
+#[test]
+fn devices_are_filtered_where_the_ids_are_the_hosts() {
+    use super::super::device_filter::{DeviceKind, DeviceRule, READ};
+    let disk = DeviceRule { kind: DeviceKind::Block, major: 8, minor: Some(1), access: READ };
+    let around = |ids| Surroundings { ids, bound_devices: vec![disk], ..around() };
+    let host = Host { devices: vec!["fuse"], ..host() };
+    assert_eq!(planned(&boot(), &tree(), &host, around(Some((524_288, 65536)))).devices, None);
+    let rules = planned(&boot(), &tree(), &host, around(None)).devices.unwrap();
+    assert_eq!(
+        rules.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "char 1:3 rwm",
+            "char 1:5 rwm",
+            "char 1:7 rwm",
+            "char 1:8 rwm",
+            "char 1:9 rwm",
+            "char 5:0 rwm",
+            "char 10:229 rwm",
+            "char 5:2 rwm",
+            "char 136:* rw",
+            "block 8:1 r",
+        ]
+    );
 }
 
 #[test]
