@@ -55,6 +55,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let wanted = |row: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == row);
 
     let mut report = Report::default();
+    report.note_load(&std::fs::read_to_string("/proc/loadavg")?)?;
     for row in contenders::rows(&ground) {
         if wanted(row.key) {
             report.add(timing::measure(&row, arguments.rounds, &ground)?)?;

@@ -14,6 +14,8 @@ const PSS_TARGET: u64 = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     rows: Vec<Value>,
+    /// Load average of the last minute before (proc_loadavg(5)).
+    load: Option<f64>,
     missed: bool,
 }
 
@@ -25,8 +27,22 @@ impl Report {
 
     /// Everything as JSON.
     pub(crate) fn json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(&json!({ "missed": self.missed, "rows": self.rows }))
+        serde_json::to_string_pretty(&json!({ "missed": self.missed, "load": self.load, "rows": self.rows }))
             .map(|text| text + "\n")
+    }
+
+    /// Keeps the load of the host, and warns where it spoils the ratios: a contender that works waits for a processor, one
+    /// that sleeps does not.
+    pub(crate) fn note_load(&mut self, loadavg: &str) -> io::Result<()> {
+        self.load = loadavg.split(' ').next().and_then(|field| field.parse().ok());
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        match self.load {
+            Some(load) if load * 2.0 > processors as f64 => writeln!(
+                stdout().lock(),
+                "\nThis host is busy (load {load}, {processors} processors): on a quiet one the ratios are better."
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Adds and prints a timed row.

@@ -294,14 +294,16 @@ fn bind_in_guest(
         BindSource::Inaccessible => {
             let stat = sys("fstat", rustix::fs::fstat(&at), || FdPath::of(&at).to_string())?;
             let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-            root.open_path(Path::new(INACCESSIBLE).join(if is_directory { "dir" } else { "reg" }))?
+            Some(root.open_path(Path::new(INACCESSIBLE).join(if is_directory { "dir" } else { "reg" }))?)
         }
-        BindSource::Guest(path) => root.open_path(path)?,
+        BindSource::Guest(path) if path == target => None,
+        BindSource::Guest(path) => Some(root.open_path(path)?),
         BindSource::Host(_) | BindSource::Tree(_) | BindSource::Temporary => {
             return Err(SysError::new("prepare", "a bind of the host", Errno::INVAL));
         }
     };
-    let mount = clone_mount(source, Path::new(""), recursive)?;
+    // What is bound on itself is open already.
+    let mount = clone_mount(source.as_ref().unwrap_or(&at), Path::new(""), recursive)?;
     if !(set.is_empty() && clear.is_empty()) {
         set_mount_attributes(&mount, set, clear, recursive)?;
     }

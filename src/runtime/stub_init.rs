@@ -93,7 +93,8 @@ fn start(
     let go_ahead = restrict.is_some().then(GoAhead::new).transpose()?;
     let pid = fork(|| {
         let ready = if has_tty { tty::take_controlling_terminal(&stdin()) } else { new_session() }
-            .and_then(|()| signal::reset_for_exec(&SignalSet::empty()))
+            // The dispositions are the default ones already.
+            .and_then(|()| SignalSet::empty().set_mask().map(drop))
             .and_then(|()| go_ahead.as_ref().map_or(Ok(()), GoAhead::wait));
         match ready {
             Ok(()) => status_of_failure(&command()),

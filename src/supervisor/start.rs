@@ -123,10 +123,17 @@ fn make(
         WantedIds::Pick => Some(claimed.take_ids(None)?),
         WantedIds::Range(base, size) => Some(claimed.take_ids(Some((base, size)))?),
     };
-    // Its child works at it while we go on.
+    // A child of ours works at the namespaces, which take the longest, while we go on.
     let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
     let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
     let plan = make_plan(settings, &facts, ids)?;
+    let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
+    let (user_namespace, holder) = user_namespace.unzip();
+    let holder = holder.flatten();
+    if let Some(holder) = &holder {
+        holder.make(plan.namespaces & MADE_AHEAD).map_err(Error::system("make the machine's namespaces"))?;
+    }
+    fault::point("user-namespace");
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
     }
@@ -154,13 +161,6 @@ fn make(
     let tree = facts.tree.reopen()?;
     let scratch = needs_scratch(&plan).then(|| make_scratch_noted(claimed)).transpose()?;
     fault::point("scratch");
-    let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
-    fault::point("user-namespace");
-    let (user_namespace, holder) = user_namespace.unzip();
-    let holder = holder.flatten();
-    if let Some(holder) = &holder {
-        holder.make(plan.namespaces & MADE_AHEAD).map_err(Error::system("make the machine's namespaces"))?;
-    }
     mount_root(claimed, &plan, &tree, user_namespace.as_ref(), scratch.as_ref())?;
     fault::point("root");
     link_journal(claimed, &plan, &tree)?;

@@ -240,6 +240,10 @@ pub fn remove_tree_at(directory: impl AsFd, name: impl AsRef<Path>) -> SysResult
             return Err(SysError::new("unlinkat", format!("{}, {name:?}", FdPath::of(&directory)), errno));
         }
     }
+    // Most directories of ours are empty at the end.
+    if remove_directory_at(&directory, name).is_ok() {
+        return Ok(());
+    }
     let inner = open_directory_on_same_mount(&directory, name)?;
     let mut first_fault = None;
     for (entry, kind) in entries(&inner)? {
