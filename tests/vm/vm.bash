@@ -22,10 +22,22 @@ vm_need() {
 # Sets what differs between the VMs: `suite`, `kernel` (how its release begins), and `fallbacks`, what is taken away for
 # further rounds of the tests that match `fallback_filter` (tests/vm/README.md, "Fallbacks").
 vm_facts() {
-    fallbacks=() fallback_filter=busybox
+    # All of the root tests would take an emulated processor a quarter of an hour: these are what a kernel, or a systemd on
+    # the host, decides.
+    default_filters=(matrix:: hosts:: legacy_cgroups:: options::mounts:: options::private options::boot_clock
+        kill::busybox::ready kill::busybox::teardown-cgroup)
+    fallbacks=() fallback_filter=matrix::busybox
     case $1 in
-    12) suite=bookworm kernel=6.1. fallbacks=(sysctl:kernel.unprivileged_userns_clone=0) ;;
-    13) suite=trixie kernel=6.12. ;;
+    12)
+        suite=bookworm kernel=6.1.
+        default_filters+=(guest_units::debian-12)
+        fallbacks=(sysctl:kernel.unprivileged_userns_clone=0)
+        ;;
+    13)
+        suite=trixie kernel=6.12.
+        default_filters+=(guest_units::debian-13)
+        fallbacks=(sysctl:user.max_time_namespaces=0 property:CapabilityBoundingSet=~CAP_MKNOD)
+        ;;
     *) vm_die "there is no VM '$1'" "there are ${vm_names[*]}: Debian's releases" ;;
     esac
 }
