@@ -4,8 +4,9 @@ use std::path::Path;
 
 use rustix::fs::FileType;
 
+use crate::guest::tree::{inspect, inspect_for_command};
 use crate::guest::users::User;
-use crate::guest::{DetectedInit, Tree, TreeFacts};
+use crate::guest::{DetectedInit, Tree, TreeError, TreeFacts};
 use crate::host::Host;
 use crate::runtime::device_filter::{self, DeviceKind, DeviceRule};
 use crate::runtime::host_files;
@@ -36,15 +37,21 @@ pub(super) fn look(settings: &MachineSettings) -> Result<Facts, Error> {
         None => MachineName::from_tree(&settings.tree).map_err(Error::Name)?,
     };
     let tree = Tree::open(&settings.tree)?;
+    // With --pivot-root= a directory of the tree is what runs.
+    let pivoted = match &settings.pivot_root {
+        Some(pivot) => Some(tree.root.subroot(&pivot.new).map_err(TreeError::from)?),
+        None => None,
+    };
+    let root = pivoted.as_ref().unwrap_or(&tree.root);
     let facts = match &settings.payload {
-        Payload::Boot { init, .. } => tree.inspect(init.as_deref())?,
+        Payload::Boot { init, .. } => inspect(root, init.as_deref())?,
         Payload::Command { argv, .. } => {
-            tree.inspect_for_command(argv.first().map_or(Path::new(""), Path::new))?
+            inspect_for_command(root, argv.first().map_or(Path::new(""), Path::new))?
         }
     };
     let user = match &settings.user {
         None => User::root(),
-        Some(user) => User::find(&tree.root, user).ok_or_else(|| Error::NoSuchUser { user: user.clone() })?,
+        Some(user) => User::find(root, user).ok_or_else(|| Error::NoSuchUser { user: user.clone() })?,
     };
     let host = Host::probe().map_err(Error::system("look at this host"))?;
     refuse_read_only(settings, &tree)?;

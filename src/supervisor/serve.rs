@@ -19,7 +19,7 @@ use super::notify::GuestEvent;
 use super::running::Running;
 use super::start::{Machine, SIGNALS};
 use super::state::{Phase, State};
-use super::stop::{Goal, Stop};
+use super::stop::{Goal, Guest, Stop};
 use super::verdict::Verdict as BootVerdict;
 use super::{Event, Outcome, Report, Request};
 
@@ -401,8 +401,12 @@ impl<'a> Boot<'a> {
             && stop.deadline.is_some_and(|deadline| now >= deadline)
         {
             let said = stop.is_untouched();
-            let kill =
-                stop.step(&self.running.pidfd, self.running.root.as_ref(), now).map_err(Error::Stop)?;
+            let guest = Guest {
+                leader: &self.running.pidfd,
+                root: self.running.root.as_ref(),
+                users: machine.parts.user_namespace.as_ref(),
+            };
+            let kill = stop.step(&guest, now).map_err(Error::Stop)?;
             self.killed |= kill;
             if !said {
                 report(&Event::Escalating { name: machine.parts.plan.name.as_str(), kill });

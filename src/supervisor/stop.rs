@@ -3,11 +3,14 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use crate::guest::stop::{self, StopError};
 use crate::guest::{Contract, StopMethod, StopStep};
 use crate::sys::SysError;
+use crate::sys::fork::fork;
 use crate::sys::in_root::Root;
-use crate::sys::process::pidfd_send_signal;
+use crate::sys::process::{Ended, join_user_namespace, pidfd_send_signal, set_ids, wait_for_end};
 
 /// What a guest is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,16 +74,11 @@ impl Stop {
     ///
     /// # Errors
     /// When not even the kill can be sent.
-    pub(super) fn step(
-        &mut self,
-        leader: &OwnedFd,
-        guest: Option<&Root>,
-        now: Instant,
-    ) -> Result<bool, StopError> {
+    pub(super) fn step(&mut self, guest: &Guest<'_>, now: Instant) -> Result<bool, StopError> {
         self.untouched = false;
         for step in self.steps.by_ref() {
             let kill = step.method == StopMethod::Kill;
-            match carry_out(step.method, leader, guest) {
+            match carry_out(step.method, guest) {
                 Ok(()) => {
                     self.deadline = (!kill).then(|| now + step.wait);
                     return Ok(kill);
@@ -95,16 +93,43 @@ impl Stop {
     }
 }
 
-fn carry_out(method: StopMethod, leader: &OwnedFd, guest: Option<&Root>) -> Result<(), StopError> {
-    let mut signal = |number| match pidfd_send_signal(leader, number) {
+/// What a step is done to.
+#[derive(Debug)]
+pub(super) struct Guest<'a> {
+    /// PID 1.
+    pub(super) leader: &'a OwnedFd,
+    /// The guest's root directory, while it can be had.
+    pub(super) root: Option<&'a Root>,
+    /// Its user namespace, if it has one.
+    pub(super) users: Option<&'a OwnedFd>,
+}
+
+fn carry_out(method: StopMethod, guest: &Guest<'_>) -> Result<(), StopError> {
+    let mut signal = |number| match pidfd_send_signal(guest.leader, number) {
         // It is gone already: what was asked for.
-        Err(error) if error.errno() == rustix::io::Errno::SRCH => Ok(()),
+        Err(error) if error.errno() == Errno::SRCH => Ok(()),
         other => other,
     };
-    match (method, guest) {
-        (StopMethod::Signal(number), _) => Ok(signal(number)?),
-        (StopMethod::Kill, _) => Ok(signal(libc::SIGKILL)?),
-        (method, Some(root)) => stop::carry_out(method, root, &mut signal),
-        (_, None) => Err(SysError::new("openat", "the guest's root", rustix::io::Errno::NOENT).into()),
+    match (method, guest.root, guest.users) {
+        (StopMethod::Signal(number), ..) => Ok(signal(number)?),
+        (StopMethod::Kill, ..) => Ok(signal(libc::SIGKILL)?),
+        (_, None, _) => Err(SysError::new("openat", "the guest's root", Errno::NOENT).into()),
+        (method, Some(root), None) => stop::carry_out(method, root, &mut signal),
+        (method, Some(root), Some(users)) => {
+            as_guest_root(users, || stop::carry_out(method, root, &mut signal).is_ok())
+        }
+    }
+}
+
+/// Does `work` in a child that is root of the guest and nothing on the host: the guest chooses which files the work meets,
+/// and one that is bound there from the host is not its to change.
+fn as_guest_root(users: &OwnedFd, work: impl FnOnce() -> bool) -> Result<(), StopError> {
+    let child = fork(|| {
+        let joined = join_user_namespace(users).and_then(|()| set_ids(0, 0, &[]));
+        i32::from(!(joined.is_ok() && work()))
+    })?;
+    match wait_for_end(child)? {
+        Ended::Exited(0) => Ok(()),
+        _ => Err(SysError::new("fork", "as the guest's root", Errno::PERM).into()),
     }
 }
