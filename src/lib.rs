@@ -15,6 +15,11 @@
 //! Plans are data: settings, guest and host facts give a [`runtime::plan::MachinePlan`] by pure functions; the
 //! appliers carry it out by file descriptors. No path of a guest is ever resolved by the host's rules.
 
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "tests make and remove directories of their own")
+)]
+
 pub mod cli;
 pub mod guest;
 pub mod host;

@@ -2,6 +2,7 @@
 //!
 //! Ratios are what counts, since machines vary: contenders of a row take turns, so that a busy minute of the host falls on
 //! all of them alike, and medians are compared.
+#![allow(clippy::disallowed_methods, reason = "paths of the benchmark are nobody else's")]
 
 mod contenders;
 mod memory;

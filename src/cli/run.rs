@@ -36,12 +36,7 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
     if !require_root("run", "sudo spinney run ...", output) {
         return EXIT_FAILURE;
     }
-    // `..` has no name to call the machine by. A tree that is not there is the supervisor's to complain about.
-    if settings.tree.file_name().is_none()
-        && let Ok(tree) = std::fs::canonicalize(&settings.tree)
-    {
-        settings.tree = tree;
-    }
+    give_tree_a_name(&mut settings);
     for warning in warnings(&settings) {
         output.warning(warning);
     }
@@ -58,6 +53,16 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.failure(&error, error.console(), error.hint().as_deref());
         error.exit_status()
     })
+}
+
+/// `..` has no name to call the machine by. A tree that is not there is the supervisor's to complain about.
+#[allow(clippy::disallowed_methods, reason = "the user's own path, before anything is opened")]
+fn give_tree_a_name(settings: &mut MachineSettings) {
+    if settings.tree.file_name().is_none()
+        && let Ok(tree) = std::fs::canonicalize(&settings.tree)
+    {
+        settings.tree = tree;
+    }
 }
 
 /// Prints the plan instead of carrying it out.

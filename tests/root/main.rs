@@ -11,6 +11,7 @@
 //! By default all of this happens in a mount namespace of the tier's own, with an empty /run and /var/lib: a machine on
 //! which people work is neither touched nor in the way. `--on-host` goes without, where the host is the test's alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic, its helpers too")]
+#![allow(clippy::disallowed_methods, reason = "paths of tests are nobody else's")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the harness reports on stdout")]
 #![allow(
     unreachable_pub,
