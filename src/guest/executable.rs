@@ -9,7 +9,8 @@ use rustix::fs::FileType;
 use super::architecture::Architecture;
 use super::elf::{Header, Linkage};
 use super::error::TreeError;
-use crate::sys::in_root::{Metadata, Root, read_at_most, reopen};
+use crate::sys::files::read_all;
+use crate::sys::in_root::{Metadata, Root, reopen};
 use crate::sys::{FdPath, SysError};
 
 /// What is read of a program at once: its headers, and a whole #! line.
@@ -58,7 +59,7 @@ impl Executable {
             return Err(TreeError::NotExecutable { program: path.to_owned() });
         }
         let file = reopen(&place, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK)?;
-        let head = read_at_most(&file, HEAD)?;
+        let head = read_all(&file, HEAD)?;
         let unknown = || TreeError::UnknownFormat { program: path.to_owned() };
         let (format, architecture) = if let Some(header) = Header::parse(&head) {
             let linkage = header.linkage(&mut |offset, length| read_range(&file, &head, offset, length));

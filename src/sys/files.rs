@@ -150,18 +150,26 @@ pub fn read_at(directory: impl AsFd, path: impl AsRef<Path>, limit: usize) -> Sy
 
 /// Reads `fd` to its end, at most `limit` bytes.
 pub fn read_all(fd: impl AsFd, limit: usize) -> SysResult<Vec<u8>> {
-    // Most files read here (procfs, cgroupfs) are a few hundred bytes: one read and one for the end.
-    let mut data = Vec::with_capacity(limit.min(4096));
-    let mut buffer = [0_u8; 4096];
-    while data.len() < limit {
-        let room = buffer.len().min(limit - data.len());
-        match rustix::io::read(&fd, &mut buffer[..room]) {
+    // Most files read here (procfs, cgroupfs) are a few hundred bytes; the program of an init is a few megabytes.
+    let mut data = vec![0; limit.min(4096)];
+    let mut filled = 0;
+    loop {
+        let room = data.get_mut(filled..).unwrap_or_default();
+        if room.is_empty() {
+            if filled >= limit {
+                break;
+            }
+            data.resize(limit.min(filled * 4), 0);
+            continue;
+        }
+        match rustix::io::read(&fd, room) {
             Ok(0) => break,
-            Ok(length) => data.extend_from_slice(&buffer[..length]),
+            Ok(length) => filled += length,
             Err(Errno::INTR) => {}
             Err(errno) => return Err(SysError::new("read", FdPath::of(&fd).to_string(), errno)),
         }
     }
+    data.truncate(filled);
     Ok(data)
 }
 

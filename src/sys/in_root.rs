@@ -18,6 +18,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use super::files::read_all;
 use super::{FdPath, SysError, SysResult, sys};
 
 /// What every resolution has in common.
@@ -141,7 +142,7 @@ impl Root {
 
     /// The first `limit` bytes of the regular file `path`.
     pub fn read(&self, path: impl AsRef<Path>, limit: usize) -> SysResult<Vec<u8>> {
-        read_at_most(&self.open_regular(path)?, limit)
+        read_all(self.open_regular(path)?, limit)
     }
 
     /// The names in the directory `path`, without `.` and `..`, in the order of the file system.
@@ -379,31 +380,7 @@ pub fn absent_is_none<T>(result: SysResult<T>) -> SysResult<Option<T>> {
     }
 }
 
-/// The first `limit` bytes of `fd`.
-pub fn read_at_most(fd: &impl AsFd, limit: usize) -> SysResult<Vec<u8>> {
-    let mut contents = vec![0; limit.min(4096)];
-    let mut filled = 0;
-    loop {
-        let room = contents.get_mut(filled..).unwrap_or_default();
-        if room.is_empty() {
-            if filled >= limit {
-                break;
-            }
-            contents.resize(limit.min(filled * 4), 0);
-            continue;
-        }
-        match rustix::io::read(fd, room) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(SysError::new("read", FdPath::of(fd).to_string(), errno)),
-        }
-    }
-    contents.truncate(filled);
-    Ok(contents)
-}
-
-/// Writes all of `contents`.
+/// Writes all of `contents`, which may be secret: unlike `files::write_all` its error shows none of them.
 pub fn write_all(fd: &impl AsFd, mut contents: &[u8]) -> SysResult<()> {
     while !contents.is_empty() {
         match rustix::io::write(fd, contents) {

@@ -3,7 +3,8 @@
 use rustix::fs::SeekFrom;
 
 use super::MAX_FILE;
-use crate::sys::in_root::{Metadata, Root, read_at_most};
+use crate::sys::files::read_all;
+use crate::sys::in_root::{Metadata, Root};
 
 /// Sizes of a record: with 32-bit times (x86, x86-64, POWER, ...) and with 64-bit times (arm64, riscv64, ...). The fields
 /// that are read here are at the same places in both.
@@ -86,7 +87,7 @@ pub fn last_logged_runlevel(guest: &Root) -> Option<char> {
     let size = record_size(length);
     let skipped = (length / size).saturating_sub(LAST) * size;
     rustix::fs::seek(&log, SeekFrom::Start(skipped)).ok()?;
-    let contents = read_at_most(&log, usize::try_from(LAST * size).ok()?).ok()?;
+    let contents = read_all(&log, usize::try_from(LAST * size).ok()?).ok()?;
     let records = contents.chunks_exact(usize::try_from(size).ok()?).rev().filter_map(Record::parse);
     records.take_while(|record| record.kind != RecordKind::Boot).find_map(|record| record.runlevel())
 }
