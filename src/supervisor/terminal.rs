@@ -61,12 +61,9 @@ impl Terminal {
         self.output_is_tty
     }
 
-    /// Whether input may be read now: always, unless it is a terminal that we are not in the foreground of. A terminal
-    /// that is not our controlling one has no foreground that concerns us, and may be read.
+    /// Whether input may be read now: always, unless it is our controlling terminal and we are in its background.
     pub fn is_foreground(&self) -> bool {
-        !self.input_is_tty
-            || tty::is_foreground(&self.input)
-            || rustix::termios::tcgetsid(&self.input) != rustix::process::getsid(None)
+        !self.input_is_tty || !tty::is_background(&self.input)
     }
 
     /// Enters raw mode, if stdin is a terminal, we are in its foreground, and it is not raw by us yet. To be called again

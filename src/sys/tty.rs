@@ -3,7 +3,7 @@
 //! A pty is made from a ptmx that the caller opened in the devpts mount it wants: nothing here knows `/dev/ptmx` or
 //! `/dev/pts`, since those of the host and those of the guest are different worlds.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::ioctl;
 use rustix::pty::OpenptFlags;
@@ -81,10 +81,18 @@ pub fn make_raw(tty: &impl AsFd) -> SysResult<Termios> {
     Ok(before)
 }
 
-/// Whether `tty` is our controlling terminal and our process group is in its foreground. Only then may we change its
-/// settings or read from it without stopping ourselves or disturbing somebody else.
-pub fn is_foreground(tty: &impl AsFd) -> bool {
-    rustix::termios::tcgetpgrp(tty).is_ok_and(|group| group == rustix::process::getpgrp())
+/// Whether another process group than ours is in the foreground of `tty`, our controlling terminal: then we may not change
+/// its settings nor read from it, without stopping ourselves or disturbing somebody else. A terminal that does not
+/// control us has no foreground that concerns us.
+///
+/// In a PID namespace whose session was begun outside of it, as `docker exec -t` and CI runners do, session and groups are
+/// all 0 (pid_namespaces(7)): libc's calls have that value, where rustix's types do not.
+pub fn is_background(tty: &impl AsFd) -> bool {
+    // SAFETY: TIOCGPGRP writes one pid_t (ioctl_tty(2)), and fails with ENOTTY of a terminal that does not control us.
+    let foreground = unsafe { libc::tcgetpgrp(tty.as_fd().as_raw_fd()) };
+    // SAFETY: getpgrp(2) has no arguments and cannot fail.
+    let ours = unsafe { libc::getpgrp() };
+    foreground >= 0 && foreground != ours
 }
 
 /// Starts a new session with `tty` as its controlling terminal, our process group in the foreground (setsid(2),
@@ -177,17 +185,17 @@ mod tests {
         };
         // A check fails with its own number.
         let leader = fork_from_test(|| {
-            if is_foreground(&slave) || take_controlling_terminal(&slave).is_err() || !is_foreground(&slave) {
+            if is_background(&slave) || take_controlling_terminal(&slave).is_err() || is_background(&slave) {
                 return 1;
             }
-            let job = fork(|| i32::from(setpgid(None, None).is_err() || is_foreground(&slave)));
+            let job = fork(|| i32::from(setpgid(None, None).is_err() || !is_background(&slave)));
             match job.map(status_of) {
                 Ok(Some(0)) => {}
                 _ => return 2,
             }
             // The foreground group gets SIGHUP: that is us.
             crate::sys::signal::SignalSet::of(&[libc::SIGHUP]).block().map_or(3, |_| {
-                let released = release_controlling_terminal(&slave).is_ok() && !is_foreground(&slave);
+                let released = release_controlling_terminal(&slave).is_ok() && !is_background(&slave);
                 if released { 0 } else { 4 }
             })
         })
@@ -200,7 +208,7 @@ mod tests {
         let null = std::fs::File::open("/dev/null").expect("open");
         let error = window_size(&null).expect_err("not a terminal").to_string();
         assert!(error.ends_with("</dev/null>, TIOCGWINSZ)"), "{error}");
-        assert!(!is_foreground(&null));
+        assert!(!is_background(&null));
         release_controlling_terminal(&null).expect("ENOTTY is fine");
     }
 }

@@ -13,8 +13,9 @@ use crate::command::{PATIENCE, Process, shell_status};
 use crate::harness::{Context, Row, Test, TestResult};
 
 pub fn tests() -> Vec<Test> {
-    let single: [Row; 6] = [
+    let single: [Row; 7] = [
         ("interactive_command", interactive_command),
+        ("session_from_outside_the_pid_namespace", session_from_outside_the_pid_namespace),
         ("window_size", window_size),
         ("login", login),
         ("hotkey_reboots_and_powers_off", hotkey_reboots_and_powers_off),
@@ -132,6 +133,23 @@ fn interactive_command(context: &Context) -> TestResult {
     session.types("echo again=$?\n");
     session.sees("again=9");
     session.types("exit 3\n");
+    assert_eq!(session.ends(), 3);
+    Ok(())
+}
+
+/// As in a CI runner or `docker exec -t`: there our session and process group are numbered 0 (pid_namespaces(7)).
+fn session_from_outside_the_pid_namespace(context: &Context) -> TestResult {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
+        .arg(crate::harness::program())
+        .args(["run", "-x", "-M", &context.machine_name()])
+        .arg(context.tree("busybox")?)
+        .args(["--", "/bin/sh"])
+        .env("NO_COLOR", "1");
+    let mut session = Session::start(command);
+    session.types("echo $((6 * 7)); exit 3\n");
+    session.sees("42\r\n");
     assert_eq!(session.ends(), 3);
     Ok(())
 }
