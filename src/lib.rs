@@ -10,6 +10,7 @@
 //! | [`guest`] | knowledge of trees: which init, how it says it is up, how it is told to stop |
 //! | [`runtime`] | the isolation of one machine: plan (pure data) and the small appliers of it |
 //! | [`supervisor`] | one process per machine: start, ready, serve, stop, teardown |
+//! | [`machine`] | machines as a client sees them: found, entered, told things, looked at |
 //! | [`cli`] | the command line; the only room that prints |
 //!
 //! Plans are data: settings, guest and host facts give a [`runtime::plan::MachinePlan`] by pure functions; the
@@ -23,6 +24,7 @@
 pub mod cli;
 pub mod guest;
 pub mod host;
+pub mod machine;
 pub mod runtime;
 pub mod settings;
 pub mod supervisor;

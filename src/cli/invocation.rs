@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use super::arguments::{Arguments, GcArguments, RunArguments, Verb};
+use super::arguments::{Arguments, RunArguments, Verb};
 use super::refusal::Refusal;
 
 /// Options that mount something: their order among each other counts.
@@ -47,8 +47,8 @@ impl MountOption {
 pub enum Invocation {
     /// `spinney run`
     Run(Box<RunInvocation>),
-    /// `spinney gc`
-    Gc,
+    /// Any other verb.
+    Verb(Box<Verb>),
 }
 
 /// `spinney run`, as it was said.
@@ -74,9 +74,9 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
     }
     let matches = matches_of(&arguments)?;
     match Arguments::from_arg_matches(&matches).map_err(Refusal::from)?.verb {
-        Verb::Gc(GcArguments {}) => Ok(Invocation::Gc),
         // Not reached while `run` has no alias; harmless if it gets one.
         Verb::Run(_) => parse_run(arguments),
+        verb => Ok(Invocation::Verb(Box::new(verb))),
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
         let words = ["spinney", "run"].iter().chain(line).map(OsString::from).collect();
         match parse(words) {
             Ok(Invocation::Run(invocation)) => Ok(*invocation),
-            Ok(Invocation::Gc) => Err("gc".to_owned()),
+            Ok(Invocation::Verb(verb)) => Err(format!("{verb:?}")),
             Err(Refusal::Display(text)) => Err(text),
             Err(Refusal::Error { message, .. }) => Err(message.to_string()),
         }
@@ -282,6 +282,6 @@ mod tests {
             }
         }
         let gc = parse(vec!["spinney".into(), "gc".into()]);
-        assert!(matches!(gc, Ok(Invocation::Gc)), "{gc:?}");
+        assert!(matches!(&gc, Ok(Invocation::Verb(verb)) if matches!(**verb, Verb::Gc(_))), "{gc:?}");
     }
 }

@@ -9,7 +9,7 @@
 //! | [`run`] | `spinney run` |
 //! | [`progress`] | what a machine does, as status lines |
 //! | [`explain`] | the plan of a machine, printed |
-//! | [`gc`] | `spinney gc` |
+//! | [`verbs`] | all other verbs, a file each |
 //! | [`output`] | everything that is printed |
 
 use std::ffi::OsString;
@@ -18,13 +18,13 @@ use std::time::Instant;
 
 pub mod arguments;
 pub mod explain;
-pub mod gc;
 pub mod invocation;
 pub mod output;
 pub mod progress;
 pub mod refusal;
 pub mod run;
 pub mod settings;
+pub mod verbs;
 
 use invocation::Invocation;
 use output::Output;
@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let status = match invocation::parse(arguments) {
         Ok(Invocation::Run(invocation)) => run::run(&invocation, started),
-        Ok(Invocation::Gc) => gc::gc(),
+        Ok(Invocation::Verb(verb)) => verb.perform(),
         Err(Refusal::Display(text)) => {
             Output::new(false).text(&text);
             0

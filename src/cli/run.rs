@@ -41,7 +41,7 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.warning(warning);
     }
     let boots = matches!(settings.payload, Payload::Boot { .. });
-    let request = Request { settings, started };
+    let request = Request { settings, started, background: false };
     let status = match format {
         Some(format) => explained(&request, format, output),
         None => {

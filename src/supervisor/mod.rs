@@ -13,6 +13,7 @@ mod facts;
 mod fault;
 pub mod gc;
 pub mod hotkeys;
+pub mod launch_record;
 pub mod manager_notifier;
 pub mod notify;
 pub mod printable;
@@ -42,6 +43,8 @@ pub struct Request {
     pub settings: MachineSettings,
     /// When the program was started, from which times are told.
     pub started: Instant,
+    /// Nobody's terminal is its console.
+    pub background: bool,
 }
 
 /// What happens, for the user to see.

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::launch_record::LaunchRecord;
 use crate::settings::MachineName;
 use crate::sys::files::{
     entries, make_directories, make_directory_at, open_directory, remove_directory_at, remove_tree_at,
     replace_at, try_lock, while_parents_vanish,
 };
+use crate::sys::seccomp::SockFilter;
 use crate::sys::{SysError, SysResult};
 
 /// All machines.
@@ -129,6 +131,18 @@ impl MachineDirectory {
         replace_at(&self.fd, "state", &text, 0o644)
     }
 
+    /// Writes down how the leader was launched, for those who join the machine.
+    ///
+    /// # Errors
+    /// When /run is full.
+    pub fn write_launch(&self, record: &LaunchRecord, filter: &[SockFilter]) -> SysResult<()> {
+        let text = serde_json::to_vec(record)
+            .map_err(|_| SysError::new("write", "the launch record as JSON", Errno::INVAL))?;
+        replace_at(&self.fd, LaunchRecord::FILE, &text, 0o600)?;
+        let filter: Vec<u8> = filter.iter().flat_map(|instruction| instruction.to_bytes()).collect();
+        replace_at(&self.fd, LaunchRecord::FILTER, &filter, 0o600)
+    }
+
     /// Removes it, and the directories above it that are then empty.
     ///
     /// # Errors
@@ -143,6 +157,12 @@ impl MachineDirectory {
         remove_if_empty(&run, "spinney/machines")?;
         remove_if_empty(&run, "spinney")
     }
+}
+
+/// Whether the directory of `name` belongs to nobody: its supervisor is dead. Who may not look is told no.
+pub fn is_abandoned(name: &MachineName) -> bool {
+    let directory = open_directory(&Path::new(MACHINES).join(name.as_str()));
+    directory.is_ok_and(|directory| try_lock(&directory).unwrap_or(false))
 }
 
 /// Removes the directory `name` unless somebody uses it.

@@ -9,7 +9,7 @@ use crate::runtime::channel::{Heard, Message, Stage};
 use crate::runtime::launch::Leader;
 use crate::runtime::plan::MachinePlan;
 use crate::sys::in_root::Root;
-use crate::sys::process::{Ended, pidfd_send_signal, wait_for_end};
+use crate::sys::process::{Ended, pidfd_send_signal, start_time, wait_for_end};
 
 use super::console::Console;
 use super::error::Error;
@@ -20,6 +20,8 @@ use super::notify::NotifyListener;
 pub(super) struct Running {
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
+    /// When it was started, in clock ticks since the host's boot.
+    pub(super) started: u64,
     pub(super) notify: Option<NotifyListener>,
     /// The guest's root: all of it while it lives, its root file system even after.
     pub(super) root: Option<Root>,
@@ -70,7 +72,10 @@ impl Running {
             return Err(error);
         }
         let root = Root::open(format!("/proc/{}/root", leader.pid.as_raw_nonzero())).ok();
-        Ok(Self { pid: leader.pid, pidfd: leader.pidfd, notify, root, since: Instant::now() })
+        // Not reaped yet: the pid is its own.
+        let started =
+            start_time(leader.pid.as_raw_nonzero().get()).map_err(Error::system("look at the leader"))?;
+        Ok(Self { pid: leader.pid, pidfd: leader.pidfd, started, notify, root, since: Instant::now() })
     }
 
     /// Reaps the leader, which has ended.

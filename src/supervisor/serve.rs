@@ -15,6 +15,7 @@ use super::console::Action;
 use super::error::Error;
 use super::fault;
 use super::hotkeys::Hotkey;
+use super::launch_record::LaunchRecord;
 use super::notify::GuestEvent;
 use super::running::Running;
 use super::start::{Machine, SIGNALS};
@@ -71,6 +72,12 @@ pub(super) fn serve(
     finish(machine, result, stopping, report)
 }
 
+/// The time of day.
+fn now_in_microseconds() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Leaves terminal and host as they were.
 fn finish(
     machine: Machine,
@@ -108,6 +115,9 @@ pub(super) struct Boot<'a> {
     pub(super) request: &'a Request,
     pub(super) phase: Phase,
     since: Instant,
+    /// Of this boot, in microseconds since 1970.
+    started_at: u64,
+    ready_at: Option<u64>,
     boots: u32,
     /// When the guest must be up.
     ready_by: Option<Instant>,
@@ -140,6 +150,8 @@ impl<'a> Boot<'a> {
                 _ => Phase::Booting,
             },
             since,
+            started_at: now_in_microseconds(),
+            ready_at: None,
             boots,
             stop: None,
             told_by: None,
@@ -155,6 +167,13 @@ impl<'a> Boot<'a> {
             after: boot.running.since - since,
         });
         // Before anyone is told: who hears of the machine may look at once.
+        if let Err(error) = machine
+            .claimed
+            .directory()
+            .write_launch(&LaunchRecord::of(&parts.plan), &parts.plan.process.seccomp)
+        {
+            report(&Event::Warning(&format!("the machine cannot be entered: {error}")));
+        }
         boot.write_state(machine, report);
         boot.tell(machine, report, |manager| manager.leader_started(boot.running.pid));
         if !request.settings.notify_ready {
@@ -183,11 +202,21 @@ impl<'a> Boot<'a> {
             name: parts.plan.name.to_string(),
             phase: self.phase,
             leader: self.running.pid.as_raw_nonzero().get(),
+            leader_started: self.running.started,
             supervisor: rustix::process::getpid().as_raw_nonzero().get(),
+            supervisor_started: parts.supervisor_started,
+            tree: self.request.settings.tree.clone(),
+            ephemeral: self.request.settings.ephemeral,
+            background: self.request.background,
+            uuid: parts.plan.uuid.to_string(),
+            started_at: self.started_at,
+            ready_at: self.ready_at,
             init: parts.init.clone().unwrap_or_default(),
             os: parts.os.clone(),
             id_base: parts.plan.ids.map_or(0, |ids| ids.base),
+            id_size: parts.plan.ids.map_or(0, |ids| ids.size),
             cgroup: parts.cgroup.path().to_string_lossy().into_owned(),
+            legacy_controllers: std::collections::BTreeMap::new(),
             boots: self.boots,
             status: self.status.clone(),
         };
@@ -284,6 +313,7 @@ impl<'a> Boot<'a> {
             return;
         }
         self.phase = Phase::Ready;
+        self.ready_at = Some(now_in_microseconds());
         self.write_state(machine, report);
         self.tell_ready(machine, report);
     }

@@ -16,7 +16,7 @@ use crate::runtime::{device_filter, legacy_cgroup, prepare, root, staging};
 use crate::settings::{ConsoleMode, MachineSettings, Payload};
 use crate::sys::SysError;
 use crate::sys::files::make_directories;
-use crate::sys::process::Namespaces;
+use crate::sys::process::{Namespaces, start_time};
 use crate::sys::signal::{SignalSet, realtime};
 
 use super::claimed::Claimed;
@@ -53,6 +53,8 @@ pub(super) struct Parts {
     pub(super) scratch: Option<OwnedFd>,
     pub(super) console: Option<Console>,
     pub(super) manager: ManagerNotifier,
+    /// When we were started, in clock ticks since the host's boot.
+    pub(super) supervisor_started: u64,
 }
 
 /// Namespaces that are made while the supervisor mounts the root: a network namespace takes the kernel longer than all the
@@ -182,6 +184,8 @@ fn make(
         scratch,
         console,
         manager,
+        supervisor_started: start_time(rustix::process::getpid().as_raw_nonzero().get())
+            .map_err(Error::system("look at ourselves"))?,
     })
 }
 

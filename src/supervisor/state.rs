@@ -1,5 +1,8 @@
 //! The state file of a machine, which the command line, the manager and units read.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// How far a machine is.
@@ -24,16 +27,37 @@ pub struct State {
     pub phase: Phase,
     /// PID of the leader; only a hint, since pids are reused.
     pub leader: i32,
+    /// When it was started, in clock ticks since the host's boot: with the pid it names one process.
+    pub leader_started: u64,
     /// PID of the supervisor.
     pub supervisor: i32,
+    /// When that was started.
+    pub supervisor_started: u64,
+    /// The tree that it runs from.
+    pub tree: PathBuf,
+    /// It runs on a throw-away layer.
+    pub ephemeral: bool,
+    /// Nobody's terminal is its console: it was started to run in the background.
+    pub background: bool,
+    /// The machine's ID (machine-id(5)), as a UUID.
+    pub uuid: String,
+    /// When this boot began, in microseconds since 1970.
+    pub started_at: u64,
+    /// When it was up, the same; `None` before.
+    pub ready_at: Option<u64>,
     /// Its init, with version where known.
     pub init: String,
     /// Its operating system, in words.
     pub os: String,
     /// First host id of its user namespace; 0 without one.
     pub id_base: u32,
-    /// Its cgroup, below the root of the v2 hierarchy.
+    /// Number of its ids.
+    pub id_size: u32,
+    /// The guest's cgroup, below the root of the v2 hierarchy; its parent is the machine's, which holds the limits.
     pub cgroup: String,
+    /// Its cgroups in v1 hierarchies, by controller: absolute paths on the host. Empty where v2 has them all.
+    #[serde(default)]
+    pub legacy_controllers: BTreeMap<String, PathBuf>,
     /// How often it rebooted.
     pub boots: u32,
     /// What its init last said of itself (sd_notify(3), STATUS).

@@ -83,6 +83,21 @@ pub fn pidfd_open(pid: Pid) -> SysResult<OwnedFd> {
     })
 }
 
+/// When `pid` was started, in clock ticks since the host's boot (proc_pid_stat(5), field 22): with the pid it names one
+/// process and no other.
+///
+/// # Errors
+/// ENOENT or ESRCH when there is no such process.
+pub fn start_time(pid: i32) -> SysResult<u64> {
+    /// The fields before it, counted from the state, which follows the name's last parenthesis.
+    const FIELDS_BEFORE: usize = 19;
+    let path = format!("/proc/{pid}/stat");
+    let stat = super::files::read_at(rustix::fs::CWD, &path, 4096)?;
+    let stat = String::from_utf8_lossy(&stat);
+    let field = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(FIELDS_BEFORE));
+    field.and_then(|field| field.parse().ok()).ok_or_else(|| SysError::new("read", path, Errno::BADMSG))
+}
+
 /// Sends `signal` (a number, real-time ones too) by pidfd (pidfd_send_signal(2)).
 ///
 /// # Errors

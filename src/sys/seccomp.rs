@@ -20,6 +20,22 @@ pub struct SockFilter {
     pub k: u32,
 }
 
+impl SockFilter {
+    /// Size of an instruction.
+    pub const BYTES: usize = 8;
+
+    /// As the kernel has it in memory.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let ([a, b], [c, d, e, f]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
+        [a, b, self.jt, self.jf, c, d, e, f]
+    }
+
+    /// The instruction that has these bytes.
+    pub fn from_bytes([a, b, jt, jf, c, d, e, f]: [u8; Self::BYTES]) -> Self {
+        Self { code: u16::from_ne_bytes([a, b]), jt, jf, k: u32::from_ne_bytes([c, d, e, f]) }
+    }
+}
+
 /// The kernel's `struct sock_fprog`.
 #[repr(C)]
 struct SockFprog {
@@ -51,6 +67,13 @@ pub fn install_filter(program: &[SockFilter]) -> SysResult<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_and_back() {
+        let instruction = SockFilter { code: 0x15, jt: 1, jf: 2, k: 0x8070_6050 };
+        assert_eq!(SockFilter::from_bytes(instruction.to_bytes()), instruction);
+        assert_eq!(size_of::<SockFilter>(), SockFilter::BYTES);
+    }
 
     #[test]
     fn layout_is_the_kernels() {

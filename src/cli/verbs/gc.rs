@@ -2,12 +2,15 @@
 
 use std::error::Error;
 
-use super::EXIT_FAILURE;
-use super::output::Output;
-use super::require_root;
+use crate::cli::output::Output;
+use crate::cli::{EXIT_FAILURE, require_root};
 use crate::host::Host;
 use crate::supervisor;
 use crate::sys::SysError;
+
+/// Remove what killed machines left behind
+#[derive(Debug, clap::Args)]
+pub struct GcArguments {}
 
 const HINT: &str = "run spinney gc again when what uses it is gone; spinney gc touches no machine that runs";
 

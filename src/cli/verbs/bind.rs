@@ -1,0 +1,19 @@
+//! `spinney bind`
+
+use crate::cli::EXIT_FAILURE;
+use crate::cli::output::Output;
+use crate::cli::refusal::Message;
+
+/// Mount a path of the host in a running machine
+#[derive(Debug, clap::Args)]
+pub struct BindArguments {
+    /// The machines
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+}
+
+/// Runs the verb, gives the exit status.
+pub fn bind(arguments: &BindArguments) -> u8 {
+    Output::new(false).error(&Message::new(format!("not built: {:?}", arguments.names)), None);
+    EXIT_FAILURE
+}

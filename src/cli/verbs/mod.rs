@@ -1,0 +1,93 @@
+//! One file a verb: its arguments, and what it does.
+//!
+//! | file | verb |
+//! |---|---|
+//! | [`list`] | List the machines that run |
+//! | [`status`] | Show what a machine is doing |
+//! | [`show`] | Print the properties of machines, for programs |
+//! | [`start`] | Start machines of /var/lib/machines in the background |
+//! | [`stop`] | Power machines off, in the way of their init |
+//! | [`reboot`] | Reboot machines in place |
+//! | [`terminate`] | End machines at once, without asking them |
+//! | [`kill`] | Send a signal to processes of machines |
+//! | [`pause`] | Stop all processes of machines from running |
+//! | [`resume`] | Let the processes of paused machines run again |
+//! | [`wait`] | Wait until something holds of a machine |
+//! | [`exec`] | Run a command in a running machine, get its exit status |
+//! | [`shell`] | Get a login shell in a running machine |
+//! | [`login`] | Get a login prompt of a running machine |
+//! | [`attach`] | Connect to the console of a running machine |
+//! | [`logs`] | Show what a machine has logged |
+//! | [`copy_to`] | Copy files into a running machine |
+//! | [`copy_from`] | Copy files out of a running machine |
+//! | [`bind`] | Mount a path of the host in a running machine |
+//! | [`unbind`] | Unmount what bind mounted |
+//! | [`top`] | Watch what machines use |
+//! | [`set`] | Change the limits of running machines |
+//! | [`enable`] | Have machines started by start --all-enabled |
+//! | [`disable`] | Have them not started any more |
+//! | [`events`] | Follow what happens to machines |
+//! | [`explain`] | Show how a machine is made, and where each setting came from |
+//! | [`doctor`] | Check this host, and what went wrong on it |
+//! | [`gc`] | Remove what killed machines left behind |
+
+pub mod attach;
+pub mod bind;
+pub mod copy_from;
+pub mod copy_to;
+pub mod disable;
+pub mod doctor;
+pub mod enable;
+pub mod events;
+pub mod exec;
+pub mod explain;
+pub mod gc;
+pub mod kill;
+pub mod list;
+pub mod login;
+pub mod logs;
+pub mod pause;
+pub mod reboot;
+pub mod resume;
+pub mod set;
+pub mod shell;
+pub mod show;
+pub mod start;
+pub mod status;
+pub mod stop;
+pub mod terminate;
+pub mod top;
+pub mod unbind;
+pub mod wait;
+
+use super::output::Output;
+use crate::machine::{Error, MachineHandle};
+use crate::settings::{MachineName, ValueError};
+
+/// Does `work` to each machine in `names`, goes on past faults, tells them, and gives the first one's exit status.
+pub(super) fn each(
+    names: &[String],
+    output: Output,
+    mut work: impl FnMut(&MachineHandle) -> Result<(), Error>,
+) -> u8 {
+    let mut status = 0;
+    for name in names {
+        let done = named(name).and_then(|name| MachineHandle::find(&name)).and_then(|machine| work(&machine));
+        if let Err(error) = done {
+            let failed = fail(&error, output);
+            status = if status == 0 { failed } else { status };
+        }
+    }
+    status
+}
+
+/// The machine name that a user typed.
+pub(super) fn named(name: &str) -> Result<MachineName, Error> {
+    name.parse().map_err(|source: ValueError| Error::Name { source })
+}
+
+/// Tells `error` and gives its exit status.
+pub(super) fn fail(error: &Error, output: Output) -> u8 {
+    output.error(error, error.hint().as_deref());
+    error.exit_status()
+}

@@ -1,0 +1,19 @@
+//! `spinney status`
+
+use crate::cli::EXIT_FAILURE;
+use crate::cli::output::Output;
+use crate::cli::refusal::Message;
+
+/// Show what a machine is doing
+#[derive(Debug, clap::Args)]
+pub struct StatusArguments {
+    /// The machines
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+}
+
+/// Runs the verb, gives the exit status.
+pub fn status(arguments: &StatusArguments) -> u8 {
+    Output::new(false).error(&Message::new(format!("not built: {:?}", arguments.names)), None);
+    EXIT_FAILURE
+}

@@ -1,0 +1,19 @@
+//! `spinney top`
+
+use crate::cli::EXIT_FAILURE;
+use crate::cli::output::Output;
+use crate::cli::refusal::Message;
+
+/// Watch what machines use
+#[derive(Debug, clap::Args)]
+pub struct TopArguments {
+    /// The machines
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+}
+
+/// Runs the verb, gives the exit status.
+pub fn top(arguments: &TopArguments) -> u8 {
+    Output::new(false).error(&Message::new(format!("not built: {:?}", arguments.names)), None);
+    EXIT_FAILURE
+}
