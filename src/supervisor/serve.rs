@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::guest::{Processes, ReadySignal, Verdict};
+use crate::settings::ConsoleMode;
 use crate::sys::process::Ended;
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::{SysError, SysResult};
@@ -160,12 +161,6 @@ impl<'a> Boot<'a> {
             late: false,
         };
         let parts = &machine.parts;
-        report(&Event::Started {
-            plan: &parts.plan,
-            os: &parts.os,
-            init: parts.init.as_deref(),
-            after: boot.running.since - since,
-        });
         // Before anyone is told: who hears of the machine may look at once.
         if let Err(error) = machine
             .claimed
@@ -175,6 +170,13 @@ impl<'a> Boot<'a> {
             report(&Event::Warning(&format!("the machine cannot be entered: {error}")));
         }
         boot.write_state(machine, report);
+        report(&Event::Started {
+            name: parts.plan.name.as_str(),
+            os: &parts.os,
+            init: parts.init.as_deref(),
+            after: boot.running.since - since,
+            interactive: parts.plan.console == ConsoleMode::Interactive,
+        });
         boot.tell(machine, report, |manager| manager.leader_started(boot.running.pid));
         if !request.settings.notify_ready {
             boot.tell(machine, report, super::manager_notifier::ManagerNotifier::ready);
