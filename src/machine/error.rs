@@ -1,5 +1,7 @@
 //! Why something cannot be done to a machine: one line, a hint, an exit status.
 
+use std::time::Duration;
+
 use crate::settings::ValueError;
 use crate::sys::SysError;
 
@@ -18,6 +20,25 @@ pub enum Error {
     Starting { name: String },
     #[error("permission denied: only root may {action} machine {name:?}")]
     PermissionDenied { action: &'static str, name: String },
+    #[error("machine {name:?} has ended meanwhile")]
+    Gone { name: String },
+    #[error("the supervisor of machine {name:?} does not answer after {}", seconds(*.waited))]
+    NoAnswer { name: String, waited: Duration },
+    #[error("machine {name:?} cannot be spoken to")]
+    Control {
+        name: String,
+        #[source]
+        source: SysError,
+    },
+    /// Its supervisor answered with an error of the control interface.
+    #[error("machine {name:?} refuses: {what}")]
+    Refused {
+        name: String,
+        /// The error's name, with its interface.
+        error: String,
+        what: String,
+        hint: Option<String>,
+    },
     #[error("what is known of machine {name:?} cannot be read")]
     State {
         name: String,
@@ -30,6 +51,11 @@ pub enum Error {
         #[source]
         source: SysError,
     },
+}
+
+/// `5 s`, `0.5 s`.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
 }
 
 impl Error {
@@ -49,8 +75,14 @@ impl Error {
             Self::NotRunning { .. } => "spinney list shows those that are; spinney start NAME starts one",
             Self::Starting { .. } => "spinney wait NAME --for ready waits until it is up",
             Self::PermissionDenied { .. } => "try again with sudo",
+            Self::NoAnswer { name, .. } => {
+                return Some(format!(
+                    "is it stopped, or the host overloaded? spinney terminate {name} ends the machine all the same"
+                ));
+            }
+            Self::Refused { hint, .. } => return hint.clone(),
             Self::Name { source } => source.hint(),
-            Self::State { .. } | Self::System { .. } => return None,
+            Self::Gone { .. } | Self::Control { .. } | Self::State { .. } | Self::System { .. } => return None,
         };
         Some(hint.to_owned())
     }

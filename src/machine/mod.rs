@@ -6,12 +6,18 @@
 //! | file | what it owns |
 //! |---|---|
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
+//! | [`control`] | a machine's supervisor, spoken to over its control socket |
+//! | [`event_stream`] | what happens to a machine, as it happens |
 //! | [`enter`] | joining a machine's namespaces |
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
+pub mod control;
 pub mod enter;
 pub mod error;
+pub mod event_stream;
 pub mod handle;
 
+pub use control::Control;
 pub use error::Error;
+pub use event_stream::{EventStream, Heard};
 pub use handle::{Leader, MachineHandle};

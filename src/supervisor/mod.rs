@@ -5,27 +5,34 @@
 //! as it was, and in the end undoes the journal.
 
 mod asked;
+mod attached;
 pub mod background;
 mod boot;
 mod buffer;
 mod claimed;
 pub mod console;
 pub mod console_log;
+pub mod control;
 mod error;
 pub mod event;
 mod facts;
 mod fault;
+mod freezer;
 pub mod gc;
 mod guest_says;
 pub mod hotkeys;
 pub mod launch_record;
+pub mod machine_event;
 pub mod manager_notifier;
 pub mod notify;
+mod pausing;
 pub mod printable;
 pub mod registry;
+mod replay;
 pub mod resources;
 mod running;
 mod serve;
+pub mod snapshot;
 mod start;
 pub mod state;
 mod stop;

@@ -35,6 +35,7 @@ use super::{Event, Report, Request};
 pub(super) struct Machine {
     pub(super) claimed: Claimed,
     pub(super) parts: Parts,
+    pub(super) control: Control,
 }
 
 /// What the machine is made of.

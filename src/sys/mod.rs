@@ -19,6 +19,7 @@ pub mod process_title;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod stream_socket;
 pub mod tty;
 
 pub use error::{FdPath, Flags, SysError, SysResult, sys};
