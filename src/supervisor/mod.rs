@@ -4,6 +4,7 @@
 //! resources before it is made; `serve` is the poll loop while the leader lives; `teardown` undoes the journal. A reboot
 //! of the guest goes from `serve` back to a launch, with all else as it was.
 
+pub mod archive;
 pub mod background;
 mod buffer;
 mod claimed;
