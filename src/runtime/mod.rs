@@ -23,6 +23,7 @@ pub mod launch;
 pub mod leader;
 pub mod legacy_cgroup;
 pub mod prepare;
+pub mod restrict;
 pub mod root;
 pub mod staging;
 pub mod stub_init;
