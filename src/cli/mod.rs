@@ -6,6 +6,7 @@
 //! | [`invocation`] | what was said: the verb, the tree, the command |
 //! | [`refusal`] | what is wrong with it, as one line and a hint |
 //! | [`settings`] | arguments to [`crate::settings::MachineSettings`] |
+//! | [`limit_options`] | the options that limit a machine |
 //! | [`run`] | `spinney run` |
 //! | [`progress`] | what a machine does, as status lines |
 //! | [`explain`] | the plan of a machine, printed |
@@ -19,6 +20,7 @@ use std::time::Instant;
 pub mod arguments;
 pub mod explain;
 pub mod invocation;
+pub mod limit_options;
 pub mod output;
 pub mod progress;
 pub mod refusal;

@@ -50,6 +50,7 @@ fn settings(payload: Payload) -> MachineSettings {
         timeout_stop: Duration::from_secs(90),
         boot_clock: true,
         nesting: false,
+        limits: crate::settings::Limits::default(),
     }
 }
 
