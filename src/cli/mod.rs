@@ -8,6 +8,7 @@
 //! | [`settings`] | arguments to [`crate::settings::MachineSettings`] |
 //! | [`limit_options`] | the options that limit a machine |
 //! | [`run`] | `spinney run` |
+//! | [`detached`] | waiting for machines in the background |
 //! | [`progress`] | what a machine does, as status lines |
 //! | [`explain`] | the plan of a machine, printed |
 //! | [`verbs`] | all other verbs, a file each |
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 pub mod arguments;
+pub mod detached;
 pub mod explain;
 pub mod invocation;
 pub mod limit_options;
