@@ -22,6 +22,8 @@ pub mod id_range;
 pub mod launch;
 pub mod leader;
 pub mod legacy_cgroup;
+mod limit_files;
+pub mod limit_plan;
 pub mod prepare;
 pub mod restrict;
 pub mod root;
