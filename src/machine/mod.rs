@@ -9,13 +9,19 @@
 //! | [`control`] | a machine's supervisor, spoken to over its control socket |
 //! | [`event_stream`] | what happens to a machine, as it happens |
 //! | [`enter`] | joining a machine's namespaces |
+//! | [`find_image`] | images by name |
+//! | [`autostart`] | which machines start with the host |
+//! | [`schedule`] | the order in which machines that need each other start |
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
+pub mod autostart;
 pub mod control;
 pub mod enter;
 pub mod error;
 pub mod event_stream;
+pub mod find_image;
 pub mod handle;
+pub mod schedule;
 
 pub use control::Control;
 pub use error::Error;

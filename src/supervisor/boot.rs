@@ -19,8 +19,8 @@ use super::control::methods::{self, Context};
 use super::error::Error;
 use super::freezer::Freezer;
 use super::launch_record::LaunchRecord;
-use super::manager_notifier::{ManagerNotifier, ManagerNotifierError};
 use super::machine_event::MachineEvent;
+use super::manager_notifier::{ManagerNotifier, ManagerNotifierError};
 use super::running::Running;
 use super::snapshot::{Said, Snapshot};
 use super::start::{Machine, SIGNALS};
@@ -188,7 +188,8 @@ impl<'a> Boot<'a> {
             self.tell_ready(machine, report);
         }
         loop {
-            let Woken { ended, control } = self.wait(machine).map_err(Error::system("wait for the machine"))?;
+            let Woken { ended, control } =
+                self.wait(machine).map_err(Error::system("wait for the machine"))?;
             if let Some(notify) = &self.running.notify {
                 let events = notify.receive(self.running.pid).unwrap_or_default();
                 self.notified(events, machine, report);

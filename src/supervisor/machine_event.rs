@@ -160,6 +160,20 @@ impl MachineEvent {
             Self::Ended { .. } => "ended",
         }
     }
+
+    /// Whether a guest can make as many of it as it likes.
+    pub(super) fn is_word_of_guest(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { .. }
+                | Self::UnitActive { .. }
+                | Self::UnitInactive { .. }
+                | Self::Reloading
+                | Self::Failed { .. }
+                | Self::Watchdog
+                | Self::Hostname { .. }
+        )
+    }
 }
 
 #[cfg(test)]
@@ -198,10 +212,7 @@ mod tests {
                 MachineEvent::Stopping { how: StopKind::PowerOff, asked: true },
                 r#""event":"stopping","data":{"how":"power-off","asked":true}"#,
             ),
-            (
-                MachineEvent::Rebooting { parameter: None },
-                r#""event":"rebooting","data":{"parameter":null}"#,
-            ),
+            (MachineEvent::Rebooting { parameter: None }, r#""event":"rebooting","data":{"parameter":null}"#),
             (MachineEvent::Paused, r#""event":"paused""#),
             (MachineEvent::Resumed, r#""event":"resumed""#),
             (MachineEvent::OutOfMemory { killed: 1 }, r#""event":"out-of-memory","data":{"killed":1}"#),

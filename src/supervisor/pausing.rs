@@ -27,7 +27,8 @@ impl Boot<'_> {
             return Err(failed("it is stopping", None));
         }
         let outdone = self.freezer.ask(machine.parts.cgroup.outer(), paused, from);
-        let outdone = outdone.map_err(|error| failed(format!("its cgroup cannot be frozen: {error}"), None))?;
+        let outdone =
+            outdone.map_err(|error| failed(format!("its cgroup cannot be frozen: {error}"), None))?;
         machine.control.finish(&outdone, &Err(failed("somebody else asked for the opposite", None)));
         Ok(Answer::Later)
     }

@@ -61,9 +61,11 @@ fn sequence(text: &[u8]) -> (&[u8], bool) {
                 Some((length, last)) => {
                     let parameters = body.get(..length).unwrap_or_default();
                     // `>`, `=`, `$` and the like begin questions and settings of terminals, `?` modes alone.
-                    let plain =
-                        parameters.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b';' | b':' | b'?'));
-                    let asks_modes = parameters.starts_with(b"?") && !matches!(last, b'h' | b'l' | b'J' | b'K');
+                    let plain = parameters
+                        .iter()
+                        .all(|byte| byte.is_ascii_digit() || matches!(byte, b';' | b':' | b'?'));
+                    let asks_modes =
+                        parameters.starts_with(b"?") && !matches!(last, b'h' | b'l' | b'J' | b'K');
                     (upto(length + 3), plain && !asks_modes && DRAWING.contains(&last))
                 }
             }
@@ -102,7 +104,12 @@ mod tests {
             ("from a clear screen", b"old\r\n\x1b[2Jnew\r\n", 24, b"\x1b[2Jnew\r\n"),
             ("from a reset", b"old\x1bcnew", 24, b"\x1bcnew"),
             ("the clear screen is too far up", b"\x1b[2Ja\r\nb\r\nc", 1, b"c"),
-            ("colours and movements", b"\x1b[1;31mred\x1b[0m\x1b[5;1Hx", 24, b"\x1b[1;31mred\x1b[0m\x1b[5;1Hx"),
+            (
+                "colours and movements",
+                b"\x1b[1;31mred\x1b[0m\x1b[5;1Hx",
+                24,
+                b"\x1b[1;31mred\x1b[0m\x1b[5;1Hx",
+            ),
             ("modes", b"\x1b[?25l\x1b[?25hx", 24, b"\x1b[?25l\x1b[?25hx"),
             ("where is the cursor", b"a\x1b[6nb\x1b[?6nc", 24, b"abc"),
             ("what are you", b"a\x1b[cb\x1b[0cc\x1b[>0cd\x1bZe", 24, b"abcde"),

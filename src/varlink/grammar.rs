@@ -100,10 +100,11 @@ impl<'a> Parser<'a> {
 
     fn keyword(&mut self, word: &str) -> Result<(), String> {
         self.expect(word)?;
-        match self.rest.starts_with(' ') {
-            true => Ok(self.blanks()),
-            false => Err(format!("no space after {word}")),
+        if !self.rest.starts_with(' ') {
+            return Err(format!("no space after {word}"));
         }
+        self.blanks();
+        Ok(())
     }
 
     fn word(&mut self, mut part: impl FnMut(char) -> bool) -> &'a str {

@@ -173,18 +173,17 @@ impl Control {
         for connection in &mut self.connections {
             let Busy::Subscribed(subscription) = &connection.busy else { continue };
             let results = subscription.results(&happening);
-            match (results, last) {
-                (Some(results), last) => {
-                    connection.send(&Reply { continues: !last, ..Reply::of(results) }, Vec::new());
-                }
-                (None, _) => {}
+            if let Some(results) = results {
+                connection.send(&Reply { continues: !last, ..Reply::of(results) }, Vec::new());
             }
         }
         self.drop_closed();
         // Texts that change all the time would push out everything else.
         if !matches!(happening.event, MachineEvent::Status { .. }) {
             if self.past.len() == MAX_PAST {
-                self.past.pop_front();
+                // What a guest says without end pushes out what it said, and not what happened to the machine.
+                let words = self.past.iter().position(|happening| happening.event.is_word_of_guest());
+                self.past.remove(words.unwrap_or(0));
             }
             self.past.push_back(happening);
         }

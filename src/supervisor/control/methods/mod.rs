@@ -18,9 +18,9 @@ use std::os::fd::OwnedFd;
 
 use serde_json::Map;
 
+use super::super::Report;
 use super::super::boot::Boot;
 use super::super::start::Machine;
-use super::super::{Event, Report};
 use super::{Answer, ConnectionId, INTERFACE, Incoming};
 use crate::varlink::{Fault, Interface, Parameters, Service};
 
@@ -31,7 +31,7 @@ const SERVICE: Service = Service {
     vendor: "Spinney",
     product: "Spinney machine supervisor",
     version: env!("CARGO_PKG_VERSION"),
-    url: "https://varlink.org/",
+    url: "",
 };
 
 /// What a method is done to.
@@ -49,6 +49,7 @@ pub(in super::super) struct Arguments {
     /// Take them all, then [`Parameters::finish`].
     pub(in super::super) parameters: Parameters,
     /// They are closed with this unless they are taken.
+    #[allow(dead_code, reason = "no method takes any so far")]
     pub(in super::super) fds: Vec<OwnedFd>,
 }
 
@@ -155,13 +156,6 @@ pub(in super::super) fn failed(message: impl Into<String>, hint: Option<&str>) -
 /// Done, and nothing to say.
 pub(in super::super) fn done() -> Answer {
     Answer::Results(Map::new())
-}
-
-impl Context<'_, '_, '_> {
-    /// A warning for whoever watches the supervisor.
-    fn warn(&mut self, text: &str) {
-        (self.report)(&Event::Warning(text));
-    }
 }
 
 #[cfg(test)]
