@@ -5,13 +5,22 @@
 //!
 //! | file | what it owns |
 //! |---|---|
+//! | [`records`] | all that the registry knows, whatever state it is in |
+//! | [`report`] | everything there is to see of one machine |
+//! | [`process_tree`] | its processes by cgroup |
+//! | [`addresses`] | the addresses of a machine |
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
 //! | [`enter`] | joining a machine's namespaces |
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
+pub mod addresses;
 pub mod enter;
 pub mod error;
 pub mod handle;
+pub mod process_tree;
+pub mod records;
+pub mod report;
 
 pub use error::Error;
 pub use handle::{Leader, MachineHandle};
+pub use records::Record;
