@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod kernel;
+mod survey;
 mod users;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use crate::sys::files::read_at;
 
 pub use cgroup::{CgroupHierarchy, CgroupMode};
 pub use kernel::KernelVersion;
+pub use survey::{Permissions, Place, Survey};
 pub use users::{IdOwners, IdRange};
 
 /// Facts about this host and about what our process may do on it.

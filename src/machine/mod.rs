@@ -8,12 +8,14 @@
 //! | [`records`] | all that the registry knows, whatever state it is in |
 //! | [`report`] | everything there is to see of one machine |
 //! | [`process_tree`] | its processes by cgroup |
+//! | [`doctor`] | what is odd about the host or a machine |
 //! | [`addresses`] | the addresses of a machine |
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
 //! | [`enter`] | joining a machine's namespaces |
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
 pub mod addresses;
+pub mod doctor;
 pub mod enter;
 pub mod error;
 pub mod handle;
