@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::ArgAction;
 
+use super::limit_options::LimitOptions;
 use super::verbs::{
     attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
     logs, pause, reboot, resume, set, shell, show, start, status, stop, terminate, top, unbind, wait,
@@ -313,6 +314,10 @@ pub struct RunArguments {
     /// Architecture that uname(2) tells
     #[arg(long, value_name = "ARCH", help_heading = "Resource options")]
     pub personality: Option<String>,
+
+    /// How much of the host the machine may have
+    #[command(flatten)]
+    pub limits: LimitOptions,
 
     /// What becomes of /etc/resolv.conf
     #[arg(long, value_name = "MODE", help_heading = "Integration options")]

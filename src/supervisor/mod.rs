@@ -1,11 +1,13 @@
 //! One process per machine: it starts the leader, holds its console, hears its notifications, and cleans up.
 //!
 //! `start` claims the name and everything the machine needs of the host, each thing written down in the journal of
-//! resources before it is made; `serve` is the poll loop while the leader lives; `teardown` undoes the journal. A reboot
-//! of the guest goes from `serve` back to a launch, with all else as it was.
+//! resources before it is made; `boot` is the poll loop while a leader lives; `serve` goes from boot to boot, with all else
+//! as it was, and in the end undoes the journal.
 
 pub mod archive;
+mod asked;
 pub mod background;
+mod boot;
 mod buffer;
 mod claimed;
 pub mod console;
@@ -15,6 +17,7 @@ pub mod event;
 mod facts;
 mod fault;
 pub mod gc;
+mod guest_says;
 pub mod hotkeys;
 pub mod launch_record;
 pub mod manager_notifier;
