@@ -11,6 +11,7 @@ mod buffer;
 mod claimed;
 pub mod console;
 pub mod console_log;
+mod devices;
 mod error;
 pub mod event;
 mod facts;
