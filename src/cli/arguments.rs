@@ -143,7 +143,7 @@ pub struct RunArguments {
 
     /// Run the machine in the background: return when it is ready; its name goes to stdout where that is no terminal, or
     /// with --quiet
-    #[arg(short, long, visible_alias = "background")]
+    #[arg(short, long)]
     pub detach: bool,
 
     /// With --detach, return when PID 1 runs
@@ -221,7 +221,7 @@ pub struct RunArguments {
     #[arg(help_heading = "Execution options")]
     pub suppress_sync: Option<String>,
 
-    /// Give up when the guest is not ready after this time (default: wait for ever)
+    /// Give up, and kill it, when the guest is not ready after this time (default: wait for ever; 5min with --detach)
     #[arg(long, value_name = "TIME", help_heading = "Execution options")]
     pub timeout_ready: Option<String>,
 

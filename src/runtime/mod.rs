@@ -26,6 +26,7 @@ pub mod legacy_cgroup;
 mod limit_files;
 pub mod limit_plan;
 pub mod prepare;
+pub mod restrict;
 pub mod root;
 pub mod staging;
 pub mod stub_init;
