@@ -76,6 +76,18 @@ impl MachineHandle {
         Ok(names.iter().filter_map(|name| Self::find(name).ok()).collect())
     }
 
+    /// The only machine that runs.
+    ///
+    /// # Errors
+    /// [`Error::NotOne`] when there is none, or more than one.
+    pub fn only() -> Result<Self, Error> {
+        let mut all = Self::all()?;
+        match (all.pop(), all.len()) {
+            (Some(machine), 0) => Ok(machine),
+            (last, others) => Err(Error::NotOne { count: others + usize::from(last.is_some()) }),
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &MachineName {
         &self.name

@@ -7,10 +7,12 @@
 //! |---|---|
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
 //! | [`enter`] | joining a machine's namespaces |
+//! | [`exec`] | a program in a machine, its streams, its terminal, its end |
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
 pub mod enter;
 pub mod error;
+pub mod exec;
 pub mod handle;
 
 pub use error::Error;
