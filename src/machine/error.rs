@@ -65,7 +65,6 @@ impl Error {
             Self::Starting { .. } => "spinney wait NAME --for ready waits until it is up",
             Self::PermissionDenied { .. } => "try again with sudo",
             Self::Name { source } => source.hint(),
-            Self::NoImage { nearest: Some(_), .. } => return None,
             Self::NoImage { .. } => {
                 "an image is a directory in /var/lib/machines; spinney run PATH boots a tree that is elsewhere"
             }
