@@ -8,6 +8,7 @@
 //! | [`records`] | all that the registry knows, whatever state it is in |
 //! | [`report`] | everything there is to see of one machine |
 //! | [`process_tree`] | its processes by cgroup |
+//! | [`usage`] | what it uses of the host |
 //! | [`doctor`] | what is odd about the host or a machine |
 //! | [`addresses`] | the addresses of a machine |
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
@@ -30,6 +31,7 @@ pub mod process_tree;
 pub mod records;
 pub mod report;
 pub mod schedule;
+pub mod usage;
 
 pub use error::Error;
 pub use handle::{Leader, MachineHandle};
