@@ -5,6 +5,7 @@
 //! | room | what it owns |
 //! |---|---|
 //! | [`sys`] | every `unsafe` line and raw system call; its errors print like strace |
+//! | [`journal`] | the files that systemd-journald writes: read, merged, searched |
 //! | [`settings`] | what the user asked for, typed: [`settings::MachineSettings`] |
 //! | [`varlink`] | the Varlink protocol: messages, interfaces, a pure codec |
 //! | [`host`] | what this host can do, probed once |
@@ -25,6 +26,7 @@
 pub mod cli;
 pub mod guest;
 pub mod host;
+pub mod journal;
 pub mod machine;
 pub mod runtime;
 pub mod settings;

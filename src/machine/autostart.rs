@@ -155,7 +155,8 @@ fn parse(text: &str) -> Result<Autostart, String> {
         autostart: Option<Autostart>,
     }
     let settings: Settings = toml::from_str(text).map_err(|error| {
-        let line = error.span().map(|span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+        let line =
+            error.span().map(|span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
         let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
         format!("{line}{}", error.message().replace('\n', " "))
     })?;

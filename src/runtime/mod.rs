@@ -19,6 +19,7 @@ pub mod boot_clock;
 pub mod cgroup;
 pub mod cgroup_signal;
 pub mod channel;
+pub mod controllers;
 pub mod id_range;
 pub mod launch;
 pub mod leader;

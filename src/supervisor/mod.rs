@@ -14,6 +14,7 @@ mod claimed;
 pub mod console;
 pub mod console_log;
 pub mod control;
+mod devices;
 mod error;
 pub mod event;
 mod facts;
