@@ -42,6 +42,12 @@ pub enum Error {
     Gone { name: String },
     #[error("the supervisor of machine {name:?} does not answer after {}", seconds(*.waited))]
     NoAnswer { name: String, waited: Duration },
+    #[error("{name:?} is still stopping after {}", seconds(*.waited))]
+    StillThere { name: String, waited: Duration },
+    #[error("{name:?} is not ready again after {}", seconds(*.waited))]
+    NotReadyAgain { name: String, waited: Duration },
+    #[error("{name:?} did not come back{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    EndedInstead { name: String, why: Option<String> },
     #[error("machine {name:?} cannot be spoken to")]
     Control {
         name: String,
@@ -129,6 +135,13 @@ impl Error {
                 ));
             }
             Self::Refused { hint, .. } => return hint.clone(),
+            Self::StillThere { name, .. } => {
+                return Some(format!("it goes on stopping; spinney terminate {name} ends it at once"));
+            }
+            Self::NotReadyAgain { name, .. } => {
+                return Some(format!("spinney attach {name} shows its console"));
+            }
+            Self::EndedInstead { name, .. } => return Some(format!("spinney logs {name} may tell why")),
             Self::Name { source } => source.hint(),
             Self::NoImage { .. } => {
                 "an image is a directory in /var/lib/machines; spinney run PATH boots a tree that is elsewhere"

@@ -14,6 +14,9 @@
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
 //! | [`control`] | a machine's supervisor, spoken to over its control socket |
 //! | [`event_stream`] | what happens to a machine, as it happens |
+//! | [`several`] | the events of several machines |
+//! | [`terminate`] | ending a machine, even one whose supervisor hangs |
+//! | [`signal`] | signals to its processes |
 //! | [`enter`] | joining a machine's namespaces |
 //! | [`find_image`] | images by name |
 //! | [`autostart`] | which machines start with the host |
@@ -35,6 +38,9 @@ pub mod process_tree;
 pub mod records;
 pub mod report;
 pub mod schedule;
+pub mod several;
+pub mod signal;
+pub mod terminate;
 pub mod usage;
 
 pub use control::Control;

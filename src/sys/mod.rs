@@ -22,6 +22,7 @@ pub mod signal;
 pub mod socket;
 pub mod stream_socket;
 pub mod tty;
+pub mod watch;
 
 pub use error::{FdPath, Flags, SysError, SysResult, sys};
 
