@@ -14,6 +14,8 @@
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
 //! | [`control`] | a machine's supervisor, spoken to over its control socket |
 //! | [`event_stream`] | what happens to a machine, as it happens |
+//! | [`attach`] | its console on our own terminal |
+//! | [`registry_watch`] | machines that come |
 //! | [`several`] | the events of several machines |
 //! | [`terminate`] | ending a machine, even one whose supervisor hangs |
 //! | [`signal`] | signals to its processes |
@@ -25,6 +27,7 @@
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
 pub mod addresses;
+pub mod attach;
 pub mod autostart;
 pub mod control;
 pub mod doctor;
@@ -36,6 +39,7 @@ pub mod find_image;
 pub mod handle;
 pub mod process_tree;
 pub mod records;
+pub mod registry_watch;
 pub mod report;
 pub mod schedule;
 pub mod several;
