@@ -205,11 +205,7 @@ impl JournalFile {
 }
 
 /// The head of the entry at `offset`, and its size.
-pub(super) fn entry_at(
-    blocks: &mut Blocks,
-    header: &Header,
-    offset: u64,
-) -> Result<([u8; 64], u64), Fault> {
+pub(super) fn entry_at(blocks: &mut Blocks, header: &Header, offset: u64) -> Result<([u8; 64], u64), Fault> {
     let damaged = || Fault::damaged("entry", offset);
     if offset < header.header_size || offset % 8 != 0 {
         return Err(damaged());

@@ -40,7 +40,16 @@ pub struct UnitPattern(String);
 
 /// Types of units (systemd.unit(5)). A name that ends in none of them is a service.
 const UNIT_TYPES: [&str; 11] = [
-    ".service", ".socket", ".device", ".mount", ".automount", ".swap", ".target", ".path", ".timer", ".slice",
+    ".service",
+    ".socket",
+    ".device",
+    ".mount",
+    ".automount",
+    ".swap",
+    ".target",
+    ".path",
+    ".timer",
+    ".slice",
     ".scope",
 ];
 
