@@ -13,6 +13,7 @@ mod claimed;
 pub mod console;
 pub mod console_log;
 pub mod diagnosis;
+mod devices;
 mod error;
 pub mod event;
 mod facts;
