@@ -15,6 +15,7 @@ use crate::sys::process::Ended;
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::{SysError, SysResult};
 
+use super::diagnosis::Evidence;
 use super::control::methods::{self, Context};
 use super::error::Error;
 use super::freezer::Freezer;
@@ -68,6 +69,8 @@ pub(super) struct Boot<'a> {
     pub(super) freezer: Freezer,
     /// The guest was not up in time and is being killed for it.
     pub(super) late: bool,
+    /// What was seen of it then.
+    pub(super) evidence: Option<Evidence>,
 }
 
 impl<'a> Boot<'a> {
@@ -98,6 +101,7 @@ impl<'a> Boot<'a> {
             killed: false,
             status: None,
             late: false,
+            evidence: None,
             said: Said::default(),
             freezer: Freezer::default(),
         };
