@@ -8,12 +8,14 @@
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
 //! | [`enter`] | joining a machine's namespaces |
 //! | [`exec`] | a program in a machine, its streams, its terminal, its end |
+//! | [`wait`] | until something holds of a machine |
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
 pub mod enter;
 pub mod error;
 pub mod exec;
 pub mod handle;
+pub mod wait;
 
 pub use error::Error;
 pub use handle::{Leader, MachineHandle};
