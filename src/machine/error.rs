@@ -95,6 +95,11 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("that cannot be waited for")]
+    Units {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("cannot {action}")]
     System {
         action: &'static str,
@@ -166,6 +171,7 @@ impl Error {
             Self::CommandNotFound { .. } => {
                 "a name is looked for in the PATH of the machine; give a path, or install it there"
             }
+            Self::Units { .. } => "ready, port=, file= and exec= can be waited for in every machine",
             Self::State { .. }
             | Self::System { .. }
             | Self::Gone { .. }

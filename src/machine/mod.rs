@@ -22,6 +22,7 @@
 //! | [`autostart`] | which machines start with the host |
 //! | [`schedule`] | the order in which machines that need each other start |
 //! | [`exec`] | a program in a machine, its streams, its terminal, its end |
+//! | [`wait`] | until something holds of a machine |
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
 pub mod addresses;
@@ -42,6 +43,7 @@ pub mod several;
 pub mod signal;
 pub mod terminate;
 pub mod usage;
+pub mod wait;
 
 pub use control::Control;
 pub use error::Error;

@@ -15,8 +15,8 @@ use crate::sys::process::Ended;
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::{SysError, SysResult};
 
-use super::diagnosis::Evidence;
 use super::control::methods::{self, Context};
+use super::diagnosis::Evidence;
 use super::error::Error;
 use super::freezer::Freezer;
 use super::launch_record::LaunchRecord;
