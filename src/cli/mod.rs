@@ -9,6 +9,8 @@
 //! | [`run`] | `spinney run` |
 //! | [`progress`] | what a machine does, as status lines |
 //! | [`explain`] | the plan of a machine, printed |
+//! | [`copying`] | what copies in and out have in common |
+//! | [`transfer_bar`] | bytes on their way |
 //! | [`verbs`] | all other verbs, a file each |
 //! | [`output`] | everything that is printed |
 
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 pub mod arguments;
+pub mod copying;
 pub mod explain;
 pub mod invocation;
 pub mod output;
@@ -24,6 +27,7 @@ pub mod progress;
 pub mod refusal;
 pub mod run;
 pub mod settings;
+pub mod transfer_bar;
 pub mod verbs;
 
 use invocation::Invocation;

@@ -1,5 +1,8 @@
 //! Why something cannot be done to a machine: one line, a hint, an exit status.
 
+use super::copy::Copied;
+use super::helper::Failure;
+use crate::archive;
 use crate::settings::ValueError;
 use crate::sys::SysError;
 
@@ -30,6 +33,18 @@ pub enum Error {
         #[source]
         source: SysError,
     },
+    #[error(transparent)]
+    Helper(Failure),
+    #[error(transparent)]
+    Archive(archive::Error),
+    #[error("{failure}")]
+    Copy { failure: Failure, copied: Box<Copied> },
+}
+
+impl From<archive::Error> for Error {
+    fn from(error: archive::Error) -> Self {
+        Self::Archive(error)
+    }
 }
 
 impl Error {
@@ -50,6 +65,8 @@ impl Error {
             Self::Starting { .. } => "spinney wait NAME --for ready waits until it is up",
             Self::PermissionDenied { .. } => "try again with sudo",
             Self::Name { source } => source.hint(),
+            Self::Helper(failure) | Self::Copy { failure, .. } => return failure.hint.clone(),
+            Self::Archive(error) => return error.hint().map(str::to_owned),
             Self::State { .. } | Self::System { .. } => return None,
         };
         Some(hint.to_owned())

@@ -7,11 +7,15 @@
 //! |---|---|
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
 //! | [`enter`] | joining a machine's namespaces |
+//! | [`copy`] | files in and out |
+//! | [`helper`] | a child that works in a machine, and what it tells |
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
+pub mod copy;
 pub mod enter;
 pub mod error;
 pub mod handle;
+pub mod helper;
 
 pub use error::Error;
 pub use handle::{Leader, MachineHandle};
