@@ -19,6 +19,7 @@ pub mod open_files;
 pub mod pipe;
 pub mod process;
 pub mod process_title;
+pub mod sealed_program;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

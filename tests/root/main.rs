@@ -21,9 +21,11 @@
 )]
 
 mod attack;
+mod background;
 mod bad_input;
 mod command;
 mod console;
+mod detached;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -38,6 +40,7 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod start;
 
 use std::process::ExitCode;
 
@@ -54,6 +57,8 @@ fn main() -> ExitCode {
         kill::tests(),
         guest_units::tests(),
         matrix::tests(),
+        background::tests(),
+        start::tests(),
         many::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
