@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::copy::Copied;
+use super::helper::Failure;
 use super::schedule::Cycle;
+use crate::archive;
 use crate::settings::{ValueError, did_you_mean};
 use crate::sys::SysError;
 
@@ -106,6 +109,18 @@ pub enum Error {
         #[source]
         source: SysError,
     },
+    #[error(transparent)]
+    Helper(Failure),
+    #[error(transparent)]
+    Archive(archive::Error),
+    #[error("{failure}")]
+    Copy { failure: Failure, copied: Box<Copied> },
+}
+
+impl From<archive::Error> for Error {
+    fn from(error: archive::Error) -> Self {
+        Self::Archive(error)
+    }
 }
 
 /// `5 s`, `0.5 s`.
@@ -148,6 +163,8 @@ impl Error {
             }
             Self::EndedInstead { name, .. } => return Some(format!("spinney logs {name} may tell why")),
             Self::Name { source } => source.hint(),
+            Self::Helper(failure) | Self::Copy { failure, .. } => return failure.hint.clone(),
+            Self::Archive(error) => return error.hint().map(str::to_owned),
             Self::NoImage { .. } => {
                 "an image is a directory in /var/lib/machines; spinney run PATH boots a tree that is elsewhere"
             }

@@ -18,6 +18,8 @@
 //! | [`terminate`] | ending a machine, even one whose supervisor hangs |
 //! | [`signal`] | signals to its processes |
 //! | [`enter`] | joining a machine's namespaces |
+//! | [`copy`] | files in and out |
+//! | [`helper`] | a child that works in a machine, and what it tells |
 //! | [`find_image`] | images by name |
 //! | [`autostart`] | which machines start with the host |
 //! | [`schedule`] | the order in which machines that need each other start |
@@ -28,6 +30,7 @@
 pub mod addresses;
 pub mod autostart;
 pub mod control;
+pub mod copy;
 pub mod doctor;
 pub mod enter;
 pub mod error;
@@ -35,6 +38,7 @@ pub mod event_stream;
 pub mod exec;
 pub mod find_image;
 pub mod handle;
+pub mod helper;
 pub mod process_tree;
 pub mod records;
 pub mod report;
