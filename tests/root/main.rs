@@ -40,6 +40,7 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod views;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         matrix::tests(),
         background::tests(),
         many::tests(),
+        views::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
