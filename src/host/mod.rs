@@ -4,7 +4,10 @@
 //! test. It changes nothing.
 
 mod cgroup;
+mod controllers;
+pub mod devices;
 mod kernel;
+pub mod limits;
 mod survey;
 mod users;
 
@@ -14,6 +17,7 @@ use crate::sys::SysResult;
 use crate::sys::files::read_at;
 
 pub use cgroup::{CgroupHierarchy, CgroupMode};
+pub use controllers::{Controller, Mounted};
 pub use kernel::KernelVersion;
 pub use survey::{Permissions, Place, Survey};
 pub use users::{IdOwners, IdRange};

@@ -231,6 +231,34 @@ fn kill_and_remove(parent: &OwnedFd, name: &Path) -> SysResult<()> {
     remove_directory_at(parent, name)
 }
 
+/// Adds the processes of `cgroup` and of those below it to `processes`.
+///
+/// # Errors
+/// When one cannot be read; one that is gone has none.
+pub(super) fn collect_processes(cgroup: &OwnedFd, processes: &mut Vec<i32>) -> SysResult<()> {
+    /// A machine with a million processes has other troubles.
+    const LIMIT: usize = 8 << 20;
+    match read_at(cgroup, "cgroup.procs", LIMIT) {
+        Ok(text) => {
+            processes
+                .extend(String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse::<i32>().ok()));
+        }
+        // EOPNOTSUPP: a cgroup of threads, whose processes are listed above it (cgroup-v2.rst, "Threads").
+        Err(error) if matches!(error.errno(), Errno::OPNOTSUPP | Errno::NODEV | Errno::NOENT) => {}
+        Err(error) => return Err(error),
+    }
+    for (name, kind) in entries(cgroup)? {
+        if kind == rustix::fs::FileType::Directory {
+            match open_directory_at(cgroup, &name) {
+                Ok(child) => collect_processes(&child, processes)?,
+                Err(error) if error.errno() == Errno::NOENT => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn remove_children(cgroup: &OwnedFd) -> SysResult<()> {
     for (name, kind) in entries(cgroup)? {
         if kind == rustix::fs::FileType::Directory {

@@ -40,6 +40,7 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod start;
 mod views;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        start::tests(),
         many::tests(),
         views::tests(),
     ];

@@ -269,6 +269,8 @@ fn status_of_what_does_not_run(context: &Context) -> TestResult {
     fs::create_dir_all(&image)?;
     let stopped = spinney(context, &["status", &name]);
     let json = spinney(context, &["status", "--json", &name]);
+    let list = spinney(context, &["list"]);
+    let all = spinney(context, &["list", "--all"]);
     fs::remove_dir(&image)?;
     if !had_images {
         fs::remove_dir("/var/lib/machines")?;
@@ -276,6 +278,8 @@ fn status_of_what_does_not_run(context: &Context) -> TestResult {
     assert_eq!((stopped.status, stopped.stderr.as_str()), (3, ""), "{stopped:#?}");
     assert!(stopped.stdout.starts_with(&format!("○ {name}\n     State: stopped")), "{stopped:#?}");
     assert_eq!(json.status, 3, "{json:#?}");
+    assert!(rows(context, &stdout_of(list)?).is_empty());
+    assert_eq!(rows(context, &stdout_of(all)?), [[&name, "stopped", "-", "-", "-", "-"]]);
 
     let machine = Detached::start_as(context, &name, &context.tree("busybox")?, &[], &[])?;
     machine.signal(libc::SIGKILL);
