@@ -30,6 +30,7 @@ mod guest_units;
 mod harness;
 mod host_state;
 mod hosts;
+mod hundred;
 mod kill;
 mod legacy_cgroups;
 mod machine;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         background::tests(),
         start::tests(),
         many::tests(),
+        hundred::tests(),
         views::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
