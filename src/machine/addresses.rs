@@ -34,7 +34,7 @@ pub fn of(leader: i32) -> Vec<IpAddr> {
 
 /// Whether `leader` has the network namespace that we have: only root may compare the namespaces themselves, but each has
 /// files of its own in /proc, with numbers of their own.
-fn shares_our_network(leader: i32) -> bool {
+pub(super) fn shares_our_network(leader: i32) -> bool {
     let number = |process: &str| std::fs::metadata(format!("/proc/{process}/net/dev")).map(|file| file.ino());
     match (number(&leader.to_string()), number("self")) {
         (Ok(its), Ok(ours)) => its == ours,
