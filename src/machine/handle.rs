@@ -81,6 +81,18 @@ impl MachineHandle {
         Path::new(MACHINES).join(name.as_str())
     }
 
+    /// The only machine that runs.
+    ///
+    /// # Errors
+    /// [`Error::NotOne`] when there is none, or more than one.
+    pub fn only() -> Result<Self, Error> {
+        let mut all = Self::all()?;
+        match (all.pop(), all.len()) {
+            (Some(machine), 0) => Ok(machine),
+            (last, others) => Err(Error::NotOne { count: others + usize::from(last.is_some()) }),
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &MachineName {
         &self.name

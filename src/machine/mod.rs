@@ -16,6 +16,7 @@
 //! | [`find_image`] | images by name |
 //! | [`autostart`] | which machines start with the host |
 //! | [`schedule`] | the order in which machines that need each other start |
+//! | [`exec`] | a program in a machine, its streams, its terminal, its end |
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
 pub mod addresses;
@@ -23,6 +24,7 @@ pub mod autostart;
 pub mod doctor;
 pub mod enter;
 pub mod error;
+pub mod exec;
 pub mod find_image;
 pub mod handle;
 pub mod process_tree;
