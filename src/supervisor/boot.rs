@@ -146,6 +146,7 @@ impl<'a> Boot<'a> {
                 .map(|(controller, path)| (controller.legacy_name().to_owned(), path.to_path_buf()))
                 .collect(),
             limits: parts.limits.clone(),
+            oom_kills: parts.out_of_memory.killed(),
             boots: self.boots,
             status: self.status.clone(),
         };
@@ -161,6 +162,7 @@ impl<'a> Boot<'a> {
         }
         loop {
             let ended = self.wait(machine).map_err(Error::system("wait for the machine"))?;
+            self.look_for_kills(machine, report);
             if let Some(notify) = &self.running.notify {
                 let events = notify.receive(self.running.pid).unwrap_or_default();
                 self.notified(events, machine, report);
@@ -180,6 +182,13 @@ impl<'a> Boot<'a> {
         }
     }
 
+    /// Tells of processes that the kernel killed for want of memory.
+    fn look_for_kills(&self, machine: &mut Machine, report: &mut Report<'_>) {
+        if machine.tell_of_kills(false, report) {
+            self.write_state(machine, report);
+        }
+    }
+
     /// Waits for something to do; says whether the leader has ended.
     fn wait(&self, machine: &Machine) -> SysResult<bool> {
         let console = machine.parts.console.as_ref();
@@ -189,6 +198,9 @@ impl<'a> Boot<'a> {
         ];
         if let Some(notify) = &self.running.notify {
             fds.push(PollFd::from_borrowed_fd(notify.as_fd(), PollFlags::IN));
+        }
+        if let Some((fd, flags)) = machine.parts.out_of_memory.interest() {
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
         }
         if let Some(console) = console {
             fds.extend(console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
@@ -200,6 +212,7 @@ impl<'a> Boot<'a> {
             self.ready_by.filter(|_| self.phase == Phase::Booting),
             self.stop.as_ref().and_then(|stop| stop.deadline),
             console.and_then(super::console::Console::deadline),
+            machine.parts.out_of_memory.deadline(),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {
             let left = at.saturating_duration_since(Instant::now());

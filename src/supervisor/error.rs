@@ -16,6 +16,7 @@ use crate::settings::ValueError;
 use crate::sys::SysError;
 
 use super::console::ConsoleError;
+use super::out_of_memory::OomEvidence;
 
 /// Exit status for faults of ours and of the input (docker-run(1), env(1)).
 pub(super) const OWN_FAILURE: u8 = 125;
@@ -84,6 +85,14 @@ pub enum Error {
     DiedEarly { name: String, init: String, how: String, console: Vec<String> },
     #[error("{name} was not ready after {}{}", seconds(*.waited), .status.as_deref().map(|status| format!("; last it said: {status}")).unwrap_or_default())]
     NotReady { name: String, waited: Duration, status: Option<String>, console: Vec<String> },
+    /// Something else went wrong, for want of memory as it seems.
+    #[error("{name} ran out of memory, {evidence}")]
+    OutOfMemory {
+        name: String,
+        evidence: OomEvidence,
+        #[source]
+        source: Box<Error>,
+    },
     #[error("{name} is gone, but {} of its resources are still here", faults.len())]
     Teardown { name: String, faults: Vec<SysError> },
 }
@@ -104,6 +113,7 @@ impl Error {
         match self {
             Self::Exec { not_found: true, .. } => 127,
             Self::Exec { .. } => 126,
+            Self::OutOfMemory { source, .. } => source.exit_status(),
             _ => OWN_FAILURE,
         }
     }
@@ -112,6 +122,7 @@ impl Error {
     pub fn console(&self) -> &[String] {
         match self {
             Self::DiedEarly { console, .. } | Self::NotReady { console, .. } => console,
+            Self::OutOfMemory { source, .. } => source.console(),
             _ => &[],
         }
     }
@@ -120,6 +131,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let fixed = match self {
             Self::Tree(error) => return error.hint(),
+            Self::OutOfMemory { evidence, .. } => evidence.hint(),
             Self::Name(error) => return Some(error.hint().to_owned()),
             Self::NameInUse { name } => {
                 return Some(format!(

@@ -23,6 +23,7 @@ pub mod hotkeys;
 pub mod launch_record;
 pub mod manager_notifier;
 pub mod notify;
+pub mod out_of_memory;
 pub mod printable;
 pub mod registry;
 pub mod resources;

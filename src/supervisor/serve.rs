@@ -27,6 +27,7 @@ pub(super) fn serve(
             Err(error) => break (Err(error), None),
         };
         let ended = boot.run(&mut machine, report);
+        machine.tell_of_kills(true, report);
         fault::point("ended");
         let verdict = ended.map(|ended| boot.judge(&machine, ended));
         match verdict {
@@ -47,6 +48,7 @@ pub(super) fn serve(
             Err(error) => break (Err(error), None),
         }
     };
+    let result = result.map_err(|error| machine.for_want_of_memory(error));
     finish(machine, request, result, stopping, report)
 }
 
