@@ -57,6 +57,12 @@ impl Output {
         to_stdout(text.as_bytes());
     }
 
+    /// A piece of a result that is made as it is printed. False when nobody reads it any more.
+    pub fn stream(&self, bytes: &[u8]) -> bool {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).is_ok()
+    }
+
     /// A result, for programs: one line of JSON when stdout is a pipe, indented on a terminal.
     pub fn json(&self, value: &impl Serialize) -> serde_json::Result<()> {
         let mut bytes = if io::stdout().is_terminal() {
