@@ -1,9 +1,11 @@
 //! `spinney run`: arguments to settings, then the supervisor.
 
+use std::io::IsTerminal;
 use std::time::Instant;
 
 use super::EXIT_FAILURE;
 use super::arguments::RunArguments;
+use super::detached::{self, Outcome, Until, Waiting};
 use super::explain::{ExplainFormat, explain};
 use super::invocation::RunInvocation;
 use super::output::Output;
@@ -15,6 +17,7 @@ use crate::settings::{
     ResourceLimit, SignalNumber, Timezone, ValueError, Volatile, Words, capability_names,
 };
 use crate::supervisor::{self, Request};
+use crate::sys::SysError;
 
 /// Runs a machine from start to end, gives the exit status. `started` is when our process was.
 pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
@@ -24,7 +27,8 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         return 0;
     }
     let prepared = Environment::ours().map_err(SettingsError::Directory).and_then(|environment| {
-        Ok((settings(invocation, &environment)?, explain_format(&invocation.options)?))
+        let settings = settings(invocation, &environment)?;
+        Ok((in_background(&invocation.options, settings)?, explain_format(&invocation.options)?))
     });
     let (mut settings, format) = match prepared {
         Ok(prepared) => prepared,
@@ -41,9 +45,10 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.warning(warning);
     }
     let boots = matches!(settings.payload, Payload::Boot { .. });
-    let request = Request { settings, started, background: false };
+    let request = Request { settings, started, background: invocation.options.detach };
     let status = match format {
         Some(format) => explained(&request, format, output),
+        None if request.background => return detached(request, boots, &invocation.options, output),
         None => {
             let progress = Progress::new(output, boots);
             supervisor::run(request, &mut |event| progress.report(event)).map(|outcome| outcome.exit_status)
@@ -53,6 +58,57 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.failure(&error, error.console(), error.hint().as_deref());
         error.exit_status()
     })
+}
+
+/// Runs the machine in the background, and waits until it is up.
+fn detached(request: Request, boots: bool, options: &RunArguments, output: Output) -> u8 {
+    let progress = Progress::new(output, boots);
+    // A command has nothing to be waited for but its start.
+    let until = if boots && !options.no_wait { Until::Ready } else { Until::Started };
+    let waited = supervisor::name_of(&request.settings).and_then(|name| {
+        let mut machine = [Waiting::start(name.as_str(), request, progress, until).map_err(cannot_start)?];
+        detached::wait(&mut machine, output).map_err(cannot_start)?;
+        Ok(machine)
+    });
+    let [machine] = match waited {
+        Ok(machine) => machine,
+        Err(error) => {
+            output.error(&error, error.hint().as_deref());
+            return error.exit_status();
+        }
+    };
+    let outcome = machine.outcome().map_or(EXIT_FAILURE, Outcome::exit_status);
+    if outcome == 0 && (options.quiet || !std::io::stdout().is_terminal()) {
+        output.text(&format!("{}\n", machine.name()));
+    }
+    outcome
+}
+
+fn cannot_start(source: SysError) -> supervisor::Error {
+    supervisor::Error::System { action: "start the machine in the background", source }
+}
+
+/// In the background nobody's terminal is the console.
+fn in_background(
+    options: &RunArguments,
+    mut settings: MachineSettings,
+) -> Result<MachineSettings, SettingsError> {
+    let refuse = |problem: &str, hint| Err(SettingsError::Combination { problem: problem.to_owned(), hint });
+    if !options.detach {
+        return match options.no_wait {
+            true => refuse("--no-wait goes with --detach only", "spinney run --detach --no-wait TREE"),
+            false => Ok(settings),
+        };
+    }
+    let said = options.pipe || options.console.as_deref().is_some_and(|mode| mode != "passive");
+    if said {
+        return refuse(
+            "a machine in the background has no terminal as its console",
+            "leave --console= out; spinney attach NAME meets the console later",
+        );
+    }
+    settings.console = Some(ConsoleMode::Passive);
+    Ok(settings)
 }
 
 /// `..` has no name to call the machine by. A tree that is not there is the supervisor's to complain about.
