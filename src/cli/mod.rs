@@ -10,6 +10,7 @@
 //! | [`detached`] | waiting for machines in the background |
 //! | [`progress`] | what a machine does, as status lines |
 //! | [`explain`] | the plan of a machine, printed |
+//! | [`logs`] | showing and following logs |
 //! | [`verbs`] | all other verbs, a file each |
 //! | [`output`] | everything that is printed |
 
@@ -21,6 +22,7 @@ pub mod arguments;
 pub mod detached;
 pub mod explain;
 pub mod invocation;
+pub mod logs;
 pub mod output;
 pub mod progress;
 pub mod refusal;

@@ -25,7 +25,7 @@ pub struct Output {
 impl Output {
     /// Output as the environment asks for it; `quiet` leaves out the status lines.
     pub fn new(quiet: bool) -> Self {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let no_color = !colour_is_wanted();
         let terminal = io::stderr().is_terminal();
         Self { terminal, colour: terminal && !no_color, quiet }
     }
@@ -110,6 +110,11 @@ impl Output {
     fn painted(&self, colour: &str, word: &str) -> String {
         if self.colour { format!("{colour}{word}{RESET}") } else { word.to_owned() }
     }
+}
+
+/// Whether the user has nothing against colour, where there is a terminal.
+pub fn colour_is_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A reader that has seen enough (`| head`) is no failure of ours.

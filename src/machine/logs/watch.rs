@@ -16,6 +16,9 @@ use crate::sys::{FdPath, SysError, SysResult, sys};
 /// How often a journal is looked at that nobody tells us of. A look reads the head of each file: some microseconds.
 pub const LOOK: Duration = Duration::from_millis(40);
 
+/// So many events are read at a time.
+const EVENTS_MAX: usize = 4096;
+
 /// A watch on directories.
 #[derive(Debug)]
 pub struct Watch {
@@ -63,9 +66,9 @@ impl Watch {
     ///
     /// # Errors
     /// When the kernel has no memory.
-    pub fn wait(&self, others: &[&dyn AsFdFlags], timeout: Duration) -> SysResult<Woken> {
+    pub fn wait(&self, others: &[PollFd<'_>], timeout: Duration) -> SysResult<Woken> {
         let mut fds = vec![PollFd::new(&self.inotify, PollFlags::IN)];
-        fds.extend(others.iter().map(|other| PollFd::from_borrowed_fd(other.fd(), other.flags())));
+        fds.extend(others.iter().cloned());
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -83,26 +86,11 @@ impl Watch {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
         let mut names = false;
-        while let Ok(event) = reader.next() {
+        // A guest that makes events without end does not hold us up.
+        for _ in 0..EVENTS_MAX {
+            let Ok(event) = reader.next() else { break };
             names |= !event.events().contains(inotify::ReadFlags::MODIFY);
         }
         names
-    }
-}
-
-/// An fd to wait for.
-pub trait AsFdFlags {
-    /// It.
-    fn fd(&self) -> rustix::fd::BorrowedFd<'_>;
-
-    /// What of.
-    fn flags(&self) -> PollFlags {
-        PollFlags::IN
-    }
-}
-
-impl AsFdFlags for OwnedFd {
-    fn fd(&self) -> rustix::fd::BorrowedFd<'_> {
-        self.as_fd()
     }
 }
