@@ -45,7 +45,16 @@ pub struct UnitPattern(String);
 
 /// Types of units (systemd.unit(5)). A name that ends in none of them is a service.
 const UNIT_TYPES: [&str; 11] = [
-    ".service", ".socket", ".device", ".mount", ".automount", ".swap", ".target", ".path", ".timer", ".slice",
+    ".service",
+    ".socket",
+    ".device",
+    ".mount",
+    ".automount",
+    ".swap",
+    ".target",
+    ".path",
+    ".timer",
+    ".slice",
     ".scope",
 ];
 
@@ -164,7 +173,8 @@ mod tests {
 
     #[test]
     fn units() {
-        let rows: &[(&str, &[(&str, &str)], bool)] = &[
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+        let rows: &[Row<'_>] = &[
             ("ssh", &[("_SYSTEMD_UNIT", "ssh.service")], true),
             ("ssh.service", &[("_SYSTEMD_UNIT", "ssh.service")], true),
             ("ssh", &[("_SYSTEMD_UNIT", "ssh.socket")], false),

@@ -29,7 +29,9 @@ pub(super) fn salvage(blocks: &mut Blocks, header: &Header, known: Option<u64>, 
             }
         }
         // The next one, on a multiple of eight.
-        let Some(next) = size.checked_next_multiple_of(8).and_then(|size| at.checked_add(size)) else { break };
+        let Some(next) = size.checked_next_multiple_of(8).and_then(|size| at.checked_add(size)) else {
+            break;
+        };
         at = next;
     }
     found

@@ -55,7 +55,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotRunning { .. } => "spinney list shows those that are; spinney start NAME starts one",
-            Self::NoLogs { .. } => "it does not run, and nothing was kept of it; spinney list shows those that run",
+            Self::NoLogs { .. } => {
+                "it does not run, and nothing was kept of it; spinney list shows those that run"
+            }
             Self::NoSuchLog { .. } => "without --source= the best log that there is is shown",
             Self::NotInLog { .. } => "leave out that option, or see -v for which log is shown",
             Self::NoBoot { .. } => "0 is the last boot, -1 the one before it, 1 the first",

@@ -155,7 +155,9 @@ impl<'a> Viewer<'a> {
                 continue;
             }
             found = true;
-            let Some(entry) = self.journal.entry(&place).filter(|entry| filter.matches(entry)) else { continue };
+            let Some(entry) = self.journal.entry(&place).filter(|entry| filter.matches(entry)) else {
+                continue;
+            };
             if !self.sink.write(|out| self.renderer.entry(&entry, out)) {
                 return false;
             }
@@ -177,7 +179,9 @@ impl<'a> Viewer<'a> {
                 continue;
             }
             found = true;
-            let Some(entry) = self.journal.entry(&place).filter(|entry| filter.matches(entry)) else { continue };
+            let Some(entry) = self.journal.entry(&place).filter(|entry| filter.matches(entry)) else {
+                continue;
+            };
             left -= 1;
             if !self.sink.write(|out| self.renderer.entry(&entry, out)) {
                 break;

@@ -6,7 +6,8 @@ use jiff::{Span, Timestamp, ToSpan, Zoned};
 use crate::settings::ValueError;
 use crate::settings::parse_duration;
 
-const HINT: &str = "a time such as '2026-11-22 10:00', 10:00, today, yesterday, '10 min ago', -1h or @1795341600";
+const HINT: &str =
+    "a time such as '2026-11-22 10:00', 10:00, today, yesterday, '10 min ago', -1h or @1795341600";
 
 const MICROSECONDS_PER_SECOND: i64 = 1_000_000;
 

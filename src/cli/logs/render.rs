@@ -180,9 +180,8 @@ impl Renderer {
 
     fn verbose(&mut self, entry: &Entry, out: &mut Vec<u8>) {
         let written = self.zoned(shown_time(entry));
-        let written = written.map_or_else(String::new, |written| {
-            written.strftime("%a %Y-%m-%d %H:%M:%S.%6f %Z").to_string()
-        });
+        let written = written
+            .map_or_else(String::new, |written| written.strftime("%a %Y-%m-%d %H:%M:%S.%6f %Z").to_string());
         out.extend_from_slice(format!("{written} [{}]\n", entry.cursor()).as_bytes());
         for field in &entry.fields {
             out.extend_from_slice(format!("    {}=", field.name()).as_bytes());
@@ -268,7 +267,9 @@ fn object(entry: &Entry) -> Value {
                 object.insert(field.name().to_owned(), new);
             }
             // The name comes again: an array of its values. One of numbers is a value of bytes.
-            Some(Value::Array(values)) if values.first().is_some_and(|first| !first.is_number()) => values.push(new),
+            Some(Value::Array(values)) if values.first().is_some_and(|first| !first.is_number()) => {
+                values.push(new)
+            }
             Some(value) => *value = Value::Array(vec![std::mem::take(value), new]),
         }
     }
@@ -302,7 +303,14 @@ mod tests {
 
     fn entry(fields: &[(&str, &[u8])]) -> Entry {
         let id: Id = "1".repeat(32).parse().unwrap();
-        let stamp = Stamp { seqnum_id: id, seqnum: 10, realtime: TIME, monotonic: 1_000_007, boot_id: id, xor_hash: 255 };
+        let stamp = Stamp {
+            seqnum_id: id,
+            seqnum: 10,
+            realtime: TIME,
+            monotonic: 1_000_007,
+            boot_id: id,
+            xor_hash: 255,
+        };
         Entry { stamp, fields: fields.iter().map(|(name, value)| Field::made(name, value)).collect() }
     }
 
@@ -316,34 +324,62 @@ mod tests {
 
     #[test]
     fn formats() {
-        let common: [(&str, &[u8]); 4] = [
-            ("_HOSTNAME", b"web"),
-            ("SYSLOG_IDENTIFIER", b"sshd"),
-            ("_PID", b"7"),
-            ("PRIORITY", b"3"),
-        ];
+        let common: [(&str, &[u8]); 4] =
+            [("_HOSTNAME", b"web"), ("SYSLOG_IDENTIFIER", b"sshd"), ("_PID", b"7"), ("PRIORITY", b"3")];
         let with = |message: &'static [u8]| entry(&[&common[..], &[("MESSAGE", message)]].concat());
         let evil: &[u8] = b"a\x1b]0;evil\x07b\x1b[31mc";
         type Row<'a> = (&'a str, Format, bool, bool, Entry, &'a str);
         let rows: &[Row<'_>] = &[
             ("short", Format::Short, false, false, with(b"hello"), "Nov 22 10:00:00 web sshd[7]: hello\n"),
             ("iso", Format::ShortIso, false, false, with(b"x"), "2026-11-22T10:00:00+00:00 web sshd[7]: x\n"),
-            ("precise", Format::ShortPrecise, false, false, with(b"x"), "Nov 22 10:00:00.250000 web sshd[7]: x\n"),
-            ("monotonic", Format::ShortMonotonic, false, false, with(b"x"), "[    1.000007] web sshd[7]: x\n"),
+            (
+                "precise",
+                Format::ShortPrecise,
+                false,
+                false,
+                with(b"x"),
+                "Nov 22 10:00:00.250000 web sshd[7]: x\n",
+            ),
+            (
+                "monotonic",
+                Format::ShortMonotonic,
+                false,
+                false,
+                with(b"x"),
+                "[    1.000007] web sshd[7]: x\n",
+            ),
             ("cat", Format::Cat, false, false, with(b"x"), "x\n"),
-            ("two lines", Format::Short, false, false, with(b"a\nb\n"), "Nov 22 10:00:00 web sshd[7]: a\n                             b\n"),
+            (
+                "two lines",
+                Format::Short,
+                false,
+                false,
+                with(b"a\nb\n"),
+                "Nov 22 10:00:00 web sshd[7]: a\n                             b\n",
+            ),
             ("two lines, cat", Format::Cat, false, false, with(b"a\nb"), "a\nb\n"),
             ("raw to a pipe", Format::Cat, false, false, with(evil), "a\x1b]0;evil\x07b\x1b[31mc\n"),
             ("clean on a terminal", Format::Cat, true, false, with(evil), "abc\n"),
             ("a colour by importance", Format::Cat, true, true, with(b"x"), "\x1b[1;31mx\x1b[0m\n"),
-            ("no program", Format::Short, false, false, entry(&[("MESSAGE", b"x")]), "Nov 22 10:00:00 unknown: x\n"),
+            (
+                "no program",
+                Format::Short,
+                false,
+                false,
+                entry(&[("MESSAGE", b"x")]),
+                "Nov 22 10:00:00 unknown: x\n",
+            ),
             ("no message", Format::Cat, false, false, entry(&[]), "\n"),
             (
                 "the writer's own time",
                 Format::ShortPrecise,
                 false,
                 false,
-                entry(&[("_SOURCE_REALTIME_TIMESTAMP", b"1795341599000001"), ("_COMM", b"x"), ("MESSAGE", b"y")]),
+                entry(&[
+                    ("_SOURCE_REALTIME_TIMESTAMP", b"1795341599000001"),
+                    ("_COMM", b"x"),
+                    ("MESSAGE", b"y"),
+                ]),
                 "Nov 22 09:59:59.000001 x: y\n",
             ),
             (

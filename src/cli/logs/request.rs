@@ -4,8 +4,8 @@ use jiff::Zoned;
 
 use super::moment;
 use super::render::Format;
-use crate::journal::filter::{Filter, UnitPattern};
 use crate::journal::Id;
+use crate::journal::filter::{Filter, UnitPattern};
 use crate::machine::logs::Source;
 use crate::settings::ValueError;
 
@@ -134,7 +134,11 @@ pub fn priority(text: &str) -> Result<crate::journal::filter::PriorityRange, Val
 pub fn source(text: &str) -> Result<Source, ValueError> {
     let found = Source::ALL.into_iter().find(|source| source.name() == text);
     found.ok_or_else(|| {
-        ValueError::new(text, "is not a kind of log", "--source= takes journal, syslog, console or supervisor")
+        ValueError::new(
+            text,
+            "is not a kind of log",
+            "--source= takes journal, syslog, console or supervisor",
+        )
     })
 }
 
@@ -195,6 +199,9 @@ mod tests {
         assert_eq!(format("xml").unwrap_err().to_string(), "\"xml\" is not an output format");
         assert_eq!(priority("high").unwrap_err().to_string(), "\"high\" is not a priority");
         let swapped = filter(&[], None, Some("today"), Some("yesterday"));
-        assert_eq!(swapped.unwrap_err().to_string(), "bad value for --until=: \"yesterday\" is before --since=");
+        assert_eq!(
+            swapped.unwrap_err().to_string(),
+            "bad value for --until=: \"yesterday\" is before --since="
+        );
     }
 }

@@ -141,7 +141,8 @@ fn typed(arguments: &LogsArguments, boot: Option<&str>) -> Result<Request, BadVa
 
 fn show(places: Places, request: &Request, output: Output) -> Result<(), Error> {
     let terminal = std::io::stdout().is_terminal();
-    let renderer = || Renderer::new(request.format, request.hostname, terminal, terminal && colour_is_wanted());
+    let renderer =
+        || Renderer::new(request.format, request.hostname, terminal, terminal && colour_is_wanted());
     let sources = request.source.map_or_else(|| Source::ALL.to_vec(), |source| vec![source]);
     let name = places.name().to_string();
     for source in sources {
@@ -182,8 +183,6 @@ fn only_a_journal_can(request: &Request, source: Source, name: &str) -> Result<(
     ];
     match asked.iter().find(|(_, asked)| *asked) {
         None => Ok(()),
-        Some((option, _)) => {
-            Err(Error::NotInLog { option, name: name.to_owned(), log: source.name() })
-        }
+        Some((option, _)) => Err(Error::NotInLog { option, name: name.to_owned(), log: source.name() }),
     }
 }

@@ -29,7 +29,12 @@ pub fn directories(base: &Root, machine: Option<&str>) -> Vec<Root> {
         return vec![own];
     }
     let is_id = |name: &&OsStr| name.len() == 32 && name.as_bytes().iter().all(u8::is_ascii_hexdigit);
-    names(base).iter().map(|name| name.as_os_str()).filter(is_id).filter_map(|name| base.subroot(name).ok()).collect()
+    names(base)
+        .iter()
+        .map(|name| name.as_os_str())
+        .filter(is_id)
+        .filter_map(|name| base.subroot(name).ok())
+        .collect()
 }
 
 fn names(directory: &Root) -> Vec<std::ffi::OsString> {

@@ -13,9 +13,9 @@ use super::text::{Kind, TextLog};
 use crate::settings::MachineName;
 use crate::supervisor::console_log;
 use crate::supervisor::state::State;
+use crate::sys::SysResult;
 use crate::sys::files::read_at;
 use crate::sys::in_root::Root;
-use crate::sys::SysResult;
 
 /// What is kept of machines after their end, a directory each.
 const ARCHIVE: &str = "/var/log/spinney";
@@ -101,7 +101,8 @@ impl Places {
     fn stopped(name: &MachineName) -> Result<Self, Error> {
         let archive = archive(name)?;
         let state = archive.as_ref().and_then(last_state);
-        let tree = state.as_ref().map_or_else(|| Path::new(IMAGES).join(name.as_str()), |state| state.tree.clone());
+        let tree =
+            state.as_ref().map_or_else(|| Path::new(IMAGES).join(name.as_str()), |state| state.tree.clone());
         let root = Root::open(&tree).ok();
         if archive.is_none() && root.is_none() {
             return Err(Error::NoLogs { name: name.to_string() });
@@ -212,4 +213,3 @@ fn last_state(archive: &Root) -> Option<State> {
     let text = read_at(archive.as_fd(), "last.json", RECORD_MAX).ok()?;
     serde_json::from_slice::<LastRun>(&text).ok()?.state
 }
-

@@ -31,7 +31,8 @@ impl Reader {
     /// Microseconds since 1970, if `line` begins with a time.
     pub fn read(&self, line: &[u8]) -> Option<i64> {
         let start = line.get(..line.len().min(40)).unwrap_or_default();
-        let text = std::str::from_utf8(start).or_else(|error| std::str::from_utf8(start.get(..error.valid_up_to()).unwrap_or_default()));
+        let text = std::str::from_utf8(start)
+            .or_else(|error| std::str::from_utf8(start.get(..error.valid_up_to()).unwrap_or_default()));
         let text = text.ok()?;
         self.classic(text).or_else(|| self.iso(text)).map(|written| written.as_microsecond())
     }
@@ -81,7 +82,8 @@ mod tests {
 
     #[test]
     fn times() {
-        let reader = |now: &str| Reader { zone: TimeZone::fixed(jiff::tz::offset(1)), now: now.parse().unwrap() };
+        let reader =
+            |now: &str| Reader { zone: TimeZone::fixed(jiff::tz::offset(1)), now: now.parse().unwrap() };
         let now = "2026-11-22T10:00:00Z";
         let rows = [
             ("classic", now, "Nov 22 10:59:59 host cron[1]: x", Some("2026-11-22T09:59:59Z")),

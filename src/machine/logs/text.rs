@@ -307,7 +307,11 @@ mod tests {
         assert_eq!(lines(&mut log, false), ["cc", "last", "d"]);
         fs::write(&path, "e\n").unwrap();
         log.refresh().unwrap();
-        assert_eq!(lines(&mut log, false), [] as [&str; 0], "of the same length: not to be told from the old");
+        assert_eq!(
+            lines(&mut log, false),
+            [] as [&str; 0],
+            "of the same length: not to be told from the old"
+        );
         fs::write(&path, "").unwrap();
         log.refresh().unwrap();
         fs::write(&path, "f\n").unwrap();

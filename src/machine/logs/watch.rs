@@ -41,7 +41,9 @@ impl Watch {
     /// When the user has too many.
     pub fn new() -> SysResult<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        Ok(Self { inotify: sys("inotify_init1", inotify::init(flags), || "IN_CLOEXEC|IN_NONBLOCK".to_owned())? })
+        Ok(Self {
+            inotify: sys("inotify_init1", inotify::init(flags), || "IN_CLOEXEC|IN_NONBLOCK".to_owned())?,
+        })
     }
 
     /// Watches `directory` as well. One that is watched already is no more than once.
