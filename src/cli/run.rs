@@ -1,23 +1,23 @@
 //! `spinney run`: arguments to settings, then the supervisor.
 
-use std::io::IsTerminal;
 use std::time::Instant;
 
 use super::EXIT_FAILURE;
 use super::arguments::RunArguments;
-use super::detached::{self, Outcome, Until, Waiting};
+use super::detached;
 use super::explain::{ExplainFormat, explain};
 use super::invocation::RunInvocation;
 use super::output::Output;
 use super::progress::Progress;
 use super::require_root;
 use super::settings::{Environment, SettingsError, optional, settings};
+use super::verbs::fail;
+use crate::machine;
 use crate::settings::{
     ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, LinkJournal, MachineSettings, Payload, ResolvConf,
     ResourceLimit, SignalNumber, Timezone, ValueError, Volatile, Words, capability_names,
 };
 use crate::supervisor::{self, Request};
-use crate::sys::SysError;
 
 /// Runs a machine from start to end, gives the exit status. `started` is when our process was.
 pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
@@ -26,11 +26,9 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.text(&(words.join("\n") + "\n"));
         return 0;
     }
-    let prepared = Environment::ours().map_err(SettingsError::Directory).and_then(|environment| {
-        let settings = settings(invocation, &environment)?;
-        Ok((in_background(&invocation.options, settings)?, explain_format(&invocation.options)?))
-    });
-    let (mut settings, format) = match prepared {
+    let prepared =
+        request(invocation, started).and_then(|request| Ok((request, explain_format(&invocation.options)?)));
+    let (mut request, format) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             output.error(&error, error.hint());
@@ -40,15 +38,17 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
     if !require_root("run", "sudo spinney run ...", output) {
         return EXIT_FAILURE;
     }
-    give_tree_a_name(&mut settings);
-    for warning in warnings(&settings) {
+    if let Err(error) = find_image(invocation, &mut request.settings) {
+        return fail(&error, output);
+    }
+    give_tree_a_name(&mut request.settings);
+    for warning in warnings(&request.settings) {
         output.warning(warning);
     }
-    let boots = matches!(settings.payload, Payload::Boot { .. });
-    let request = Request { settings, started, background: invocation.options.detach };
+    let boots = matches!(request.settings.payload, Payload::Boot { .. });
     let status = match format {
         Some(format) => explained(&request, format, output),
-        None if request.background => return detached(request, boots, &invocation.options, output),
+        None if request.background => return detached::run(request, &invocation.options, output),
         None => {
             let progress = Progress::new(output, boots);
             supervisor::run(request, &mut |event| progress.report(event)).map(|outcome| outcome.exit_status)
@@ -60,55 +60,26 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
     })
 }
 
-/// Runs the machine in the background, and waits until it is up.
-fn detached(request: Request, boots: bool, options: &RunArguments, output: Output) -> u8 {
-    let progress = Progress::new(output, boots);
-    // A command has nothing to be waited for but its start.
-    let until = if boots && !options.no_wait { Until::Ready } else { Until::Started };
-    let waited = supervisor::name_of(&request.settings).and_then(|name| {
-        let mut machine = [Waiting::start(name.as_str(), request, progress, until).map_err(cannot_start)?];
-        detached::wait(&mut machine, output).map_err(cannot_start)?;
-        Ok(machine)
-    });
-    let [machine] = match waited {
-        Ok(machine) => machine,
-        Err(error) => {
-            output.error(&error, error.hint().as_deref());
-            return error.exit_status();
-        }
-    };
-    let outcome = machine.outcome().map_or(EXIT_FAILURE, Outcome::exit_status);
-    if outcome == 0 && (options.quiet || !std::io::stdout().is_terminal()) {
-        output.text(&format!("{}\n", machine.name()));
-    }
-    outcome
+/// What `invocation` asks of a supervisor. `started` is when it was asked.
+pub(super) fn request(invocation: &RunInvocation, started: Instant) -> Result<Request, SettingsError> {
+    let environment = Environment::ours().map_err(SettingsError::Directory)?;
+    let settings = detached::in_background(&invocation.options, settings(invocation, &environment)?)?;
+    Ok(Request { settings, started, background: invocation.options.detach })
 }
 
-fn cannot_start(source: SysError) -> supervisor::Error {
-    supervisor::Error::System { action: "start the machine in the background", source }
-}
-
-/// In the background nobody's terminal is the console.
-fn in_background(
-    options: &RunArguments,
-    mut settings: MachineSettings,
-) -> Result<MachineSettings, SettingsError> {
-    let refuse = |problem: &str, hint| Err(SettingsError::Combination { problem: problem.to_owned(), hint });
-    if !options.detach {
-        return match options.no_wait {
-            true => refuse("--no-wait goes with --detach only", "spinney run --detach --no-wait TREE"),
-            false => Ok(settings),
-        };
+/// A TREE without a slash, where there is no such directory, is the name of an image.
+fn find_image(invocation: &RunInvocation, settings: &mut MachineSettings) -> Result<(), machine::Error> {
+    if !invocation.may_be_image || settings.tree.exists() {
+        return Ok(());
     }
-    let said = options.pipe || options.console.as_deref().is_some_and(|mode| mode != "passive");
-    if said {
-        return refuse(
-            "a machine in the background has no terminal as its console",
-            "leave --console= out; spinney attach NAME meets the console later",
-        );
+    let Some(name) = invocation.tree.to_str().and_then(|name| name.parse().ok()) else { return Ok(()) };
+    match machine::find_image::find(&name) {
+        Ok(tree) => settings.tree = tree,
+        // Then it was meant as a directory, and the supervisor says that it is not there.
+        Err(machine::Error::NoImage { nearest: None, .. }) => {}
+        Err(error) => return Err(error),
     }
-    settings.console = Some(ConsoleMode::Passive);
-    Ok(settings)
+    Ok(())
 }
 
 /// `..` has no name to call the machine by. A tree that is not there is the supervisor's to complain about.

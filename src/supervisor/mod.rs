@@ -4,6 +4,7 @@
 //! resources before it is made; `boot` is the poll loop while a leader lives; `serve` goes from boot to boot, with all else
 //! as it was, and in the end undoes the journal.
 
+pub mod archive;
 mod asked;
 pub mod background;
 mod boot;
@@ -11,6 +12,7 @@ mod buffer;
 mod claimed;
 pub mod console;
 pub mod console_log;
+mod devices;
 mod error;
 pub mod event;
 mod facts;

@@ -7,7 +7,7 @@ use crate::cli::EXIT_FAILURE;
 use crate::cli::logs::render::{Format, Renderer};
 use crate::cli::logs::request::{self, BadValue, Request, value};
 use crate::cli::logs::{journal, text};
-use crate::cli::output::{Output, colour_is_wanted};
+use crate::cli::output::Output;
 use crate::cli::refusal::Message;
 use crate::machine::Error;
 use crate::machine::logs::{Places, Source};
@@ -142,7 +142,7 @@ fn typed(arguments: &LogsArguments, boot: Option<&str>) -> Result<Request, BadVa
 fn show(places: Places, request: &Request, output: Output) -> Result<(), Error> {
     let terminal = std::io::stdout().is_terminal();
     let renderer =
-        || Renderer::new(request.format, request.hostname, terminal, terminal && colour_is_wanted());
+        || Renderer::new(request.format, request.hostname, terminal, output.colours_results());
     let sources = request.source.map_or_else(|| Source::ALL.to_vec(), |source| vec![source]);
     let name = places.name().to_string();
     for source in sources {
