@@ -36,5 +36,5 @@ pub use contract::{Contract, ExitMeaning, ReadySignal, StopMethod, StopStep};
 pub use error::TreeError;
 pub use evidence::{Evidence, Verdict};
 pub use init::{DetectedInit, Init, detect};
-pub use processes::Processes;
+pub use processes::{Process, Processes};
 pub use tree::{Tree, TreeFacts};

@@ -96,6 +96,7 @@ impl Boot<'_> {
         if self.phase == Phase::Booting && !self.late && self.ready_by.is_some_and(|by| now >= by) {
             self.late = true;
             self.ready_by = None;
+            self.evidence = Some(self.inquire(machine));
             self.kill(machine, report);
         }
         if let Some(stop) = &mut self.stop

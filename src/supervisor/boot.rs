@@ -15,6 +15,7 @@ use crate::sys::process::Ended;
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::{SysError, SysResult};
 
+use super::diagnosis::Evidence;
 use super::error::Error;
 use super::launch_record::LaunchRecord;
 use super::manager_notifier::{ManagerNotifier, ManagerNotifierError};
@@ -53,6 +54,8 @@ pub(super) struct Boot<'a> {
     pub(super) status: Option<String>,
     /// The guest was not up in time and is being killed for it.
     pub(super) late: bool,
+    /// What was seen of it then.
+    pub(super) evidence: Option<Evidence>,
 }
 
 impl<'a> Boot<'a> {
@@ -83,6 +86,7 @@ impl<'a> Boot<'a> {
             killed: false,
             status: None,
             late: false,
+            evidence: None,
         };
         let parts = &machine.parts;
         // Before anyone is told: who hears of the machine may look at once.

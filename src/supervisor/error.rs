@@ -16,6 +16,7 @@ use crate::settings::ValueError;
 use crate::sys::SysError;
 
 use super::console::ConsoleError;
+use super::diagnosis::Diagnosis;
 
 /// Exit status for faults of ours and of the input (docker-run(1), env(1)).
 pub(super) const OWN_FAILURE: u8 = 125;
@@ -80,12 +81,26 @@ pub enum Error {
     /// The program could not be executed.
     #[error("cannot run {program:?} in the guest: {text}")]
     Exec { program: String, text: String, not_found: bool },
-    #[error("{init} of {name} {how} before it was up")]
-    DiedEarly { name: String, init: String, how: String, console: Vec<String> },
-    #[error("{name} was not ready after {}{}", seconds(*.waited), .status.as_deref().map(|status| format!("; last it said: {status}")).unwrap_or_default())]
-    NotReady { name: String, waited: Duration, status: Option<String>, console: Vec<String> },
+    #[error("{init} of {name} {how} before it was up{}", because(.diagnosis))]
+    DiedEarly { name: String, init: String, how: String, diagnosis: Diagnosis, console: Vec<String> },
+    #[error("{name} was not ready after {}{}{}", seconds(*.waited), because(.diagnosis), last_words(.status.as_deref()))]
+    NotReady {
+        name: String,
+        waited: Duration,
+        status: Option<String>,
+        diagnosis: Diagnosis,
+        console: Vec<String>,
+    },
     #[error("{name} is gone, but {} of its resources are still here", faults.len())]
     Teardown { name: String, faults: Vec<SysError> },
+}
+
+fn because(diagnosis: &Diagnosis) -> String {
+    diagnosis.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
+}
+
+fn last_words(status: Option<&str>) -> String {
+    status.map(|status| format!("; last it said: {status}")).unwrap_or_default()
 }
 
 /// `2 s`, `0.1 s`.
@@ -119,6 +134,8 @@ impl Error {
     /// The next step.
     pub fn hint(&self) -> Option<String> {
         let fixed = match self {
+            Self::DiedEarly { diagnosis: Diagnosis { hint: Some(hint), .. }, .. }
+            | Self::NotReady { diagnosis: Diagnosis { hint: Some(hint), .. }, .. } => hint,
             Self::Tree(error) => return error.hint(),
             Self::Name(error) => return Some(error.hint().to_owned()),
             Self::NameInUse { name } => {
