@@ -17,6 +17,7 @@
 //! | [`several`] | the events of several machines |
 //! | [`terminate`] | ending a machine, even one whose supervisor hangs |
 //! | [`signal`] | signals to its processes |
+//! | [`logs`] | what a machine has logged |
 //! | [`enter`] | joining a machine's namespaces |
 //! | [`copy`] | files in and out |
 //! | [`helper`] | a child that works in a machine, and what it tells |
@@ -39,6 +40,7 @@ pub mod exec;
 pub mod find_image;
 pub mod handle;
 pub mod helper;
+pub mod logs;
 pub mod process_tree;
 pub mod records;
 pub mod report;
