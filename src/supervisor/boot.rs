@@ -15,8 +15,8 @@ use crate::sys::process::Ended;
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::{SysError, SysResult};
 
-use super::diagnosis::Evidence;
 use super::control::methods::{self, Context};
+use super::diagnosis::Evidence;
 use super::error::Error;
 use super::freezer::Freezer;
 use super::launch_record::LaunchRecord;
@@ -148,7 +148,7 @@ impl<'a> Boot<'a> {
     }
 
     /// What the state file says.
-    fn state(&self, machine: &Machine) -> State {
+    pub(super) fn state(&self, machine: &Machine) -> State {
         let parts = &machine.parts;
         State {
             name: parts.plan.name.to_string(),
@@ -215,6 +215,7 @@ impl<'a> Boot<'a> {
             }
             self.calls(&control, machine, report);
             self.look_at_freezer(machine, report);
+            self.keep_directory(machine, report);
             self.look_for_evidence(machine, report);
             self.deadlines(machine, report)?;
         }
@@ -255,6 +256,7 @@ impl<'a> Boot<'a> {
             self.ready_by.filter(|_| self.phase == Phase::Booting),
             self.stop.as_ref().and_then(|stop| stop.deadline),
             console.and_then(super::console::Console::deadline),
+            machine.keeper.deadline(),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {
             let left = at.saturating_duration_since(Instant::now());

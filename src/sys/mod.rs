@@ -7,6 +7,7 @@
 
 pub mod bpf;
 pub mod capability;
+pub mod directory_watch;
 pub mod environment;
 mod error;
 pub mod files;
