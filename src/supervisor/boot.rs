@@ -175,6 +175,7 @@ impl<'a> Boot<'a> {
                 .map(|(controller, path)| (controller.legacy_name().to_owned(), path.to_path_buf()))
                 .collect(),
             limits: parts.limits.clone(),
+            oom_kills: parts.out_of_memory.killed(),
             boots: self.boots,
             status: self.status.clone(),
         }
@@ -199,6 +200,7 @@ impl<'a> Boot<'a> {
         loop {
             let Woken { ended, control } =
                 self.wait(machine).map_err(Error::system("wait for the machine"))?;
+            self.look_for_kills(machine, report);
             if let Some(notify) = &self.running.notify {
                 let events = notify.receive(self.running.pid).unwrap_or_default();
                 self.notified(events, machine, report);
@@ -221,6 +223,13 @@ impl<'a> Boot<'a> {
         }
     }
 
+    /// Tells of processes that the kernel killed for want of memory.
+    fn look_for_kills(&self, machine: &mut Machine, report: &mut Report<'_>) {
+        if machine.tell_of_kills(false, report) {
+            self.write_state(machine, report);
+        }
+    }
+
     /// Does what clients of the control socket ask for.
     fn calls(&mut self, ready: &[PollFlags], machine: &mut Machine, report: &mut Report<'_>) {
         for mut incoming in machine.control.turn(ready) {
@@ -240,6 +249,9 @@ impl<'a> Boot<'a> {
         if let Some(notify) = &self.running.notify {
             fds.push(PollFd::from_borrowed_fd(notify.as_fd(), PollFlags::IN));
         }
+        if let Some((fd, flags)) = machine.parts.out_of_memory.interest() {
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        }
         if let Some(console) = console {
             fds.extend(console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         }
@@ -257,6 +269,7 @@ impl<'a> Boot<'a> {
             self.stop.as_ref().and_then(|stop| stop.deadline),
             console.and_then(super::console::Console::deadline),
             machine.keeper.deadline(),
+            machine.parts.out_of_memory.deadline(),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {
             let left = at.saturating_duration_since(Instant::now());

@@ -17,6 +17,7 @@ use crate::sys::SysError;
 
 use super::console::ConsoleError;
 use super::diagnosis::Diagnosis;
+use super::out_of_memory::OomEvidence;
 
 /// Exit status for faults of ours and of the input (docker-run(1), env(1)).
 pub(super) const OWN_FAILURE: u8 = 125;
@@ -93,6 +94,14 @@ pub enum Error {
         diagnosis: Diagnosis,
         console: Vec<String>,
     },
+    /// Something else went wrong, for want of memory as it seems.
+    #[error("{name} ran out of memory, {evidence}")]
+    OutOfMemory {
+        name: String,
+        evidence: OomEvidence,
+        #[source]
+        source: Box<Error>,
+    },
     #[error("{name} is gone, but {} of its resources are still here", faults.len())]
     Teardown { name: String, faults: Vec<SysError> },
 }
@@ -121,6 +130,7 @@ impl Error {
         match self {
             Self::Exec { not_found: true, .. } => 127,
             Self::Exec { .. } => 126,
+            Self::OutOfMemory { source, .. } => source.exit_status(),
             _ => OWN_FAILURE,
         }
     }
@@ -129,6 +139,7 @@ impl Error {
     pub fn console(&self) -> &[String] {
         match self {
             Self::DiedEarly { console, .. } | Self::NotReady { console, .. } => console,
+            Self::OutOfMemory { source, .. } => source.console(),
             _ => &[],
         }
     }
@@ -139,6 +150,7 @@ impl Error {
             Self::DiedEarly { diagnosis: Diagnosis { hint: Some(hint), .. }, .. }
             | Self::NotReady { diagnosis: Diagnosis { hint: Some(hint), .. }, .. } => hint,
             Self::Tree(error) => return error.hint(),
+            Self::OutOfMemory { evidence, .. } => evidence.hint(),
             Self::Name(error) => return Some(error.hint().to_owned()),
             Self::NameInUse { name } => {
                 return Some(format!(

@@ -30,6 +30,7 @@ pub mod launch_record;
 pub mod machine_event;
 pub mod manager_notifier;
 pub mod notify;
+pub mod out_of_memory;
 mod pausing;
 pub mod printable;
 pub mod registry;

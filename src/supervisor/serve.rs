@@ -29,6 +29,7 @@ pub(super) fn serve(
             Err(error) => break (Err(error), None),
         };
         let ended = boot.run(&mut machine, report);
+        machine.tell_of_kills(true, report);
         fault::point("ended");
         reason = ended.as_ref().map_or(EndReason::Failed, |ended| boot.end_reason(&machine, *ended));
         let verdict = ended.map(|ended| boot.judge(&machine, ended));
@@ -53,6 +54,7 @@ pub(super) fn serve(
             Err(error) => break (Err(error), None),
         }
     };
+    let result = result.map_err(|error| machine.for_want_of_memory(error));
     let last = match &result {
         Ok(outcome) => MachineEvent::Ended { exit_status: outcome.exit_status, reason, error: None },
         Err(error) => {
