@@ -25,6 +25,7 @@ pub mod gc;
 mod guest_says;
 pub mod hotkeys;
 mod inquiry;
+mod keeper;
 pub mod launch_record;
 pub mod machine_event;
 pub mod manager_notifier;

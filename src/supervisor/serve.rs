@@ -73,12 +73,13 @@ fn finish(
     last: MachineEvent,
     report: &mut Report<'_>,
 ) -> Result<Outcome, Error> {
-    let Machine { claimed, parts, mut control } = machine;
+    let Machine { claimed, parts, mut control, keeper } = machine;
     let name = parts.plan.name.clone();
     if let Some(console) = parts.console {
         // Whatever the console says at the very end, the machine's own result is what counts.
         let _ = console.finish(PATIENCE);
     }
+    drop(keeper);
     drop((parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
     if request.background {
         super::archive::keep_or_warn(request, claimed.directory(), result.as_ref().copied(), report);
