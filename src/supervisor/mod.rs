@@ -20,6 +20,7 @@ mod facts;
 mod fault;
 pub mod gc;
 mod guest_says;
+pub mod guest_logs;
 pub mod hotkeys;
 mod inquiry;
 pub mod launch_record;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::boot::Boot;
 use super::error::Error;
 use super::fault;
+use super::guest_logs::GuestLogs;
 use super::start::Machine;
 use super::verdict::Verdict;
 use super::{Event, Outcome, Report, Request};
@@ -20,12 +21,16 @@ pub(super) fn serve(
 ) -> Result<Outcome, Error> {
     let mut boots = 0;
     let mut since = request.started;
+    let mut logs = None;
     let (result, stopping) = loop {
         boots += 1;
         let mut boot = match Boot::begin(&mut machine, request, since, boots, report) {
             Ok(boot) => boot,
             Err(error) => break (Err(error), None),
         };
+        if request.background {
+            logs = Some(GuestLogs::hold(&boot.running, &machine.parts.plan));
+        }
         let ended = boot.run(&mut machine, report);
         fault::point("ended");
         let verdict = ended.map(|ended| boot.judge(&machine, ended));
@@ -47,13 +52,14 @@ pub(super) fn serve(
             Err(error) => break (Err(error), None),
         }
     };
-    finish(machine, request, result, stopping, report)
+    finish(machine, request, logs.as_ref(), result, stopping, report)
 }
 
 /// Leaves terminal and host as they were.
 fn finish(
     machine: Machine,
     request: &Request,
+    logs: Option<&GuestLogs>,
     result: Result<Outcome, Error>,
     stopping: Option<Duration>,
     report: &mut Report<'_>,
@@ -65,6 +71,12 @@ fn finish(
         let _ = console.finish(PATIENCE);
     }
     drop((parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
+    if let Some(logs) = logs {
+        let kept = super::archive::open(claimed.directory().name()).and_then(|archive| logs.keep(&archive));
+        if let Err(error) = kept {
+            report(&Event::Warning(&format!("what the guest has logged is not kept: {error}")));
+        }
+    }
     if request.background {
         super::archive::keep_or_warn(request, claimed.directory(), result.as_ref().copied(), report);
     }
