@@ -16,6 +16,7 @@ use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::{SysError, SysResult};
 
 use super::control::methods::{self, Context};
+use super::diagnosis::Evidence;
 use super::error::Error;
 use super::freezer::Freezer;
 use super::launch_record::LaunchRecord;
@@ -68,6 +69,8 @@ pub(super) struct Boot<'a> {
     pub(super) freezer: Freezer,
     /// The guest was not up in time and is being killed for it.
     pub(super) late: bool,
+    /// What was seen of it then.
+    pub(super) evidence: Option<Evidence>,
 }
 
 impl<'a> Boot<'a> {
@@ -98,6 +101,7 @@ impl<'a> Boot<'a> {
             killed: false,
             status: None,
             late: false,
+            evidence: None,
             said: Said::default(),
             freezer: Freezer::default(),
         };
@@ -144,7 +148,7 @@ impl<'a> Boot<'a> {
     }
 
     /// What the state file says.
-    fn state(&self, machine: &Machine) -> State {
+    pub(super) fn state(&self, machine: &Machine) -> State {
         let parts = &machine.parts;
         State {
             name: parts.plan.name.to_string(),
@@ -171,6 +175,7 @@ impl<'a> Boot<'a> {
                 .map(|(controller, path)| (controller.legacy_name().to_owned(), path.to_path_buf()))
                 .collect(),
             limits: parts.limits.clone(),
+            oom_kills: parts.out_of_memory.killed(),
             boots: self.boots,
             status: self.status.clone(),
         }
@@ -195,6 +200,7 @@ impl<'a> Boot<'a> {
         loop {
             let Woken { ended, control } =
                 self.wait(machine).map_err(Error::system("wait for the machine"))?;
+            self.look_for_kills(machine, report);
             if let Some(notify) = &self.running.notify {
                 let events = notify.receive(self.running.pid).unwrap_or_default();
                 self.notified(events, machine, report);
@@ -211,8 +217,16 @@ impl<'a> Boot<'a> {
             }
             self.calls(&control, machine, report);
             self.look_at_freezer(machine, report);
+            self.keep_directory(machine, report);
             self.look_for_evidence(machine, report);
             self.deadlines(machine, report)?;
+        }
+    }
+
+    /// Tells of processes that the kernel killed for want of memory.
+    fn look_for_kills(&self, machine: &mut Machine, report: &mut Report<'_>) {
+        if machine.tell_of_kills(false, report) {
+            self.write_state(machine, report);
         }
     }
 
@@ -235,6 +249,9 @@ impl<'a> Boot<'a> {
         if let Some(notify) = &self.running.notify {
             fds.push(PollFd::from_borrowed_fd(notify.as_fd(), PollFlags::IN));
         }
+        if let Some((fd, flags)) = machine.parts.out_of_memory.interest() {
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        }
         if let Some(console) = console {
             fds.extend(console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         }
@@ -251,6 +268,8 @@ impl<'a> Boot<'a> {
             self.ready_by.filter(|_| self.phase == Phase::Booting),
             self.stop.as_ref().and_then(|stop| stop.deadline),
             console.and_then(super::console::Console::deadline),
+            machine.keeper.deadline(),
+            machine.parts.out_of_memory.deadline(),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {
             let left = at.saturating_duration_since(Instant::now());

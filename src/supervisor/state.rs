@@ -66,8 +66,16 @@ pub struct State {
     /// How much of the host it may have.
     #[serde(default)]
     pub limits: Limits,
+    /// How many of its processes the kernel killed for want of memory.
+    #[serde(default)]
+    pub oom_kills: u64,
     /// How often it rebooted.
     pub boots: u32,
     /// What its init last said of itself (sd_notify(3), STATUS).
     pub status: Option<String>,
+}
+
+impl State {
+    /// Its file's name in the machine's directory.
+    pub const FILE: &'static str = "state";
 }
