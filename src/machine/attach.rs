@@ -188,7 +188,11 @@ impl Session {
         let (now, to_guest) = (Instant::now(), &mut self.to_guest);
         let full = to_guest.len() >= CHUNK;
         // Beyond that they are lost, as on any terminal that nobody reads.
-        let mut pass = |byte| (!full).then(|| to_guest.push(byte)).unwrap_or_default();
+        let mut pass = |byte| {
+            if !full {
+                to_guest.push(byte);
+            }
+        };
         self.hotkeys.expire(now, &mut pass);
         if !self.input_open || !self.terminal.is_foreground() || (full && !self.terminal.input_is_tty()) {
             return false;
