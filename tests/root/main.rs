@@ -24,6 +24,8 @@ mod attack;
 mod bad_input;
 mod command;
 mod console;
+mod exec;
+mod exec_attack;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -38,6 +40,8 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod shell;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -55,6 +59,10 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         many::tests(),
+        exec::tests(),
+        exec_attack::tests(),
+        shell::tests(),
+        wait::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
