@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::ArgAction;
 
+use super::limit_options::LimitOptions;
 use super::verbs::{
     attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
     logs, pause, reboot, resume, set, shell, show, start, status, stop, terminate, top, unbind, wait,
@@ -21,6 +22,7 @@ Examples:
   spinney run -b /srv/trixie -- systemd.unit=rescue.target
                                              boot with arguments for the init
   spinney run --bind=/srv/data:/data:idmap --setenv=LANG=C.UTF-8 /srv/trixie
+  spinney run -d -M web /srv/trixie          boot it in the background, return when it is up
   spinney run --explain=json /srv/trixie     print what would be done, do nothing
 
 On the console, ^] three times within a second kills the machine, ^] ^] r reboots it, ^] ^] p powers it off.
@@ -139,6 +141,15 @@ pub struct RunArguments {
     #[arg(short, long)]
     pub quiet: bool,
 
+    /// Run the machine in the background: return when it is ready; its name goes to stdout where that is no terminal, or
+    /// with --quiet
+    #[arg(short, long)]
+    pub detach: bool,
+
+    /// With --detach, return when PID 1 runs
+    #[arg(long)]
+    pub no_wait: bool,
+
     /// Print the plan and stop: text (default) or json
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     pub explain: Option<String>,
@@ -210,7 +221,7 @@ pub struct RunArguments {
     #[arg(help_heading = "Execution options")]
     pub suppress_sync: Option<String>,
 
-    /// Give up when the guest is not ready after this time (default: wait for ever)
+    /// Give up, and kill it, when the guest is not ready after this time (default: wait for ever; 5min with --detach)
     #[arg(long, value_name = "TIME", help_heading = "Execution options")]
     pub timeout_ready: Option<String>,
 
@@ -303,6 +314,10 @@ pub struct RunArguments {
     /// Architecture that uname(2) tells
     #[arg(long, value_name = "ARCH", help_heading = "Resource options")]
     pub personality: Option<String>,
+
+    /// How much of the host the machine may have
+    #[command(flatten)]
+    pub limits: LimitOptions,
 
     /// What becomes of /etc/resolv.conf
     #[arg(long, value_name = "MODE", help_heading = "Integration options")]

@@ -4,12 +4,15 @@ use std::time::Instant;
 
 use super::EXIT_FAILURE;
 use super::arguments::RunArguments;
+use super::detached;
 use super::explain::{ExplainFormat, explain};
 use super::invocation::RunInvocation;
 use super::output::Output;
 use super::progress::Progress;
 use super::require_root;
 use super::settings::{Environment, SettingsError, optional, settings};
+use super::verbs::fail;
+use crate::machine;
 use crate::settings::{
     ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, LinkJournal, MachineSettings, Payload, ResolvConf,
     ResourceLimit, SignalNumber, Timezone, ValueError, Volatile, Words, capability_names,
@@ -23,10 +26,9 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.text(&(words.join("\n") + "\n"));
         return 0;
     }
-    let prepared = Environment::ours().map_err(SettingsError::Directory).and_then(|environment| {
-        Ok((settings(invocation, &environment)?, explain_format(&invocation.options)?))
-    });
-    let (mut settings, format) = match prepared {
+    let prepared =
+        request(invocation, started).and_then(|request| Ok((request, explain_format(&invocation.options)?)));
+    let (mut request, format) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             output.error(&error, error.hint());
@@ -36,14 +38,17 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
     if !require_root("run", "sudo spinney run ...", output) {
         return EXIT_FAILURE;
     }
-    give_tree_a_name(&mut settings);
-    for warning in warnings(&settings) {
+    if let Err(error) = find_image(invocation, &mut request.settings) {
+        return fail(&error, output);
+    }
+    give_tree_a_name(&mut request.settings);
+    for warning in warnings(&request.settings) {
         output.warning(warning);
     }
-    let boots = matches!(settings.payload, Payload::Boot { .. });
-    let request = Request { settings, started, background: false };
+    let boots = matches!(request.settings.payload, Payload::Boot { .. });
     let status = match format {
         Some(format) => explained(&request, format, output),
+        None if request.background => return detached::run(request, &invocation.options, output),
         None => {
             let progress = Progress::new(output, boots);
             supervisor::run(request, &mut |event| progress.report(event)).map(|outcome| outcome.exit_status)
@@ -53,6 +58,28 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.failure(&error, error.console(), error.hint().as_deref());
         error.exit_status()
     })
+}
+
+/// What `invocation` asks of a supervisor. `started` is when it was asked.
+pub(super) fn request(invocation: &RunInvocation, started: Instant) -> Result<Request, SettingsError> {
+    let environment = Environment::ours().map_err(SettingsError::Directory)?;
+    let settings = detached::in_background(&invocation.options, settings(invocation, &environment)?)?;
+    Ok(Request { settings, started, background: invocation.options.detach })
+}
+
+/// A TREE without a slash, where there is no such directory, is the name of an image.
+fn find_image(invocation: &RunInvocation, settings: &mut MachineSettings) -> Result<(), machine::Error> {
+    if !invocation.may_be_image || settings.tree.exists() {
+        return Ok(());
+    }
+    let Some(name) = invocation.tree.to_str().and_then(|name| name.parse().ok()) else { return Ok(()) };
+    match machine::find_image::find(&name) {
+        Ok(tree) => settings.tree = tree,
+        // Then it was meant as a directory, and the supervisor says that it is not there.
+        Err(machine::Error::NoImage { nearest: None, .. }) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// `..` has no name to call the machine by. A tree that is not there is the supervisor's to complain about.

@@ -67,6 +67,15 @@ pub enum SettingsError {
         #[source]
         source: ValueError,
     },
+    /// The value of an option that limits the machine is wrong.
+    #[error("bad value for {option}")]
+    Limit {
+        /// The option, as it is written.
+        option: String,
+        /// What is wrong with the value.
+        #[source]
+        source: ValueError,
+    },
     /// The same, said by a parser that puts the right form behind a semicolon.
     #[error("bad value for {option}: {problem}")]
     Access {
@@ -105,7 +114,7 @@ impl SettingsError {
     /// The next step.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Value { source, .. } => Some(source.hint()),
+            Self::Value { source, .. } | Self::Limit { source, .. } => Some(source.hint()),
             Self::Access { hint, .. } => Some(hint),
             Self::Combination { hint, .. } => Some(hint),
             Self::CredentialFile { .. } => Some("--load-credential=ID:PATH reads PATH on the host"),
@@ -180,6 +189,7 @@ pub fn settings(
             .map_or(TIMEOUT_STOP, |limit| limit.unwrap_or(PRACTICALLY_FOR_EVER).min(PRACTICALLY_FOR_EVER)),
         boot_clock: boolean("--boot-clock=", options.boot_clock.as_deref(), true)?,
         nesting: boolean("--nesting=", options.nesting.as_deref(), false)?,
+        limits: options.limits.limits()?,
     })
 }
 

@@ -4,7 +4,11 @@
 //! test. It changes nothing.
 
 mod cgroup;
+mod controllers;
+pub mod devices;
 mod kernel;
+pub mod limits;
+mod survey;
 mod users;
 
 use std::path::Path;
@@ -13,7 +17,9 @@ use crate::sys::SysResult;
 use crate::sys::files::read_at;
 
 pub use cgroup::{CgroupHierarchy, CgroupMode};
+pub use controllers::{Controller, Mounted};
 pub use kernel::KernelVersion;
+pub use survey::{Permissions, Place, Survey};
 pub use users::{IdOwners, IdRange};
 
 /// Facts about this host and about what our process may do on it.

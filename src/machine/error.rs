@@ -1,6 +1,13 @@
 //! Why something cannot be done to a machine: one line, a hint, an exit status.
 
-use crate::settings::ValueError;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::copy::Copied;
+use super::helper::Failure;
+use super::schedule::Cycle;
+use crate::archive;
+use crate::settings::{ValueError, did_you_mean};
 use crate::sys::SysError;
 
 /// What every failed verb exits with, as `spinney run` does for faults of its own (docker-run(1)).
@@ -18,10 +25,55 @@ pub enum Error {
     Name { source: ValueError },
     #[error("no machine {name:?} is running")]
     NotRunning { name: String },
+    #[error("there are no logs of a machine {name:?}")]
+    NoLogs { name: String },
+    #[error("machine {name:?} has no {log} log")]
+    NoSuchLog { name: String, log: &'static str },
+    #[error("the {log} log of machine {name:?} does not tell what {option} asks for")]
+    NotInLog { option: &'static str, name: String, log: &'static str },
+    #[error("machine {name:?} has no boot {number} in its journal: there are {boots}")]
+    NoBoot { name: String, number: i64, boots: usize },
+    #[error("no image {name:?}{}", did_you_mean(.nearest.as_deref()))]
+    NoImage { name: String, nearest: Option<String> },
+    #[error("{name:?} is {kind}, which cannot be started yet")]
+    ImageKind { name: String, path: PathBuf, kind: &'static str },
+    #[error("{name:?} is running already")]
+    RunningAlready { name: String },
+    #[error("{}: {problem}", path.display())]
+    AutostartSettings { path: PathBuf, problem: String },
+    #[error("{} says that it is {}", path.display(), if *.enabled { "enabled" } else { "not enabled" })]
+    AutostartInSettings { path: PathBuf, enabled: bool },
+    #[error(transparent)]
+    Cycle(#[from] Cycle),
     #[error("{name:?} is still starting")]
     Starting { name: String },
     #[error("permission denied: only root may {action} machine {name:?}")]
     PermissionDenied { action: &'static str, name: String },
+    #[error("machine {name:?} has ended meanwhile")]
+    Gone { name: String },
+    #[error("the supervisor of machine {name:?} does not answer after {}", seconds(*.waited))]
+    NoAnswer { name: String, waited: Duration },
+    #[error("{name:?} is still stopping after {}", seconds(*.waited))]
+    StillThere { name: String, waited: Duration },
+    #[error("{name:?} is not ready again after {}", seconds(*.waited))]
+    NotReadyAgain { name: String, waited: Duration },
+    #[error("{name:?} did not come back{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    EndedInstead { name: String, why: Option<String> },
+    #[error("machine {name:?} cannot be spoken to")]
+    Control {
+        name: String,
+        #[source]
+        source: SysError,
+    },
+    /// Its supervisor answered with an error of the control interface.
+    #[error("machine {name:?} refuses: {what}")]
+    Refused {
+        name: String,
+        /// The error's name, with its interface.
+        error: String,
+        what: String,
+        hint: Option<String>,
+    },
     #[error("what is known of machine {name:?} cannot be read")]
     State {
         name: String,
@@ -65,6 +117,23 @@ pub enum Error {
         #[source]
         source: SysError,
     },
+    #[error(transparent)]
+    Helper(Failure),
+    #[error(transparent)]
+    Archive(archive::Error),
+    #[error("{failure}")]
+    Copy { failure: Failure, copied: Box<Copied> },
+}
+
+impl From<archive::Error> for Error {
+    fn from(error: archive::Error) -> Self {
+        Self::Archive(error)
+    }
+}
+
+/// `5 s`, `0.5 s`.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
 }
 
 impl Error {
@@ -86,9 +155,47 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotRunning { .. } => "spinney list shows those that are; spinney start NAME starts one",
+            Self::NoLogs { .. } => {
+                "it does not run, and nothing was kept of it; spinney list shows those that run"
+            }
+            Self::NoSuchLog { .. } => "without --source= the best log that there is is shown",
+            Self::NotInLog { .. } => "leave out that option, or see -v for which log is shown",
+            Self::NoBoot { .. } => "0 is the last boot, -1 the one before it, 1 the first",
             Self::Starting { .. } => "spinney wait NAME --for ready waits until it is up",
             Self::PermissionDenied { .. } => "try again with sudo",
+            Self::NoAnswer { name, .. } => {
+                return Some(format!(
+                    "is it stopped, or the host overloaded? spinney terminate {name} ends the machine all the same"
+                ));
+            }
+            Self::Refused { hint, .. } => return hint.clone(),
+            Self::StillThere { name, .. } => {
+                return Some(format!("it goes on stopping; spinney terminate {name} ends it at once"));
+            }
+            Self::NotReadyAgain { name, .. } => {
+                return Some(format!("spinney attach {name} shows its console"));
+            }
+            Self::EndedInstead { name, .. } => return Some(format!("spinney logs {name} may tell why")),
             Self::Name { source } => source.hint(),
+            Self::Helper(failure) | Self::Copy { failure, .. } => return failure.hint.clone(),
+            Self::Archive(error) => return error.hint().map(str::to_owned),
+            Self::NoImage { .. } => {
+                "an image is a directory in /var/lib/machines; spinney run PATH boots a tree that is elsewhere"
+            }
+            Self::ImageKind { path, .. } => {
+                return Some(format!(
+                    "it is {}; so far directories can be started: unpack or mount it into one",
+                    path.display()
+                ));
+            }
+            Self::RunningAlready { name } => return Some(format!("spinney status {name} shows it")),
+            Self::AutostartSettings { .. } => {
+                "the keys of [autostart] are enabled, requires, wants, after (lists of machines) and delay"
+            }
+            Self::AutostartInSettings { .. } => "change enabled in its [autostart] there",
+            Self::Cycle(_) => {
+                "take one of these out of requires, wants or after in /etc/spinney/machines/NAME.toml"
+            }
             Self::NotOne { .. } => "give its name; spinney list shows those that are running",
             Self::Paused { .. } => "spinney resume NAME lets it run again",
             Self::Stream { .. } => "give it a file, a pipe or /dev/null",
@@ -98,6 +205,8 @@ impl Error {
             Self::Units { .. } => "ready, port=, file= and exec= can be waited for in every machine",
             Self::State { .. }
             | Self::System { .. }
+            | Self::Gone { .. }
+            | Self::Control { .. }
             | Self::Inside { .. }
             | Self::CommandNotExecutable { .. }
             | Self::Terminal { .. }

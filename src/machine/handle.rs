@@ -15,10 +15,10 @@ use crate::settings::MachineName;
 use crate::supervisor::launch_record::LaunchRecord;
 use crate::supervisor::registry::{MACHINES, names};
 use crate::supervisor::state::State;
+use crate::sys::SysError;
 use crate::sys::files::read_at;
-use crate::sys::process::{pidfd_open, start_time};
+use crate::sys::process::{pidfd_open, state_and_start_time};
 use crate::sys::seccomp::SockFilter;
-use crate::sys::{SysError, SysResult};
 
 /// A state file or a launch record larger than this is none of ours.
 const LIMIT: usize = 4 << 20;
@@ -46,7 +46,7 @@ impl MachineHandle {
     /// # Errors
     /// [`Error::NotRunning`] where there is none; [`Error::Starting`] when it has no leader yet.
     pub fn find(name: &MachineName) -> Result<Self, Error> {
-        let directory = Path::new(MACHINES).join(name.as_str());
+        let directory = Self::directory_of(name);
         let not_running = || Error::NotRunning { name: name.to_string() };
         let state = match read_at(CWD, directory.join("state"), LIMIT) {
             Ok(text) => serde_json::from_slice::<State>(&text).map_err(|error| Error::State {
@@ -74,6 +74,11 @@ impl MachineHandle {
     pub fn all() -> Result<Vec<Self>, Error> {
         let names = names().map_err(Error::system("read the registry of machines"))?;
         Ok(names.iter().filter_map(|name| Self::find(name).ok()).collect())
+    }
+
+    /// Where the registry has what it knows of `name`, if anything.
+    pub fn directory_of(name: &MachineName) -> PathBuf {
+        Path::new(MACHINES).join(name.as_str())
     }
 
     /// The only machine that runs.
@@ -172,8 +177,8 @@ impl MachineHandle {
     }
 }
 
-/// Whether `pid` is still the process that was started at `started`, in clock ticks since the host's boot.
+/// Whether `pid` is still the process that was started at `started`, in clock ticks since the host's boot. One that has
+/// ended is not, though its parent may take its time to wait for it.
 fn is_same_process(pid: i32, started: u64) -> bool {
-    let now: SysResult<u64> = start_time(pid);
-    now.is_ok_and(|now| now == started)
+    state_and_start_time(pid).is_ok_and(|(state, now)| now == started && !matches!(state, 'Z' | 'X'))
 }

@@ -122,6 +122,13 @@ impl Hierarchy {
         }
     }
 
+    /// Whether processes are in the cgroups of machine `name`.
+    pub fn is_populated(&self, name: &str) -> bool {
+        let events = Path::new(PARENT).join(name).join("cgroup.events");
+        let events = read_at(&self.root, events, 4096).unwrap_or_default();
+        events.split(|byte| *byte == b'\n').any(|line| line == b"populated 1")
+    }
+
     /// Removes what is left of the cgroups of machine `name`, killing what runs in them.
     ///
     /// # Errors
@@ -260,6 +267,34 @@ fn kill_and_remove(parent: &OwnedFd, name: &Path) -> SysResult<()> {
     kill(&cgroup)?;
     remove_children(&cgroup)?;
     remove_directory_at(parent, name)
+}
+
+/// Adds the processes of `cgroup` and of those below it to `processes`.
+///
+/// # Errors
+/// When one cannot be read; one that is gone has none.
+pub(super) fn collect_processes(cgroup: &OwnedFd, processes: &mut Vec<i32>) -> SysResult<()> {
+    /// A machine with a million processes has other troubles.
+    const LIMIT: usize = 8 << 20;
+    match read_at(cgroup, "cgroup.procs", LIMIT) {
+        Ok(text) => {
+            processes
+                .extend(String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse::<i32>().ok()));
+        }
+        // EOPNOTSUPP: a cgroup of threads, whose processes are listed above it (cgroup-v2.rst, "Threads").
+        Err(error) if matches!(error.errno(), Errno::OPNOTSUPP | Errno::NODEV | Errno::NOENT) => {}
+        Err(error) => return Err(error),
+    }
+    for (name, kind) in entries(cgroup)? {
+        if kind == rustix::fs::FileType::Directory {
+            match open_directory_at(cgroup, &name) {
+                Ok(child) => collect_processes(&child, processes)?,
+                Err(error) if error.errno() == Errno::NOENT => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn remove_children(cgroup: &OwnedFd) -> SysResult<()> {

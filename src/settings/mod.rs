@@ -16,6 +16,7 @@ mod error;
 mod escape;
 mod execution;
 mod identity;
+pub mod limits;
 mod mount_options;
 mod mounts;
 mod rlimit;
@@ -36,6 +37,7 @@ pub use execution::{
     parse_user,
 };
 pub use identity::{MachineName, Uuid, check_hostname};
+pub use limits::Limits;
 pub use mount_options::parse_guest_path;
 pub use mounts::{BindIds, CustomMount, LinkJournal, PivotRoot, ResolvConf, Timezone, Volatile};
 pub use rlimit::ResourceLimit;
@@ -118,4 +120,6 @@ pub struct MachineSettings {
     pub boot_clock: bool,
     /// Keep proc and sysfs unmasked somewhere, so that containers run inside.
     pub nesting: bool,
+    /// How much of the host the machine may have.
+    pub limits: Limits,
 }

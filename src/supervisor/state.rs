@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::Limits;
+
 /// How far a machine is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -25,6 +27,9 @@ pub struct State {
     pub name: String,
     /// How far it is.
     pub phase: Phase,
+    /// Its processes are stopped by the cgroup freezer (cgroup.freeze, cgroups(7)).
+    #[serde(default)]
+    pub paused: bool,
     /// PID of the leader; only a hint, since pids are reused.
     pub leader: i32,
     /// When it was started, in clock ticks since the host's boot: with the pid it names one process.
@@ -58,8 +63,19 @@ pub struct State {
     /// Its cgroups in v1 hierarchies, by controller: absolute paths on the host. Empty where v2 has them all.
     #[serde(default)]
     pub legacy_controllers: BTreeMap<String, PathBuf>,
+    /// How much of the host it may have.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How many of its processes the kernel killed for want of memory.
+    #[serde(default)]
+    pub oom_kills: u64,
     /// How often it rebooted.
     pub boots: u32,
     /// What its init last said of itself (sd_notify(3), STATUS).
     pub status: Option<String>,
+}
+
+impl State {
+    /// Its file's name in the machine's directory.
+    pub const FILE: &'static str = "state";
 }

@@ -21,15 +21,18 @@
 )]
 
 mod attack;
+mod background;
 mod bad_input;
 mod command;
 mod console;
+mod detached;
 mod exec;
 mod exec_attack;
 mod guest_units;
 mod harness;
 mod host_state;
 mod hosts;
+mod hundred;
 mod kill;
 mod legacy_cgroups;
 mod machine;
@@ -41,6 +44,8 @@ mod own_host;
 mod payload;
 mod security;
 mod shell;
+mod start;
+mod views;
 mod wait;
 
 use std::process::ExitCode;
@@ -58,11 +63,15 @@ fn main() -> ExitCode {
         kill::tests(),
         guest_units::tests(),
         matrix::tests(),
+        background::tests(),
+        start::tests(),
         many::tests(),
         exec::tests(),
         exec_attack::tests(),
         shell::tests(),
         wait::tests(),
+        hundred::tests(),
+        views::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

@@ -41,6 +41,7 @@ pub mod enable;
 pub mod events;
 pub mod exec;
 pub mod explain;
+mod following;
 pub mod gc;
 pub mod kill;
 pub mod list;
@@ -95,7 +96,7 @@ pub(super) fn one_or_named(name: Option<&str>) -> Result<MachineHandle, Error> {
 }
 
 /// Tells `error` and gives its exit status.
-pub(super) fn fail(error: &Error, output: Output) -> u8 {
+pub(in crate::cli) fn fail(error: &Error, output: Output) -> u8 {
     output.error(error, error.hint().as_deref());
     error.exit_status()
 }
