@@ -26,6 +26,8 @@ mod bad_input;
 mod command;
 mod console;
 mod detached;
+mod exec;
+mod exec_attack;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -41,8 +43,10 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod shell;
 mod start;
 mod views;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -62,6 +66,10 @@ fn main() -> ExitCode {
         background::tests(),
         start::tests(),
         many::tests(),
+        exec::tests(),
+        exec_attack::tests(),
+        shell::tests(),
+        wait::tests(),
         hundred::tests(),
         views::tests(),
     ];
