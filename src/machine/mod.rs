@@ -14,6 +14,7 @@
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
 //! | [`enter`] | joining a machine's namespaces |
 //! | [`copy`] | files in and out |
+//! | [`bind`] | paths of the host, mounted in it |
 //! | [`helper`] | a child that works in a machine, and what it tells |
 //! | [`find_image`] | images by name |
 //! | [`autostart`] | which machines start with the host |
@@ -23,6 +24,7 @@
 
 pub mod addresses;
 pub mod autostart;
+pub mod bind;
 pub mod copy;
 pub mod doctor;
 pub mod enter;
