@@ -23,8 +23,11 @@
 mod attack;
 mod background;
 mod bad_input;
+mod bind;
 mod command;
 mod console;
+mod copy;
+mod copy_attack;
 mod detached;
 mod guest_units;
 mod harness;
@@ -41,6 +44,7 @@ mod own_host;
 mod payload;
 mod security;
 mod start;
+mod tree_snapshot;
 
 use std::process::ExitCode;
 
@@ -59,6 +63,9 @@ fn main() -> ExitCode {
         matrix::tests(),
         background::tests(),
         start::tests(),
+        copy::tests(),
+        copy_attack::tests(),
+        bind::tests(),
         many::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
