@@ -23,8 +23,11 @@
 mod attack;
 mod background;
 mod bad_input;
+mod bind;
 mod command;
 mod console;
+mod copy;
+mod copy_attack;
 mod detached;
 mod exec;
 mod exec_attack;
@@ -45,6 +48,7 @@ mod payload;
 mod security;
 mod shell;
 mod start;
+mod tree_snapshot;
 mod views;
 mod wait;
 
@@ -65,6 +69,9 @@ fn main() -> ExitCode {
         matrix::tests(),
         background::tests(),
         start::tests(),
+        copy::tests(),
+        copy_attack::tests(),
+        bind::tests(),
         many::tests(),
         exec::tests(),
         exec_attack::tests(),
