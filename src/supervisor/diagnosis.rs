@@ -234,7 +234,11 @@ mod tests {
         let memory = Evidence { out_of_memory: Some(killed), ..evidence(&[], &["a.service"], &[], &[]) };
         let rows: &[(Evidence, Option<&str>, Option<&str>)] = &[
             (evidence(&[], &[], &[], &[]), None, None),
-            (memory, Some("3 processes were killed at its memory limit of 64M"), Some("start it with a larger")),
+            (
+                memory,
+                Some("3 processes were killed at its memory limit of 64M"),
+                Some("start it with a larger"),
+            ),
             (
                 evidence(&[("slow.service", "start")], &[], &["x"], &["Starting slow.service..."]),
                 Some("slow.service is still starting"),
