@@ -43,8 +43,9 @@ pub fn journal_directories(base: &Root, machine: Option<&str>) -> Vec<Root> {
 
 /// The names of journal files in `directory`. A tilde marks one that was not closed as it should have been.
 pub fn journal_names(directory: &Root) -> Vec<OsString> {
-    let is_journal =
-        |name: &OsString| [".journal", ".journal~"].iter().any(|end| name.as_bytes().ends_with(end.as_bytes()));
+    let is_journal = |name: &OsString| {
+        [".journal", ".journal~"].iter().any(|end| name.as_bytes().ends_with(end.as_bytes()))
+    };
     names(directory).into_iter().filter(is_journal).collect()
 }
 

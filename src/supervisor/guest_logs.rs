@@ -24,7 +24,8 @@ use rustix::io::Errno;
 
 use super::running::Running;
 use crate::guest::log_files::{
-    JOURNALS_OF_LOGS, JOURNALS_OF_RUN, LOGS, ROTATED_SYSLOG, SYSLOGS, journal_directories, journal_names, open_stored,
+    JOURNALS_OF_LOGS, JOURNALS_OF_RUN, LOGS, ROTATED_SYSLOG, SYSLOGS, journal_directories, journal_names,
+    open_stored,
 };
 use crate::runtime::plan::{MachinePlan, RootBase};
 use crate::sys::files::{make_directory_at, open_at, remove_tree_at};
@@ -139,8 +140,9 @@ impl GuestLogs {
     fn lost_logs(&self) -> Option<Root> {
         /// statfs(2)
         const TMPFS: i64 = 0x0102_1994;
-        let in_memory =
-            |root: &Root| rustix::fs::fstatfs(root).is_ok_and(|stat| stat.f_type == TMPFS) || self.thrown_away;
+        let in_memory = |root: &Root| {
+            rustix::fs::fstatfs(root).is_ok_and(|stat| stat.f_type == TMPFS) || self.thrown_away
+        };
         match &self.logs {
             Some(logs) => in_memory(logs).then(|| logs.try_clone().ok())?,
             // It was made while the guest ran.

@@ -32,6 +32,7 @@ mod host_state;
 mod hosts;
 mod kill;
 mod legacy_cgroups;
+mod logs;
 mod machine;
 mod many;
 mod matrix;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        logs::tests(),
         start::tests(),
         many::tests(),
     ];

@@ -141,8 +141,7 @@ fn typed(arguments: &LogsArguments, boot: Option<&str>) -> Result<Request, BadVa
 
 fn show(places: Places, request: &Request, output: Output) -> Result<(), Error> {
     let terminal = std::io::stdout().is_terminal();
-    let renderer =
-        || Renderer::new(request.format, request.hostname, terminal, output.colours_results());
+    let renderer = || Renderer::new(request.format, request.hostname, terminal, output.colours_results());
     let sources = request.source.map_or_else(|| Source::ALL.to_vec(), |source| vec![source]);
     let name = places.name().to_string();
     for source in sources {
