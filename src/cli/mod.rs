@@ -11,6 +11,8 @@
 //! | [`detached`] | waiting for machines in the background |
 //! | [`progress`] | what a machine does, as status lines |
 //! | [`explain`] | the plan of a machine, printed |
+//! | [`copying`] | what copies in and out have in common |
+//! | [`transfer_bar`] | bytes on their way |
 //! | [`logs`] | showing and following logs |
 //! | [`verbs`] | all other verbs, a file each |
 //! | [`output`] | everything that is printed |
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 pub mod arguments;
+pub mod copying;
 pub mod detached;
 pub mod explain;
 pub mod invocation;
@@ -30,6 +33,7 @@ pub mod progress;
 pub mod refusal;
 pub mod run;
 pub mod settings;
+pub mod transfer_bar;
 pub mod verbs;
 
 use invocation::Invocation;

@@ -15,6 +15,7 @@
 //! | [`contract`] | how an init says it is up and is told to stop, as data |
 //! | [`evidence`] | readiness of inits that do not say it |
 //! | [`processes`] | PID 1's children as the host sees them |
+//! | [`units`] | whether a unit of a running guest is up, for each init |
 //! | [`log_files`] | where its logs are |
 //! | [`stop`] | asking a running guest to stop |
 
@@ -32,6 +33,7 @@ pub mod os_release;
 pub mod processes;
 pub mod stop;
 pub mod tree;
+pub mod units;
 pub mod users;
 
 pub use contract::{Contract, ExitMeaning, ReadySignal, StopMethod, StopStep};

@@ -6,6 +6,7 @@ use super::boot::Boot;
 use super::error::Error;
 use super::fault;
 use super::guest_logs::GuestLogs;
+use super::machine_event::{EndReason, MachineEvent};
 use super::start::Machine;
 use super::verdict::Verdict;
 use super::{Event, Outcome, Report, Request};
@@ -23,6 +24,7 @@ pub(super) fn serve(
 ) -> Result<Outcome, Error> {
     let mut boots = 0;
     let mut since = request.started;
+    let mut reason = EndReason::Failed;
     let mut logs = None;
     let (result, stopping) = loop {
         boots += 1;
@@ -34,7 +36,9 @@ pub(super) fn serve(
             logs = Some(GuestLogs::hold(&boot.running, &machine.parts.plan));
         }
         let ended = boot.run(&mut machine, report);
+        machine.tell_of_kills(true, report);
         fault::point("ended");
+        reason = ended.as_ref().map_or(EndReason::Failed, |ended| boot.end_reason(&machine, *ended));
         let verdict = ended.map(|ended| boot.judge(&machine, ended));
         match verdict {
             Ok(Verdict::Reboot) => {
@@ -44,6 +48,9 @@ pub(super) fn serve(
                 if let Ok(id) = Uuid::random() {
                     renew_boot_id(&mut machine.parts.plan.mounts, id);
                 }
+                machine
+                    .control
+                    .publish(MachineEvent::Rebooting { parameter: boot.said.reboot_parameter.clone() });
                 if let Err(source) = machine.parts.cgroup.renew() {
                     break (Err(Error::System { action: "make the machine's cgroup anew", source }), None);
                 }
@@ -58,7 +65,14 @@ pub(super) fn serve(
             Err(error) => break (Err(error), None),
         }
     };
-    finish(machine, request, logs.as_ref(), result, stopping, report)
+    let result = result.map_err(|error| machine.for_want_of_memory(error));
+    let last = match &result {
+        Ok(outcome) => MachineEvent::Ended { exit_status: outcome.exit_status, reason, error: None },
+        Err(error) => {
+            MachineEvent::Ended { exit_status: error.exit_status(), reason, error: Some(error.to_string()) }
+        }
+    };
+    finish(machine, request, logs.as_ref(), result, stopping, last, report)
 }
 
 /// Leaves terminal and host as they were.
@@ -68,14 +82,16 @@ fn finish(
     logs: Option<&GuestLogs>,
     result: Result<Outcome, Error>,
     stopping: Option<Duration>,
+    last: MachineEvent,
     report: &mut Report<'_>,
 ) -> Result<Outcome, Error> {
-    let Machine { claimed, parts } = machine;
+    let Machine { claimed, parts, mut control, keeper } = machine;
     let name = parts.plan.name.clone();
     if let Some(console) = parts.console {
         // Whatever the console says at the very end, the machine's own result is what counts.
         let _ = console.finish(PATIENCE);
     }
+    drop(keeper);
     drop((parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
     if let Some(logs) = logs {
         let kept = super::archive::open(claimed.directory().name()).and_then(|archive| logs.keep(&archive));
@@ -87,6 +103,7 @@ fn finish(
         super::archive::keep_or_warn(request, claimed.directory(), result.as_ref().copied(), report);
     }
     let faults = claimed.release();
+    control.publish(last);
     if result.is_ok() {
         report(&Event::Ended { name: name.as_str(), after: stopping });
     }
