@@ -38,6 +38,7 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod logs;
 mod machine;
 mod many;
 mod matrix;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        logs::tests(),
         start::tests(),
         copy::tests(),
         copy_attack::tests(),
