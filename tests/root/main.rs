@@ -25,6 +25,7 @@ mod background;
 mod bad_input;
 mod command;
 mod console;
+mod control;
 mod detached;
 mod guest_units;
 mod harness;
@@ -33,6 +34,7 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod lifecycle;
 mod machine;
 mod many;
 mod matrix;
@@ -61,6 +63,8 @@ fn main() -> ExitCode {
         matrix::tests(),
         background::tests(),
         start::tests(),
+        control::tests(),
+        lifecycle::tests(),
         many::tests(),
         hundred::tests(),
         views::tests(),
