@@ -22,6 +22,7 @@
 //! | [`logs`] | what a machine has logged |
 //! | [`enter`] | joining a machine's namespaces |
 //! | [`copy`] | files in and out |
+//! | [`bind`] | paths of the host, mounted in it |
 //! | [`helper`] | a child that works in a machine, and what it tells |
 //! | [`find_image`] | images by name |
 //! | [`autostart`] | which machines start with the host |
@@ -33,6 +34,7 @@
 pub mod addresses;
 pub mod attach;
 pub mod autostart;
+pub mod bind;
 pub mod control;
 pub mod copy;
 pub mod doctor;

@@ -16,13 +16,14 @@ use crate::harness::{Context, Row, Test, TestResult};
 const STUBBORN: &str = "trap '' TERM HUP INT; echo here; while :; do sleep 0.1; done";
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 14] = [
+    let rows: [Row; 15] = [
         ("stop_several", stop_several),
         ("stop_gives_up_waiting", stop_gives_up_waiting),
         ("reboot_waits_until_ready", reboot_waits_until_ready),
         ("events_across_a_reboot", events_across_a_reboot),
         ("events_of_machines_that_come", events_of_machines_that_come),
         ("targets_and_soft_reboot", targets_and_soft_reboot),
+        ("out_of_memory_is_told", out_of_memory_is_told),
         ("signals_arrive", signals_arrive),
         ("pause_stops_processes", pause_stops_processes),
         ("stop_of_a_paused_machine", stop_of_a_paused_machine),
@@ -224,6 +225,29 @@ fn targets_and_soft_reboot(context: &Context) -> TestResult {
     ] {
         assert!(text.contains(wanted), "{wanted} is not in\n{text}");
     }
+    Ok(())
+}
+
+fn out_of_memory_is_told(context: &Context) -> TestResult {
+    let (name, tree) = (context.machine_name(), context.tree("busybox")?);
+    let greedy = "read go; tail /dev/zero; echo after";
+    let options = ["--memory-max=32M", "--memory-swap-max=0"];
+    let machine = Detached::start_as(context, &name, &tree, &options, &["--", "/bin/sh", "-c", greedy])?;
+    let stdout = capture();
+    let mut events = Process::spawn(
+        context.spinney().args(["events", "--json", "--past", &name]).stdout(stdout.try_clone()?),
+    );
+    let deadline = Instant::now() + PATIENCE;
+    while told(&stdout).is_empty() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let ended = run_with_input(context.spinney().args(["attach", "-q", &name]), b"go\n");
+    assert!(ended.status == 0 && ended.stdout.contains("after"), "{ended:#?}");
+    assert!(machine.ended(PATIENCE));
+    assert_eq!(events.wait(PATIENCE).map(shell_status), Some(0));
+    let told = contents(&stdout);
+    assert!(told.contains(r#""event":"out-of-memory","data":{"killed":1}"#), "{told}");
     Ok(())
 }
 
