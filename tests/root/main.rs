@@ -26,6 +26,7 @@ mod bad_input;
 mod bind;
 mod command;
 mod console;
+mod control;
 mod copy;
 mod copy_attack;
 mod detached;
@@ -38,6 +39,7 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod lifecycle;
 mod logs;
 mod machine;
 mod many;
@@ -71,6 +73,8 @@ fn main() -> ExitCode {
         background::tests(),
         logs::tests(),
         start::tests(),
+        control::tests(),
+        lifecycle::tests(),
         copy::tests(),
         copy_attack::tests(),
         bind::tests(),
