@@ -70,7 +70,7 @@ fn directories_and_files(context: &Context, users: &str) -> TestResult {
     verb(context, "bind", &machine, &["-q", "--mkdir", text(&file)]).ok()?;
     assert_eq!(machine.says(&format!("cat /a/b/c {}", text(&file)))?, "of the host\nof the host");
     verb(context, "unbind", &machine, &["-q", "/there", "/a/b/c", text(&file)]).ok()?;
-    let left = machine.says("ls /there; wc -c < /a/b/c; grep -c shared /proc/self/mountinfo; true")?;
+    let left = machine.says("ls /there; wc -c < /a/b/c; grep -c /shared /proc/self/mountinfo; true")?;
     assert_eq!(left, "own\n0\n0");
     assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains("/shared "));
     machine.stop()?;
@@ -172,7 +172,7 @@ fn only_what_bind_made(context: &Context) -> TestResult {
     };
     // Mounts of others, places below one of ours, nothing at all.
     verb(context, "bind", &machine, &["-q", text(&shared), "/link"]).ok()?;
-    ["/option", "/link-to", "/proc", "/t/file", "/nowhere"].map(nothing);
+    ["/option", "/link-to", "/proc", "/t/file", "/nowhere"].into_iter().for_each(nothing);
     assert_eq!(machine.says("cat /option/file /t/file")?, "of the host\nof the host");
     // Twice, one over the other: the upper one goes first.
     verb(context, "bind", &machine, &["-q", "--read-only", text(&shared), "/t"]).ok()?;
