@@ -4,12 +4,13 @@
 //! explains a boot that failed. Written straight through, without a buffer: what the guest said last is in the file even
 //! if we are killed.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::printable;
+use crate::sys::files::read_at;
 use crate::sys::{FdPath, SysResult, sys};
 
 /// The current file's name.
@@ -48,6 +49,18 @@ impl ConsoleLog {
         Ok(Self { directory, file, size, limit })
     }
 
+    /// Goes on in `directory`, where the file was removed; what was in it is taken along.
+    pub fn restore(&mut self, directory: OwnedFd) -> SysResult<()> {
+        if rustix::fs::fstat(&self.file).is_ok_and(|stat| stat.st_nlink > 0) {
+            return Ok(());
+        }
+        // It is open for writing alone.
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let before = read_at(rustix::fs::CWD, path, usize::try_from(self.limit).unwrap_or(usize::MAX));
+        *self = Self::with_limit(directory, self.limit)?;
+        self.append(&before.unwrap_or_default())
+    }
+
     /// Appends `bytes`, into a new file if the current one would grow beyond [`FILE_BYTES`].
     pub fn append(&mut self, mut bytes: &[u8]) -> SysResult<()> {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -74,6 +87,11 @@ impl ConsoleLog {
     /// The last `count` lines, safe to print: see [`last_lines`].
     pub fn last_lines(&self, count: usize) -> SysResult<Vec<String>> {
         last_lines(&self.directory, count)
+    }
+
+    /// The last bytes of the current file, as they came from the guest: not for a terminal.
+    pub fn tail(&self) -> SysResult<Vec<u8>> {
+        Ok(tail(&self.directory, NAME)?.0)
     }
 
     /// A log whose disk is full.

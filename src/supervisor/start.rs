@@ -1,6 +1,7 @@
 //! From settings to a running leader.
 
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -16,6 +17,7 @@ use crate::runtime::user_namespace::{self, Beginning, Creator, Holder, IdMapping
 use crate::runtime::{device_filter, legacy_cgroup, prepare, root, staging};
 use crate::settings::{ConsoleMode, Limits, MachineSettings, Payload};
 use crate::sys::SysError;
+use crate::sys::directory_watch;
 use crate::sys::files::make_directories;
 use crate::sys::process::{Namespaces, start_time};
 use crate::sys::signal::{SignalSet, realtime};
@@ -23,10 +25,13 @@ use crate::sys::signal::{SignalSet, realtime};
 use super::claimed::Claimed;
 use super::console::Console;
 use super::console_log::ConsoleLog;
+use super::control::Control;
 use super::error::Error;
 use super::facts::{Facts, WantedIds, look, make_plan, wanted_ids};
 use super::fault;
+use super::keeper::Keeper;
 use super::manager_notifier::ManagerNotifier;
+use super::out_of_memory::OutOfMemory;
 use super::resources::{Resource, make_scratch};
 use super::terminal::Terminal;
 use super::{Event, Report, Request};
@@ -36,6 +41,8 @@ use super::{Event, Report, Request};
 pub(super) struct Machine {
     pub(super) claimed: Claimed,
     pub(super) parts: Parts,
+    pub(super) control: Control,
+    pub(super) keeper: Keeper,
 }
 
 /// What the machine is made of.
@@ -52,6 +59,7 @@ pub(super) struct Parts {
     pub(super) cgroup: MachineCgroup,
     pub(super) legacy_cgroup: Option<OwnedFd>,
     pub(super) controllers: Controllers,
+    pub(super) out_of_memory: OutOfMemory,
     /// Those in force now.
     pub(super) limits: Limits,
     pub(super) scratch: Option<OwnedFd>,
@@ -66,7 +74,7 @@ pub(super) struct Parts {
 const MADE_AHEAD: Namespaces = Namespaces::NEWNET.union(Namespaces::NEWIPC).union(Namespaces::NEWUTS);
 
 /// Signals that the supervisor takes by signalfd, or wants to have nothing of (SIGPIPE, SIGTTIN, SIGTTOU).
-pub(super) const SIGNALS: [i32; 8] = [
+pub(super) const SIGNALS: [i32; 9] = [
     libc::SIGTERM,
     libc::SIGINT,
     libc::SIGHUP,
@@ -75,6 +83,7 @@ pub(super) const SIGNALS: [i32; 8] = [
     libc::SIGPIPE,
     libc::SIGTTIN,
     libc::SIGTTOU,
+    directory_watch::SIGNAL,
 ];
 
 /// Makes all that the machine needs, up to the point where its leader can be launched.
@@ -84,8 +93,14 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
     SignalSet::of(&SIGNALS).block().map_err(Error::system("block signals"))?;
     let facts = look(&request.settings)?;
     let mut claimed = Claimed::new(&facts.name, facts.host.cgroup.clone())?;
-    match make(&mut claimed, request, facts, report) {
-        Ok(parts) => Ok(Machine { claimed, parts }),
+    // Before the state file, which has clients come.
+    let control = Control::open(claimed.directory().fd()).map_err(Error::system("listen for clients"));
+    let made = control.and_then(|control| Ok((make(&mut claimed, request, facts, report)?, control)));
+    match made {
+        Ok((parts, control)) => {
+            let keeper = Keeper::watch(&claimed, parts.init.is_some());
+            Ok(Machine { claimed, parts, control, keeper })
+        }
         Err(error) => {
             if request.background {
                 super::archive::keep_or_warn(request, claimed.directory(), Err(&error), report);
@@ -201,8 +216,9 @@ fn make(
         tree,
         user_namespace,
         holder,
-        cgroup,
         legacy_cgroup,
+        out_of_memory: OutOfMemory::watch(&cgroup, &controllers),
+        cgroup,
         controllers,
         limits: settings.limits.clone(),
         scratch,
@@ -321,6 +337,34 @@ fn command_contract(settings: &MachineSettings) -> Contract {
 }
 
 impl Machine {
+    /// Looks for kills for want of memory and tells of new ones; says whether there are. `last` is at the machine's end.
+    pub(super) fn tell_of_kills(&mut self, last: bool, report: &mut Report<'_>) -> bool {
+        let watch = &mut self.parts.out_of_memory;
+        // A cgroup that somebody has removed under us: nothing is counted any more.
+        if !watch.look(Instant::now(), last).unwrap_or(false) {
+            return false;
+        }
+        if let Some(evidence) = watch.evidence() {
+            let name = self.parts.plan.name.as_str();
+            let (what, hint) = (evidence.to_string(), evidence.hint_while_running(name));
+            report(&Event::OutOfMemory { name, what: &what, hint: &hint });
+        }
+        true
+    }
+
+    /// `error`, with what the kernel killed of the machine before it came to that.
+    pub(super) fn for_want_of_memory(&mut self, error: Error) -> Error {
+        let watch = &mut self.parts.out_of_memory;
+        let _ = watch.look(Instant::now(), true);
+        match watch.evidence() {
+            Some(evidence) => {
+                let name = self.parts.plan.name.to_string();
+                Error::OutOfMemory { name, evidence, source: Box::new(error) }
+            }
+            None => error,
+        }
+    }
+
     /// Launches the leader and waits until it has exec'd.
     pub(super) fn launch(&mut self) -> Result<super::running::Running, Error> {
         let mut holder = self.parts.holder.take();

@@ -8,6 +8,7 @@
 pub mod attributes;
 pub mod bpf;
 pub mod capability;
+pub mod directory_watch;
 pub mod environment;
 mod error;
 pub mod files;
@@ -23,7 +24,9 @@ pub mod sealed_program;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod stream_socket;
 pub mod tty;
+pub mod watch;
 
 pub use error::{FdPath, Flags, SysError, SysResult, sys};
 

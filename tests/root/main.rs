@@ -29,12 +29,16 @@ mod console;
 mod copy;
 mod copy_attack;
 mod detached;
+mod exec;
+mod exec_attack;
 mod guest_units;
 mod harness;
 mod host_state;
 mod hosts;
+mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod logs;
 mod machine;
 mod many;
 mod matrix;
@@ -43,8 +47,11 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod shell;
 mod start;
 mod tree_snapshot;
+mod views;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -62,11 +69,18 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        logs::tests(),
         start::tests(),
         copy::tests(),
         copy_attack::tests(),
         bind::tests(),
         many::tests(),
+        exec::tests(),
+        exec_attack::tests(),
+        shell::tests(),
+        wait::tests(),
+        hundred::tests(),
+        views::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
