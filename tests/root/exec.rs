@@ -163,7 +163,7 @@ fn gibibyte(context: &Context) -> TestResult {
     let seconds = started.elapsed().as_secs_f64();
     writer.join().unwrap();
     assert!(child.wait()?.success());
-    println!("# 1 GiB in {seconds:.2} s: {:.0} MB/s", 1073.741_824 / seconds);
+    println!("# 1 GiB in {seconds:.2} s: {:.0} MB/s", 1_073.741_824 / seconds);
     machine.stop()?;
     Ok(())
 }
