@@ -23,8 +23,11 @@
 mod attack;
 mod background;
 mod bad_input;
+mod bind;
 mod command;
 mod console;
+mod copy;
+mod copy_attack;
 mod detached;
 mod exec;
 mod exec_attack;
@@ -35,6 +38,7 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod logs;
 mod machine;
 mod many;
 mod matrix;
@@ -45,6 +49,7 @@ mod payload;
 mod security;
 mod shell;
 mod start;
+mod tree_snapshot;
 mod views;
 mod wait;
 
@@ -64,7 +69,11 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        logs::tests(),
         start::tests(),
+        copy::tests(),
+        copy_attack::tests(),
+        bind::tests(),
         many::tests(),
         exec::tests(),
         exec_attack::tests(),
