@@ -85,13 +85,13 @@ pub enum Error {
     #[error("cannot run {program:?} in the guest: {text}")]
     Exec { program: String, text: String, not_found: bool },
     #[error("{init} of {name} {how} before it was up{}", because(.diagnosis))]
-    DiedEarly { name: String, init: String, how: String, diagnosis: Diagnosis, console: Vec<String> },
+    DiedEarly { name: String, init: String, how: String, diagnosis: Box<Diagnosis>, console: Vec<String> },
     #[error("{name} was not ready after {}{}{}", seconds(*.waited), because(.diagnosis), last_words(.status.as_deref()))]
     NotReady {
         name: String,
         waited: Duration,
         status: Option<String>,
-        diagnosis: Diagnosis,
+        diagnosis: Box<Diagnosis>,
         console: Vec<String>,
     },
     /// Something else went wrong, for want of memory as it seems.
@@ -147,8 +147,11 @@ impl Error {
     /// The next step.
     pub fn hint(&self) -> Option<String> {
         let fixed = match self {
-            Self::DiedEarly { diagnosis: Diagnosis { hint: Some(hint), .. }, .. }
-            | Self::NotReady { diagnosis: Diagnosis { hint: Some(hint), .. }, .. } => hint,
+            Self::DiedEarly { diagnosis, .. } | Self::NotReady { diagnosis, .. }
+                if diagnosis.hint.is_some() =>
+            {
+                diagnosis.hint.unwrap_or_default()
+            }
             Self::Tree(error) => return error.hint(),
             Self::OutOfMemory { evidence, .. } => evidence.hint(),
             Self::Name(error) => return Some(error.hint().to_owned()),

@@ -50,7 +50,6 @@ impl Boot<'_> {
         let log = machine.parts.console.as_ref().and_then(Console::log);
         Evidence {
             console: log.and_then(|log| log.last_lines(CONSOLE_LINES).ok()).unwrap_or_default(),
-            out_of_memory: machine.parts.out_of_memory.evidence(),
             ..Evidence::default()
         }
     }

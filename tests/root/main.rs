@@ -22,6 +22,7 @@
 
 mod attack;
 mod background;
+mod background_life;
 mod bad_input;
 mod command;
 mod console;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        background_life::tests(),
         start::tests(),
         many::tests(),
         hundred::tests(),
