@@ -13,6 +13,7 @@
 //! | [`explain`] | the plan of a machine, printed |
 //! | [`copying`] | what copies in and out have in common |
 //! | [`transfer_bar`] | bytes on their way |
+//! | [`logs`] | showing and following logs |
 //! | [`verbs`] | all other verbs, a file each |
 //! | [`output`] | everything that is printed |
 
@@ -26,6 +27,7 @@ pub mod detached;
 pub mod explain;
 pub mod invocation;
 pub mod limit_options;
+pub mod logs;
 pub mod output;
 pub mod progress;
 pub mod refusal;

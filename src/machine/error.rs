@@ -25,6 +25,14 @@ pub enum Error {
     Name { source: ValueError },
     #[error("no machine {name:?} is running")]
     NotRunning { name: String },
+    #[error("there are no logs of a machine {name:?}")]
+    NoLogs { name: String },
+    #[error("machine {name:?} has no {log} log")]
+    NoSuchLog { name: String, log: &'static str },
+    #[error("the {log} log of machine {name:?} does not tell what {option} asks for")]
+    NotInLog { option: &'static str, name: String, log: &'static str },
+    #[error("machine {name:?} has no boot {number} in its journal: there are {boots}")]
+    NoBoot { name: String, number: i64, boots: usize },
     #[error("no image {name:?}{}", did_you_mean(.nearest.as_deref()))]
     NoImage { name: String, nearest: Option<String> },
     #[error("{name:?} is {kind}, which cannot be started yet")]
@@ -147,6 +155,12 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotRunning { .. } => "spinney list shows those that are; spinney start NAME starts one",
+            Self::NoLogs { .. } => {
+                "it does not run, and nothing was kept of it; spinney list shows those that run"
+            }
+            Self::NoSuchLog { .. } => "without --source= the best log that there is is shown",
+            Self::NotInLog { .. } => "leave out that option, or see -v for which log is shown",
+            Self::NoBoot { .. } => "0 is the last boot, -1 the one before it, 1 the first",
             Self::Starting { .. } => "spinney wait NAME --for ready waits until it is up",
             Self::PermissionDenied { .. } => "try again with sudo",
             Self::NoAnswer { name, .. } => {

@@ -150,7 +150,7 @@ impl Error {
             Self::DiedEarly { diagnosis, .. } | Self::NotReady { diagnosis, .. }
                 if diagnosis.hint.is_some() =>
             {
-                diagnosis.hint.unwrap_or_default()
+                return diagnosis.hint.map(str::to_owned);
             }
             Self::Tree(error) => return error.hint(),
             Self::OutOfMemory { evidence, .. } => evidence.hint(),

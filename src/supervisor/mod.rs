@@ -22,6 +22,7 @@ mod facts;
 mod fault;
 mod freezer;
 pub mod gc;
+pub mod guest_logs;
 mod guest_says;
 pub mod hotkeys;
 mod inquiry;

@@ -95,7 +95,7 @@ impl Boot<'_> {
                 Ended::Exited(status) => format!("exited with status {status}"),
                 Ended::Signaled(signal) => format!("was killed by signal {signal}"),
             },
-            diagnosis: diagnose(&Self::traces(machine)).into(),
+            diagnosis: Box::new(diagnose(&Self::traces(machine))),
             console: Self::last_lines(machine),
         }
     }
@@ -105,7 +105,7 @@ impl Boot<'_> {
             name: machine.parts.plan.name.to_string(),
             waited: self.request.settings.timeout_ready.unwrap_or_default(),
             status: self.status.clone(),
-            diagnosis: self.evidence.as_ref().map(diagnose).unwrap_or_default().into(),
+            diagnosis: Box::new(self.evidence.as_ref().map(diagnose).unwrap_or_default()),
             console: Self::last_lines(machine),
         }
     }
