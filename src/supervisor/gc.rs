@@ -85,8 +85,12 @@ pub fn clear(directory: MachineDirectory, cgroups: &CgroupHierarchy) -> Result<(
 }
 
 fn undo_all(resources: &[Resource], cgroups: &CgroupHierarchy) -> SysResult<()> {
-    let undone = resources.iter().rev().map(|resource| resources::undo(resource, cgroups));
-    undone.fold(Ok(()), |first_fault, result| first_fault.and(result))
+    let mut first_fault = Ok(());
+    for resource in resources.iter().rev() {
+        let undone = resources::undo(resource, cgroups);
+        first_fault = first_fault.and(undone);
+    }
+    first_fault
 }
 
 /// Whether the supervisor of `name` was killed and is dying; then waits until it is dead.
