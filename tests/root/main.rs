@@ -22,6 +22,7 @@
 
 mod attack;
 mod background;
+mod background_life;
 mod bad_input;
 mod bind;
 mod command;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        background_life::tests(),
         logs::tests(),
         start::tests(),
         control::tests(),
