@@ -33,6 +33,7 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod lifecycle;
 mod machine;
 mod many;
 mod matrix;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         matrix::tests(),
         background::tests(),
         start::tests(),
+        lifecycle::tests(),
         many::tests(),
         hundred::tests(),
         views::tests(),
