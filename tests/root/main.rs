@@ -53,6 +53,7 @@ mod security;
 mod shell;
 mod start;
 mod tree_snapshot;
+mod verbs;
 mod views;
 mod wait;
 
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         logs::tests(),
         start::tests(),
         control::tests(),
+        verbs::tests(),
         lifecycle::tests(),
         copy::tests(),
         copy_attack::tests(),
