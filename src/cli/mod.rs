@@ -11,6 +11,7 @@
 //! | [`detached`] | waiting for machines in the background |
 //! | [`progress`] | what a machine does, as status lines |
 //! | [`explain`] | the plan of a machine, printed |
+//! | [`top`] | `spinney top`: samples, keys, view, picture, terminal |
 //! | [`verbs`] | all other verbs, a file each |
 //! | [`output`] | everything that is printed |
 
@@ -28,6 +29,7 @@ pub mod progress;
 pub mod refusal;
 pub mod run;
 pub mod settings;
+pub mod top;
 pub mod verbs;
 
 use invocation::Invocation;

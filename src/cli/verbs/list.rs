@@ -113,7 +113,7 @@ impl Entry {
 }
 
 /// A machine's phase in a word.
-pub(super) fn phase_word(phase: Phase) -> &'static str {
+pub(in crate::cli) fn phase_word(phase: Phase) -> &'static str {
     match phase {
         Phase::Booting => "booting",
         Phase::Ready => "ready",
