@@ -7,6 +7,7 @@
 //! | [`sys`] | every `unsafe` line and raw system call; its errors print like strace |
 //! | [`journal`] | the files that systemd-journald writes: read, merged, searched |
 //! | [`settings`] | what the user asked for, typed: [`settings::MachineSettings`] |
+//! | [`varlink`] | the Varlink protocol: messages, interfaces, a pure codec |
 //! | [`host`] | what this host can do, probed once |
 //! | [`guest`] | knowledge of trees: which init, how it says it is up, how it is told to stop |
 //! | [`runtime`] | the isolation of one machine: plan (pure data) and the small appliers of it |
@@ -31,3 +32,4 @@ pub mod runtime;
 pub mod settings;
 pub mod supervisor;
 pub mod sys;
+pub mod varlink;

@@ -34,6 +34,12 @@ impl LimitOptions {
         self.given.is_empty()
     }
 
+    /// The same, and then `properties`, each `NAME=VALUE`.
+    pub fn with_properties(mut self, properties: Vec<String>) -> Self {
+        self.given.extend(properties.into_iter().map(|text| (Said::Property, text)));
+        self
+    }
+
     /// What was said. A later value of a limit takes the place of an earlier one.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Why something cannot be done to a machine: one line, a hint, an exit status.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::schedule::Cycle;
 use crate::settings::{ValueError, did_you_mean};
@@ -37,6 +38,31 @@ pub enum Error {
     Starting { name: String },
     #[error("permission denied: only root may {action} machine {name:?}")]
     PermissionDenied { action: &'static str, name: String },
+    #[error("machine {name:?} has ended meanwhile")]
+    Gone { name: String },
+    #[error("the supervisor of machine {name:?} does not answer after {}", seconds(*.waited))]
+    NoAnswer { name: String, waited: Duration },
+    #[error("{name:?} is still stopping after {}", seconds(*.waited))]
+    StillThere { name: String, waited: Duration },
+    #[error("{name:?} is not ready again after {}", seconds(*.waited))]
+    NotReadyAgain { name: String, waited: Duration },
+    #[error("{name:?} did not come back{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    EndedInstead { name: String, why: Option<String> },
+    #[error("machine {name:?} cannot be spoken to")]
+    Control {
+        name: String,
+        #[source]
+        source: SysError,
+    },
+    /// Its supervisor answered with an error of the control interface.
+    #[error("machine {name:?} refuses: {what}")]
+    Refused {
+        name: String,
+        /// The error's name, with its interface.
+        error: String,
+        what: String,
+        hint: Option<String>,
+    },
     #[error("what is known of machine {name:?} cannot be read")]
     State {
         name: String,
@@ -77,6 +103,11 @@ pub enum Error {
     },
 }
 
+/// `5 s`, `0.5 s`.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
+}
+
 impl Error {
     /// A failed call, and what it was for.
     pub fn system(action: &'static str) -> impl FnOnce(SysError) -> Self {
@@ -98,6 +129,19 @@ impl Error {
             Self::NotRunning { .. } => "spinney list shows those that are; spinney start NAME starts one",
             Self::Starting { .. } => "spinney wait NAME --for ready waits until it is up",
             Self::PermissionDenied { .. } => "try again with sudo",
+            Self::NoAnswer { name, .. } => {
+                return Some(format!(
+                    "is it stopped, or the host overloaded? spinney terminate {name} ends the machine all the same"
+                ));
+            }
+            Self::Refused { hint, .. } => return hint.clone(),
+            Self::StillThere { name, .. } => {
+                return Some(format!("it goes on stopping; spinney terminate {name} ends it at once"));
+            }
+            Self::NotReadyAgain { name, .. } => {
+                return Some(format!("spinney attach {name} shows its console"));
+            }
+            Self::EndedInstead { name, .. } => return Some(format!("spinney logs {name} may tell why")),
             Self::Name { source } => source.hint(),
             Self::NoImage { .. } => {
                 "an image is a directory in /var/lib/machines; spinney run PATH boots a tree that is elsewhere"
@@ -124,6 +168,8 @@ impl Error {
             }
             Self::State { .. }
             | Self::System { .. }
+            | Self::Gone { .. }
+            | Self::Control { .. }
             | Self::Inside { .. }
             | Self::CommandNotExecutable { .. }
             | Self::Terminal { .. }

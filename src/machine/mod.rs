@@ -12,6 +12,11 @@
 //! | [`doctor`] | what is odd about the host or a machine |
 //! | [`addresses`] | the addresses of a machine |
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
+//! | [`control`] | a machine's supervisor, spoken to over its control socket |
+//! | [`event_stream`] | what happens to a machine, as it happens |
+//! | [`several`] | the events of several machines |
+//! | [`terminate`] | ending a machine, even one whose supervisor hangs |
+//! | [`signal`] | signals to its processes |
 //! | [`enter`] | joining a machine's namespaces |
 //! | [`find_image`] | images by name |
 //! | [`autostart`] | which machines start with the host |
@@ -21,9 +26,11 @@
 
 pub mod addresses;
 pub mod autostart;
+pub mod control;
 pub mod doctor;
 pub mod enter;
 pub mod error;
+pub mod event_stream;
 pub mod exec;
 pub mod find_image;
 pub mod handle;
@@ -31,8 +38,13 @@ pub mod process_tree;
 pub mod records;
 pub mod report;
 pub mod schedule;
+pub mod several;
+pub mod signal;
+pub mod terminate;
 pub mod usage;
 
+pub use control::Control;
 pub use error::Error;
+pub use event_stream::{EventStream, Heard};
 pub use handle::{Leader, MachineHandle};
 pub use records::Record;

@@ -24,9 +24,11 @@ use crate::sys::signal::{SignalSet, realtime};
 use super::claimed::Claimed;
 use super::console::Console;
 use super::console_log::ConsoleLog;
+use super::control::Control;
 use super::error::Error;
 use super::facts::{Facts, WantedIds, look, make_plan, wanted_ids};
 use super::fault;
+use super::machine_event::MachineEvent;
 use super::manager_notifier::ManagerNotifier;
 use super::out_of_memory::OutOfMemory;
 use super::resources::{Resource, make_scratch};
@@ -38,6 +40,7 @@ use super::{Event, Report, Request};
 pub(super) struct Machine {
     pub(super) claimed: Claimed,
     pub(super) parts: Parts,
+    pub(super) control: Control,
 }
 
 /// What the machine is made of.
@@ -87,8 +90,11 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
     SignalSet::of(&SIGNALS).block().map_err(Error::system("block signals"))?;
     let facts = look(&request.settings)?;
     let mut claimed = Claimed::new(&facts.name, facts.host.cgroup.clone())?;
-    match make(&mut claimed, request, facts, report) {
-        Ok(parts) => Ok(Machine { claimed, parts }),
+    // Before the state file, which has clients come.
+    let control = Control::open(claimed.directory().fd()).map_err(Error::system("listen for clients"));
+    let made = control.and_then(|control| Ok((make(&mut claimed, request, facts, report)?, control)));
+    match made {
+        Ok((parts, control)) => Ok(Machine { claimed, parts, control }),
         Err(error) => {
             if request.background {
                 super::archive::keep_or_warn(request, claimed.directory(), Err(&error), report);
@@ -336,6 +342,7 @@ impl Machine {
             let name = self.parts.plan.name.as_str();
             let (what, hint) = (evidence.to_string(), evidence.hint_while_running(name));
             report(&Event::OutOfMemory { name, what: &what, hint: &hint });
+            self.control.publish(MachineEvent::OutOfMemory { killed: evidence.killed });
         }
         true
     }

@@ -27,6 +27,9 @@ pub struct State {
     pub name: String,
     /// How far it is.
     pub phase: Phase,
+    /// Its processes are stopped by the cgroup freezer (cgroup.freeze, cgroups(7)).
+    #[serde(default)]
+    pub paused: bool,
     /// PID of the leader; only a hint, since pids are reused.
     pub leader: i32,
     /// When it was started, in clock ticks since the host's boot: with the pid it names one process.

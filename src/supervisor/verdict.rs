@@ -7,6 +7,7 @@ use super::Outcome;
 use super::boot::Boot;
 use super::console::Console;
 use super::error::Error;
+use super::machine_event::EndReason;
 use super::start::Machine;
 use super::state::Phase;
 use super::stop::Goal;
@@ -44,6 +45,20 @@ impl Boot<'_> {
             }
             Ended::Exited(status) => outcome(status),
             Ended::Signaled(signal) => outcome(128 + signal),
+        }
+    }
+
+    /// Why the machine is gone, if this was its last boot.
+    pub(super) fn end_reason(&self, machine: &Machine, ended: Ended) -> EndReason {
+        let booting = self.phase == Phase::Booting && machine.parts.init.is_some();
+        match ended {
+            _ if self.late => EndReason::NotReady,
+            _ if self.killed => EndReason::Killed,
+            Ended::Signaled(libc::SIGHUP | libc::SIGINT) => EndReason::PoweredOff,
+            Ended::Exited(_) if self.stop.is_some() => EndReason::PoweredOff,
+            _ if booting && self.stop.is_none() => EndReason::DiedEarly,
+            Ended::Exited(_) => EndReason::Exited,
+            Ended::Signaled(_) => EndReason::Signalled,
         }
     }
 

@@ -20,7 +20,9 @@ pub mod sealed_program;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod stream_socket;
 pub mod tty;
+pub mod watch;
 
 pub use error::{FdPath, Flags, SysError, SysResult, sys};
 

@@ -117,7 +117,8 @@ pub fn picture(rows: &[Row], view: &View, room: Room) -> Vec<String> {
 }
 
 /// What can be typed.
-const HELP: &str = "sort: c cpu, m memory, i io, p tasks, n network, N name; r reverse, space pause, k kill, q quit";
+const HELP: &str =
+    "sort: c cpu, m memory, i io, p tasks, n network, N name; r reverse, space pause, k kill, q quit";
 
 fn summary(rows: &[Row], view: &View) -> String {
     let sum = |of: fn(&Row) -> Option<u64>| rows.iter().filter_map(of).fold(0, u64::saturating_add);

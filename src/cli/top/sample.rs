@@ -95,9 +95,9 @@ pub fn rows(before: Option<&Samples>, now: &Samples) -> Vec<Row> {
         .map(|machine| {
             let earlier = before.and_then(|before| {
                 let machines = &before.machines;
-                machines.iter().find(|earlier| {
-                    earlier.name == machine.name && earlier.supervisor == machine.supervisor
-                })
+                machines
+                    .iter()
+                    .find(|earlier| earlier.name == machine.name && earlier.supervisor == machine.supervisor)
             });
             row(earlier, machine, elapsed)
         })
@@ -123,7 +123,10 @@ fn row(before: Option<&Sample>, now: &Sample, elapsed: Duration) -> Row {
         cpu_percent: cpu.map(|used| percent(used, elapsed)),
         read_rate: rate(earlier.io.map(|io| io.read_bytes), usage.io.map(|io| io.read_bytes)),
         write_rate: rate(earlier.io.map(|io| io.written_bytes), usage.io.map(|io| io.written_bytes)),
-        receive_rate: rate(network.map(|all| all.received_bytes), usage.network.map(|all| all.received_bytes)),
+        receive_rate: rate(
+            network.map(|all| all.received_bytes),
+            usage.network.map(|all| all.received_bytes),
+        ),
         send_rate: rate(network.map(|all| all.sent_bytes), usage.network.map(|all| all.sent_bytes)),
         oom_kills: now.oom_kills,
         usage,

@@ -222,7 +222,10 @@ mod tests {
         rows.reverse();
         assert_eq!(view.position(&rows), 0);
         assert_eq!(view.position(&rows[1..]), 0);
-        assert_eq!((view.press(Key::Interrupt, &rows), view.press(Key::Suspend, &rows)), (Wish::Quit, Wish::Suspend));
+        assert_eq!(
+            (view.press(Key::Interrupt, &rows), view.press(Key::Suspend, &rows)),
+            (Wish::Quit, Wish::Suspend)
+        );
         view.press(Key::Letter(' '), &rows);
         assert!(view.paused);
     }

@@ -8,9 +8,10 @@ use super::{fail, named};
 use crate::cli::EXIT_FAILURE;
 use crate::cli::output::{Output, words};
 use crate::cli::top::frame::{Room, picture, table};
-use crate::cli::top::sample::{Row, Samples, rows};
+use crate::cli::top::sample::{Samples, rows};
 use crate::cli::top::screen::{Input, Screen};
 use crate::cli::top::view::{Order, View, Wish};
+use crate::machine::terminate::terminate;
 use crate::machine::{Error, MachineHandle};
 use crate::settings::{MachineName, ValueError, parse_duration};
 use crate::sys::SysError;
@@ -124,7 +125,9 @@ fn printed(
         if json {
             let object = json!({ "time": words::rfc3339(words::now()), "machines": rows });
             let printed = output.json(&object);
-            printed.map_err(|_| Error::system("print JSON")(SysError::new("write", "stdout", rustix::io::Errno::IO)))?;
+            printed.map_err(|_| {
+                Error::system("print JSON")(SysError::new("write", "stdout", rustix::io::Errno::IO))
+            })?;
         } else {
             let gap = if count == 0 { "" } else { "\n" };
             output.text(&(gap.to_owned() + &table(&rows)));
@@ -183,7 +186,9 @@ const FIRST: Duration = Duration::from_millis(500);
 
 /// Ends a machine at once, and says what came of it.
 fn killed(name: &str) -> String {
-    let done = named(name).and_then(|name| MachineHandle::find(&name)).and_then(|machine| kill(&machine));
+    let done = named(name)
+        .and_then(|name| MachineHandle::find(&name))
+        .and_then(|machine| terminate(&machine).map(drop));
     match done {
         Ok(()) => format!("{name} is killed"),
         Err(error) => match error.hint() {
