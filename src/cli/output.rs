@@ -17,6 +17,7 @@ use serde::Serialize;
 
 pub mod table;
 pub mod tree;
+pub mod usage;
 pub mod words;
 
 use table::{Look, Table};

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::addresses;
 use super::handle::MachineHandle;
 use super::process_tree::{ProcessTree, directory_of};
+use super::usage::Usage;
 use crate::supervisor::console_log;
 use crate::supervisor::state::State;
 use crate::sys::files::{open_directory, read_at};
@@ -21,6 +22,8 @@ pub struct Report {
     pub state: State,
     /// Its processes do not run (cgroup.freeze, or the v1 freezer).
     pub paused: bool,
+    /// What it uses.
+    pub usage: Usage,
     /// Its addresses, where it has a network of its own.
     pub addresses: Vec<IpAddr>,
     /// Its processes; `None` where its cgroup cannot be read.
@@ -36,7 +39,14 @@ impl Report {
         let processes = directory_of(&state.cgroup).and_then(|directory| ProcessTree::of(&directory).ok());
         let console =
             open_directory(machine.directory()).ok().and_then(|fd| console_log::last_lines(&fd, lines).ok());
-        Self { paused: is_paused(&state), addresses: addresses::of(state.leader), processes, console, state }
+        Self {
+            paused: is_paused(&state),
+            usage: Usage::of(&state),
+            addresses: addresses::of(state.leader),
+            processes,
+            console,
+            state,
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod host_state;
 mod hosts;
 mod kill;
 mod legacy_cgroups;
+mod limits;
 mod machine;
 mod many;
 mod matrix;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         bad_input::tests(),
         attack::tests(),
         legacy_cgroups::tests(),
+        limits::tests(),
         security::tests(),
         hosts::tests(),
         kill::tests(),

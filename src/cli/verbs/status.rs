@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::list::{colour_of, phase_word};
 use super::{fail, named};
-use crate::cli::output::{Colour, Output, tree, words};
+use crate::cli::output::{Colour, Output, tree, usage, words};
 use crate::machine::report::Report;
 use crate::machine::{Error, MachineHandle, Record};
 use crate::settings::MachineName;
@@ -194,9 +194,7 @@ fn fields(report: &Report) -> Vec<(&'static str, String)> {
     if let Some(status) = state.status.as_deref().filter(|status| !status.is_empty()) {
         fields.push(("Status", format!("\"{}\"", text(status))));
     }
-    if let Some(tree) = &report.processes {
-        fields.push(("Tasks", tree.count.to_string()));
-    }
+    fields.extend(usage::lines(&report.usage, state.oom_kills));
     fields
 }
 
