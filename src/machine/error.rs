@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::copy::Copied;
+use super::helper::Failure;
 use super::schedule::Cycle;
+use crate::archive;
 use crate::settings::{ValueError, did_you_mean};
 use crate::sys::SysError;
 
@@ -22,6 +25,14 @@ pub enum Error {
     Name { source: ValueError },
     #[error("no machine {name:?} is running")]
     NotRunning { name: String },
+    #[error("there are no logs of a machine {name:?}")]
+    NoLogs { name: String },
+    #[error("machine {name:?} has no {log} log")]
+    NoSuchLog { name: String, log: &'static str },
+    #[error("the {log} log of machine {name:?} does not tell what {option} asks for")]
+    NotInLog { option: &'static str, name: String, log: &'static str },
+    #[error("machine {name:?} has no boot {number} in its journal: there are {boots}")]
+    NoBoot { name: String, number: i64, boots: usize },
     #[error("no image {name:?}{}", did_you_mean(.nearest.as_deref()))]
     NoImage { name: String, nearest: Option<String> },
     #[error("{name:?} is {kind}, which cannot be started yet")]
@@ -95,12 +106,29 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("that cannot be waited for")]
+    Units {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("cannot {action}")]
     System {
         action: &'static str,
         #[source]
         source: SysError,
     },
+    #[error(transparent)]
+    Helper(Failure),
+    #[error(transparent)]
+    Archive(archive::Error),
+    #[error("{failure}")]
+    Copy { failure: Failure, copied: Box<Copied> },
+}
+
+impl From<archive::Error> for Error {
+    fn from(error: archive::Error) -> Self {
+        Self::Archive(error)
+    }
 }
 
 /// `5 s`, `0.5 s`.
@@ -127,6 +155,12 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotRunning { .. } => "spinney list shows those that are; spinney start NAME starts one",
+            Self::NoLogs { .. } => {
+                "it does not run, and nothing was kept of it; spinney list shows those that run"
+            }
+            Self::NoSuchLog { .. } => "without --source= the best log that there is is shown",
+            Self::NotInLog { .. } => "leave out that option, or see -v for which log is shown",
+            Self::NoBoot { .. } => "0 is the last boot, -1 the one before it, 1 the first",
             Self::Starting { .. } => "spinney wait NAME --for ready waits until it is up",
             Self::PermissionDenied { .. } => "try again with sudo",
             Self::NoAnswer { name, .. } => {
@@ -143,6 +177,8 @@ impl Error {
             }
             Self::EndedInstead { name, .. } => return Some(format!("spinney logs {name} may tell why")),
             Self::Name { source } => source.hint(),
+            Self::Helper(failure) | Self::Copy { failure, .. } => return failure.hint.clone(),
+            Self::Archive(error) => return error.hint().map(str::to_owned),
             Self::NoImage { .. } => {
                 "an image is a directory in /var/lib/machines; spinney run PATH boots a tree that is elsewhere"
             }
@@ -166,6 +202,7 @@ impl Error {
             Self::CommandNotFound { .. } => {
                 "a name is looked for in the PATH of the machine; give a path, or install it there"
             }
+            Self::Units { .. } => "ready, port=, file= and exec= can be waited for in every machine",
             Self::State { .. }
             | Self::System { .. }
             | Self::Gone { .. }

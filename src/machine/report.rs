@@ -40,8 +40,8 @@ impl Report {
         let console =
             open_directory(machine.directory()).ok().and_then(|fd| console_log::last_lines(&fd, lines).ok());
         Self {
-            paused: is_paused(&state),
             usage: Usage::of(&state),
+            paused: is_paused(&state),
             addresses: addresses::of(state.leader),
             processes,
             console,

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::sys::directory_watch;
+
 use super::boot::Boot;
 use super::console::Action;
 use super::error::Error;
@@ -43,6 +45,7 @@ impl Boot<'_> {
                     }
                 }
             }
+            directory_watch::SIGNAL => machine.keeper.noticed(Instant::now()),
             _ => {}
         }
     }
@@ -102,6 +105,7 @@ impl Boot<'_> {
         if self.phase == Phase::Booting && !self.late && self.ready_by.is_some_and(|by| now >= by) {
             self.late = true;
             self.ready_by = None;
+            self.evidence = Some(self.inquire(machine));
             self.kill(machine, report);
         }
         if let Some(stop) = &mut self.stop

@@ -16,6 +16,7 @@ use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::{SysError, SysResult};
 
 use super::control::methods::{self, Context};
+use super::diagnosis::Evidence;
 use super::error::Error;
 use super::freezer::Freezer;
 use super::launch_record::LaunchRecord;
@@ -68,6 +69,8 @@ pub(super) struct Boot<'a> {
     pub(super) freezer: Freezer,
     /// The guest was not up in time and is being killed for it.
     pub(super) late: bool,
+    /// What was seen of it then.
+    pub(super) evidence: Option<Evidence>,
 }
 
 impl<'a> Boot<'a> {
@@ -98,6 +101,7 @@ impl<'a> Boot<'a> {
             killed: false,
             status: None,
             late: false,
+            evidence: None,
             said: Said::default(),
             freezer: Freezer::default(),
         };
@@ -144,7 +148,7 @@ impl<'a> Boot<'a> {
     }
 
     /// What the state file says.
-    fn state(&self, machine: &Machine) -> State {
+    pub(super) fn state(&self, machine: &Machine) -> State {
         let parts = &machine.parts;
         State {
             name: parts.plan.name.to_string(),
@@ -213,6 +217,7 @@ impl<'a> Boot<'a> {
             }
             self.calls(&control, machine, report);
             self.look_at_freezer(machine, report);
+            self.keep_directory(machine, report);
             self.look_for_evidence(machine, report);
             self.deadlines(machine, report)?;
         }
@@ -263,6 +268,7 @@ impl<'a> Boot<'a> {
             self.ready_by.filter(|_| self.phase == Phase::Booting),
             self.stop.as_ref().and_then(|stop| stop.deadline),
             console.and_then(super::console::Console::deadline),
+            machine.keeper.deadline(),
             machine.parts.out_of_memory.deadline(),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {

@@ -6,6 +6,7 @@ use crate::sys::process::Ended;
 use super::Outcome;
 use super::boot::Boot;
 use super::console::Console;
+use super::diagnosis::diagnose;
 use super::error::Error;
 use super::machine_event::EndReason;
 use super::start::Machine;
@@ -94,6 +95,7 @@ impl Boot<'_> {
                 Ended::Exited(status) => format!("exited with status {status}"),
                 Ended::Signaled(signal) => format!("was killed by signal {signal}"),
             },
+            diagnosis: Box::new(diagnose(&Self::traces(machine))),
             console: Self::last_lines(machine),
         }
     }
@@ -103,6 +105,7 @@ impl Boot<'_> {
             name: machine.parts.plan.name.to_string(),
             waited: self.request.settings.timeout_ready.unwrap_or_default(),
             status: self.status.clone(),
+            diagnosis: Box::new(self.evidence.as_ref().map(diagnose).unwrap_or_default()),
             console: Self::last_lines(machine),
         }
     }

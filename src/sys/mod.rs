@@ -5,8 +5,10 @@
 //! *for* is said by the rooms above; nothing here decides anything.
 #![allow(unsafe_code)]
 
+pub mod attributes;
 pub mod bpf;
 pub mod capability;
+pub mod directory_watch;
 pub mod environment;
 mod error;
 pub mod files;
@@ -14,6 +16,8 @@ pub mod fork;
 pub mod in_root;
 pub mod mount;
 pub mod network;
+pub mod open_files;
+pub mod pipe;
 pub mod process;
 pub mod process_title;
 pub mod sealed_program;

@@ -39,7 +39,7 @@ pub fn judge(facts: &MachineFacts) -> Vec<Finding> {
     } else {
         Finding::ok("paused", "no")
     });
-    findings.push(match facts.oom_kills {
+    findings.push(match facts.state.oom_kills {
         0 => Finding::ok("memory", "no process was killed for want of memory"),
         count => Finding::problem(
             "memory",
@@ -52,7 +52,7 @@ pub fn judge(facts: &MachineFacts) -> Vec<Finding> {
         count => Finding::warning(
             "pids",
             format!("{count} times its limit of processes was reached"),
-            format!("spinney set {} --pids-max= gives it more", facts.state.name),
+            format!("spinney set {} --tasks-max= gives it more", facts.state.name),
         ),
     });
     findings.extend(console(facts));
@@ -150,7 +150,6 @@ mod tests {
             now: 3_000_000,
             paused: false,
             leader: Some('S'),
-            oom_kills: 0,
             pids_refused: 0,
             console: vec!["[  OK  ] Reached target multi-user.target.".to_owned()],
         }
@@ -179,7 +178,7 @@ mod tests {
             (|facts| facts.leader = None, "leader", Problem, "gone"),
             (|facts| facts.leader = Some('D'), "leader", Warning, "disk"),
             (|facts| facts.paused = true, "paused", Warning, "kept from running"),
-            (|facts| facts.oom_kills = 2, "memory", Problem, "OOM: the kernel killed 2"),
+            (|facts| facts.state.oom_kills = 2, "memory", Problem, "OOM: the kernel killed 2"),
             (|facts| facts.pids_refused = 3, "pids", Warning, "3 times"),
             (
                 |facts| facts.console.push("[FAILED] Failed to start ssh.service.".to_owned()),

@@ -25,8 +25,6 @@ pub struct MachineFacts {
     pub paused: bool,
     /// The state of its leader (proc_pid_stat(5)).
     pub leader: Option<char>,
-    /// How often the kernel killed a process of it for want of memory.
-    pub oom_kills: u64,
     /// How often it was refused a process by its limit.
     pub pids_refused: u64,
     /// The last lines of its console, safe to print.
@@ -50,7 +48,6 @@ impl MachineFacts {
         Self {
             paused: is_paused(&state),
             leader: leader_state(&read(Path::new(&format!("/proc/{}/stat", state.leader)))),
-            oom_kills: count([beside("memory.events"), legacy("memory", "memory.oom_control")], "oom_kill"),
             pids_refused: count([beside("pids.events"), legacy("pids", "pids.events")], "max"),
             console: console.unwrap_or_default(),
             now,
@@ -80,13 +77,9 @@ mod tests {
     #[test]
     fn counters() {
         let events = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
-        for (text, key, expected) in [
-            (events, "oom_kill", 2),
-            (events, "max", 12),
-            (events, "none", 0),
-            ("oom_kill_disable 0\nunder_oom 0\noom_kill 4\n", "oom_kill", 4),
-            ("", "max", 0),
-        ] {
+        for (text, key, expected) in
+            [(events, "oom", 3), (events, "max", 12), (events, "none", 0), ("", "max", 0)]
+        {
             assert_eq!(counter(text, key), expected, "{key} in {text:?}");
         }
     }
