@@ -10,6 +10,8 @@ use super::machine_event::{EndReason, MachineEvent};
 use super::start::Machine;
 use super::verdict::Verdict;
 use super::{Event, Outcome, Report, Request};
+use crate::runtime::mounts::renew_boot_id;
+use crate::settings::Uuid;
 
 /// How long the user's side may take the console's last output.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -42,6 +44,10 @@ pub(super) fn serve(
             Ok(Verdict::Reboot) => {
                 since = Instant::now();
                 report(&Event::Rebooting { name: machine.parts.plan.name.as_str() });
+                // Without one the next boot has the last one's again, and does not fail.
+                if let Ok(id) = Uuid::random() {
+                    renew_boot_id(&mut machine.parts.plan.mounts, id);
+                }
                 machine
                     .control
                     .publish(MachineEvent::Rebooting { parameter: boot.said.reboot_parameter.clone() });

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::cli::verbs::list::phase_word;
+use crate::cli::verbs::list::state_word;
 use crate::machine::usage::Usage;
-use crate::machine::{Error, MachineHandle, report};
+use crate::machine::{Error, MachineHandle};
 use crate::settings::MachineName;
 
 /// One machine at one moment.
@@ -51,7 +51,7 @@ impl Samples {
             let state = machine.state();
             Sample {
                 name: machine.name().to_string(),
-                state: if report::is_paused(state) { "paused" } else { phase_word(state.phase) },
+                state: state_word(state),
                 supervisor: (state.supervisor, state.supervisor_started),
                 boots: state.boots,
                 oom_kills: state.oom_kills,

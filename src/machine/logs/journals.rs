@@ -51,6 +51,21 @@ impl Journals {
         new
     }
 
+    /// Has `journal` leave out the files that are in `directories` no more, and gives them back.
+    pub fn prune(&mut self, directories: &[Root], journal: &mut Journal) {
+        let there: HashSet<(u64, u64)> = directories
+            .iter()
+            .flat_map(|directory| {
+                let stats = journal_names(directory).into_iter();
+                stats.filter_map(|name| directory.symlink_metadata(name).ok())
+            })
+            .map(|metadata| (metadata.stat().st_dev, metadata.stat().st_ino))
+            .collect();
+        self.known.retain(|key, _| there.contains(key));
+        let kept: HashSet<Id> = self.known.values().copied().collect();
+        journal.retain(|id| kept.contains(id));
+    }
+
     /// What could not be read, since this was asked last.
     pub fn warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
