@@ -34,8 +34,8 @@ pub fn tests() -> Vec<Test> {
     single.map(|(name, test)| Test::new(format!("limits::{name}"), test)).into()
 }
 
-/// Uses 24 MB of memory that is nobody's cache: tail keeps what it may have to print.
-const HOG: &str = "head -c 25m /dev/zero | tail -c 24m > /dev/null";
+/// Uses 24 MiB of memory that is nobody's cache.
+const HOG: &str = "dd if=/dev/zero of=/dev/null bs=24M count=1 2> /dev/null";
 
 /// A file of the machine's outer cgroup: `(v1 controller, v1 file)` or the file of v2, whichever is there.
 fn cgroup_file(machine: &Machine, legacy: (&str, &str), unified: &str) -> Result<PathBuf, Stop> {
@@ -413,7 +413,7 @@ fn a_guest_cannot_lift_its_limits(context: &Context) -> TestResult {
         "{ended:#?}"
     );
     assert_eq!(exec(context, &machine, HOG).status, 0, "24 MB fit");
-    let ended = exec(context, &machine, "head -c 41m /dev/zero | tail -c 40m > /dev/null");
+    let ended = exec(context, &machine, "dd if=/dev/zero of=/dev/null bs=40M count=1");
     assert_eq!(ended.status, 137, "{ended:#?}");
     Ok(())
 }
