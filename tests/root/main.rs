@@ -41,6 +41,7 @@ mod hundred;
 mod kill;
 mod legacy_cgroups;
 mod lifecycle;
+mod limits;
 mod logs;
 mod machine;
 mod many;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         bad_input::tests(),
         attack::tests(),
         legacy_cgroups::tests(),
+        limits::tests(),
         security::tests(),
         hosts::tests(),
         kill::tests(),
