@@ -9,10 +9,11 @@ use super::invocation::RunInvocation;
 use super::output::Output;
 use super::progress::Progress;
 use super::require_root;
-use super::settings::{Environment, SettingsError, optional, settings};
+use super::settings::{optional, settings};
 use crate::settings::{
-    ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, LinkJournal, MachineSettings, Payload, ResolvConf,
-    ResourceLimit, SignalNumber, Timezone, ValueError, Volatile, Words, capability_names,
+    ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, Environment, LinkJournal, MachineSettings, Payload,
+    ResolvConf, ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words,
+    capability_names,
 };
 use crate::supervisor::{self, Request};
 
@@ -26,7 +27,7 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
     let prepared = Environment::ours().map_err(SettingsError::Directory).and_then(|environment| {
         Ok((settings(invocation, &environment)?, explain_format(&invocation.options)?))
     });
-    let (mut settings, format) = match prepared {
+    let (resolved, format) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             output.error(&error, error.hint());
@@ -36,7 +37,10 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
     if !require_root("run", "sudo spinney run ...", output) {
         return EXIT_FAILURE;
     }
-    give_tree_a_name(&mut settings);
+    for warning in &resolved.warnings {
+        output.warning(warning);
+    }
+    let settings = resolved.settings;
     for warning in warnings(&settings) {
         output.warning(warning);
     }
@@ -53,16 +57,6 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.failure(&error, error.console(), error.hint().as_deref());
         error.exit_status()
     })
-}
-
-/// `..` has no name to call the machine by. A tree that is not there is the supervisor's to complain about.
-#[allow(clippy::disallowed_methods, reason = "the user's own path, before anything is opened")]
-fn give_tree_a_name(settings: &mut MachineSettings) {
-    if settings.tree.file_name().is_none()
-        && let Ok(tree) = std::fs::canonicalize(&settings.tree)
-    {
-        settings.tree = tree;
-    }
 }
 
 /// Prints the plan instead of carrying it out.
