@@ -21,6 +21,7 @@ Examples:
   spinney run -b /srv/trixie -- systemd.unit=rescue.target
                                              boot with arguments for the init
   spinney run --bind=/srv/data:/data:idmap --setenv=LANG=C.UTF-8 /srv/trixie
+  spinney run -d -M web /srv/trixie          boot it in the background, return when it is up
   spinney run --explain=json /srv/trixie     print what would be done, do nothing
 
 On the console, ^] three times within a second kills the machine, ^] ^] r reboots it, ^] ^] p powers it off.
@@ -138,6 +139,15 @@ pub struct RunArguments {
     /// Print no status lines of our own
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// Run the machine in the background: return when it is ready; its name goes to stdout where that is no terminal, or
+    /// with --quiet
+    #[arg(short, long, visible_alias = "background")]
+    pub detach: bool,
+
+    /// With --detach, return when PID 1 runs
+    #[arg(long)]
+    pub no_wait: bool,
 
     /// Print the plan and stop: text (default) or json
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]

@@ -7,6 +7,7 @@
 //! | [`refusal`] | what is wrong with it, as one line and a hint |
 //! | [`settings`] | arguments to [`crate::settings::MachineSettings`] |
 //! | [`run`] | `spinney run` |
+//! | [`detached`] | waiting for machines in the background |
 //! | [`progress`] | what a machine does, as status lines |
 //! | [`explain`] | the plan of a machine, printed |
 //! | [`verbs`] | all other verbs, a file each |
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 pub mod arguments;
+pub mod detached;
 pub mod explain;
 pub mod invocation;
 pub mod output;

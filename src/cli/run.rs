@@ -1,9 +1,11 @@
 //! `spinney run`: arguments to settings, then the supervisor.
 
+use std::io::IsTerminal;
 use std::time::Instant;
 
 use super::EXIT_FAILURE;
 use super::arguments::RunArguments;
+use super::detached::{self, Outcome, Until, Waiting};
 use super::explain::{ExplainFormat, explain};
 use super::invocation::RunInvocation;
 use super::output::Output;
@@ -12,10 +14,11 @@ use super::require_root;
 use super::settings::{optional, settings};
 use crate::settings::{
     ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, Environment, LinkJournal, MachineSettings, Payload,
-    ResolvConf, ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words,
+    ResolvConf, Resolved, ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words,
     capability_names,
 };
 use crate::supervisor::{self, Request};
+use crate::sys::SysError;
 
 /// Runs a machine from start to end, gives the exit status. `started` is when our process was.
 pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
@@ -25,7 +28,8 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         return 0;
     }
     let prepared = Environment::ours().map_err(SettingsError::Directory).and_then(|environment| {
-        Ok((settings(invocation, &environment)?, explain_format(&invocation.options)?))
+        let settings = settings(invocation, &environment)?;
+        Ok((in_background(&invocation.options, settings)?, explain_format(&invocation.options)?))
     });
     let (resolved, format) = match prepared {
         Ok(prepared) => prepared,
@@ -45,9 +49,10 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.warning(warning);
     }
     let boots = matches!(settings.payload, Payload::Boot { .. });
-    let request = Request { settings, started, background: false };
+    let request = Request { settings, started, background: invocation.options.detach };
     let status = match format {
         Some(format) => explained(&request, format, output),
+        None if request.background => return detached(request, boots, &invocation.options, output),
         None => {
             let progress = Progress::new(output, boots);
             supervisor::run(request, &mut |event| progress.report(event)).map(|outcome| outcome.exit_status)
@@ -57,6 +62,56 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.failure(&error, error.console(), error.hint().as_deref());
         error.exit_status()
     })
+}
+
+/// Runs the machine in the background, and waits until it is up.
+fn detached(request: Request, boots: bool, options: &RunArguments, output: Output) -> u8 {
+    let progress = Progress::new(output, boots);
+    // A command has nothing to be waited for but its start.
+    let until = if boots && !options.no_wait { Until::Ready } else { Until::Started };
+    let waited = supervisor::name_of(&request.settings).and_then(|name| {
+        let mut machine = [Waiting::start(name.as_str(), request, progress, until).map_err(cannot_start)?];
+        detached::wait(&mut machine, output).map_err(cannot_start)?;
+        Ok(machine)
+    });
+    let [machine] = match waited {
+        Ok(machine) => machine,
+        Err(error) => {
+            output.error(&error, error.hint().as_deref());
+            return error.exit_status();
+        }
+    };
+    let outcome = machine.outcome().map_or(EXIT_FAILURE, Outcome::exit_status);
+    if outcome == 0 && (options.quiet || !std::io::stdout().is_terminal()) {
+        output.text(&format!("{}\n", machine.name()));
+    }
+    outcome
+}
+
+fn cannot_start(source: SysError) -> supervisor::Error {
+    supervisor::Error::System { action: "start the machine in the background", source }
+}
+
+/// In the background nobody's terminal is the console.
+fn in_background(options: &RunArguments, mut resolved: Resolved) -> Result<Resolved, SettingsError> {
+    let refuse = |problem: &str, hint: &str| {
+        Err(SettingsError::Combination { problem: problem.to_owned(), hint: hint.to_owned() })
+    };
+    if !options.detach {
+        return match options.no_wait {
+            true => refuse("--no-wait goes with --detach only", "spinney run --detach --no-wait TREE"),
+            false => Ok(resolved),
+        };
+    }
+    let said = options.pipe || options.console.as_deref().is_some_and(|mode| mode != "passive");
+    if said {
+        return refuse(
+            "a machine in the background has no terminal as its console",
+            "leave --console= out; spinney attach NAME meets the console later",
+        );
+    }
+    resolved.settings.console = Some(ConsoleMode::Passive);
+    Ok(resolved)
 }
 
 /// Prints the plan instead of carrying it out.

@@ -32,10 +32,7 @@ pub(super) struct Facts {
 
 /// Looks at tree and host; changes nothing.
 pub(super) fn look(settings: &MachineSettings) -> Result<Facts, Error> {
-    let name = match &settings.machine {
-        Some(name) => name.clone(),
-        None => MachineName::from_tree(&settings.tree).map_err(Error::Name)?,
-    };
+    let name = super::name_of(settings)?;
     let tree = Tree::open(&settings.tree)?;
     // With --pivot-root= a directory of the tree is what runs.
     let pivoted = match &settings.pivot_root {

@@ -1,17 +1,22 @@
 //! One process per machine: it starts the leader, holds its console, hears its notifications, and cleans up.
 //!
 //! `start` claims the name and everything the machine needs of the host, each thing written down in the journal of
-//! resources before it is made; `serve` is the poll loop while the leader lives; `teardown` undoes the journal. A reboot
-//! of the guest goes from `serve` back to a launch, with all else as it was.
+//! resources before it is made; `boot` is the poll loop while a leader lives; `serve` goes from boot to boot, with all else
+//! as it was, and in the end undoes the journal.
 
+mod asked;
+pub mod background;
+mod boot;
 mod buffer;
 mod claimed;
 pub mod console;
 pub mod console_log;
 mod error;
+pub mod event;
 mod facts;
 mod fault;
 pub mod gc;
+mod guest_says;
 pub mod hotkeys;
 pub mod launch_record;
 pub mod manager_notifier;
@@ -28,12 +33,13 @@ pub mod stream;
 pub mod terminal;
 mod verdict;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::runtime::plan::MachinePlan;
-use crate::settings::MachineSettings;
+use crate::settings::{MachineName, MachineSettings};
 
 pub use error::Error;
+pub use event::{Event, EventOf};
 pub use fault::POINTS as FAULT_POINTS;
 
 /// What the command line asks of a supervisor.
@@ -45,64 +51,6 @@ pub struct Request {
     pub started: Instant,
     /// Nobody's terminal is its console.
     pub background: bool,
-}
-
-/// What happens, for the user to see.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// The host lacks something and the machine goes without; or something is odd.
-    Warning(&'a str),
-    /// PID 1 runs.
-    Started {
-        /// Its machine.
-        plan: &'a MachinePlan,
-        /// The operating system, in words.
-        os: &'a str,
-        /// The init, in words; `None` for a command.
-        init: Option<&'a str>,
-        /// Since the program's start.
-        after: Duration,
-    },
-    /// The guest is up.
-    Ready {
-        /// Its machine.
-        name: &'a str,
-        /// Since the program's start, or the reboot.
-        after: Duration,
-        /// It did not say so: nothing is known of its init.
-        assumed: bool,
-    },
-    /// The guest was told to stop, or to reboot.
-    Stopping {
-        /// Its machine.
-        name: &'a str,
-        /// To come back.
-        reboot: bool,
-    },
-    /// It is killed at once: the user asked for that, or it was not ready in time.
-    Killing {
-        /// Its machine.
-        name: &'a str,
-    },
-    /// It did not stop in time and the next step is taken.
-    Escalating {
-        /// Its machine.
-        name: &'a str,
-        /// Which is the kill.
-        kill: bool,
-    },
-    /// It rebooted.
-    Rebooting {
-        /// Its machine.
-        name: &'a str,
-    },
-    /// It is gone.
-    Ended {
-        /// Its machine.
-        name: &'a str,
-        /// How long it took to stop, if it was told to.
-        after: Option<Duration>,
-    },
 }
 
 /// Where events go.
@@ -122,6 +70,17 @@ pub struct Outcome {
 pub fn run(request: Request, report: &mut Report<'_>) -> Result<Outcome, Error> {
     let machine = start::start(&request, report)?;
     serve::serve(machine, &request, report)
+}
+
+/// The name that a machine of these settings has.
+///
+/// # Errors
+/// When its tree's name makes none.
+pub fn name_of(settings: &MachineSettings) -> Result<MachineName, Error> {
+    match &settings.machine {
+        Some(name) => Ok(name.clone()),
+        None => MachineName::from_tree(&settings.tree).map_err(Error::Name),
+    }
 }
 
 /// The plan that [`run`] would carry out; nothing is made.

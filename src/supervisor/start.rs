@@ -139,10 +139,14 @@ fn make(
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
     }
-    let manager = ManagerNotifier::from_environment().unwrap_or_else(|error| {
+    let mut manager = ManagerNotifier::from_environment().unwrap_or_else(|error| {
         report(&Event::Warning(&error.to_string()));
         ManagerNotifier::default()
     });
+    if request.background {
+        // That socket is for who started us, which is another process and may be gone.
+        manager = ManagerNotifier::default();
+    }
     claimed.note(&Resource::Cgroup(facts.name.to_string()))?;
     let owner = plan.ids.map_or(0, |ids| ids.base);
     let cgroup = Hierarchy::open(claimed.cgroups())?.create(facts.name.as_str(), owner)?;

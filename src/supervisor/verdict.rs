@@ -4,9 +4,9 @@ use crate::guest::ExitMeaning;
 use crate::sys::process::Ended;
 
 use super::Outcome;
+use super::boot::Boot;
 use super::console::Console;
 use super::error::Error;
-use super::serve::Boot;
 use super::start::Machine;
 use super::state::Phase;
 use super::stop::Goal;

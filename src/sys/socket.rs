@@ -94,6 +94,16 @@ pub fn send(socket: &impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> SysResu
     }
 }
 
+/// Sends one message if the other end has room for it now.
+///
+/// # Errors
+/// EAGAIN where it has not; EPIPE, never SIGPIPE, when it is closed.
+pub fn send_at_once(socket: &impl AsFd, bytes: &[u8]) -> SysResult<()> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let sent = rustix::io::retry_on_intr(|| rustix::net::send(socket, bytes, flags));
+    sys("send", sent.map(drop), || format!("{}, {} bytes, MSG_DONTWAIT", FdPath::of(socket), bytes.len()))
+}
+
 /// Receives one message into `buffer`. `None` if there is none and the socket is non-blocking.
 pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> SysResult<Option<Message>> {
     let capacity = buffer.len();

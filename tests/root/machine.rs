@@ -14,6 +14,24 @@ use crate::harness::Context;
 /// How often it is looked whether a machine that says nothing has died.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// The state file of the machine called `name`.
+pub fn state_of(name: &str) -> Result<State, String> {
+    let path = format!("/run/spinney/machines/{name}/state");
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    serde_json::from_str(&text).map_err(|error| format!("{path}: {error}: {text}"))
+}
+
+/// Runs a shell command as root of the machine whose state this is.
+pub fn run_inside(state: &State, script: &str) -> Result<Ended, String> {
+    let mut command = Command::new("nsenter");
+    command
+        .args(["-t", &state.leader.to_string(), "-a", "/bin/sh", "-c", script])
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(std::process::Stdio::null());
+    Ok(run(&mut command))
+}
+
 /// A supervisor and its machine; killed when dropped.
 pub struct Machine {
     pub name: String,
@@ -107,22 +125,12 @@ impl Machine {
 
     /// Its state file.
     pub fn state(&self) -> Result<State, String> {
-        let path = format!("/run/spinney/machines/{}/state", self.name);
-        let text =
-            std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}\n{}", self.output()))?;
-        serde_json::from_str(&text).map_err(|error| format!("{path}: {error}: {text}"))
+        state_of(&self.name).map_err(|error| format!("{error}\n{}", self.output()))
     }
 
     /// Runs a shell command in it, as its root.
     pub fn shell(&self, script: &str) -> Result<Ended, String> {
-        let leader = self.state()?.leader.to_string();
-        let mut command = Command::new("nsenter");
-        command
-            .args(["-t", &leader, "-a", "/bin/sh", "-c", script])
-            .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .stdin(std::process::Stdio::null());
-        Ok(run(&mut command))
+        run_inside(&self.state()?, script)
     }
 
     /// The stdout of a shell command that must end well, without the last newline.

@@ -21,9 +21,11 @@
 )]
 
 mod attack;
+mod background;
 mod bad_input;
 mod command;
 mod console;
+mod detached;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         kill::tests(),
         guest_units::tests(),
         matrix::tests(),
+        background::tests(),
         many::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

@@ -1,0 +1,212 @@
+//! One boot of a machine: from a launch to the end of its leader, and the poll loop in between.
+//!
+//! What comes in is dealt with elsewhere: what the guest says in [`super::guest_says`], what the user and the host ask for in
+//! [`super::asked`].
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::guest::ReadySignal;
+use crate::settings::ConsoleMode;
+use crate::sys::process::Ended;
+use crate::sys::signal::{SignalFd, SignalSet};
+use crate::sys::{SysError, SysResult};
+
+use super::error::Error;
+use super::launch_record::LaunchRecord;
+use super::manager_notifier::{ManagerNotifier, ManagerNotifierError};
+use super::running::Running;
+use super::start::{Machine, SIGNALS};
+use super::state::{Phase, State};
+use super::stop::Stop;
+use super::{Event, Report, Request};
+
+/// How often evidence of readiness is looked for while a guest boots that does not notify. A look costs some 50 µs.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The time of day.
+pub(super) fn now_in_microseconds() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// One boot: from a launch to the end of the leader.
+pub(super) struct Boot<'a> {
+    pub(super) running: Running,
+    signals: SignalFd,
+    pub(super) request: &'a Request,
+    pub(super) phase: Phase,
+    pub(super) since: Instant,
+    /// Of this boot, in microseconds since 1970.
+    started_at: u64,
+    pub(super) ready_at: Option<u64>,
+    pub(super) boots: u32,
+    /// When the guest must be up.
+    pub(super) ready_by: Option<Instant>,
+    pub(super) stop: Option<Stop>,
+    /// The signal that we were told to end by.
+    pub(super) told_by: Option<i32>,
+    pub(super) killed: bool,
+    pub(super) status: Option<String>,
+    /// The guest was not up in time and is being killed for it.
+    pub(super) late: bool,
+}
+
+impl<'a> Boot<'a> {
+    pub(super) fn begin(
+        machine: &mut Machine,
+        request: &'a Request,
+        since: Instant,
+        boots: u32,
+        report: &mut Report<'_>,
+    ) -> Result<Self, Error> {
+        let running = machine.launch()?;
+        let signals = SignalFd::open(&SignalSet::of(&SIGNALS)).map_err(Error::system("open a signalfd"))?;
+        let boot = Self {
+            ready_by: request.settings.timeout_ready.map(|timeout| running.since + timeout),
+            running,
+            signals,
+            request,
+            phase: match machine.parts.contract.ready {
+                ReadySignal::AtStart => Phase::Ready,
+                _ => Phase::Booting,
+            },
+            since,
+            started_at: now_in_microseconds(),
+            ready_at: None,
+            boots,
+            stop: None,
+            told_by: None,
+            killed: false,
+            status: None,
+            late: false,
+        };
+        let parts = &machine.parts;
+        // Before anyone is told: who hears of the machine may look at once.
+        if let Err(error) = machine
+            .claimed
+            .directory()
+            .write_launch(&LaunchRecord::of(&parts.plan), &parts.plan.process.seccomp)
+        {
+            report(&Event::Warning(&format!("the machine cannot be entered: {error}")));
+        }
+        boot.write_state(machine, report);
+        report(&Event::Started {
+            name: parts.plan.name.as_str(),
+            os: &parts.os,
+            init: parts.init.as_deref(),
+            after: boot.running.since - since,
+            interactive: parts.plan.console == ConsoleMode::Interactive,
+        });
+        boot.tell(machine, report, |manager| manager.leader_started(boot.running.pid));
+        if !request.settings.notify_ready {
+            boot.tell(machine, report, ManagerNotifier::ready);
+        }
+        Ok(boot)
+    }
+
+    /// Tells our own manager; that it does not listen is worth a warning and no more.
+    pub(super) fn tell(
+        &self,
+        machine: &Machine,
+        report: &mut Report<'_>,
+        message: impl FnOnce(&ManagerNotifier) -> Result<(), ManagerNotifierError>,
+    ) {
+        if let Err(error) = message(&machine.parts.manager) {
+            report(&Event::Warning(&error.to_string()));
+        }
+    }
+
+    pub(super) fn write_state(&self, machine: &Machine, report: &mut Report<'_>) {
+        let parts = &machine.parts;
+        let state = State {
+            name: parts.plan.name.to_string(),
+            phase: self.phase,
+            leader: self.running.pid.as_raw_nonzero().get(),
+            leader_started: self.running.started,
+            supervisor: rustix::process::getpid().as_raw_nonzero().get(),
+            supervisor_started: parts.supervisor_started,
+            tree: self.request.settings.tree.clone(),
+            ephemeral: self.request.settings.ephemeral,
+            background: self.request.background,
+            uuid: parts.plan.uuid.to_string(),
+            started_at: self.started_at,
+            ready_at: self.ready_at,
+            init: parts.init.clone().unwrap_or_default(),
+            os: parts.os.clone(),
+            id_base: parts.plan.ids.map_or(0, |ids| ids.base),
+            id_size: parts.plan.ids.map_or(0, |ids| ids.size),
+            cgroup: parts.cgroup.path().to_string_lossy().into_owned(),
+            legacy_controllers: std::collections::BTreeMap::new(),
+            boots: self.boots,
+            status: self.status.clone(),
+        };
+        if let Err(error) = machine.claimed.directory().write_state(&state) {
+            report(&Event::Warning(&format!("the machine's state cannot be written: {error}")));
+        }
+    }
+
+    /// The loop. Comes back when the leader has ended and was reaped.
+    pub(super) fn run(&mut self, machine: &mut Machine, report: &mut Report<'_>) -> Result<Ended, Error> {
+        if self.phase == Phase::Ready {
+            self.tell_ready(machine, report);
+        }
+        loop {
+            let ended = self.wait(machine).map_err(Error::system("wait for the machine"))?;
+            if let Some(notify) = &self.running.notify {
+                let events = notify.receive(self.running.pid).unwrap_or_default();
+                self.notified(events, machine, report);
+            }
+            if ended {
+                return self.running.reap();
+            }
+            while let Some(signal) = self.signals.read().map_err(Error::system("read a signal"))? {
+                self.signalled(signal.signal, machine, report);
+            }
+            if let Some(console) = &mut machine.parts.console {
+                let actions = console.on_ready(Instant::now());
+                self.console(actions, machine, report);
+            }
+            self.look_for_evidence(machine, report);
+            self.deadlines(machine, report)?;
+        }
+    }
+
+    /// Waits for something to do; says whether the leader has ended.
+    fn wait(&self, machine: &Machine) -> SysResult<bool> {
+        let console = machine.parts.console.as_ref();
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.running.pidfd.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
+        ];
+        if let Some(notify) = &self.running.notify {
+            fds.push(PollFd::from_borrowed_fd(notify.as_fd(), PollFlags::IN));
+        }
+        if let Some(console) = console {
+            fds.extend(console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+        }
+        let looking =
+            self.phase == Phase::Booting && matches!(machine.parts.contract.ready, ReadySignal::Evidence(_));
+        let deadlines = [
+            looking.then(|| Instant::now() + LOOK),
+            self.ready_by.filter(|_| self.phase == Phase::Booting),
+            self.stop.as_ref().and_then(|stop| stop.deadline),
+            console.and_then(super::console::Console::deadline),
+        ];
+        let timeout = deadlines.into_iter().flatten().min().map(|at| {
+            let left = at.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            }
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => Ok(fds.first().is_some_and(|leader| !leader.revents().is_empty())),
+            Err(Errno::INTR) => Ok(false),
+            Err(errno) => Err(SysError::new("poll", format!("{} fds", fds.len()), errno)),
+        }
+    }
+}
