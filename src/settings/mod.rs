@@ -22,6 +22,7 @@ use std::time::Duration;
 
 mod access;
 pub mod assignment;
+mod autostart;
 mod capability;
 mod credential;
 pub mod draft;
@@ -49,6 +50,7 @@ pub mod toml_layer;
 mod words;
 
 pub use access::{CapabilitySettings, PrivateUsers, PrivateUsersError, SystemCallRule, SystemCallRuleError};
+pub use autostart::Autostart;
 pub use capability::{
     ALL_CAPABILITIES, Capability, CapabilityListError, capability_names, parse_capability_list,
 };
@@ -153,6 +155,8 @@ pub struct MachineSettings {
     pub boot_clock: bool,
     /// Keep proc and sysfs unmasked somewhere, so that containers run inside.
     pub nesting: bool,
+    /// When it is started by itself.
+    pub autostart: Autostart,
 }
 
 impl MachineSettings {
@@ -195,6 +199,7 @@ impl MachineSettings {
             timeout_stop: TIMEOUT_STOP,
             boot_clock: true,
             nesting: false,
+            autostart: Autostart::default(),
         }
     }
 }

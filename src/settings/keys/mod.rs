@@ -3,6 +3,7 @@
 //! | file | settings |
 //! |---|---|
 //! | [`key`] | what is known of one setting |
+//! | [`autostart`] | `[autostart]`: when it is started by itself |
 //! | [`machine`] | `[machine]`, `[users]`, `[network]`, `[console]`: what machine it is |
 //! | [`execution`] | `[execution]`: what runs |
 //! | [`security`] | `[security]` and `[resources]` of processes |
@@ -12,6 +13,7 @@
 //! key of spinney.toml and of machine files, is checked, explained, and must be documented in docs/settings.md (a unit test
 //! compares them).
 
+mod autostart;
 mod execution;
 mod files;
 mod key;
@@ -24,7 +26,7 @@ use super::draft::Draft;
 use super::suggestion::nearest;
 
 /// All settings, table by table, in the order in which they are explained.
-static TABLES: &[&[Key]] = &[machine::KEYS, execution::KEYS, files::KEYS, security::KEYS];
+static TABLES: &[&[Key]] = &[machine::KEYS, execution::KEYS, files::KEYS, security::KEYS, autostart::KEYS];
 
 /// All settings.
 pub fn all() -> impl Iterator<Item = &'static Key> {

@@ -1,0 +1,49 @@
+//! When it is started by itself: `[autostart]`.
+
+use std::time::Duration;
+
+use super::key::{BadValue, Key, Kind};
+use crate::settings::{MachineName, ValueError, parse_boolean, parse_duration};
+
+pub(super) static KEYS: &[Key] = &[
+    Key::new("autostart", "enabled", Kind::Boolean, |draft, given| {
+        draft.settings.autostart.enabled = parse_boolean(given.text)?;
+        Ok(())
+    })
+    .machine_only()
+    .default("no"),
+    Key::new("autostart", "after", Kind::List, |draft, given| {
+        add(&mut draft.settings.autostart.after, given.text)
+    })
+    .machine_only()
+    .default("none"),
+    Key::new("autostart", "requires", Kind::List, |draft, given| {
+        add(&mut draft.settings.autostart.requires, given.text)
+    })
+    .machine_only()
+    .default("none"),
+    Key::new("autostart", "wants", Kind::List, |draft, given| {
+        add(&mut draft.settings.autostart.wants, given.text)
+    })
+    .machine_only()
+    .default("none"),
+    Key::new("autostart", "delay", Kind::Number, |draft, given| {
+        draft.settings.autostart.delay = parse_delay(given.text)?;
+        Ok(())
+    })
+    .default("0"),
+];
+
+fn add(machines: &mut Vec<MachineName>, name: &str) -> Result<(), BadValue> {
+    let name = name.parse()?;
+    if !machines.contains(&name) {
+        machines.push(name);
+    }
+    Ok(())
+}
+
+/// A machine that waits for ever is one that is not enabled.
+fn parse_delay(text: &str) -> Result<Duration, ValueError> {
+    parse_duration(text)?
+        .ok_or_else(|| ValueError::new(text, "is for ever", "a time such as 5s, or enabled = false"))
+}
