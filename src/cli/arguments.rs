@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::ArgAction;
 
+use super::limit_options::LimitOptions;
 use super::verbs::{
     attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
     logs, pause, reboot, resume, set, shell, show, start, status, stop, terminate, top, unbind, wait,
@@ -142,7 +143,7 @@ pub struct RunArguments {
 
     /// Run the machine in the background: return when it is ready; its name goes to stdout where that is no terminal, or
     /// with --quiet
-    #[arg(short, long, visible_alias = "background")]
+    #[arg(short, long)]
     pub detach: bool,
 
     /// With --detach, return when PID 1 runs
@@ -222,7 +223,7 @@ pub struct RunArguments {
     #[arg(help_heading = "Execution options")]
     pub suppress_sync: Option<String>,
 
-    /// Give up when the guest is not ready after this time (default: wait for ever)
+    /// Give up, and kill it, when the guest is not ready after this time (default: wait for ever; 5min with --detach)
     #[arg(long, value_name = "TIME", help_heading = "Execution options")]
     pub timeout_ready: Option<String>,
 
@@ -315,6 +316,10 @@ pub struct RunArguments {
     /// Architecture that uname(2) tells
     #[arg(long, value_name = "ARCH", help_heading = "Resource options")]
     pub personality: Option<String>,
+
+    /// How much of the host the machine may have
+    #[command(flatten)]
+    pub limits: LimitOptions,
 
     /// What becomes of /etc/resolv.conf
     #[arg(long, value_name = "MODE", help_heading = "Integration options")]

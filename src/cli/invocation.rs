@@ -25,6 +25,8 @@ pub struct RunInvocation {
     pub options: RunArguments,
     /// `TREE` or `--directory=`.
     pub tree: PathBuf,
+    /// It was given as `TREE` and without a slash: where there is no such directory it names an image.
+    pub may_be_image: bool,
     /// The command, or the init's arguments.
     pub command: Vec<OsString>,
     /// The options that give settings, in the order given: for mounts it counts.
@@ -68,6 +70,7 @@ fn parse_run(mut arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
             (options, operands) = options_and_operands(&matches)?;
         }
     }
+    let may_be_image = tree.as_ref().is_some_and(|tree| !tree.as_os_str().as_encoded_bytes().contains(&b'/'));
     let tree = match (options.directory.take(), tree) {
         (Some(_), Some(tree)) => {
             return Err(Refusal::error(
@@ -90,7 +93,7 @@ fn parse_run(mut arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
         Some(rest) => operands.into_iter().chain([OsString::from("--")]).chain(rest).collect(),
     };
     let given = given_in_order(run_matches(&matches)?);
-    Ok(Invocation::Run(Box::new(RunInvocation { options, tree, command, given })))
+    Ok(Invocation::Run(Box::new(RunInvocation { options, tree, may_be_image, command, given })))
 }
 
 fn is_option(argument: &OsStr) -> bool {

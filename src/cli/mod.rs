@@ -6,6 +6,7 @@
 //! | [`invocation`] | what was said: the verb, the tree, the command |
 //! | [`refusal`] | what is wrong with it, as one line and a hint |
 //! | [`settings`] | arguments to [`crate::settings::MachineSettings`] |
+//! | [`limit_options`] | the options that limit a machine |
 //! | [`run`] | `spinney run` |
 //! | [`detached`] | waiting for machines in the background |
 //! | [`progress`] | what a machine does, as status lines |
@@ -21,6 +22,7 @@ pub mod arguments;
 pub mod detached;
 pub mod explain;
 pub mod invocation;
+pub mod limit_options;
 pub mod output;
 pub mod progress;
 pub mod refusal;

@@ -33,7 +33,6 @@ const ONLY_NSPAWN: &[&str] = &[
     "-p",
     "--private-users-delegate",
     "--private-users-ownership",
-    "--property",
     "--register",
     "--restrict-address-families",
     "--root-hash",

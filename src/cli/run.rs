@@ -1,24 +1,25 @@
 //! `spinney run`: arguments to settings, then the supervisor.
 
-use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::EXIT_FAILURE;
 use super::arguments::RunArguments;
-use super::detached::{self, Outcome, Until, Waiting};
+use super::detached;
 use super::explain::{ExplainFormat, explain};
 use super::invocation::RunInvocation;
 use super::output::Output;
 use super::progress::Progress;
 use super::require_root;
-use super::settings::{optional, settings};
+use super::settings::{asked, optional};
+use super::verbs::fail;
+use crate::machine;
 use crate::settings::{
-    ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, Environment, LinkJournal, MachineSettings, Payload,
-    ResolvConf, Resolved, ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words,
-    capability_names,
+    ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, Environment, LinkJournal, Payload, ResolvConf, Resolved,
+    ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words, capability_names,
+    machine_settings,
 };
 use crate::supervisor::{self, Request};
-use crate::sys::SysError;
 
 /// Runs a machine from start to end, gives the exit status. `started` is when our process was.
 pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
@@ -27,32 +28,20 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.text(&(words.join("\n") + "\n"));
         return 0;
     }
-    let prepared = Environment::ours().map_err(SettingsError::Directory).and_then(|environment| {
-        let settings = settings(invocation, &environment)?;
-        Ok((in_background(&invocation.options, settings)?, explain_format(&invocation.options)?))
-    });
-    let (resolved, format) = match prepared {
+    let prepared = prepare(invocation, started)
+        .and_then(|prepared| Ok((prepared, explain_format(invocation.options.explain.as_deref())?)));
+    let (Prepared { request, warnings }, format) = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => {
-            output.error(&error, error.hint());
-            return EXIT_FAILURE;
-        }
+        Err(error) => return fail(&error, output),
     };
     if !require_root("run", "sudo spinney run ...", output) {
         return EXIT_FAILURE;
     }
-    for warning in &resolved.warnings {
-        output.warning(warning);
-    }
-    let settings = resolved.settings;
-    for warning in warnings(&settings) {
-        output.warning(warning);
-    }
-    let boots = matches!(settings.payload, Payload::Boot { .. });
-    let request = Request { settings, started, background: invocation.options.detach };
+    warnings.iter().for_each(|warning| output.warning(warning));
+    let boots = matches!(request.settings.payload, Payload::Boot { .. });
     let status = match format {
         Some(format) => explained(&request, format, output),
-        None if request.background => return detached(request, boots, &invocation.options, output),
+        None if request.background => return detached::run(request, &invocation.options, output),
         None => {
             let progress = Progress::new(output, boots);
             supervisor::run(request, &mut |event| progress.report(event)).map(|outcome| outcome.exit_status)
@@ -64,54 +53,46 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
     })
 }
 
-/// Runs the machine in the background, and waits until it is up.
-fn detached(request: Request, boots: bool, options: &RunArguments, output: Output) -> u8 {
-    let progress = Progress::new(output, boots);
-    // A command has nothing to be waited for but its start.
-    let until = if boots && !options.no_wait { Until::Ready } else { Until::Started };
-    let waited = supervisor::name_of(&request.settings).and_then(|name| {
-        let mut machine = [Waiting::start(name.as_str(), request, progress, until).map_err(cannot_start)?];
-        detached::wait(&mut machine, output).map_err(cannot_start)?;
-        Ok(machine)
-    });
-    let [machine] = match waited {
-        Ok(machine) => machine,
-        Err(error) => {
-            output.error(&error, error.hint().as_deref());
-            return error.exit_status();
-        }
-    };
-    let outcome = machine.outcome().map_or(EXIT_FAILURE, Outcome::exit_status);
-    if outcome == 0 && (options.quiet || !std::io::stdout().is_terminal()) {
-        output.text(&format!("{}\n", machine.name()));
-    }
-    outcome
+/// What is to be run, and what is to be said before.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) request: Request,
+    pub(super) warnings: Vec<String>,
 }
 
-fn cannot_start(source: SysError) -> supervisor::Error {
-    supervisor::Error::System { action: "start the machine in the background", source }
+/// What `invocation`, with the settings files of its machine, asks of a supervisor. `started` is when it was asked.
+pub(super) fn prepare(invocation: &RunInvocation, started: Instant) -> Result<Prepared, machine::Error> {
+    let environment = Environment::ours().map_err(SettingsError::Directory)?;
+    let mut asked = asked(invocation)?;
+    if let Some(tree) = find_image(invocation, &environment)? {
+        asked.tree = tree;
+        asked.by_name = true;
+    }
+    let resolved = machine_settings(&asked, &environment)?;
+    let Resolved { settings, provenance, mut warnings } =
+        detached::in_background(&invocation.options, resolved)?;
+    if matches!(settings.payload, Payload::Boot { .. }) && settings.console == Some(ConsoleMode::Pipe) {
+        warnings.push("an init without /dev/console (--console=pipe) may not boot".to_owned());
+    }
+    let background = invocation.options.detach;
+    Ok(Prepared { request: Request { settings, provenance, started, background }, warnings })
 }
 
-/// In the background nobody's terminal is the console.
-fn in_background(options: &RunArguments, mut resolved: Resolved) -> Result<Resolved, SettingsError> {
-    let refuse = |problem: &str, hint: &str| {
-        Err(SettingsError::Combination { problem: problem.to_owned(), hint: hint.to_owned() })
-    };
-    if !options.detach {
-        return match options.no_wait {
-            true => refuse("--no-wait goes with --detach only", "spinney run --detach --no-wait TREE"),
-            false => Ok(resolved),
-        };
+/// A TREE without a slash, where there is no such directory, is the name of an image.
+fn find_image(
+    invocation: &RunInvocation,
+    environment: &Environment,
+) -> Result<Option<PathBuf>, machine::Error> {
+    if !invocation.may_be_image || environment.directory.join(&invocation.tree).exists() {
+        return Ok(None);
     }
-    let said = options.pipe || options.console.as_deref().is_some_and(|mode| mode != "passive");
-    if said {
-        return refuse(
-            "a machine in the background has no terminal as its console",
-            "leave --console= out; spinney attach NAME meets the console later",
-        );
+    let Some(name) = invocation.tree.to_str().and_then(|name| name.parse().ok()) else { return Ok(None) };
+    match machine::find_image::find(&name) {
+        Ok(tree) => Ok(Some(tree)),
+        // Then it was meant as a directory, and the supervisor says that it is not there.
+        Err(machine::Error::NoImage { nearest: None, .. }) => Ok(None),
+        Err(error) => Err(error),
     }
-    resolved.settings.console = Some(ConsoleMode::Passive);
-    Ok(resolved)
 }
 
 /// Prints the plan instead of carrying it out.
@@ -126,21 +107,13 @@ fn explained(request: &Request, format: ExplainFormat, output: Output) -> Result
     })
 }
 
-fn explain_format(options: &RunArguments) -> Result<Option<ExplainFormat>, SettingsError> {
-    optional("--explain=", options.explain.as_deref(), |text| match text {
+/// The format that `--explain=` names.
+pub(super) fn explain_format(word: Option<&str>) -> Result<Option<ExplainFormat>, SettingsError> {
+    optional("--explain=", word, |text| match text {
         "text" => Ok(ExplainFormat::Text),
         "json" => Ok(ExplainFormat::Json),
         _ => Err(ValueError::new(text, "is not known", "one of: text, json")),
     })
-}
-
-/// What goes worse than the user may think.
-fn warnings(settings: &MachineSettings) -> Vec<&'static str> {
-    let mut warnings = Vec::new();
-    if matches!(settings.payload, Payload::Boot { .. }) && settings.console == Some(ConsoleMode::Pipe) {
-        warnings.push("an init without /dev/console (--console=pipe) may not boot");
-    }
-    warnings
 }
 
 /// The words that an option takes, when its value is `help`.

@@ -10,7 +10,7 @@ use super::arguments::RunArguments;
 use super::invocation::RunInvocation;
 use crate::settings::assignment::{Assignment, Change, Source};
 use crate::settings::keys::{self, Key};
-use crate::settings::{Asked, Environment, Resolved, SettingsError, SettingsMode, ValueError, Words};
+use crate::settings::{Asked, SettingsError, SettingsMode, ValueError, Words};
 
 /// Options that stand for one value of another, by clap's name: how people know them, and what they give.
 const SHORTHANDS: &[(&str, &str, &str, &str)] = &[
@@ -83,21 +83,15 @@ pub fn asked(invocation: &RunInvocation) -> Result<Asked, SettingsError> {
         .iter()
         .map(|given| Assignment::of_option(given.key, given.option, given.value.clone()))
         .collect();
+    assignments.extend(options.limits.assignments()?);
     assignments.extend(payload(options, &invocation.command));
     Ok(Asked {
-        tree: Some(invocation.tree.clone()),
+        tree: invocation.tree.clone(),
+        by_name: false,
         machine: optional("--machine=", options.machine.as_deref(), str::parse)?,
         mode: optional("--settings=", options.settings.as_deref(), mode)?.unwrap_or_default(),
         assignments,
     })
-}
-
-/// The settings that `invocation` asks for in `environment`, those of files included.
-///
-/// # Errors
-/// What is wrong with options or files.
-pub fn settings(invocation: &RunInvocation, environment: &Environment) -> Result<Resolved, SettingsError> {
-    crate::settings::machine_settings(&asked(invocation)?, environment)
 }
 
 /// What runs, if the command line says so: then it says all of it.

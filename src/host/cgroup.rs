@@ -1,6 +1,8 @@
-//! Where cgroup v2 is on this host (cgroups(7), Documentation/admin-guide/cgroup-v2.rst).
+//! Where the cgroup hierarchies of this host are (cgroups(7), Documentation/admin-guide/cgroup-v2.rst).
 
 use std::path::PathBuf;
+
+use super::controllers::{self, Controller, Mounted};
 
 /// How a host mounts its cgroup hierarchies, in systemd's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,13 +17,15 @@ pub enum CgroupMode {
     Missing,
 }
 
-/// This host's cgroup v2 hierarchy.
+/// This host's cgroup v2 hierarchy, and what is in v1 instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CgroupHierarchy {
     /// How it is mounted.
     pub mode: CgroupMode,
     /// Where; `None` unless unified or hybrid.
     pub mount_point: Option<PathBuf>,
+    /// The controllers that v1 has: v2 has them not.
+    pub legacy: Vec<Mounted>,
 }
 
 /// Where systemd mounts v2, alone and beside v1 (<https://systemd.io/CGROUP_DELEGATION>); everyone else does as it does.
@@ -34,20 +38,39 @@ impl CgroupHierarchy {
     pub fn at_usual_place() -> Option<Self> {
         USUAL_PLACES.into_iter().find_map(|(path, mode)| {
             let there = rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == libc::CGROUP2_SUPER_MAGIC);
-            there.then(|| Self { mode, mount_point: Some(PathBuf::from(path)) })
+            let legacy = || match mode {
+                CgroupMode::Unified => Vec::new(),
+                _ => controllers::at_usual_places(),
+            };
+            there.then(|| Self { mode, mount_point: Some(PathBuf::from(path)), legacy: legacy() })
         })
+    }
+
+    /// The v1 hierarchy that `controller` is in.
+    pub fn legacy(&self, controller: Controller) -> Option<&PathBuf> {
+        self.legacy.iter().find(|(mounted, _)| *mounted == controller).map(|(_, path)| path)
     }
 
     /// Reads /proc/self/mountinfo (proc_pid_mountinfo(5)) and /proc/filesystems (proc_filesystems(5)).
     pub fn parse(mountinfo: &str, filesystems: &str) -> Self {
         let mut v1 = false;
         let mut v2 = None;
+        let mut legacy: Vec<Mounted> = Vec::new();
         for line in mountinfo.lines() {
             let Some((mount, superblock)) = line.split_once(" - ") else { continue };
+            let place = || mount.split(' ').nth(4).map(unescape);
             match superblock.split(' ').next() {
-                Some("cgroup") => v1 = true,
+                Some("cgroup") => {
+                    v1 = true;
+                    let options = superblock.split(' ').nth(2).unwrap_or_default();
+                    for controller in controllers::in_options(options) {
+                        if !legacy.iter().any(|(known, _)| *known == controller) {
+                            legacy.extend(place().map(|path| (controller, PathBuf::from(path))));
+                        }
+                    }
+                }
                 // The first one is the system's; later ones are somebody's own.
-                Some("cgroup2") if v2.is_none() => v2 = mount.split(' ').nth(4).map(unescape),
+                Some("cgroup2") if v2.is_none() => v2 = place(),
                 _ => {}
             }
         }
@@ -59,7 +82,7 @@ impl CgroupHierarchy {
             (None, _) if in_kernel => CgroupMode::Legacy,
             (None, _) => CgroupMode::Missing,
         };
-        Self { mode, mount_point: v2.map(PathBuf::from) }
+        Self { mode, mount_point: v2.map(PathBuf::from), legacy }
     }
 }
 
@@ -95,9 +118,28 @@ mod tests {
             ("two", format!("{V2_PURE}{V2_HYBRID}"), KERNEL, CgroupMode::Unified, Some("/sys/fs/cgroup")),
         ];
         for (name, mountinfo, filesystems, mode, mount_point) in table {
-            let expected = CgroupHierarchy { mode, mount_point: mount_point.map(PathBuf::from) };
+            let legacy = match mode {
+                CgroupMode::Unified => Vec::new(),
+                _ => vec![(Controller::Cpuset, PathBuf::from("/sys/fs/cgroup/cpuset"))],
+            };
+            let expected = CgroupHierarchy { mode, mount_point: mount_point.map(PathBuf::from), legacy };
             assert_eq!(CgroupHierarchy::parse(&mountinfo, filesystems), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn v1_controllers() {
+        let text = "1 0 0:30 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+                    2 0 0:31 / /sys/fs/cgroup/blkio rw - cgroup cgroup rw,blkio\n\
+                    3 0 0:31 / /mnt/blkio rw - cgroup cgroup rw,blkio\n\
+                    4 0 0:32 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n";
+        let cgroup = CgroupHierarchy::parse(text, KERNEL);
+        let place = |controller| cgroup.legacy(controller).map(|path| path.to_string_lossy().into_owned());
+        assert_eq!(place(Controller::Cpu).as_deref(), Some("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(place(Controller::Cpuacct).as_deref(), Some("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(place(Controller::Io).as_deref(), Some("/sys/fs/cgroup/blkio"));
+        assert_eq!(place(Controller::Memory), None);
+        assert_eq!(cgroup.legacy.len(), 3);
     }
 
     #[test]

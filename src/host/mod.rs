@@ -4,7 +4,10 @@
 //! test. It changes nothing.
 
 mod cgroup;
+mod controllers;
+pub mod devices;
 mod kernel;
+pub mod limits;
 mod users;
 
 use std::path::Path;
@@ -13,6 +16,7 @@ use crate::sys::SysResult;
 use crate::sys::files::read_at;
 
 pub use cgroup::{CgroupHierarchy, CgroupMode};
+pub use controllers::{Controller, Mounted};
 pub use kernel::KernelVersion;
 pub use users::{IdOwners, IdRange};
 

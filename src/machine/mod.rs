@@ -7,11 +7,17 @@
 //! |---|---|
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
 //! | [`enter`] | joining a machine's namespaces |
+//! | [`find_image`] | images by name |
+//! | [`autostart`] | which machines start with the host |
+//! | [`schedule`] | the order in which machines that need each other start |
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
+pub mod autostart;
 pub mod enter;
 pub mod error;
+pub mod find_image;
 pub mod handle;
+pub mod schedule;
 
 pub use error::Error;
 pub use handle::{Leader, MachineHandle};

@@ -3,7 +3,6 @@
 //! It is root of its own namespaces and nothing on the host. What goes wrong is told to the supervisor over the
 //! channel; what it has made, a console and a notification socket, is sent there.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -15,13 +14,14 @@ use crate::sys::files::open_at;
 use crate::sys::fork::{close_from_but, exit_now};
 use crate::sys::in_root::Root;
 use crate::sys::mount::{attach_mount, clone_mount};
-use crate::sys::process::{Namespaces, die_with_parent, execute};
+use crate::sys::process::{Namespaces, die_with_parent};
 use crate::sys::{FdPath, SysError, SysResult, seccomp, sys, tty};
 
 use super::attach::{attach, enter_root, make_ready};
 use super::channel::{Channel, Message, Stage};
 use super::plan::{MachinePlan, ProcessKind, ProcessPlan};
 use super::prepare::Prepared;
+use super::restrict::{Program, exec_status};
 use super::root::{ROOT, SEALED};
 use super::staging;
 use super::stub_init;
@@ -57,13 +57,13 @@ pub fn run(start: LeaderStart<'_>, channel: Channel) -> ! {
     let has_terminal = plan.console != ConsoleMode::Pipe;
     match process.kind {
         ProcessKind::Init | ProcessKind::Command => {
-            let error = restrict(process).map_or_else(|error| error, |()| exec(process));
+            let error = process.restrictions().apply().map_or_else(|error| error, |()| exec(process));
             exit_now(exec_failed(&channel, &error))
         }
         // In a user namespace of its own the stub keeps the leader's capabilities: nobody there can touch it.
         ProcessKind::CommandBelowStub => stub_init::run(
             || {
-                let error = restrict(process).map_or_else(|error| error, |()| exec(process));
+                let error = process.restrictions().apply().map_or_else(|error| error, |()| exec(process));
                 exec_failed(&channel, &error);
                 error.errno().into()
             },
@@ -79,10 +79,7 @@ const FAILED: i32 = 125;
 
 fn exec_failed(channel: &Channel, error: &SysError) -> i32 {
     channel.send_failure(Stage::Exec, error);
-    match error.errno() {
-        Errno::NOENT | Errno::NOTDIR => 127,
-        _ => 126,
-    }
+    exec_status(error)
 }
 
 type Failure = (Stage, Box<dyn std::error::Error>);
@@ -222,34 +219,6 @@ fn execution_context(process: &ProcessPlan) -> SysResult<()> {
     sys("fchdir", rustix::process::fchdir(&place), || FdPath::of(&place).to_string())
 }
 
-/// What takes privileges away, last: bounding set, ids, capabilities, system calls.
-fn restrict(process: &ProcessPlan) -> SysResult<()> {
-    use crate::settings::Capability;
-    use crate::sys::process::{close_on_exec_from, set_ids};
-    let plan = &process.capabilities;
-    let user = &process.user;
-    pass_on(3..3 + process.listen_fds)?;
-    close_on_exec_from(3 + process.listen_fds)?;
-    crate::sys::signal::reset_for_exec(&crate::sys::signal::SignalSet::empty())?;
-    plan.before_user()?;
-    // A filter needs CAP_SYS_ADMIN (or no_new_privs, seccomp(2)): where the payload has none, it comes before the ids,
-    // else last, where it is in nobody's way.
-    let early = plan.effective & Capability::SYS_ADMIN.bit() == 0;
-    let filter =
-        || if process.seccomp.is_empty() { Ok(()) } else { seccomp::install_filter(&process.seccomp) };
-    if early {
-        filter()?;
-    }
-    set_ids(user.uid, user.gid, &user.groups)?;
-    plan.after_user()?;
-    // setresuid(2) cleared it.
-    die_with_parent()?;
-    if process.no_new_privileges {
-        sys("prctl", rustix::thread::set_no_new_privs(true), || "PR_SET_NO_NEW_PRIVS".to_owned())?;
-    }
-    if early { Ok(()) } else { filter() }
-}
-
 /// What the stub has less of than a leader where the guest could take it over.
 fn restrict_stub(process: &ProcessPlan) -> SysResult<()> {
     if !process.seccomp.is_empty() {
@@ -258,39 +227,10 @@ fn restrict_stub(process: &ProcessPlan) -> SysResult<()> {
     process.capabilities.limit_stub()
 }
 
-/// Lets the payload have these fds of ours.
-fn pass_on(fds: std::ops::Range<u32>) -> SysResult<()> {
-    fds.into_iter().try_for_each(crate::sys::process::keep_on_exec)
-}
-
-/// Execs the payload; a command is looked for in the guest's PATH as execvp(3) does.
+/// Execs the payload; a command is looked for in the guest's PATH.
 fn exec(process: &ProcessPlan) -> SysError {
-    let strings = |list: &[Vec<u8>]| -> Option<Vec<CString>> {
-        list.iter().map(|bytes| CString::new(bytes.as_slice()).ok()).collect()
-    };
-    let (Some(argv), Some(environment)) = (strings(&process.argv), strings(&process.environment)) else {
-        return SysError::new("execve", "a string with a NUL byte", Errno::INVAL);
-    };
-    let Some(program) = argv.first() else {
+    let Some(file) = process.argv.first() else {
         return SysError::new("execve", "no program", Errno::NOENT);
     };
-    if program.to_bytes().contains(&b'/') {
-        return execute(program, &argv, &environment);
-    }
-    let path = process
-        .environment
-        .iter()
-        .find_map(|variable| variable.strip_prefix(b"PATH="))
-        .unwrap_or(super::environment::DEFAULT_PATH.as_bytes());
-    let mut error = SysError::new("execve", format!("{program:?}"), Errno::NOENT);
-    for directory in path.split(|byte| *byte == b':') {
-        let candidate = [directory, b"/", program.to_bytes()].concat();
-        let Ok(candidate) = CString::new(candidate) else { continue };
-        let this = execute(&candidate, &argv, &environment);
-        // As execvp(3): one that may not be executed is worth more than one that is not there.
-        if !matches!(this.errno(), Errno::NOENT | Errno::NOTDIR) {
-            error = this;
-        }
-    }
-    error
+    Program { file, argv: &process.argv, environment: &process.environment }.execute(|_| Ok(()))
 }

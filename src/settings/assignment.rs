@@ -98,16 +98,16 @@ pub struct Assignment {
 impl Assignment {
     /// A value of the command line.
     pub fn of_option(key: &'static Key, option: &'static str, value: impl Into<OsString>) -> Self {
-        Self::trusted(key, Change::Give(value.into()), Source::Option(option))
+        Self::new(key, Change::Give(value.into()), Source::Option(option))
     }
 
     /// What stands on the command line without an option.
     pub fn of_operands(key: &'static Key, change: Change) -> Self {
-        Self::trusted(key, change, Source::Operands)
+        Self::new(key, change, Source::Operands)
     }
 
-    /// The layer is set when layers are put together.
-    pub(super) fn trusted(key: &'static Key, change: Change, source: Source) -> Self {
+    /// Something that is believed. The layer is set when layers are put together.
+    pub fn new(key: &'static Key, change: Change, source: Source) -> Self {
         Self { key, change, source, layer: LayerNumber(0), untrusted: false }
     }
 

@@ -7,14 +7,14 @@ use super::MachineName;
 /// `[autostart]` of a machine's file. The words are those of systemd.unit(5).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Autostart {
-    /// It is started with all others that are.
-    pub enabled: bool,
-    /// It is started when these are up, if they are started too.
+    /// It is started with all others that are, or is not even where `spinney enable` said so; `None` leaves it to that.
+    pub enabled: Option<bool>,
+    /// Before it, if they are started at all.
     pub after: Vec<MachineName>,
-    /// They are started with it, and it is not started when one of them cannot be.
+    /// Started with it, and before it; without one of them it is not started.
     pub requires: Vec<MachineName>,
-    /// They are started with it; that one of them cannot be is no reason not to go on.
+    /// Started with it, and before it; that one of them cannot be is no reason not to go on.
     pub wants: Vec<MachineName>,
-    /// How long it is waited before it is started.
+    /// How long is waited after all these.
     pub delay: Duration,
 }

@@ -133,6 +133,22 @@ impl FromStr for CpuSet {
     }
 }
 
+/// Numbers and ranges, as it is parsed and as cpuset(7) takes it.
+impl std::fmt::Display for CpuSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let runs = self.0.chunk_by(|one, next| one + 1 == *next);
+        for (index, run) in runs.enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            match (run.first(), run.last()) {
+                (Some(first), Some(last)) if first != last => write!(f, "{separator}{first}-{last}")?,
+                (Some(first), _) => write!(f, "{separator}{first}")?,
+                (None, _) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 /// An execution domain (personality(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Personality {

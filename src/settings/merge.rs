@@ -1,5 +1,7 @@
 //! Layers of settings to what is in force: later layers win, lists grow, a reset takes away what came before it.
 
+use std::borrow::Cow;
+
 use super::assignment::{Assignment, Change};
 use super::keys::Kind;
 
@@ -26,7 +28,7 @@ fn is_taken_away(earlier: &Assignment, reset: &Assignment) -> bool {
 fn is_replaced(earlier: &Assignment, later: &Assignment) -> bool {
     let same_key = earlier.key == later.key;
     match later.key.kind {
-        Kind::List => false,
+        Kind::List => same_key && later.key.is_same_item(&text(earlier), &text(later)),
         // The words of one command come one by one.
         Kind::Command => same_key && earlier.layer != later.layer,
         Kind::Pairs('=') => same_key && name(earlier, '=') == name(later, '='),
@@ -38,6 +40,10 @@ fn is_replaced(earlier: &Assignment, later: &Assignment) -> bool {
         }
         Kind::Boolean | Kind::Text | Kind::Word | Kind::Number | Kind::Numbers => same_key,
     }
+}
+
+fn text(assignment: &Assignment) -> Cow<'_, str> {
+    assignment.value().unwrap_or_default().to_string_lossy()
 }
 
 /// What stands before the divider of a pair.

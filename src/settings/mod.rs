@@ -34,6 +34,7 @@ mod execution;
 pub mod files;
 mod identity;
 pub mod keys;
+pub mod limits;
 pub mod merge;
 mod mount_options;
 mod mounts;
@@ -63,11 +64,12 @@ pub use execution::{
     parse_user,
 };
 pub use identity::{MachineName, Uuid, check_hostname};
+pub use limits::Limits;
 pub use mount_options::parse_guest_path;
 pub use mounts::{BindIds, CustomMount, LinkJournal, PivotRoot, ResolvConf, Timezone, Volatile};
 pub use provenance::Provenance;
 pub use refused::SettingsError;
-pub use resolve::{Asked, Resolved, SettingsMode, machine_settings};
+pub use resolve::{Asked, OfFiles, Resolved, SettingsMode, files_of, machine_settings};
 pub use rlimit::ResourceLimit;
 pub use signal::SignalNumber;
 pub use suggestion::{did_you_mean, nearest};
@@ -155,6 +157,8 @@ pub struct MachineSettings {
     pub boot_clock: bool,
     /// Keep proc and sysfs unmasked somewhere, so that containers run inside.
     pub nesting: bool,
+    /// How much of the host the machine may have.
+    pub limits: Limits,
     /// When it is started by itself.
     pub autostart: Autostart,
 }
@@ -199,6 +203,7 @@ impl MachineSettings {
             timeout_stop: TIMEOUT_STOP,
             boot_clock: true,
             nesting: false,
+            limits: Limits::default(),
             autostart: Autostart::default(),
         }
     }

@@ -160,7 +160,7 @@ impl Layer<'_> {
     }
 
     fn push(&mut self, key: &'static Key, change: Change, source: Source) {
-        let mut assignment = Assignment::trusted(key, change, source);
+        let mut assignment = Assignment::new(key, change, source);
         assignment.untrusted = !self.trusted;
         self.found.push(assignment);
     }

@@ -1,7 +1,7 @@
 //! Where each value in force came from, in a form that can be kept beside a machine and shown later.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,32 @@ impl Provenance {
         Self { settings, files }
     }
 
+    /// Whether anybody said anything of a setting.
+    pub fn is_given(&self, table: &str, name: &str) -> bool {
+        self.settings.iter().any(|entry| entry.is_of(table, name) && entry.source != Origin::BuiltIn)
+    }
+
+    /// Says that `option` decided a setting.
+    pub fn decide(&mut self, table: &str, name: &str, value: &str, option: &str) {
+        for entry in self.settings.iter_mut().filter(|entry| entry.is_of(table, name)) {
+            entry.value = value.to_owned();
+            entry.source = Origin::Option(option.to_owned());
+        }
+    }
+
+    /// Says where the tree is, and who said so.
+    pub(super) fn set_tree(&mut self, tree: &Path, by_name: bool) {
+        let value = tree.display().to_string();
+        for entry in self.settings.iter_mut().filter(|entry| entry.is_of("machine", "directory")) {
+            if !by_name {
+                entry.source = Origin::CommandLine;
+            } else if entry.value != value {
+                entry.source = Origin::BuiltIn;
+            }
+            entry.value.clone_from(&value);
+        }
+    }
+
     /// The files of `self` that are not as they are in `now`, with what happened to them.
     pub fn changed_since(&self, now: &Self) -> BTreeMap<PathBuf, &'static str> {
         let stamps = |files: &[FileSeen]| -> BTreeMap<PathBuf, Option<super::files::Stamp>> {
@@ -119,6 +145,10 @@ impl Provenance {
 }
 
 impl Entry {
+    fn is_of(&self, table: &str, name: &str) -> bool {
+        (self.table.as_str(), self.name.as_str()) == (table, name)
+    }
+
     fn new(key: &Key, value: String, source: Origin) -> Self {
         let secret = key.secret && source != Origin::BuiltIn;
         Self { table: key.table.to_owned(), name: key.name.to_owned(), value, secret, source }

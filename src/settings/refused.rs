@@ -75,6 +75,16 @@ impl SettingsError {
         Self::Value { place, source: error }
     }
 
+    /// A wrong value of an option.
+    pub fn option(option: &str, error: impl Into<BadValue>) -> Self {
+        Self::Value { place: format!("bad value for {option}"), source: error.into() }
+    }
+
+    /// Things that do not go together.
+    pub fn combination(problem: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Combination { problem: problem.into(), hint: hint.into() }
+    }
+
     /// The next step.
     pub fn hint(&self) -> Option<&str> {
         match self {

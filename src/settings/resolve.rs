@@ -12,6 +12,7 @@
 //! With `--settings=override` the command line comes second.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::assignment::{Assignment, Change, Given, LayerNumber, Source};
@@ -21,9 +22,9 @@ use super::keys::{self, BadValue, Scope};
 use super::merge::effective;
 use super::provenance::Provenance;
 use super::refused::SettingsError;
-use super::surroundings::Environment;
+use super::surroundings::{Environment, Places};
 use super::words::{Words, display_and_parse_by_word};
-use super::{MachineName, MachineSettings, nspawn_layer, toml_layer};
+use super::{Autostart, MachineName, MachineSettings, nspawn_layer, toml_layer};
 
 /// `--settings=`: whether files are read, and who wins (systemd-nspawn(1)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,21 +50,16 @@ display_and_parse_by_word!(SettingsMode);
 /// What was asked for: a tree, a name, and what the command line says.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
-    /// The tree; by default the machine's `directory`, or its image.
-    pub tree: Option<PathBuf>,
+    /// The tree.
+    pub tree: PathBuf,
+    /// The tree was found by the machine's name: in its `directory`, or among the images.
+    pub by_name: bool,
     /// The machine's name; by default the tree's.
     pub machine: Option<MachineName>,
     /// Whether files are read.
     pub mode: SettingsMode,
     /// What the command line says, in order.
     pub assignments: Vec<Assignment>,
-}
-
-impl Asked {
-    /// The machine `name`, as its files and its image say.
-    pub fn machine(name: MachineName) -> Self {
-        Self { machine: Some(name), ..Self::default() }
-    }
 }
 
 /// The settings of a machine.
@@ -82,36 +78,25 @@ pub struct Resolved {
 /// # Errors
 /// When files or arguments are wrong: one line, and a hint.
 pub fn machine_settings(asked: &Asked, environment: &Environment) -> Result<Resolved, SettingsError> {
-    let given_tree = asked.tree.as_ref().map(|tree| with_name(environment.directory.join(tree)));
-    let name = match (&asked.machine, &given_tree) {
-        (Some(name), _) => Some(name.clone()),
+    let tree = with_name(environment.directory.join(&asked.tree));
+    let name = match &asked.machine {
+        Some(name) => Some(name.clone()),
         // A tree without a usable name has no files of its own; the supervisor says what is wrong with it.
-        (None, Some(tree)) => MachineName::from_tree(tree).ok(),
-        (None, None) => None,
+        None => MachineName::from_tree(&tree).ok(),
     };
     let mut reader = Reader::default();
     let mut warnings = Vec::new();
     let mut layers = Vec::new();
-    let tree;
     if asked.mode == SettingsMode::No {
-        tree = given_tree.unwrap_or_else(|| image(name.as_ref(), environment));
         layers.push(asked.assignments.clone());
     } else {
         let spinney = &environment.places.spinney;
-        let defaults = toml(&mut reader, &spinney.join("spinney.toml"), Scope::Everywhere)?;
-        // The .nspawn file comes before the machine's own in rank, and after them in time: they may say where the tree is.
-        let before = reader.seen.len();
-        let machine = machine_layers(&mut reader, name.as_ref(), spinney)?;
-        let of_machine = reader.seen.split_off(before);
-        tree = given_tree
-            .or_else(|| directory(machine.iter().flatten()))
-            .unwrap_or_else(|| image(name.as_ref(), environment));
+        layers.push(toml(&mut reader, &spinney.join("spinney.toml"), Scope::Everywhere)?);
         let trusted = asked.mode == SettingsMode::Trusted;
         let (nspawn, more) = nspawn(&mut reader, name.as_ref(), &tree, &environment.places.nspawn, trusted)?;
-        reader.seen.extend(of_machine);
         warnings.extend(more);
-        let files = std::iter::once(nspawn).chain(machine);
-        layers.push(defaults);
+        let mut files = vec![nspawn];
+        files.extend(machine_layers(&mut reader, name.as_ref(), spinney)?);
         if asked.mode == SettingsMode::Override {
             layers.push(asked.assignments.clone());
             layers.extend(files);
@@ -131,8 +116,44 @@ pub fn machine_settings(asked: &Asked, environment: &Environment) -> Result<Reso
         put(assignment, &mut draft, environment)?;
     }
     let settings = draft.finish(tree, asked.machine.clone(), &effective, environment)?;
-    let provenance = Provenance::of(&effective, reader.seen);
+    let mut provenance = Provenance::of(&effective, reader.seen);
+    provenance.set_tree(&settings.tree, asked.by_name);
     Ok(Resolved { settings, provenance, warnings })
+}
+
+/// What the files of machine `name` alone say of it, with the defaults for all machines: where its tree is, and when it is
+/// started.
+///
+/// # Errors
+/// When the files are wrong.
+pub fn files_of(name: &MachineName, places: &Places) -> Result<OfFiles, SettingsError> {
+    let mut reader = Reader::default();
+    let mut layers = vec![toml(&mut reader, &places.spinney.join("spinney.toml"), Scope::Everywhere)?];
+    layers.extend(machine_layers(&mut reader, Some(name), &places.spinney)?);
+    let environment = Environment {
+        on_terminal: false,
+        directory: PathBuf::new(),
+        variable: |_| None,
+        read: |_| Err(io::ErrorKind::Unsupported.into()),
+        places: places.clone(),
+    };
+    let mut draft = Draft::built_in();
+    for layer in &layers {
+        check(layer, &environment)?;
+    }
+    for assignment in &effective(layers) {
+        put(assignment, &mut draft, &environment)?;
+    }
+    Ok(OfFiles { directory: draft.directory, autostart: draft.settings.autostart })
+}
+
+/// What is known of a machine before it is decided whether it is started.
+#[derive(Debug, Clone)]
+pub struct OfFiles {
+    /// `[machine] directory`
+    pub directory: Option<PathBuf>,
+    /// `[autostart]`
+    pub autostart: Autostart,
 }
 
 /// `..` has no name to call the machine by. A tree that is not there is the supervisor's to complain about.
@@ -142,10 +163,6 @@ fn with_name(tree: PathBuf) -> PathBuf {
         return tree;
     }
     std::fs::canonicalize(&tree).unwrap_or(tree)
-}
-
-fn image(name: Option<&MachineName>, environment: &Environment) -> PathBuf {
-    environment.places.images.join(name.map_or("", MachineName::as_str))
 }
 
 fn toml(reader: &mut Reader, path: &Path, scope: Scope) -> Result<Vec<Assignment>, SettingsError> {
@@ -168,13 +185,6 @@ fn machine_layers(
         layers.push(toml(reader, &drop_in, Scope::Machine)?);
     }
     Ok(layers)
-}
-
-/// Where the tree is, if files say so.
-fn directory<'a>(assignments: impl Iterator<Item = &'a Assignment>) -> Option<PathBuf> {
-    let key = keys::known("machine.directory")?;
-    let last = assignments.filter(|assignment| assignment.key == key).last()?;
-    last.value().map(PathBuf::from)
 }
 
 /// The one .nspawn file that counts (systemd.nspawn(5)): an administrator's, else that beside the tree.
@@ -240,6 +250,8 @@ fn put(assignment: &Assignment, draft: &mut Draft, environment: &Environment) ->
     let text = raw.to_string_lossy();
     let in_file = matches!(assignment.source, Source::File(_));
     let given = Given { text: &text, raw, directory: (!in_file).then_some(environment.directory.as_path()) };
-    (assignment.key.put)(draft, &given)
+    assignment
+        .key
+        .put(draft, &given)
         .map_err(|error: BadValue| SettingsError::value(&assignment.source, error))
 }

@@ -42,8 +42,6 @@ pub struct Places {
     pub spinney: PathBuf,
     /// .nspawn files that are trusted; the first that has one for a machine counts (systemd.nspawn(5)).
     pub nspawn: Vec<PathBuf>,
-    /// Images, by name.
-    pub images: PathBuf,
 }
 
 impl Default for Places {
@@ -51,7 +49,6 @@ impl Default for Places {
         Self {
             spinney: "/etc/spinney".into(),
             nspawn: vec!["/etc/systemd/nspawn".into(), "/run/systemd/nspawn".into()],
-            images: "/var/lib/machines".into(),
         }
     }
 }

@@ -41,7 +41,7 @@ pub fn layer(path: &Rc<Path>, text: &str, scope: Scope) -> Result<Vec<Assignment
             let key = file.key(table, name.get_ref(), at)?;
             for (place, change) in file.changes(key, value)? {
                 let place = FilePlace { path: path.clone(), line: file.line(place), key: key.name.into() };
-                found.push((at, Assignment::trusted(key, change, Source::File(place))));
+                found.push((at, Assignment::new(key, change, Source::File(place))));
             }
         }
     }

@@ -10,7 +10,9 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Event, EventOf, Outcome, Request, run};
+use super::archive::SupervisorLog;
+use super::{Error, Event, EventOf, Outcome, Request, name_of, run};
+use crate::settings::MachineName;
 use crate::sys::files::open_at;
 use crate::sys::fork::{close_from_but, fork};
 use crate::sys::{FdPath, SysError, SysResult, socket, sys};
@@ -58,21 +60,24 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-impl From<&Error> for Failure {
-    fn from(error: &Error) -> Self {
+impl Failure {
+    /// `error` and its causes, in words.
+    pub fn new(error: &dyn std::error::Error, hint: Option<String>, exit_status: u8) -> Self {
         let mut message = error.to_string();
-        let mut cause = std::error::Error::source(error);
+        let mut cause = error.source();
         while let Some(error) = cause {
             message.push_str(": ");
             message.push_str(&error.to_string());
             cause = error.source();
         }
-        Self {
-            message,
-            console: error.console().to_vec(),
-            hint: error.hint(),
-            exit_status: error.exit_status(),
-        }
+        Self { message, console: Vec::new(), hint, exit_status }
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let console = error.console().to_vec();
+        Self { console, ..Self::new(error, error.hint(), error.exit_status()) }
     }
 }
 
@@ -116,12 +121,12 @@ impl AsFd for Starting {
 pub fn start(request: Request) -> SysResult<Starting> {
     let (ours, theirs) = socket::message_pair()?;
     fork(|| {
-        let teller = Teller { socket: Some(theirs) };
+        let teller = Teller { socket: Some(theirs), name: name_of(&request.settings).ok(), log: None };
         match leave_terminal(&teller) {
             Ok(()) => supervise(request, teller),
             Err(source) => {
                 let error = Error::System { action: "go to the background", source };
-                teller.tell(&News::Failed(Failure::from(&error)));
+                teller.tell(News::Failed(Failure::from(&error)));
                 i32::from(error.exit_status())
             }
         }
@@ -136,7 +141,10 @@ fn supervise(request: Request, mut teller: Teller) -> i32 {
         Ok(Outcome { exit_status }) => News::Ended { exit_status: *exit_status },
         Err(error) => News::Failed(Failure::from(error)),
     };
-    teller.tell(&news);
+    if let (News::Failed(failure), Some(log)) = (&news, &teller.log) {
+        log.line(&format!("error: {failure}"));
+    }
+    teller.tell(news);
     i32::from(result.map_or_else(|error| error.exit_status(), |outcome| outcome.exit_status))
 }
 
@@ -157,15 +165,26 @@ fn leave_terminal(teller: &Teller) -> SysResult<()> {
     }
 }
 
-/// The supervisor's end.
+/// The supervisor's end, and its log.
 #[derive(Debug)]
 struct Teller {
     socket: Option<OwnedFd>,
+    name: Option<MachineName>,
+    /// From the first event on: then the name is ours, and the log no other machine's.
+    log: Option<SupervisorLog>,
 }
 
 impl Teller {
     fn event(&mut self, event: &Event<'_>) {
-        self.tell(&News::Event(event.map(|text| (*text).to_owned())));
+        if self.log.is_none() {
+            // It cannot be made, say since /var is read-only: then there is none.
+            self.log = self.name.as_ref().and_then(|name| SupervisorLog::open(name).ok());
+        }
+        if let Some(log) = &self.log {
+            let kind = if matches!(event, Event::Warning(_)) { "warning: " } else { "" };
+            log.line(&format!("{kind}{event}"));
+        }
+        self.tell(News::Event(event.map(|text| (*text).to_owned())));
         if matches!(event, Event::Ready { .. }) {
             // Whoever waited has what it waited for.
             self.socket = None;
@@ -173,8 +192,8 @@ impl Teller {
     }
 
     /// A listener that is gone is none of the machine's business, nor is one that does not listen.
-    fn tell(&self, news: &News) {
-        if let (Some(socket), Ok(text)) = (&self.socket, serde_json::to_vec(news)) {
+    fn tell(&self, news: News) {
+        if let (Some(socket), Ok(text)) = (&self.socket, serde_json::to_vec(&news)) {
             let _ = socket::send_at_once(socket, &text);
         }
     }

@@ -109,7 +109,11 @@ impl Error {
         let fixed = match self {
             Self::Tree(error) => return error.hint(),
             Self::Name(error) => return Some(error.hint().to_owned()),
-            Self::NameInUse { .. } => "give this one another name with --machine=NAME",
+            Self::NameInUse { name } => {
+                return Some(format!(
+                    "spinney status {name} shows it; run takes another name for this one with --machine=NAME"
+                ));
+            }
             Self::Stale { .. } => "run spinney gc, and see what still uses it",
             Self::NoSuchUser { .. } => "give a user of the tree, or a number",
             Self::ReadOnlyTree(_) => {

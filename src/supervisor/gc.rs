@@ -43,6 +43,8 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
 /// # Errors
 /// The first fault.
 pub fn clear(directory: MachineDirectory, cgroups: &CgroupHierarchy) -> Result<(), SysError> {
+    // A log that cannot be written must not keep the name from its next start.
+    let _ = super::archive::keep_killed(&directory);
     let mut first_fault = None;
     for resource in resources::read(&directory)?.iter().rev() {
         if let Err(error) = resources::undo(resource, cgroups) {

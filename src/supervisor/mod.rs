@@ -4,6 +4,7 @@
 //! resources before it is made; `boot` is the poll loop while a leader lives; `serve` goes from boot to boot, with all else
 //! as it was, and in the end undoes the journal.
 
+pub mod archive;
 mod asked;
 pub mod background;
 mod boot;
@@ -36,7 +37,7 @@ mod verdict;
 use std::time::Instant;
 
 use crate::runtime::plan::MachinePlan;
-use crate::settings::{MachineName, MachineSettings};
+use crate::settings::{MachineName, MachineSettings, Provenance};
 
 pub use error::Error;
 pub use event::{Event, EventOf};
@@ -47,6 +48,8 @@ pub use fault::POINTS as FAULT_POINTS;
 pub struct Request {
     /// The machine.
     pub settings: MachineSettings,
+    /// Where they came from.
+    pub provenance: Provenance,
     /// When the program was started, from which times are told.
     pub started: Instant,
     /// Nobody's terminal is its console.

@@ -47,12 +47,13 @@ pub(super) fn serve(
             Err(error) => break (Err(error), None),
         }
     };
-    finish(machine, result, stopping, report)
+    finish(machine, request, result, stopping, report)
 }
 
 /// Leaves terminal and host as they were.
 fn finish(
     machine: Machine,
+    request: &Request,
     result: Result<Outcome, Error>,
     stopping: Option<Duration>,
     report: &mut Report<'_>,
@@ -64,6 +65,9 @@ fn finish(
         let _ = console.finish(PATIENCE);
     }
     drop((parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
+    if request.background {
+        super::archive::keep_or_warn(request, claimed.directory(), result.as_ref().copied(), report);
+    }
     let faults = claimed.release();
     if result.is_ok() {
         report(&Event::Ended { name: name.as_str(), after: stopping });

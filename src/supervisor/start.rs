@@ -83,6 +83,9 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
     match make(&mut claimed, request, facts, report) {
         Ok(parts) => Ok(Machine { claimed, parts }),
         Err(error) => {
+            if request.background {
+                super::archive::keep_or_warn(request, claimed.directory(), Err(&error), report);
+            }
             for fault in claimed.release() {
                 report(&Event::Warning(&format!("left behind: {fault}")));
             }

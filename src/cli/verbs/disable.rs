@@ -1,19 +1,38 @@
-//! `spinney disable`
+//! `spinney disable`: has machines not started with the host any more.
 
-use crate::cli::EXIT_FAILURE;
+use super::{fail, named};
 use crate::cli::output::Output;
-use crate::cli::refusal::Message;
+use crate::cli::{EXIT_FAILURE, require_root};
+use crate::machine::autostart;
 
-/// Have them not started any more
+/// Have machines started by start --all-enabled no more
 #[derive(Debug, clap::Args)]
 pub struct DisableArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
+
+    /// Print no status lines
+    #[arg(short, long)]
+    quiet: bool,
 }
 
-/// Runs the verb, gives the exit status.
+/// Runs the verb, gives the exit status. A machine that runs goes on.
 pub fn disable(arguments: &DisableArguments) -> u8 {
-    Output::new(false).error(&Message::new(format!("not built: {:?}", arguments.names)), None);
-    EXIT_FAILURE
+    let output = Output::new(arguments.quiet);
+    if !require_root("disable", "sudo spinney disable NAME", output) {
+        return EXIT_FAILURE;
+    }
+    let mut status = 0;
+    for name in &arguments.names {
+        match named(name).and_then(|name| autostart::disable(&name)) {
+            Ok(true) => output.status(&format!("{name} is disabled")),
+            Ok(false) => output.status(&format!("{name} was not enabled")),
+            Err(error) => {
+                let failed = fail(&error, output);
+                status = if status == 0 { failed } else { status };
+            }
+        }
+    }
+    status
 }

@@ -1,8 +1,11 @@
-//! `spinney enable`
+//! `spinney enable`: has machines started with the host.
 
-use crate::cli::EXIT_FAILURE;
+use super::{fail, named};
 use crate::cli::output::Output;
-use crate::cli::refusal::Message;
+use crate::cli::{EXIT_FAILURE, require_root};
+use crate::machine::autostart;
+
+use crate::machine::{Error, find_image};
 
 /// Have machines started by start --all-enabled
 #[derive(Debug, clap::Args)]
@@ -10,10 +13,41 @@ pub struct EnableArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
+
+    /// Print no status lines
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 /// Runs the verb, gives the exit status.
 pub fn enable(arguments: &EnableArguments) -> u8 {
-    Output::new(false).error(&Message::new(format!("not built: {:?}", arguments.names)), None);
-    EXIT_FAILURE
+    let output = Output::new(arguments.quiet);
+    if !require_root("enable", "sudo spinney enable NAME", output) {
+        return EXIT_FAILURE;
+    }
+    let mut status = 0;
+    for name in &arguments.names {
+        match enable_one(name) {
+            Ok(true) => output.status(&format!("{name} is enabled: spinney start --all-enabled starts it")),
+            Ok(false) => output.status(&format!("{name} was enabled already")),
+            Err(error) => {
+                let failed = fail(&error, output);
+                status = if status == 0 { failed } else { status };
+            }
+        }
+    }
+    if status == 0 && autostart::is_systemd_host() {
+        output.status(
+            "systemd runs this host: it starts machines when a unit runs spinney start --all-enabled",
+        );
+    }
+    status
+}
+
+fn enable_one(name: &str) -> Result<bool, Error> {
+    let name = named(name)?;
+    find_image::find(&name)?;
+    // What is wrong with its settings is better heard now than at the next boot.
+    autostart::needs(&name)?;
+    autostart::enable(&name)
 }

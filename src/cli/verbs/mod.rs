@@ -87,7 +87,7 @@ pub(super) fn named(name: &str) -> Result<MachineName, Error> {
 }
 
 /// Tells `error` and gives its exit status.
-pub(super) fn fail(error: &Error, output: Output) -> u8 {
+pub(in crate::cli) fn fail(error: &Error, output: Output) -> u8 {
     output.error(error, error.hint().as_deref());
     error.exit_status()
 }

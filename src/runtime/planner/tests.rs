@@ -38,7 +38,11 @@ fn tree() -> TreeView {
 fn host() -> Host {
     Host {
         kernel: KernelVersion { major: 6, minor: 12 },
-        cgroup: CgroupHierarchy { mode: CgroupMode::Unified, mount_point: Some("/sys/fs/cgroup".into()) },
+        cgroup: CgroupHierarchy {
+            mode: CgroupMode::Unified,
+            mount_point: Some("/sys/fs/cgroup".into()),
+            legacy: Vec::new(),
+        },
         capabilities: ALL_CAPABILITIES,
         bounding: ALL_CAPABILITIES,
         time_namespaces: true,

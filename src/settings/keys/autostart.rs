@@ -7,11 +7,11 @@ use crate::settings::{MachineName, ValueError, parse_boolean, parse_duration};
 
 pub(super) static KEYS: &[Key] = &[
     Key::new("autostart", "enabled", Kind::Boolean, |draft, given| {
-        draft.settings.autostart.enabled = parse_boolean(given.text)?;
+        draft.settings.autostart.enabled = Some(parse_boolean(given.text)?);
         Ok(())
     })
     .machine_only()
-    .default("no"),
+    .default("as spinney enable and disable say"),
     Key::new("autostart", "after", Kind::List, |draft, given| {
         add(&mut draft.settings.autostart.after, given.text)
     })
@@ -42,8 +42,15 @@ fn add(machines: &mut Vec<MachineName>, name: &str) -> Result<(), BadValue> {
     Ok(())
 }
 
+/// The longest delay that makes sense before a machine's start.
+const LONGEST_DELAY: Duration = Duration::from_secs(24 * 3600);
+
 /// A machine that waits for ever is one that is not enabled.
 fn parse_delay(text: &str) -> Result<Duration, ValueError> {
-    parse_duration(text)?
-        .ok_or_else(|| ValueError::new(text, "is for ever", "a time such as 5s, or enabled = false"))
+    const HINT: &str = "a time such as 5s, at most a day";
+    match parse_duration(text)? {
+        None => Err(ValueError::new(text, "is for ever", "a time such as 5s, or enabled = false")),
+        Some(delay) if delay > LONGEST_DELAY => Err(ValueError::new(text, "is longer than a day", HINT)),
+        Some(delay) => Ok(delay),
+    }
 }

@@ -3,8 +3,9 @@
 use std::error::Error;
 
 use super::Draft;
-use crate::settings::ValueError;
 use crate::settings::assignment::Given;
+use crate::settings::limits::keys::LimitKey;
+use crate::settings::{Limits, ValueError};
 
 /// A value that a parser refused: what is wrong, and the right form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,7 +132,16 @@ impl NspawnKey {
 }
 
 /// Puts a value into the draft of a machine's settings.
-pub type Put = fn(&mut Draft, &Given<'_>) -> Result<(), BadValue>;
+pub type PutValue = fn(&mut Draft, &Given<'_>) -> Result<(), BadValue>;
+
+/// How a value gets into the draft of a machine's settings.
+#[derive(Debug, Clone, Copy)]
+pub enum Put {
+    /// By a function of its own.
+    By(PutValue),
+    /// As the table of limits says.
+    Limit(&'static LimitKey),
+}
 
 /// One setting.
 #[derive(Debug)]
@@ -160,7 +170,7 @@ pub struct Key {
 
 impl Key {
     /// A setting that anybody may make, everywhere.
-    pub const fn new(table: &'static str, name: &'static str, kind: Kind, put: Put) -> Self {
+    pub const fn new(table: &'static str, name: &'static str, kind: Kind, put: PutValue) -> Self {
         Self {
             table,
             name,
@@ -171,7 +181,7 @@ impl Key {
             scope: Scope::Everywhere,
             secret: false,
             default: "",
-            put,
+            put: Put::By(put),
         }
     }
 
@@ -209,6 +219,30 @@ impl Key {
     pub const fn default(mut self, words: &'static str) -> Self {
         self.default = words;
         self
+    }
+
+    /// Judges a value, and puts it into `draft`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn put(&self, draft: &mut Draft, given: &Given<'_>) -> Result<(), BadValue> {
+        match self.put {
+            Put::By(put) => put(draft, given),
+            Put::Limit(limit) => Ok(draft.settings.limits.set(limit, given.text)?),
+        }
+    }
+
+    /// Whether `later` takes the place of `earlier` in the list: both are of the same thing.
+    pub fn is_same_item(&self, earlier: &str, later: &str) -> bool {
+        match self.put {
+            Put::By(_) => false,
+            Put::Limit(limit) => {
+                let mut limits = Limits::default();
+                let both = [earlier, later].map(|text| limits.set(limit, text));
+                both.iter().all(Result::is_ok)
+                    && limits.texts().map(|(_, texts)| texts.len()).sum::<usize>() == 1
+            }
+        }
     }
 
     /// `table.name`.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`key`] | what is known of one setting |
 //! | [`autostart`] | `[autostart]`: when it is started by itself |
+//! | [`limits`] | the rest of `[resources]`: how much of the host it may have |
 //! | [`machine`] | `[machine]`, `[users]`, `[network]`, `[console]`: what machine it is |
 //! | [`execution`] | `[execution]`: what runs |
 //! | [`security`] | `[security]` and `[resources]` of processes |
@@ -17,10 +18,11 @@ mod autostart;
 mod execution;
 mod files;
 mod key;
+mod limits;
 mod machine;
 mod security;
 
-pub use key::{BadValue, Key, Kind, NspawnKey, Put, Scope, Trust};
+pub use key::{BadValue, Key, Kind, NspawnKey, Put, PutValue, Scope, Trust};
 
 use super::draft::Draft;
 use super::suggestion::nearest;
@@ -30,7 +32,7 @@ static TABLES: &[&[Key]] = &[machine::KEYS, execution::KEYS, files::KEYS, securi
 
 /// All settings.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    TABLES.iter().copied().flatten()
+    TABLES.iter().copied().flatten().chain(limits::KEYS.iter())
 }
 
 /// The setting called `table.name` in TOML. For tables of our own; what users write is looked up by [`find`].
