@@ -5,6 +5,7 @@
 //! | room | what it owns |
 //! |---|---|
 //! | [`sys`] | every `unsafe` line and raw system call; its errors print like strace |
+//! | [`journal`] | the files that systemd-journald writes: read, merged, searched |
 //! | [`settings`] | what the user asked for, typed: [`settings::MachineSettings`] |
 //! | [`host`] | what this host can do, probed once |
 //! | [`guest`] | knowledge of trees: which init, how it says it is up, how it is told to stop |
@@ -24,6 +25,7 @@
 pub mod cli;
 pub mod guest;
 pub mod host;
+pub mod journal;
 pub mod machine;
 pub mod runtime;
 pub mod settings;

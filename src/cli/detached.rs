@@ -1,5 +1,6 @@
 //! Starting machines in the background and waiting for them.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -122,6 +123,8 @@ pub struct Detached {
     signals: SignalFd,
     waiting: Vec<Waiting>,
     interrupted: Option<i32>,
+    /// What this host lacks it lacks for all machines: told once.
+    warned: BTreeSet<String>,
     output: Output,
 }
 
@@ -141,7 +144,13 @@ impl Detached {
     pub fn new(output: Output) -> SysResult<Self> {
         let set = SignalSet::of(&SIGNALS);
         set.block()?;
-        Ok(Self { signals: SignalFd::open(&set)?, waiting: Vec::new(), interrupted: None, output })
+        Ok(Self {
+            signals: SignalFd::open(&set)?,
+            waiting: Vec::new(),
+            interrupted: None,
+            warned: BTreeSet::new(),
+            output,
+        })
     }
 
     /// Starts the machine `name`. A command has nothing to be waited for but its start.
@@ -172,7 +181,14 @@ impl Detached {
         // The last first: those before keep their place.
         for index in self.ready(deadline)?.into_iter().rev() {
             let Some(machine) = self.waiting.get(index) else { continue };
-            if let Some(outcome) = machine.hear()? {
+            let news = machine.starting.next()?;
+            if let Some(News::Event(event)) = &news {
+                match event {
+                    EventOf::Warning(text) if !self.warned.insert(text.clone()) => {}
+                    event => machine.progress.report(event),
+                }
+            }
+            if let Some(outcome) = machine.judge(news) {
                 if let Outcome::Failed(failure) = &outcome {
                     self.output.failure(failure, &failure.console, failure.hint.as_deref());
                 }
@@ -213,13 +229,9 @@ impl Detached {
 }
 
 impl Waiting {
-    /// Takes one piece of news; gives the outcome if it is one.
-    fn hear(&self) -> SysResult<Option<Outcome>> {
-        let news = self.starting.next()?;
-        if let Some(News::Event(event)) = &news {
-            self.progress.report(event);
-        }
-        Ok(match news {
+    /// What `news` means for who waits.
+    fn judge(&self, news: Option<News>) -> Option<Outcome> {
+        match news {
             Some(News::Event(EventOf::Started { .. })) if self.until == Until::Started => {
                 Some(Outcome::Started)
             }
@@ -234,7 +246,7 @@ impl Waiting {
                 format!("the supervisor of {} died", self.name),
                 "spinney gc removes what it left; the kernel's log may say who killed it",
             )),
-        })
+        }
     }
 }
 

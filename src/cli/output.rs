@@ -1,5 +1,11 @@
 //! The only place that prints: status, warnings and errors to stderr, results to stdout.
 //!
+//! | file | what it owns |
+//! |---|---|
+//! | [`table`] | tables without borders |
+//! | [`tree`] | processes by cgroup, drawn |
+//! | [`words`] | times, spans and sizes as people read them |
+//!
 //! An error is one line, its causes joined by colons, and a `hint:` line with the next step. Colour is for terminals
 //! alone, and not where `NO_COLOR` is set (<https://no-color.org>).
 
@@ -9,25 +15,72 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
+pub mod table;
+pub mod tree;
+pub mod words;
+
+use table::{Look, Table};
+
 const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[1;33m";
 const CYAN: &str = "\x1b[36m";
 const RESET: &str = "\x1b[0m";
+
+/// Colours of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    /// All is well.
+    Green,
+    /// Look at it.
+    Yellow,
+    /// It is broken.
+    Red,
+    /// Less important than the rest.
+    Grey,
+    /// A heading.
+    Bold,
+}
+
+impl Colour {
+    /// `text` in this colour (ECMA-48, SGR).
+    pub fn paint(self, text: &str) -> String {
+        let code = match self {
+            Self::Green => "32",
+            Self::Yellow => "33",
+            Self::Red => "1;31",
+            Self::Grey => "90",
+            Self::Bold => "1",
+        };
+        format!("\x1b[{code}m{text}{RESET}")
+    }
+}
 
 /// Where our own words go, and how they look.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     terminal: bool,
     colour: bool,
+    colour_results: bool,
     quiet: bool,
 }
 
 impl Output {
     /// Output as the environment asks for it; `quiet` leaves out the status lines.
     pub fn new(quiet: bool) -> Self {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let terminal = io::stderr().is_terminal();
-        Self { terminal, colour: terminal && !no_color, quiet }
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self {
+            terminal,
+            colour: terminal && colour,
+            colour_results: colour && io::stdout().is_terminal(),
+            quiet,
+        }
+    }
+
+    /// Output that is the same wherever tests run.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { terminal: false, colour: false, colour_results: false, quiet: false }
     }
 
     /// One line about what is going on, unless we are to be quiet.
@@ -55,6 +108,17 @@ impl Output {
     /// A result, for people.
     pub fn text(&self, text: &str) {
         to_stdout(text.as_bytes());
+    }
+
+    /// A result in rows, with its heading or without. On a terminal it is as wide as that at most, unless `full`.
+    pub fn table(&self, table: &Table, heading: bool, full: bool) {
+        let width = if full { None } else { terminal_width() };
+        to_stdout(table.render(Look { heading, colour: self.colour_results, width }).as_bytes());
+    }
+
+    /// A word of a result: in a colour where results are on a terminal.
+    pub fn in_colour(&self, colour: Colour, text: &str) -> String {
+        if self.colour_results { colour.paint(text) } else { text.to_owned() }
     }
 
     /// A result, for programs: one line of JSON when stdout is a pipe, indented on a terminal.
@@ -106,6 +170,13 @@ impl Output {
     }
 }
 
+/// Columns of the terminal that results go to, if one does.
+pub fn terminal_width() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
+}
+
 /// A reader that has seen enough (`| head`) is no failure of ours.
 fn to_stdout(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
@@ -127,7 +198,7 @@ mod tests {
     #[test]
     fn an_error_is_one_line_and_a_hint() {
         let error = Outer(Inner(io::Error::other("gone")));
-        let plain = Output { terminal: false, colour: false, quiet: false };
+        let plain = Output::plain();
         assert_eq!(
             plain.rendered(&error, &[], None),
             "spinney: error: cannot start web: open(\"/x\"): gone\n"
@@ -141,7 +212,7 @@ mod tests {
             plain.rendered(&io::Error::other("web died"), &console, Some("look")),
             "spinney: error: web died\n  last lines of its console:\n  | [FAILED] a\n  | b\n  hint: look\n"
         );
-        let colour = Output { terminal: true, colour: true, quiet: false };
+        let colour = Output { terminal: true, colour: true, colour_results: false, quiet: false };
         assert!(colour.rendered(&error, &[], None).starts_with("spinney: \x1b[1;31merror\x1b[0m: cannot"));
     }
 }

@@ -8,6 +8,7 @@ mod controllers;
 pub mod devices;
 mod kernel;
 pub mod limits;
+mod survey;
 mod users;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::sys::files::read_at;
 pub use cgroup::{CgroupHierarchy, CgroupMode};
 pub use controllers::{Controller, Mounted};
 pub use kernel::KernelVersion;
+pub use survey::{Permissions, Place, Survey};
 pub use users::{IdOwners, IdRange};
 
 /// Facts about this host and about what our process may do on it.

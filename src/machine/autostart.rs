@@ -12,14 +12,14 @@
 //! delay = "5s"              # waits so long after all these
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::Error;
 use super::schedule::Needs;
-use crate::settings::{Autostart, MachineName, Places, files_of};
+use crate::settings::{Autostart, MachineName, OfFiles, Places, files_of};
 use crate::sys::files::{entries, make_directories, open_at, open_directory, remove_file_at};
 use crate::sys::{SysError, SysResult};
 
@@ -29,19 +29,32 @@ const MARKERS: &str = "/etc/spinney/autostart";
 /// Settings of machines.
 const SETTINGS: &str = "/etc/spinney/machines";
 
-/// All machines that are enabled, by name.
+/// Which machines are started with the host.
+#[derive(Debug, Default)]
+pub struct Enabled {
+    /// Those that are enabled.
+    pub machines: Vec<MachineName>,
+    /// Those of which it cannot be told, and why not.
+    pub unknown: Vec<(MachineName, Error)>,
+}
+
+/// All machines that are enabled, by name; and those of which it cannot be told, with the reason: a slip in the file of
+/// one is no reason not to start the others.
 ///
 /// # Errors
-/// When the settings of one cannot be read, or a directory.
-pub fn enabled() -> Result<Vec<MachineName>, Error> {
-    let mut names = names_in(MARKERS, "")?;
-    names.extend(names_in(SETTINGS, ".toml")?);
+/// When a directory cannot be read.
+pub fn enabled() -> Result<Enabled, Error> {
+    let mut names = names_in(MARKERS, "", Entries::Files)?;
+    names.extend(names_in(SETTINGS, ".toml", Entries::Files)?);
+    names.extend(names_in(SETTINGS, ".toml.d", Entries::Directories)?);
     names.sort();
     names.dedup();
-    let mut enabled = Vec::new();
+    let mut enabled = Enabled::default();
     for name in names {
-        if is_enabled(&name)? {
-            enabled.push(name);
+        match is_enabled(&name) {
+            Ok(true) => enabled.machines.push(name),
+            Ok(false) => {}
+            Err(error) => enabled.unknown.push((name, error)),
         }
     }
     Ok(enabled)
@@ -52,7 +65,7 @@ pub fn enabled() -> Result<Vec<MachineName>, Error> {
 /// # Errors
 /// When its settings cannot be read.
 pub fn is_enabled(name: &MachineName) -> Result<bool, Error> {
-    let said = settings_of(name)?.enabled;
+    let said = settings_of(name)?.autostart.enabled;
     Ok(said.unwrap_or_else(|| Path::new(MARKERS).join(name.as_str()).exists()))
 }
 
@@ -61,7 +74,7 @@ pub fn is_enabled(name: &MachineName) -> Result<bool, Error> {
 /// # Errors
 /// When its settings cannot be read, or name what is no machine.
 pub fn needs(name: &MachineName) -> Result<Needs, Error> {
-    let Autostart { requires, wants, after, delay, .. } = settings_of(name)?;
+    let Autostart { requires, wants, after, delay, .. } = settings_of(name)?.autostart;
     Ok(Needs { requires, wants, after, delay })
 }
 
@@ -70,9 +83,7 @@ pub fn needs(name: &MachineName) -> Result<Needs, Error> {
 /// # Errors
 /// When its settings say that it is not, or /etc cannot be written.
 pub fn enable(name: &MachineName) -> Result<bool, Error> {
-    if settings_of(name)?.enabled == Some(false) {
-        return Err(said_in_settings(name, false));
-    }
+    refuse_what_settings_say(name, false)?;
     if is_enabled(name)? {
         return Ok(false);
     }
@@ -89,29 +100,37 @@ pub fn enable(name: &MachineName) -> Result<bool, Error> {
 /// # Errors
 /// When its settings say that it is enabled, or /etc cannot be written.
 pub fn disable(name: &MachineName) -> Result<bool, Error> {
-    if settings_of(name)?.enabled == Some(true) {
-        return Err(said_in_settings(name, true));
-    }
+    refuse_what_settings_say(name, true)?;
     let was = is_enabled(name)?;
     remove_file_at(CWD, Path::new(MARKERS).join(name.as_str()))
         .map_err(Error::system("disable the machine"))?;
     Ok(was)
 }
 
-fn settings_path(name: &MachineName) -> PathBuf {
-    Path::new(SETTINGS).join(format!("{name}.toml"))
+/// An administrator's own word is not for us to go behind.
+fn refuse_what_settings_say(name: &MachineName, enabled: bool) -> Result<(), Error> {
+    let settings = settings_of(name)?;
+    match settings.enabled_by {
+        Some(path) if settings.autostart.enabled == Some(enabled) => {
+            Err(Error::AutostartInSettings { path, enabled })
+        }
+        _ => Ok(()),
+    }
 }
 
-fn said_in_settings(name: &MachineName, enabled: bool) -> Error {
-    Error::AutostartInSettings { path: settings_path(name), enabled }
+fn settings_of(name: &MachineName) -> Result<OfFiles, Error> {
+    Ok(files_of(name, &Places::default())?)
 }
 
-fn settings_of(name: &MachineName) -> Result<Autostart, Error> {
-    Ok(files_of(name, &Places::default())?.autostart)
+/// What of a directory counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entries {
+    Files,
+    Directories,
 }
 
-/// The machines that `directory` has a file for: NAME and `suffix`. Other files are none of ours.
-fn names_in(directory: &str, suffix: &str) -> Result<Vec<MachineName>, Error> {
+/// The machines that `directory` has an entry for: NAME and `suffix`. Others are none of ours.
+fn names_in(directory: &str, suffix: &str, wanted: Entries) -> Result<Vec<MachineName>, Error> {
     let list = open_directory(Path::new(directory)).and_then(entries);
     let list = match list {
         Err(error) if error.errno() == Errno::NOENT => return Ok(Vec::new()),
@@ -119,7 +138,7 @@ fn names_in(directory: &str, suffix: &str) -> Result<Vec<MachineName>, Error> {
     };
     let name = |(name, kind): (std::ffi::OsString, FileType)| {
         let name = name.to_str()?.strip_suffix(suffix)?.parse().ok()?;
-        (kind != FileType::Directory).then_some(name)
+        ((kind == FileType::Directory) == (wanted == Entries::Directories)).then_some(name)
     };
     Ok(list.into_iter().filter_map(name).collect())
 }

@@ -9,6 +9,10 @@ use crate::sys::SysError;
 /// What every failed verb exits with, as `spinney run` does for faults of its own (docker-run(1)).
 const OWN_FAILURE: u8 = 125;
 
+/// For a command that is there and cannot be executed, and for one that is not there (env(1)).
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
 /// Why something cannot be done to a machine.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
@@ -39,6 +43,32 @@ pub enum Error {
         #[source]
         source: SysError,
     },
+    #[error("{count} machines are running: which one is meant?")]
+    NotOne { count: usize },
+    #[error("{name:?} is paused")]
+    Paused { name: String },
+    #[error("our {name} is a directory, which would be a way out of the machine")]
+    Stream { name: &'static str },
+    #[error("the command cannot be run in the machine: {text}")]
+    Inside { text: String },
+    #[error("{command}: command not found in the machine")]
+    CommandNotFound { command: String },
+    #[error("{command} cannot be executed in the machine")]
+    CommandNotExecutable {
+        command: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot use our terminal")]
+    Terminal {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot use the machine's cgroup")]
+    Cgroup {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("cannot {action}")]
     System {
         action: &'static str,
@@ -55,7 +85,11 @@ impl Error {
 
     /// What our process exits with.
     pub fn exit_status(&self) -> u8 {
-        OWN_FAILURE
+        match self {
+            Self::CommandNotExecutable { .. } => NOT_EXECUTABLE,
+            Self::CommandNotFound { .. } => NOT_FOUND,
+            _ => OWN_FAILURE,
+        }
     }
 
     /// The next step.
@@ -66,7 +100,6 @@ impl Error {
             Self::PermissionDenied { .. } => "try again with sudo",
             Self::Name { source } => source.hint(),
             Self::Settings(error) => return error.hint().map(str::to_owned),
-            Self::NoImage { nearest: Some(_), .. } => return None,
             Self::NoImage { .. } => {
                 "an image is a directory in /var/lib/machines; spinney run PATH boots a tree that is elsewhere"
             }
@@ -81,7 +114,18 @@ impl Error {
             Self::Cycle(_) => {
                 "take one of these out of requires, wants or after in /etc/spinney/machines/NAME.toml"
             }
-            Self::State { .. } | Self::System { .. } => return None,
+            Self::NotOne { .. } => "give its name; spinney list shows those that are running",
+            Self::Paused { .. } => "spinney resume NAME lets it run again",
+            Self::Stream { .. } => "give it a file, a pipe or /dev/null",
+            Self::CommandNotFound { .. } => {
+                "a name is looked for in the PATH of the machine; give a path, or install it there"
+            }
+            Self::State { .. }
+            | Self::System { .. }
+            | Self::Inside { .. }
+            | Self::CommandNotExecutable { .. }
+            | Self::Terminal { .. }
+            | Self::Cgroup { .. } => return None,
         };
         Some(hint.to_owned())
     }

@@ -66,15 +66,15 @@ pub fn names() -> Vec<String> {
 }
 
 fn names_in(directories: &[&Path]) -> Vec<String> {
-    let mut names: Vec<String> = directories
-        .iter()
-        .filter_map(|directory| entries(open_directory(directory).ok()?).ok())
-        .flatten()
-        .filter(|(_, kind)| matches!(kind, FileType::Directory | FileType::Symlink))
-        .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| !KINDS.iter().any(|(suffix, _)| name.ends_with(suffix)))
-        .filter(|name| name.parse::<MachineName>().is_ok())
-        .collect();
+    let mut names = Vec::new();
+    for directory in directories {
+        let list = open_directory(directory).and_then(entries).unwrap_or_default();
+        names.extend(list.into_iter().filter_map(|(name, _)| name.into_string().ok()).filter(|name| {
+            let kind = file_type(&directory.join(name)).ok().flatten();
+            let other = KINDS.iter().any(|(suffix, _)| name.ends_with(suffix));
+            kind == Some(FileType::Directory) && !other && name.parse::<MachineName>().is_ok()
+        }));
+    }
     names.sort();
     names.dedup();
     names
@@ -137,6 +137,6 @@ mod tests {
                 (found, expected) => panic!("{name}: {found:?}, not {expected:?}"),
             }
         }
-        assert_eq!(names_in(&directories), ["alias", "dangling", "db", "web"]);
+        assert_eq!(names_in(&directories), ["alias", "db", "web"]);
     }
 }

@@ -46,7 +46,7 @@ impl MachineHandle {
     /// # Errors
     /// [`Error::NotRunning`] where there is none; [`Error::Starting`] when it has no leader yet.
     pub fn find(name: &MachineName) -> Result<Self, Error> {
-        let directory = Path::new(MACHINES).join(name.as_str());
+        let directory = Self::directory_of(name);
         let not_running = || Error::NotRunning { name: name.to_string() };
         let state = match read_at(CWD, directory.join("state"), LIMIT) {
             Ok(text) => serde_json::from_slice::<State>(&text).map_err(|error| Error::State {
@@ -74,6 +74,23 @@ impl MachineHandle {
     pub fn all() -> Result<Vec<Self>, Error> {
         let names = names().map_err(Error::system("read the registry of machines"))?;
         Ok(names.iter().filter_map(|name| Self::find(name).ok()).collect())
+    }
+
+    /// Where the registry has what it knows of `name`, if anything.
+    pub fn directory_of(name: &MachineName) -> PathBuf {
+        Path::new(MACHINES).join(name.as_str())
+    }
+
+    /// The only machine that runs.
+    ///
+    /// # Errors
+    /// [`Error::NotOne`] when there is none, or more than one.
+    pub fn only() -> Result<Self, Error> {
+        let mut all = Self::all()?;
+        match (all.pop(), all.len()) {
+            (Some(machine), 0) => Ok(machine),
+            (last, others) => Err(Error::NotOne { count: others + usize::from(last.is_some()) }),
+        }
     }
 
     /// Its name.

@@ -5,19 +5,34 @@
 //!
 //! | file | what it owns |
 //! |---|---|
+//! | [`records`] | all that the registry knows, whatever state it is in |
+//! | [`report`] | everything there is to see of one machine |
+//! | [`process_tree`] | its processes by cgroup |
+//! | [`usage`] | what it uses of the host |
+//! | [`doctor`] | what is odd about the host or a machine |
+//! | [`addresses`] | the addresses of a machine |
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
 //! | [`enter`] | joining a machine's namespaces |
 //! | [`find_image`] | images by name |
 //! | [`autostart`] | which machines start with the host |
 //! | [`schedule`] | the order in which machines that need each other start |
+//! | [`exec`] | a program in a machine, its streams, its terminal, its end |
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
+pub mod addresses;
 pub mod autostart;
+pub mod doctor;
 pub mod enter;
 pub mod error;
+pub mod exec;
 pub mod find_image;
 pub mod handle;
+pub mod process_tree;
+pub mod records;
+pub mod report;
 pub mod schedule;
+pub mod usage;
 
 pub use error::Error;
 pub use handle::{Leader, MachineHandle};
+pub use records::Record;

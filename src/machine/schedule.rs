@@ -161,7 +161,7 @@ impl Schedule {
             if free.is_empty() {
                 break;
             }
-            free.iter().for_each(|name| drop(left.remove(*name)));
+            left.retain(|name, _| !free.contains(name));
         }
         // Each one that is left waits for another that is left: going on, one comes round.
         let mut path: Vec<&MachineName> = vec![left.keys().next()?];

@@ -105,6 +105,20 @@ impl CapabilityPlan {
         })
     }
 
+    /// The plan of a process that joins a machine with the bounding set `bounding`: root has all of it, others nothing.
+    pub fn for_joining(bounding: u64, user_is_root: bool) -> Self {
+        let own = if user_is_root { bounding } else { 0 };
+        Self {
+            bounding,
+            effective: own,
+            permitted: own,
+            inheritable: 0,
+            ambient: 0,
+            lost: Vec::new(),
+            keep_across_user: false,
+        }
+    }
+
     /// Limits the bounding set, and lets the ambient capabilities live through the change of user.
     pub fn before_user(&self) -> SysResult<()> {
         limit_bounding_set(self.bounding)?;

@@ -20,6 +20,9 @@ pub(super) const PARENT: &str = "spinney";
 /// In a machine's cgroup: the guest's root.
 pub(super) const PAYLOAD: &str = "payload";
 
+/// In a machine's cgroup: processes that joined it and find no place in the guest's.
+const LEAF: &str = "joined";
+
 /// Files that the owner of a delegated cgroup writes, where /sys/kernel/cgroup/delegate does not say
 /// (Documentation/admin-guide/cgroup-v2.rst, "Delegation"; that file is there since Linux 4.15).
 const DELEGATED: &str =
@@ -89,6 +92,34 @@ impl Hierarchy {
         enable_controllers(&outer)?;
         let payload = make_payload(&outer, owner)?;
         Ok(MachineCgroup { name: name.to_owned(), owner, outer, payload })
+    }
+
+    /// Opens the cgroup `path`, which begins at the root of the hierarchy with a slash, as /proc/PID/cgroup says it.
+    ///
+    /// # Errors
+    /// ENOENT when it is gone.
+    pub fn find(&self, path: &Path) -> SysResult<OwnedFd> {
+        open_directory_at(&self.root, path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// A leaf in the outer cgroup of machine `name`, beside the guest's own: for processes that join a guest whose
+    /// cgroups take none. It goes with the machine, or by [`Hierarchy::remove_leaf`].
+    ///
+    /// # Errors
+    /// ENOENT when the machine is gone.
+    pub fn make_leaf(&self, name: &str) -> SysResult<OwnedFd> {
+        make_directory_at(self.find(&Path::new(PARENT).join(name))?, LEAF, 0o755)
+    }
+
+    /// Removes the leaf if nobody is in it.
+    ///
+    /// # Errors
+    /// When the kernel refuses for another reason.
+    pub fn remove_leaf(&self, name: &str) -> SysResult<()> {
+        match self.find(&Path::new(PARENT).join(name)).and_then(|outer| remove_directory_at(outer, LEAF)) {
+            Err(error) if matches!(error.errno(), Errno::BUSY | Errno::NOTEMPTY | Errno::NOENT) => Ok(()),
+            removed => removed,
+        }
     }
 
     /// Removes what is left of the cgroups of machine `name`, killing what runs in them.
@@ -229,6 +260,34 @@ fn kill_and_remove(parent: &OwnedFd, name: &Path) -> SysResult<()> {
     kill(&cgroup)?;
     remove_children(&cgroup)?;
     remove_directory_at(parent, name)
+}
+
+/// Adds the processes of `cgroup` and of those below it to `processes`.
+///
+/// # Errors
+/// When one cannot be read; one that is gone has none.
+pub(super) fn collect_processes(cgroup: &OwnedFd, processes: &mut Vec<i32>) -> SysResult<()> {
+    /// A machine with a million processes has other troubles.
+    const LIMIT: usize = 8 << 20;
+    match read_at(cgroup, "cgroup.procs", LIMIT) {
+        Ok(text) => {
+            processes
+                .extend(String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse::<i32>().ok()));
+        }
+        // EOPNOTSUPP: a cgroup of threads, whose processes are listed above it (cgroup-v2.rst, "Threads").
+        Err(error) if matches!(error.errno(), Errno::OPNOTSUPP | Errno::NODEV | Errno::NOENT) => {}
+        Err(error) => return Err(error),
+    }
+    for (name, kind) in entries(cgroup)? {
+        if kind == rustix::fs::FileType::Directory {
+            match open_directory_at(cgroup, &name) {
+                Ok(child) => collect_processes(&child, processes)?,
+                Err(error) if error.errno() == Errno::NOENT => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn remove_children(cgroup: &OwnedFd) -> SysResult<()> {

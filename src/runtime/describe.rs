@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::settings::capability_names;
 
+use super::limit_plan::Assignment;
 use super::plan::{
     BindSource, MachinePlan, MountOperation, NodeKind, ProcessKind, ProcessPlan, RootBase, UpperLayer,
 };
@@ -18,6 +19,7 @@ pub fn describe(plan: &MachinePlan) -> Value {
         "namespaces": namespaces(plan),
         "cgroups": if plan.legacy_cgroups { "v1, name=systemd" } else { "v2" },
         "devices": plan.devices.as_ref().map(|rules| rules.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        "limits": limits(plan),
         "ids": plan.ids.map(|ids| json!({
             "host-base": ids.base,
             "tree-base": ids.tree_base,
@@ -37,6 +39,19 @@ pub fn describe(plan: &MachinePlan) -> Value {
         "process": process(&plan.process),
         "warnings": plan.warnings,
     })
+}
+
+/// What is written into cgroups, a line each.
+fn limits(plan: &MachinePlan) -> Vec<String> {
+    let line = |place: &str, limit: &Assignment| {
+        let or = limit.or.as_ref().map(|(file, text)| format!(", or {file} = {text}")).unwrap_or_default();
+        format!("{place}{} = {}{or}", limit.file, limit.text)
+    };
+    let legacy = plan.limits.legacy.iter().flat_map(|cgroup| {
+        let place = format!("v1, {}: ", cgroup.controller.legacy_name());
+        cgroup.assignments.iter().map(move |limit| line(&place, limit))
+    });
+    plan.limits.unified.iter().map(|limit| line("v2: ", limit)).chain(legacy).collect()
 }
 
 fn namespaces(plan: &MachinePlan) -> Vec<&'static str> {
@@ -83,7 +98,7 @@ pub(super) fn operation(operation: &MountOperation) -> String {
             format!("mount {kind} on {} ({})", target.display(), join(&flags(*attributes), &options))
         }
         MountOperation::Devices { target, nodes } => {
-            let names: Vec<&str> = nodes.iter().map(|node| node.name).collect();
+            let names: Vec<&str> = nodes.iter().map(|node| &*node.name).collect();
             format!("devices on {}: {}", target.display(), names.join(" "))
         }
         MountOperation::Sysfs { target, parts } => {

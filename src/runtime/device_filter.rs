@@ -14,8 +14,8 @@ use crate::sys::bpf::{BpfInstruction, attach_device_filter, load_device_filter};
 pub struct DeviceRule {
     /// Block or character.
     pub kind: DeviceKind,
-    /// Major number.
-    pub major: u32,
+    /// Major number; `None` is all.
+    pub major: Option<u32>,
     /// Minor number; `None` is all.
     pub minor: Option<u32>,
     /// `READ`, `WRITE` and `MAKE`, or'ed.
@@ -43,8 +43,8 @@ const PTS: u32 = 136;
 
 /// What every machine may use besides the nodes of its /dev: /dev/ptmx and what comes of it.
 pub const TERMINALS: [DeviceRule; 2] = [
-    DeviceRule { kind: DeviceKind::Character, major: 5, minor: Some(2), access: MAKE | READ | WRITE },
-    DeviceRule { kind: DeviceKind::Character, major: PTS, minor: None, access: READ | WRITE },
+    DeviceRule { kind: DeviceKind::Character, major: Some(5), minor: Some(2), access: MAKE | READ | WRITE },
+    DeviceRule { kind: DeviceKind::Character, major: Some(PTS), minor: None, access: READ | WRITE },
 ];
 
 impl std::fmt::Display for DeviceRule {
@@ -54,7 +54,10 @@ impl std::fmt::Display for DeviceRule {
             DeviceKind::Block => "block",
             DeviceKind::Character => "char",
         };
-        write!(f, "{kind} {}:", self.major)?;
+        match self.major {
+            Some(major) => write!(f, "{kind} {major}:")?,
+            None => write!(f, "{kind} *:")?,
+        }
         match self.minor {
             Some(minor) => write!(f, "{minor} ")?,
             None => write!(f, "* ")?,
@@ -115,11 +118,11 @@ fn program(rules: &[DeviceRule]) -> Vec<BpfInstruction> {
         };
         let mut tests = vec![
             with(JUMP_IF_NOT_EQUAL, KIND, kind),
-            with(JUMP_IF_NOT_EQUAL, MAJOR, rule.major),
             BpfInstruction::new(MOVE_REGISTER, SCRATCH, ACCESS, 0, 0),
             with(AND, SCRATCH, !rule.access),
             with(JUMP_IF_NOT_EQUAL, SCRATCH, 0),
         ];
+        tests.extend(rule.major.map(|major| with(JUMP_IF_NOT_EQUAL, MAJOR, major)));
         tests.extend(rule.minor.map(|minor| with(JUMP_IF_NOT_EQUAL, MINOR, minor)));
         let verdict = [with(MOVE, VERDICT, 1), with(EXIT, 0, 0)];
         let end = tests.len() + verdict.len();
@@ -164,8 +167,13 @@ mod tests {
     }
 
     const RULES: [DeviceRule; 4] = [
-        DeviceRule { kind: DeviceKind::Character, major: 1, minor: Some(3), access: MAKE | READ | WRITE },
-        DeviceRule { kind: DeviceKind::Block, major: 7, minor: Some(0), access: READ },
+        DeviceRule {
+            kind: DeviceKind::Character,
+            major: Some(1),
+            minor: Some(3),
+            access: MAKE | READ | WRITE,
+        },
+        DeviceRule { kind: DeviceKind::Block, major: Some(7), minor: Some(0), access: READ },
         TERMINALS[0],
         TERMINALS[1],
     ];

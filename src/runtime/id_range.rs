@@ -19,9 +19,10 @@ pub const SIZE: u32 = 65536;
 /// Where systemd-nspawn keeps its lock files; named after the first id of the range.
 pub const LOCK_DIRECTORY: &str = "/run/systemd/nspawn-uid";
 
-/// First and last base that is picked: systemd's container range (<https://systemd.io/UIDS-GIDS>).
+/// First base that is picked: systemd's container range (<https://systemd.io/UIDS-GIDS>).
 const FIRST: u32 = 524_288;
-const LAST: u32 = 1_878_982_656;
+/// The last one.
+pub const LAST: u32 = 1_878_982_656;
 
 /// A range could not be had.
 #[derive(Debug, thiserror::Error)]

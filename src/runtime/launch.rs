@@ -18,6 +18,7 @@ use crate::sys::process::{
 use crate::sys::{SysError, SysResult};
 
 use super::channel::{Channel, Heard, Listener, Stage, pair};
+use super::controllers::Controllers;
 use super::leader::{self, LeaderStart};
 use super::plan::MachinePlan;
 use super::prepare::Prepared;
@@ -36,6 +37,8 @@ pub struct Launch<'a> {
     pub cgroup: &'a OwnedFd,
     /// Its cgroup in the named v1 hierarchy, if its init knows no v2.
     pub legacy_cgroup: Option<&'a OwnedFd>,
+    /// Its cgroups in v1 hierarchies with controllers.
+    pub controllers: &'a Controllers,
     /// The machine's directory, where the root and what is [staged](super::staging) are mounted.
     pub machine: &'a Path,
     /// What host root prepared for each mount operation.
@@ -129,6 +132,7 @@ fn clone_leader(launch: &Launch<'_>) -> SysResult<Cloned> {
     if let Some(cgroup) = launch.legacy_cgroup {
         super::legacy_cgroup::enter(cgroup)?;
     }
+    launch.controllers.enter()?;
     if let Some(made) = launch.made {
         join_namespaces_of(&made.pidfd, made.namespaces)?;
     } else if let Some(namespace) = launch.user_namespace {

@@ -18,6 +18,7 @@ pub mod attach;
 pub mod boot_clock;
 pub mod cgroup;
 pub mod channel;
+pub mod controllers;
 pub mod id_range;
 pub mod launch;
 pub mod leader;

@@ -39,6 +39,8 @@ pub struct MountContext<'a> {
     pub legacy_cgroups: bool,
     /// Names of optional device nodes that the host has.
     pub devices: &'a [&'static str],
+    /// Devices of the host that the machine is given besides.
+    pub given_devices: &'a [DeviceNode],
     /// Random, the guest's boot ID.
     pub boot_id: Uuid,
     /// The machine's UUID.
@@ -53,19 +55,17 @@ pub struct MountContext<'a> {
 
 /// Device nodes that every guest gets.
 const DEVICES: [DeviceNode; 6] = [
-    DeviceNode { name: "null", numbers: (1, 3), mode: 0o666 },
-    DeviceNode { name: "zero", numbers: (1, 5), mode: 0o666 },
-    DeviceNode { name: "full", numbers: (1, 7), mode: 0o666 },
-    DeviceNode { name: "random", numbers: (1, 8), mode: 0o666 },
-    DeviceNode { name: "urandom", numbers: (1, 9), mode: 0o666 },
-    DeviceNode { name: "tty", numbers: (5, 0), mode: 0o666 },
+    DeviceNode::usual("null", (1, 3)),
+    DeviceNode::usual("zero", (1, 5)),
+    DeviceNode::usual("full", (1, 7)),
+    DeviceNode::usual("random", (1, 8)),
+    DeviceNode::usual("urandom", (1, 9)),
+    DeviceNode::usual("tty", (5, 0)),
 ];
 
 /// Device nodes that a guest gets if the host has them.
-const OPTIONAL_DEVICES: [DeviceNode; 2] = [
-    DeviceNode { name: "fuse", numbers: (10, 229), mode: 0o666 },
-    DeviceNode { name: "net/tun", numbers: (10, 200), mode: 0o666 },
-];
+const OPTIONAL_DEVICES: [DeviceNode; 2] =
+    [DeviceNode::usual("fuse", (10, 229)), DeviceNode::usual("net/tun", (10, 200))];
 
 /// Files of /proc that show or steer the host's kernel: not for guests.
 const MASKED: [&str; 5] =
@@ -265,7 +265,9 @@ fn sys(context: &MountContext<'_>, operations: &mut Vec<Op>) {
 /// /dev: the nodes everyone has, a devpts of the machine's own, shared memory and message queues.
 fn dev(context: &MountContext<'_>, operations: &mut Vec<Op>) {
     let mut nodes = DEVICES.to_vec();
-    nodes.extend(OPTIONAL_DEVICES.iter().filter(|node| context.devices.contains(&node.name)));
+    nodes.extend(OPTIONAL_DEVICES.into_iter().filter(|node| context.devices.contains(&&*node.name)));
+    nodes.retain(|usual| !context.given_devices.iter().any(|given| given.name == usual.name));
+    nodes.extend_from_slice(context.given_devices);
     operations.push(Op::Devices { target: "/dev".into(), nodes });
     let nosuid_noexec = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
     let option = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));

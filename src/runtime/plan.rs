@@ -3,6 +3,7 @@
 //! [`MachinePlan`] is computed by pure functions (`mounts`, `identity`, `capability`, `seccomp`, ...) from settings, tree
 //! and host; `spinney run --explain` prints it; the appliers carry it out. Nothing here touches the system.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use crate::settings::{BindIds, ConsoleMode, MachineName, PivotRoot, ResourceLimit, Uuid};
@@ -11,8 +12,9 @@ use crate::sys::process::Namespaces;
 use crate::sys::seccomp::SockFilter;
 
 use super::capability::CapabilityPlan;
-use super::device_filter::DeviceRule;
+use super::device_filter::{self, DeviceRule};
 use super::journal::JournalPlan;
+use super::limit_plan::LimitPlan;
 
 /// All that it takes to run one machine.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct MachinePlan {
     pub legacy_cgroups: bool,
     /// The only devices that the machine may use; `None` is no filter: with a user namespace it can get at no others.
     pub devices: Option<Vec<DeviceRule>>,
+    /// How much of the host the machine may have.
+    pub limits: LimitPlan,
     /// What is done about the guest's journal.
     pub journal: JournalPlan,
     /// Kernel hostname.
@@ -235,15 +239,29 @@ pub enum NodeKind {
     CharacterZero,
 }
 
-/// A character device in /dev.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A device in /dev.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceNode {
     /// Its name below /dev.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
+    /// A block device, not a character device.
+    pub block: bool,
     /// Its numbers (Documentation/admin-guide/devices.txt).
     pub numbers: (u32, u32),
     /// Its permissions.
     pub mode: u32,
+    /// The host's node, if it has another name there.
+    pub host: Option<PathBuf>,
+    /// What the machine may do with it; see [`DeviceRule`].
+    pub access: u32,
+}
+
+impl DeviceNode {
+    /// A character device that everyone may use.
+    pub const fn usual(name: &'static str, numbers: (u32, u32)) -> Self {
+        let access = device_filter::MAKE | device_filter::READ | device_filter::WRITE;
+        Self { name: Cow::Borrowed(name), block: false, numbers, mode: 0o666, host: None, access }
+    }
 }
 
 /// What PID 1 is and how its process is set up.

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::host::Host;
+use crate::host::limits::Wholes;
 use crate::settings::{
     ConsoleMode, MachineName, MachineSettings, Payload, PrivateUsers, ResourceLimit, Uuid, Volatile,
 };
@@ -15,10 +16,11 @@ use super::device_filter::{self, DeviceKind, DeviceRule};
 use super::environment::{self, EnvironmentContext};
 use super::host_files::{self, TimezoneContext};
 use super::journal::{self, JournalContext, JournalError};
+use super::limit_plan;
 use super::mounts::{self, MountContext};
 use super::plan::{
-    BindSource, IdMap, MachinePlan, MountOperation, ProcessKind, ProcessPlan, RootBase, RootPlan, UpperLayer,
-    UserPlan,
+    BindSource, DeviceNode, IdMap, MachinePlan, MountOperation, ProcessKind, ProcessPlan, RootBase, RootPlan,
+    UpperLayer, UserPlan,
 };
 use super::seccomp::{Abi, PolicyError, SystemCallPolicy, compile};
 
@@ -78,6 +80,14 @@ pub struct Surroundings {
     pub resolv_conf: Option<Vec<u8>>,
     /// Device nodes that are bound into the machine.
     pub bound_devices: Vec<DeviceRule>,
+    /// Devices of the host that the machine is given.
+    pub given_devices: Vec<DeviceNode>,
+    /// Devices that it may use besides.
+    pub allowed_devices: Vec<DeviceRule>,
+    /// What limits are measured by.
+    pub wholes: Wholes,
+    /// What the machine uses is to be told, at the price of cgroups for that.
+    pub accounting: bool,
 }
 
 /// Makes the plan.
@@ -119,6 +129,7 @@ pub fn plan(
         console: console != ConsoleMode::Pipe,
         legacy_cgroups: tree.legacy_cgroups,
         devices: &host.devices,
+        given_devices: &around.given_devices,
         boot_id: around.random[1],
         uuid,
         os_release: &host.os_release,
@@ -148,7 +159,14 @@ pub fn plan(
     )?;
     operations.extend(journal::operations(&journal));
 
-    let devices = (!private_users).then(|| devices(&operations, &around.bound_devices));
+    // With a user namespace nothing but what is given can be opened, and how it may be opened is the filter's to say.
+    let unasked = around.given_devices.is_empty() && around.allowed_devices.is_empty();
+    let filtered = !private_users || !unasked;
+    let devices = filtered.then(|| {
+        let mut rules = devices(&operations, &around.bound_devices);
+        rules.extend_from_slice(&around.allowed_devices);
+        rules
+    });
     let (rlimits, lowered) = resource_limits(settings, host);
     let mut warnings: Vec<String> =
         lacking(&capabilities.lost, &lowered, private_users).into_iter().collect();
@@ -157,6 +175,8 @@ pub fn plan(
         warnings.extend(reason.map(str::to_owned));
         reason.is_none()
     };
+    let limits = limit_plan::plan(&settings.limits, &host.cgroup, &around.wholes, around.accounting);
+    warnings.extend_from_slice(&limits.warnings);
     let (kind, argv) = payload(&settings.payload, tree.init.as_deref())?;
     let environment = environment::plan(&EnvironmentContext {
         boot,
@@ -211,6 +231,7 @@ pub fn plan(
         mounts: operations,
         legacy_cgroups: tree.legacy_cgroups,
         devices,
+        limits,
         journal,
         uuid,
         console,
@@ -302,10 +323,10 @@ fn devices(operations: &[MountOperation], bound: &[DeviceRule]) -> Vec<DeviceRul
         _ => &[],
     });
     let own = nodes.map(|node| DeviceRule {
-        kind: DeviceKind::Character,
-        major: node.numbers.0,
+        kind: if node.block { DeviceKind::Block } else { DeviceKind::Character },
+        major: Some(node.numbers.0),
         minor: Some(node.numbers.1),
-        access: device_filter::MAKE | device_filter::READ | device_filter::WRITE,
+        access: node.access,
     });
     own.chain(device_filter::TERMINALS).chain(bound.iter().copied()).collect()
 }

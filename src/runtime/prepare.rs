@@ -43,7 +43,7 @@ pub enum Prepared {
         /// The tmpfs.
         mount: OwnedFd,
         /// Names below it and what goes there.
-        binds: Vec<(&'static str, OwnedFd)>,
+        binds: Vec<(String, OwnedFd)>,
     },
 }
 
@@ -204,15 +204,18 @@ fn devices(nodes: &[DeviceNode], context: &PrepareContext<'_>) -> SysResult<Prep
     change_owner(&mount, root, root)?;
     let mut binds = Vec::new();
     for node in nodes {
-        if let Some((directory, _)) = node.name.split_once('/') {
+        for (end, _) in node.name.match_indices('/') {
+            let directory = &node.name[..end];
             make_directory_at(&mount, directory, 0o755)?;
             change_owner_at(&mount, directory, root, root)?;
         }
         match make_device(&mount, node) {
-            Ok(()) => change_owner_at(&mount, node.name, root, root)?,
+            Ok(()) => change_owner_at(&mount, &node.name, root, root)?,
             // In a container of its own, host root may make no devices (CAP_MKNOD, device cgroup): use the ones there.
             Err(error) if error.errno() == Errno::PERM => {
-                binds.push((node.name, clone_mount(CWD, &Path::new("/dev").join(node.name), false)?));
+                let own = || Path::new("/dev").join(&*node.name);
+                let host = node.host.clone().unwrap_or_else(own);
+                binds.push((node.name.to_string(), clone_mount(CWD, &host, false)?));
             }
             Err(error) => return Err(error),
         }
@@ -222,14 +225,15 @@ fn devices(nodes: &[DeviceNode], context: &PrepareContext<'_>) -> SysResult<Prep
 
 fn make_device(directory: &OwnedFd, node: &DeviceNode) -> SysResult<()> {
     let (major, minor) = node.numbers;
+    let kind = if node.block { FileType::BlockDevice } else { FileType::CharacterDevice };
     let made = rustix::fs::mknodat(
         directory,
-        node.name,
-        FileType::CharacterDevice,
+        &*node.name,
+        kind,
         Mode::from_raw_mode(node.mode),
         rustix::fs::makedev(major, minor),
     );
-    sys("mknodat", made, || format!("{}, {:?}, S_IFCHR, {major}:{minor}", FdPath::of(directory), node.name))
+    sys("mknodat", made, || format!("{}, {:?}, {kind:?}, {major}:{minor}", FdPath::of(directory), node.name))
 }
 
 #[cfg(test)]

@@ -141,10 +141,17 @@ pub fn files_of(name: &MachineName, places: &Places) -> Result<OfFiles, Settings
     for layer in &layers {
         check(layer, &environment)?;
     }
-    for assignment in &effective(layers) {
+    let in_force = effective(layers);
+    for assignment in &in_force {
         put(assignment, &mut draft, &environment)?;
     }
-    Ok(OfFiles { directory: draft.directory, autostart: draft.settings.autostart })
+    let enabled = keys::known("autostart.enabled");
+    let enabled_by = in_force.iter().find(|assignment| Some(assignment.key) == enabled);
+    Ok(OfFiles {
+        directory: draft.directory,
+        autostart: draft.settings.autostart,
+        enabled_by: enabled_by.and_then(|assignment| assignment.source.path()).map(Path::to_owned),
+    })
 }
 
 /// What is known of a machine before it is decided whether it is started.
@@ -154,6 +161,8 @@ pub struct OfFiles {
     pub directory: Option<PathBuf>,
     /// `[autostart]`
     pub autostart: Autostart,
+    /// The file that says whether it is enabled.
+    pub enabled_by: Option<PathBuf>,
 }
 
 /// `..` has no name to call the machine by. A tree that is not there is the supervisor's to complain about.
@@ -179,9 +188,10 @@ fn machine_layers(
     spinney: &Path,
 ) -> Result<Vec<Vec<Assignment>>, SettingsError> {
     let Some(name) = name else { return Ok(Vec::new()) };
-    let file = spinney.join("machines").join(format!("{name}.toml"));
+    let machines = spinney.join("machines");
+    let file = machines.join(format!("{name}.toml"));
     let mut layers = vec![toml(reader, &file, Scope::Machine)?];
-    for drop_in in reader.drop_ins(&file.with_added_extension("d"))? {
+    for drop_in in reader.drop_ins(&machines.join(format!("{name}.toml.d")))? {
         layers.push(toml(reader, &drop_in, Scope::Machine)?);
     }
     Ok(layers)

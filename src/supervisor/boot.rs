@@ -140,7 +140,12 @@ impl<'a> Boot<'a> {
             id_base: parts.plan.ids.map_or(0, |ids| ids.base),
             id_size: parts.plan.ids.map_or(0, |ids| ids.size),
             cgroup: parts.cgroup.path().to_string_lossy().into_owned(),
-            legacy_controllers: std::collections::BTreeMap::new(),
+            legacy_controllers: parts
+                .controllers
+                .paths()
+                .map(|(controller, path)| (controller.legacy_name().to_owned(), path.to_path_buf()))
+                .collect(),
+            limits: parts.limits.clone(),
             boots: self.boots,
             status: self.status.clone(),
         };

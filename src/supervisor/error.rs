@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::guest::TreeError;
+use crate::host::limits::DiskError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
+use crate::runtime::controllers::LimitError;
 use crate::runtime::id_range::IdRangeError;
 use crate::runtime::launch::LaunchError;
 use crate::runtime::planner::PlanError;
@@ -46,6 +48,16 @@ pub enum Error {
     Root(#[from] RootError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("no device can be given by {device:?}")]
+    Device {
+        device: String,
+        #[source]
+        source: SysError,
+    },
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     #[error(transparent)]
@@ -132,6 +144,11 @@ impl Error {
             Self::Cgroup(CgroupError::Missing) => {
                 "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)"
             }
+            Self::Limit(error) => error.hint(),
+            Self::Disk(_) => {
+                "the node of a disk, such as /dev/sda, or a file on it; lsblk shows the disks of this host"
+            }
+            Self::Device { .. } => "the path of a device node, or a driver of /proc/devices",
             Self::Plan(PlanError::SystemCalls(_)) => {
                 "a system call by its name in syscalls(2), or a group such as @mount; ~ before the list forbids"
             }

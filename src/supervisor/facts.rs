@@ -8,6 +8,7 @@ use crate::guest::tree::{inspect, inspect_for_command};
 use crate::guest::users::User;
 use crate::guest::{DetectedInit, Tree, TreeError, TreeFacts};
 use crate::host::Host;
+use crate::host::limits::Wholes;
 use crate::runtime::device_filter::{self, DeviceKind, DeviceRule};
 use crate::runtime::host_files;
 use crate::runtime::id_range::{SIZE, candidates};
@@ -18,6 +19,7 @@ use crate::settings::{CustomMount, MachineName, MachineSettings, Payload, Privat
 use crate::sys::SysError;
 
 use super::Request;
+use super::devices;
 use super::error::Error;
 
 /// Facts, before anything is claimed.
@@ -116,10 +118,11 @@ pub(super) fn wanted_ids(settings: &MachineSettings, tree_base: u32) -> WantedId
 }
 
 pub(super) fn make_plan(
-    settings: &MachineSettings,
+    request: &Request,
     facts: &Facts,
     ids: Option<(u32, u32)>,
 ) -> Result<MachinePlan, Error> {
+    let settings = &request.settings;
     debug_assert_eq!(ids.is_some(), wants_user_namespace(settings));
     let resolv_conf =
         host_files::resolve_auto(settings.resolv_conf, settings.private_network, settings.read_only);
@@ -140,6 +143,11 @@ pub(super) fn make_plan(
         journals: host_journals(facts),
         resolv_conf: host_files::resolv_conf_to_read(resolv_conf).and_then(|path| std::fs::read(path).ok()),
         bound_devices: settings.mounts.iter().filter_map(bound_device).collect(),
+        given_devices: devices::given(&settings.limits)?,
+        allowed_devices: devices::allowed(&settings.limits)?,
+        wholes: Wholes::probe(&settings.limits, &facts.host.cgroup)?,
+        // A command without limits is over before anyone asks what it uses.
+        accounting: request.background || matches!(settings.payload, Payload::Boot { .. }),
     };
     Ok(plan(facts.name.clone(), settings, &facts.view, &facts.host, around)?)
 }
@@ -158,7 +166,7 @@ fn bound_device(mount: &CustomMount) -> Option<DeviceRule> {
     let write = if *read_only { 0 } else { device_filter::WRITE };
     Some(DeviceRule {
         kind,
-        major: rustix::fs::major(stat.st_rdev),
+        major: Some(rustix::fs::major(stat.st_rdev)),
         minor: Some(rustix::fs::minor(stat.st_rdev)),
         access: device_filter::READ | write,
     })
@@ -189,7 +197,7 @@ pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
         WantedIds::Pick => candidates(facts.name.as_str()).next().map(|base| (base, SIZE)),
         WantedIds::Range(base, size) => Some((base, size)),
     };
-    make_plan(settings, &facts, ids)
+    make_plan(request, &facts, ids)
 }
 
 #[cfg(test)]

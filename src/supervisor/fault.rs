@@ -6,6 +6,7 @@
 pub const POINTS: &[&str] = &[
     "machine-directory",
     "id-range",
+    "controllers",
     "cgroup",
     "mount-namespace",
     "scratch",
@@ -19,6 +20,7 @@ pub const POINTS: &[&str] = &[
     "teardown-namespace",
     "teardown-cgroup",
     "teardown-legacy-cgroup",
+    "teardown-controllers",
     "teardown-scratch",
     "teardown-id-range",
     "teardown-journal-link",

@@ -12,6 +12,7 @@ mod buffer;
 mod claimed;
 pub mod console;
 pub mod console_log;
+mod devices;
 mod error;
 pub mod event;
 mod facts;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::CgroupHierarchy;
 use crate::runtime::cgroup::{CgroupError, Hierarchy};
+use crate::runtime::controllers;
 use crate::runtime::id_range::LOCK_DIRECTORY;
 use crate::runtime::legacy_cgroup;
 use crate::runtime::root::SCRATCH;
@@ -33,6 +34,13 @@ pub enum Resource {
     Cgroup(String),
     /// Its cgroups in the named v1 hierarchy, by its name.
     LegacyCgroup(String),
+    /// Its cgroups in v1 hierarchies with controllers.
+    Controllers {
+        /// Its name.
+        name: String,
+        /// The roots of the hierarchies.
+        hierarchies: Vec<PathBuf>,
+    },
     /// Its scratch directory below [`SCRATCH`], by its name.
     Scratch(String),
     /// A symlink of the host to the guest's journal (`--link-journal=guest`).
@@ -46,6 +54,7 @@ impl Resource {
             Self::IdRange(_) => "teardown-id-range",
             Self::Cgroup(_) => "teardown-cgroup",
             Self::LegacyCgroup(_) => "teardown-legacy-cgroup",
+            Self::Controllers { .. } => "teardown-controllers",
             Self::Scratch(_) => "teardown-scratch",
             Self::JournalLink(_) => "teardown-journal-link",
         }
@@ -116,6 +125,7 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
             Err(CgroupError::Make { source, .. }) => Err(source),
         },
         Resource::LegacyCgroup(name) => legacy_cgroup::remove(name),
+        Resource::Controllers { name, hierarchies } => controllers::remove(hierarchies, name),
         Resource::Scratch(name) => remove_scratch(name),
         Resource::JournalLink(path) => match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_symlink() => remove_file_at(rustix::fs::CWD, path),

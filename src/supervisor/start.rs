@@ -7,13 +7,14 @@ use rustix::io::Errno;
 
 use crate::guest::{Contract, ExitMeaning, ReadySignal, StopMethod, Tree};
 use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
+use crate::runtime::controllers::{self, Controllers};
 use crate::runtime::journal::JournalPlan;
 use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, UpperLayer};
 use crate::runtime::prepare::PrepareContext;
 use crate::runtime::root::{RootIds, RootPlaces};
 use crate::runtime::user_namespace::{self, Beginning, Creator, Holder, IdMapping, create};
 use crate::runtime::{device_filter, legacy_cgroup, prepare, root, staging};
-use crate::settings::{ConsoleMode, MachineSettings, Payload};
+use crate::settings::{ConsoleMode, Limits, MachineSettings, Payload};
 use crate::sys::SysError;
 use crate::sys::files::make_directories;
 use crate::sys::process::{Namespaces, start_time};
@@ -50,6 +51,9 @@ pub(super) struct Parts {
     pub(super) holder: Option<Holder>,
     pub(super) cgroup: MachineCgroup,
     pub(super) legacy_cgroup: Option<OwnedFd>,
+    pub(super) controllers: Controllers,
+    /// Those in force now.
+    pub(super) limits: Limits,
     pub(super) scratch: Option<OwnedFd>,
     pub(super) console: Option<Console>,
     pub(super) manager: ManagerNotifier,
@@ -131,7 +135,7 @@ fn make(
     // A child of ours works at the namespaces, which take the longest, while we go on.
     let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
     let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
-    let plan = make_plan(settings, &facts, ids)?;
+    let plan = make_plan(request, &facts, ids)?;
     let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
     let (user_namespace, holder) = user_namespace.unzip();
     let holder = holder.flatten();
@@ -150,9 +154,20 @@ fn make(
         // That socket is for who started us, which is another process and may be gone.
         manager = ManagerNotifier::default();
     }
+    let mut controllers = Controllers::new(facts.name.as_str());
+    if !plan.limits.legacy.is_empty() {
+        // Before the cgroups of v2, and so given back after them: those know when their processes are gone.
+        let hierarchies = controllers::hierarchies(&plan.limits.legacy);
+        claimed.note(&Resource::Controllers { name: facts.name.to_string(), hierarchies })?;
+        let lacking = controllers.apply(&plan.limits.legacy)?;
+        lacking.iter().for_each(|warning| report(&Event::Warning(warning)));
+        fault::point("controllers");
+    }
     claimed.note(&Resource::Cgroup(facts.name.to_string()))?;
     let owner = plan.ids.map_or(0, |ids| ids.base);
     let cgroup = Hierarchy::open(claimed.cgroups())?.create(facts.name.as_str(), owner)?;
+    let lacking = controllers::write_limits(cgroup.outer(), &plan.limits.unified)?;
+    lacking.iter().for_each(|warning| report(&Event::Warning(warning)));
     if let Some(rules) = &plan.devices
         && let Err(error) = device_filter::apply(rules, cgroup.outer())
     {
@@ -188,6 +203,8 @@ fn make(
         holder,
         cgroup,
         legacy_cgroup,
+        controllers,
+        limits: settings.limits.clone(),
         scratch,
         console,
         manager,
@@ -307,8 +324,9 @@ impl Machine {
     /// Launches the leader and waits until it has exec'd.
     pub(super) fn launch(&mut self) -> Result<super::running::Running, Error> {
         let mut holder = self.parts.holder.take();
-        let Parts { plan, tree, user_namespace, cgroup, legacy_cgroup, scratch, console, .. } =
-            &mut self.parts;
+        let Parts {
+            plan, tree, user_namespace, cgroup, legacy_cgroup, controllers, scratch, console, ..
+        } = &mut self.parts;
         let directory = self.claimed.directory();
         let ids = plan.ids.zip(user_namespace.as_ref());
         let mounts = self.claimed.mount_points();
@@ -330,6 +348,7 @@ impl Machine {
             made: made.as_ref(),
             cgroup: cgroup.payload(),
             legacy_cgroup: legacy_cgroup.as_ref(),
+            controllers,
             machine: directory.path(),
             prepared,
         })?;

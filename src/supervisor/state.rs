@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::Limits;
+
 /// How far a machine is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -58,6 +60,9 @@ pub struct State {
     /// Its cgroups in v1 hierarchies, by controller: absolute paths on the host. Empty where v2 has them all.
     #[serde(default)]
     pub legacy_controllers: BTreeMap<String, PathBuf>,
+    /// How much of the host it may have.
+    #[serde(default)]
+    pub limits: Limits,
     /// How often it rebooted.
     pub boots: u32,
     /// What its init last said of itself (sd_notify(3), STATUS).

@@ -25,6 +25,24 @@ pub fn open_at(
     })
 }
 
+/// Looks whether `path` can be reached without any of /proc's magic links, which lead where no path does: to what a
+/// process has open or executes.
+///
+/// # Errors
+/// ELOOP if it cannot; others as open(2) has them.
+pub fn refuse_magic_links(path: impl AsRef<Path>) -> SysResult<()> {
+    use rustix::fs::ResolveFlags;
+    let path = path.as_ref();
+    let opened = rustix::fs::openat2(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_MAGICLINKS,
+    );
+    sys("openat2", opened.map(drop), || format!("{path:?}, O_PATH, RESOLVE_NO_MAGICLINKS"))
+}
+
 /// Opens the directory `path` for `*at` calls.
 pub fn open_directory(path: &Path) -> SysResult<OwnedFd> {
     open_at(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())

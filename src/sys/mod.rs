@@ -16,6 +16,7 @@ pub mod mount;
 pub mod network;
 pub mod process;
 pub mod process_title;
+pub mod sealed_program;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

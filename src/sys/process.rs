@@ -47,6 +47,15 @@ pub fn clone_process(options: CloneOptions<'_>) -> SysResult<Cloned> {
     if threads > 1 {
         return Err(SysError::new("clone3", format!("in a process of {threads} threads"), Errno::INVAL));
     }
+    clone_again(options)
+}
+
+/// As [`clone_process`], in a child that it made: that has one thread by birth, and where it has joined a guest there is
+/// no /proc that would say so.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn clone_again(options: CloneOptions<'_>) -> SysResult<Cloned> {
     let parent = if options.sibling { libc::CLONE_PARENT } else { 0 };
     let mut flags = u64::from(options.namespaces.bits()) | u64::from(parent.unsigned_abs());
     // SAFETY: clone_args is a struct of integers; all zero is a valid value of it.
@@ -114,6 +123,27 @@ pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> SysResult<()> {
         )
     };
     sys("pidfd_send_signal", check(result).map(drop), || format!("{}, {signal}", FdPath::of(&pidfd)))
+}
+
+/// Sends `signal` to the process group `group` (kill(2) with a negative number).
+///
+/// # Errors
+/// ESRCH when it has no member.
+pub fn signal_group(group: Pid, signal: i32) -> SysResult<()> {
+    // SAFETY: kill takes two integers; a pid is positive, so that this is the group and never all processes.
+    let result = unsafe { libc::kill(-group.as_raw_nonzero().get(), signal) };
+    sys("kill", check(result.into()).map(drop), || format!("-{}, {signal}", group.as_raw_nonzero()))
+}
+
+/// Lets us run on the same processors as `pid` may (sched_setaffinity(2)).
+///
+/// # Errors
+/// ESRCH when it is gone, EINVAL when our cpuset has none of them.
+pub fn take_affinity_of(pid: Pid) -> SysResult<()> {
+    let set = sys("sched_getaffinity", rustix::thread::sched_getaffinity(Some(pid)), || {
+        pid.as_raw_nonzero().to_string()
+    })?;
+    sys("sched_setaffinity", rustix::thread::sched_setaffinity(None, &set), || "0".to_owned())
 }
 
 /// How a process ended.

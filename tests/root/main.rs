@@ -40,6 +40,7 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod start;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        start::tests(),
         many::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

@@ -1,4 +1,4 @@
-//! A mount namespace for the tests, with a /run, a /var/lib and a /var/log of its own.
+//! A mount namespace for the tests, with a /run, a /var/lib and a /var/log of its own, and an /etc that may be written.
 //!
 //! All mounts in it are shared, as systemd makes those of a host: a supervisor that forgets to leave their peer group
 //! has its mounts seen here.
@@ -31,6 +31,19 @@ impl OwnHost {
                 std::fs::create_dir(&empty).expect("make a directory");
                 mount_bind(&empty, path).expect("mount an empty directory");
             }
+            let (upper, work) = (directory.join("etc"), directory.join("etc-work"));
+            std::fs::create_dir(&upper).expect("make a directory");
+            std::fs::create_dir(&work).expect("make a directory");
+            let layers = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
+            let layers = std::ffi::CString::new(layers).expect("no NUL");
+            mount("overlay", "/etc", "overlay", MountFlags::empty(), Some(layers.as_c_str()))
+                .expect("mount a layer over /etc");
+            // Settings of this host's machines are none of the tests'.
+            for settings in ["/etc/spinney", "/etc/systemd/nspawn"] {
+                if Path::new(settings).exists() {
+                    std::fs::remove_dir_all(settings).expect("hide settings of machines");
+                }
+            }
             mount("tmpfs", "/run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))
                 .expect("mount an empty /run");
             // mount(8) makes it wherever it is run.
@@ -44,8 +57,8 @@ impl OwnHost {
 impl Drop for OwnHost {
     fn drop(&mut self) {
         // They are of no more use, but would be in the way.
-        for (_, path) in EMPTY.iter().filter(|_| self.mounted) {
-            let _ = rustix::mount::unmount(*path, rustix::mount::UnmountFlags::DETACH);
+        for path in EMPTY.map(|(_, path)| path).into_iter().chain(["/etc"]).filter(|_| self.mounted) {
+            let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
         }
         remove(&self.directory);
     }

@@ -1,19 +1,229 @@
 //! `spinney list`
 
-use crate::cli::EXIT_FAILURE;
-use crate::cli::output::Output;
-use crate::cli::refusal::Message;
+use serde::Serialize;
+
+use super::fail;
+use crate::cli::output::table::{Cell, Table};
+use crate::cli::output::{Colour, Output, words};
+use crate::machine::{Record, addresses};
+use crate::settings::MachineName;
+use crate::supervisor::printable;
+use crate::supervisor::state::{Phase, State};
 
 /// List the machines that run
 #[derive(Debug, clap::Args)]
 pub struct ListArguments {
-    /// The machines
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    /// Also machines that do not run
+    #[arg(short, long)]
+    all: bool,
+
+    /// Names only
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// JSON
+    #[arg(long)]
+    json: bool,
+
+    /// The same, as machinectl has it: table, json
+    #[arg(short, long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table", hide_default_value = true, hide_possible_values = true)]
+    output: String,
+
+    /// No heading and no sum
+    #[arg(long)]
+    no_legend: bool,
+
+    /// Cut no column, however narrow the terminal is
+    #[arg(short = 'l', long)]
+    full: bool,
+}
+
+/// One machine in the list. Texts are safe to print.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Entry {
+    name: String,
+    /// What machinectl calls the name.
+    machine: String,
+    class: &'static str,
+    service: &'static str,
+    state: &'static str,
+    os: Option<String>,
+    init: Option<String>,
+    addresses: Vec<String>,
+    /// When this boot began (RFC 3339).
+    since: Option<String>,
+    leader: Option<i32>,
+    supervisor: Option<i32>,
+    tree: Option<String>,
+    ephemeral: Option<bool>,
+    #[serde(skip)]
+    since_microseconds: Option<u64>,
+}
+
+impl Entry {
+    fn bare(name: &MachineName, state: &'static str) -> Self {
+        Self {
+            name: name.to_string(),
+            machine: name.to_string(),
+            class: "container",
+            service: "spinney",
+            state,
+            os: None,
+            init: None,
+            addresses: Vec::new(),
+            since: None,
+            leader: None,
+            supervisor: None,
+            tree: None,
+            ephemeral: None,
+            since_microseconds: None,
+        }
+    }
+
+    fn running(name: &MachineName, state: &State) -> Self {
+        let text = |text: &str| Some(printable::line(text.as_bytes())).filter(|text| !text.is_empty());
+        Self {
+            os: text(&state.os),
+            init: text(&state.init),
+            addresses: addresses::of(state.leader).iter().map(ToString::to_string).collect(),
+            since: Some(words::rfc3339(state.started_at)),
+            leader: Some(state.leader),
+            supervisor: Some(state.supervisor),
+            tree: text(&state.tree.to_string_lossy()),
+            ephemeral: Some(state.ephemeral),
+            since_microseconds: Some(state.started_at),
+            ..Self::bare(name, phase_word(state.phase))
+        }
+    }
+
+    fn row(self, now: u64) -> Vec<Cell> {
+        let others = self.addresses.len().saturating_sub(1);
+        let address = self.addresses.into_iter().next().unwrap_or_default();
+        let address = if others == 0 { address } else { format!("{address} +{others}") };
+        vec![
+            self.name.into(),
+            Cell::new(self.state, colour_of(self.state)),
+            self.os.unwrap_or_default().into(),
+            self.init.unwrap_or_default().into(),
+            address.into(),
+            self.since_microseconds.map(|since| words::ago(since, now)).unwrap_or_default().into(),
+        ]
+    }
+}
+
+/// A machine's phase in a word.
+pub(super) fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Booting => "booting",
+        Phase::Ready => "ready",
+        Phase::Stopping => "stopping",
+    }
+}
+
+/// How a state looks.
+pub(super) fn colour_of(state: &str) -> Option<Colour> {
+    match state {
+        "ready" => Some(Colour::Green),
+        "starting" | "booting" | "stopping" | "paused" => Some(Colour::Yellow),
+        "dead" => Some(Colour::Red),
+        _ => Some(Colour::Grey),
+    }
 }
 
 /// Runs the verb, gives the exit status.
 pub fn list(arguments: &ListArguments) -> u8 {
-    Output::new(false).error(&Message::new(format!("not built: {:?}", arguments.names)), None);
-    EXIT_FAILURE
+    let output = Output::new(false);
+    let records = match Record::all() {
+        Ok(records) => records,
+        Err(error) => return fail(&error, output),
+    };
+    let mut entries = Vec::with_capacity(records.len());
+    let mut left = 0;
+    for record in &records {
+        match record {
+            Record::Running(machine) => entries.push(Entry::running(machine.name(), machine.state())),
+            Record::Starting(name) => entries.push(Entry::bare(name, "starting")),
+            Record::Left(name) => {
+                left += 1;
+                if arguments.all {
+                    entries.push(Entry::bare(name, "dead"));
+                }
+            }
+            // One that is broken is no reason not to see the others.
+            Record::Unreadable(_, error) => output.warning(&words_of(error)),
+        }
+    }
+    if arguments.json || arguments.output == "json" {
+        return match output.json(&entries) {
+            Ok(()) => 0,
+            Err(_) => crate::cli::EXIT_FAILURE,
+        };
+    }
+    if arguments.quiet {
+        let names: String = entries.iter().map(|entry| format!("{}\n", entry.name)).collect();
+        output.text(&names);
+        return 0;
+    }
+    let count = entries.len();
+    let mut table = Table::new(&["NAME", "STATE", "OS", "INIT", "ADDRESSES", "SINCE"]);
+    let now = words::now();
+    for entry in entries {
+        table.add(entry.row(now));
+    }
+    if count > 0 {
+        output.table(&table, !arguments.no_legend, arguments.full);
+    }
+    if !arguments.no_legend {
+        output.text(&sum(count, left, arguments.all));
+    }
+    0
+}
+
+/// The last line, as machinectl has it, and what is left of the dead.
+fn sum(count: usize, left: usize, all: bool) -> String {
+    let mut text = match count {
+        0 => "No machines.\n".to_owned(),
+        1 => "\n1 machine listed.\n".to_owned(),
+        _ => format!("\n{count} machines listed.\n"),
+    };
+    if left > 0 {
+        let what = if left == 1 {
+            "1 machine was killed".to_owned()
+        } else {
+            format!("{left} machines were killed")
+        };
+        let see = if all { "" } else { "spinney list --all shows what it left, " };
+        text.push_str(&format!("{what}: {see}spinney gc clears up\n"));
+    }
+    text
+}
+
+/// An error with its causes, in one line.
+fn words_of(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums() {
+        for (count, left, all, expected) in [
+            (0, 0, false, "No machines.\n"),
+            (1, 0, false, "\n1 machine listed.\n"),
+            (2, 0, true, "\n2 machines listed.\n"),
+            (
+                0,
+                1,
+                false,
+                "No machines.\n1 machine was killed: spinney list --all shows what it left, spinney gc clears up\n",
+            ),
+            (2, 2, true, "\n2 machines listed.\n2 machines were killed: spinney gc clears up\n"),
+        ] {
+            assert_eq!(sum(count, left, all), expected);
+        }
+    }
 }

@@ -86,6 +86,14 @@ pub(super) fn named(name: &str) -> Result<MachineName, Error> {
     name.parse().map_err(|source: ValueError| Error::Name { source })
 }
 
+/// The machine that a user typed, or if none, the only one that runs.
+pub(super) fn one_or_named(name: Option<&str>) -> Result<MachineHandle, Error> {
+    match name {
+        Some(name) => named(name).and_then(|name| MachineHandle::find(&name)),
+        None => MachineHandle::only(),
+    }
+}
+
 /// Tells `error` and gives its exit status.
 pub(in crate::cli) fn fail(error: &Error, output: Output) -> u8 {
     output.error(error, error.hint().as_deref());

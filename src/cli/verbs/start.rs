@@ -106,10 +106,11 @@ impl Starter<'_> {
                 );
             }
             let enabled = autostart::enabled()?;
-            if enabled.is_empty() {
+            enabled.unknown.iter().for_each(|(name, error)| self.refused(name.as_str(), error));
+            if enabled.machines.is_empty() && enabled.unknown.is_empty() {
                 self.output.status("no machine is enabled; spinney enable NAME enables one");
             }
-            return Schedule::new(enabled, autostart::needs);
+            return Schedule::new(enabled.machines, autostart::needs);
         }
         let mut names = Vec::new();
         for name in &self.arguments.names {

@@ -11,6 +11,7 @@ const BARE: MountContext<'static> = MountContext {
     console: false,
     legacy_cgroups: false,
     devices: &[],
+    given_devices: &[],
     boot_id: Uuid([0x11; 16]),
     uuid: Uuid([0x22; 16]),
     os_release: "ID=debian\n",

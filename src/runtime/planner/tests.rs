@@ -4,6 +4,7 @@ mod process;
 
 use super::super::describe::{describe, operation};
 use super::*;
+use crate::host::limits::Wholes;
 use crate::host::{CgroupHierarchy, CgroupMode, KernelVersion, RESOURCES};
 use crate::settings::{ALL_CAPABILITIES, Capability, Credential, CustomMount, LinkJournal, PivotRoot};
 
@@ -65,6 +66,10 @@ fn around() -> Surroundings {
         listen_fds: 0,
         resolv_conf: None,
         bound_devices: Vec::new(),
+        given_devices: Vec::new(),
+        allowed_devices: Vec::new(),
+        wholes: Wholes::default(),
+        accounting: false,
     }
 }
 
@@ -254,7 +259,7 @@ fn options_that_cannot_be_are_refused() {
 #[test]
 fn devices_are_filtered_where_the_ids_are_the_hosts() {
     use super::super::device_filter::{DeviceKind, DeviceRule, READ};
-    let disk = DeviceRule { kind: DeviceKind::Block, major: 8, minor: Some(1), access: READ };
+    let disk = DeviceRule { kind: DeviceKind::Block, major: Some(8), minor: Some(1), access: READ };
     let around = |ids| Surroundings { ids, bound_devices: vec![disk], ..around() };
     let host = Host { devices: vec!["fuse"], ..host() };
     assert_eq!(planned(&boot(), &tree(), &host, around(Some((524_288, 65536)))).devices, None);
@@ -274,6 +279,48 @@ fn devices_are_filtered_where_the_ids_are_the_hosts() {
             "block 8:1 r",
         ]
     );
+}
+
+#[test]
+fn given_devices_are_made_and_others_closed() {
+    use super::super::device_filter::{DeviceKind, DeviceRule, READ};
+    use super::super::plan::DeviceNode;
+    let given = DeviceNode {
+        block: true,
+        mode: 0o660,
+        host: Some("/dev/loop3".into()),
+        access: READ,
+        ..DeviceNode::usual("disk/a", (7, 3))
+    };
+    let again = DeviceNode { access: READ, ..DeviceNode::usual("null", (1, 3)) };
+    let around = Surroundings {
+        given_devices: vec![given, again],
+        allowed_devices: vec![DeviceRule {
+            kind: DeviceKind::Character,
+            major: Some(4),
+            minor: None,
+            access: READ,
+        }],
+        ..around()
+    };
+    let plan = planned(&boot(), &tree(), &host(), around);
+    let rules: Vec<String> = plan.devices.iter().flatten().map(ToString::to_string).collect();
+    let expected = [
+        "char 1:5 rwm",
+        "char 1:7 rwm",
+        "char 1:8 rwm",
+        "char 1:9 rwm",
+        "char 5:0 rwm",
+        "block 7:3 r",
+        "char 1:3 r",
+        "char 5:2 rwm",
+        "char 136:* rw",
+        "char 4:* r",
+    ];
+    assert_eq!(rules, expected);
+    let devices = plan.mounts.iter().map(super::super::describe::operation);
+    let devices: Vec<String> = devices.filter(|line| line.starts_with("devices")).collect();
+    assert_eq!(devices, ["devices on /dev: zero full random urandom tty disk/a null"]);
 }
 
 #[test]

@@ -1,0 +1,394 @@
+//! From the start of a command to its end: one poll loop that moves bytes, passes signals on and keeps the time.
+//!
+//! A signal to us is one to the command: those of the keyboard and of a hang-up go to its process group, as a terminal
+//! sends them, SIGTERM too (a shell that dies of it leaves no child behind); SIGUSR1 and SIGUSR2 go to the command alone, since
+//! they end whoever does not expect them. While nothing of it runs yet, we end ourselves.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use super::entry::{Entered, GO_ON};
+use super::members::{kill_session, signal_command, signal_session};
+use super::minder::Minder;
+use super::plan::Request;
+use super::pump::Pump;
+use super::{PTMX, TIMED_OUT, shell_status};
+use crate::machine::Error;
+use crate::runtime::channel::{Heard, Listener, Message, Stage};
+use crate::settings::ConsoleMode;
+use crate::supervisor::console::{Action, Console};
+use crate::supervisor::hotkeys::Hotkey;
+use crate::supervisor::terminal::Terminal;
+use crate::sys::in_root::Metadata;
+use crate::sys::process::{Ended, pidfd_open, pidfd_send_signal, wait_for_end};
+use crate::sys::signal::{SignalFd, SignalSet};
+use crate::sys::{SysError, SysResult, socket, tty};
+
+/// What we hear of.
+const HEARD: [i32; 8] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGWINCH,
+    libc::SIGCONT,
+];
+
+/// What would stop us when the terminal is somebody else's.
+const BLOCKED: [i32; 2] = [libc::SIGTTIN, libc::SIGTTOU];
+
+/// A command that takes longer than this has somebody to mind it; most are over by then.
+const SHORT: Duration = Duration::from_millis(20);
+
+/// How long a command may go on after its terminal is gone.
+const HANG_UP: Duration = Duration::from_secs(2);
+
+/// How long the user's terminal is waited for at the end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether the terminal is ours again.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a command needs of us.
+#[derive(Debug)]
+pub(super) struct Attendance {
+    signals: SignalFd,
+    /// The signal mask as it was: ours alone, to be had back when it is over.
+    before: SignalSet,
+    pumps: Vec<Pump>,
+    console: Option<Console>,
+    program: String,
+}
+
+/// A command that runs.
+struct Running {
+    pid: Pid,
+    pidfd: OwnedFd,
+    /// Until it has execed or failed.
+    channel: Option<Listener>,
+    trouble: Option<Error>,
+    /// When it is told to end.
+    term_at: Option<Instant>,
+    /// When it is killed.
+    kill_at: Option<Instant>,
+    timed_out: bool,
+    minder: Option<Minder>,
+    mind_at: Option<Instant>,
+}
+
+impl Attendance {
+    /// Gets ready, before there is a command.
+    ///
+    /// # Errors
+    /// When the terminal or the signals cannot be had.
+    pub(super) fn begin(request: &Request, pumps: Vec<Pump>) -> Result<Self, Error> {
+        let failed = || Error::system("take our signals and terminal");
+        let before = SignalSet::of(&[&HEARD[..], &BLOCKED[..]].concat()).block().map_err(failed())?;
+        let signals = SignalFd::open(&SignalSet::of(&HEARD)).map_err(failed())?;
+        let console = match request.terminal {
+            None => None,
+            Some(_) => {
+                let terminal = Terminal::open(rustix::stdio::stdin(), rustix::stdio::stdout());
+                Some(Console::new(ConsoleMode::Interactive, terminal.map_err(failed())?, None))
+            }
+        };
+        let program = match &request.payload {
+            super::Payload::Command(words) => words.first().map(|word| word.to_string_lossy().into_owned()),
+            super::Payload::Shell(_) => Some("a login shell".to_owned()),
+            super::Payload::Login => Some("a login prompt".to_owned()),
+        };
+        Ok(Self { signals, before, pumps, console, program: program.unwrap_or_default() })
+    }
+
+    /// Waits for the command's end; gives its exit status.
+    ///
+    /// # Errors
+    /// When there was no command.
+    pub(super) fn run(mut self, entered: Entered, request: &Request) -> Result<u8, Error> {
+        let started = Instant::now();
+        let born = self.birth(&entered)?;
+        let (pid, pidfd) = match born {
+            Born::Command(pid) => {
+                (pid, pidfd_open(pid).map_err(Error::system("open the command's process"))?)
+            }
+            Born::Interrupted(signal) => return Ok(shell_status(Ended::Signaled(signal))),
+        };
+        let mut running = Running {
+            pid,
+            pidfd,
+            channel: Some(entered.channel),
+            trouble: None,
+            term_at: request.timeout.map(|timeout| started + timeout),
+            kill_at: None,
+            timed_out: false,
+            minder: None,
+            mind_at: Some(started + SHORT),
+        };
+        let waited = self.attend(&mut running, request);
+        if waited.is_err() {
+            kill_session(running.pid);
+        }
+        if let Some(channel) = running.channel.take() {
+            self.hear_the_rest(&mut running, &channel);
+        }
+        if let Some(console) = self.console.take() {
+            // What the command has come to is what counts.
+            let _ = console.finish(PATIENCE);
+        }
+        let signals = &self.signals;
+        self.pumps.iter_mut().for_each(|pump| pump.drain(|| is_told_to_end(signals)));
+        drop(running.minder.take());
+        let ended = wait_for_end(running.pid).map_err(Error::system("wait for the command"))?;
+        // Whoever called us may have something else to do.
+        let _ = self.before.set_mask();
+        waited.map_err(Error::system("wait for the command"))?;
+        match running.trouble {
+            Some(trouble) => Err(trouble),
+            None if running.timed_out => Ok(TIMED_OUT),
+            None => Ok(shell_status(ended)),
+        }
+    }
+
+    /// Waits for the command to be cloned.
+    fn birth(&self, entered: &Entered) -> Result<Born, Error> {
+        let failed = || Error::system("start the command");
+        loop {
+            let mut polled = [
+                PollFd::from_borrowed_fd(entered.birth.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
+            ];
+            match poll(&mut polled, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(failed()(SysError::new("poll", "2 fds", errno))),
+            }
+            if !polled[0].revents().is_empty() {
+                let heard = entered.birth.hear();
+                wait_for_end(entered.joining).map_err(failed())?;
+                return match heard.map_err(failed())? {
+                    Heard::Leader(pid) => Pid::from_raw(pid)
+                        .map(Born::Command)
+                        .ok_or_else(|| Error::Inside { text: "the command has no pid".to_owned() }),
+                    Heard::Failed(_, text, _) => Err(Error::Inside { text }),
+                    Heard::Message(..) | Heard::End => {
+                        Err(Error::Inside { text: "its process ended without a word".to_owned() })
+                    }
+                };
+            }
+            while let Some(signal) = self.signals.read().map_err(failed())? {
+                if ends(signal.signal) {
+                    if let Ok(pidfd) = pidfd_open(entered.joining) {
+                        let _ = pidfd_send_signal(pidfd, libc::SIGKILL);
+                    }
+                    wait_for_end(entered.joining).map_err(failed())?;
+                    return Ok(Born::Interrupted(signal.signal));
+                }
+            }
+        }
+    }
+
+    /// The loop. Comes back when the command has ended; it is not reaped yet.
+    fn attend(&mut self, running: &mut Running, request: &Request) -> SysResult<()> {
+        loop {
+            if self.wait(running)? {
+                return Ok(());
+            }
+            if let Some(channel) = running.channel.take() {
+                self.hear(running, channel)?;
+            }
+            while let Some(signal) = self.signals.read()? {
+                self.signalled(signal.signal, running);
+            }
+            for pump in &mut self.pumps {
+                pump.turn();
+            }
+            let actions = self.console.as_mut().map(|console| console.on_ready(Instant::now()));
+            for action in actions.into_iter().flatten() {
+                self.act(&action, running);
+            }
+            Self::keep_time(running, request);
+        }
+    }
+
+    /// Waits for something to do; says whether the command has ended.
+    fn wait(&self, running: &Running) -> SysResult<bool> {
+        let mut polled = vec![
+            PollFd::from_borrowed_fd(running.pidfd.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
+        ];
+        if let Some(channel) = &running.channel {
+            polled.push(PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN));
+        }
+        let pumps = self.pumps.iter().filter_map(Pump::interest);
+        polled.extend(pumps.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+        if let Some(console) = &self.console {
+            polled.extend(console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+        }
+        let now = Instant::now();
+        let deadlines = [
+            running.term_at,
+            running.kill_at,
+            running.mind_at,
+            self.console.as_ref().and_then(Console::deadline),
+            self.pumps.iter().any(Pump::must_wait).then(|| now + LOOK),
+        ];
+        let left = deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
+        let timeout = left.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        });
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) => Ok(polled.first().is_some_and(|command| !command.revents().is_empty())),
+            Err(Errno::INTR) => Ok(false),
+            Err(errno) => Err(SysError::new("poll", format!("{} fds", polled.len()), errno)),
+        }
+    }
+
+    /// Hears what there is to hear, without waiting.
+    fn hear(&mut self, running: &mut Running, channel: Listener) -> SysResult<()> {
+        let mut polled = [PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN)];
+        if poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0) {
+            running.channel = Some(channel);
+            return Ok(());
+        }
+        match channel.hear()? {
+            Heard::Message(Message::Console, Some(master)) => match self.take_terminal(master) {
+                Ok(()) => {
+                    // If it has died, we hear of that next.
+                    let _ = socket::send(&channel, GO_ON, &[]);
+                    running.channel = Some(channel);
+                }
+                Err(error) => {
+                    running.trouble = Some(error);
+                    kill_session(running.pid);
+                }
+            },
+            Heard::Message(..) | Heard::Leader(_) => running.channel = Some(channel),
+            Heard::Failed(stage, text, errno) => self.failed(running, stage, text, errno),
+            Heard::End => {}
+        }
+        Ok(())
+    }
+
+    /// After its end: why there was no command, if there was none.
+    fn hear_the_rest(&self, running: &mut Running, channel: &Listener) {
+        loop {
+            match channel.hear() {
+                Ok(Heard::Failed(stage, text, errno)) => return self.failed(running, stage, text, errno),
+                Ok(Heard::Message(..) | Heard::Leader(_)) => {}
+                Ok(Heard::End) | Err(_) => return,
+            }
+        }
+    }
+
+    fn failed(&self, running: &mut Running, stage: Stage, text: String, errno: Option<i32>) {
+        let missing = matches!(errno, Some(libc::ENOENT | libc::ENOTDIR));
+        running.trouble.get_or_insert(match stage {
+            Stage::Exec if missing => Error::CommandNotFound { command: self.program.clone() },
+            Stage::Exec => Error::CommandNotExecutable {
+                command: self.program.clone(),
+                source: std::io::Error::from_raw_os_error(errno.unwrap_or(libc::EIO)),
+            },
+            _ => Error::Inside { text },
+        });
+    }
+
+    /// The guest's pty becomes our terminal's other side. What the guest hands out is looked at first: its devpts may be
+    /// anything by now.
+    fn take_terminal(&mut self, master: OwnedFd) -> Result<(), Error> {
+        let is_ptmx = Metadata::of(&master).is_ok_and(|metadata| {
+            metadata.kind() == FileType::CharacterDevice && metadata.stat().st_rdev == PTMX
+        });
+        if !is_ptmx || tty::slave_number(&master).is_err() {
+            return Err(Error::Inside { text: "what it has at /dev/pts/ptmx is no terminal".to_owned() });
+        }
+        let Some(console) = &mut self.console else { return Ok(()) };
+        match console.replace_master(master) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Error::Terminal { source: Box::new(error) }),
+        }
+    }
+
+    fn signalled(&mut self, signal: i32, running: &mut Running) {
+        match signal {
+            libc::SIGWINCH => {
+                // Without a size it goes on with the one it has.
+                let _ = self.console.as_ref().map(Console::resize);
+            }
+            libc::SIGCONT => {
+                let _ = self.console.as_mut().map(Console::resume);
+            }
+            libc::SIGUSR1 | libc::SIGUSR2 => {
+                let _ = pidfd_send_signal(&running.pidfd, signal);
+            }
+            libc::SIGHUP if self.console.is_some() => self.hang_up(running),
+            _ => signal_command(running.pid, signal),
+        }
+    }
+
+    fn act(&mut self, action: &Action, running: &mut Running) {
+        match action {
+            Action::Hotkey(Hotkey::Kill) | Action::OutputClosed(_) => self.hang_up(running),
+            Action::InputClosed
+                if self.console.as_ref().is_some_and(|console| console.terminal().input_is_tty()) =>
+            {
+                self.hang_up(running);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the terminal from the command, as when a line goes dead.
+    fn hang_up(&mut self, running: &mut Running) {
+        if let Some(console) = self.console.take() {
+            let _ = console.finish(Duration::ZERO);
+            signal_session(running.pid, libc::SIGHUP);
+            signal_session(running.pid, libc::SIGCONT);
+            running.kill_at = Some(Instant::now() + HANG_UP);
+        }
+    }
+
+    fn keep_time(running: &mut Running, request: &Request) {
+        let now = Instant::now();
+        let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        if due(running.mind_at) {
+            running.mind_at = None;
+            // Without it the command still dies with us, unless it is somebody else by then.
+            running.minder = Minder::start(running.pid).ok();
+        }
+        if due(running.term_at) {
+            running.term_at = None;
+            running.timed_out = true;
+            running.kill_at = now.checked_add(request.kill_after);
+            signal_session(running.pid, libc::SIGTERM);
+            // A stopped one hears it only then.
+            signal_session(running.pid, libc::SIGCONT);
+        }
+        if due(running.kill_at) {
+            running.kill_at = None;
+            kill_session(running.pid);
+        }
+    }
+}
+
+/// What came of a start.
+enum Born {
+    /// The command's process.
+    Command(Pid),
+    /// A signal came first.
+    Interrupted(i32),
+}
+
+fn ends(signal: i32) -> bool {
+    matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
+}
+
+fn is_told_to_end(signals: &SignalFd) -> bool {
+    signals.read().ok().flatten().is_some_and(|signal| ends(signal.signal))
+}
