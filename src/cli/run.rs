@@ -12,6 +12,7 @@ use super::output::Output;
 use super::progress::Progress;
 use super::require_root;
 use super::settings::{asked, optional};
+use super::verbs::explain::planned;
 use super::verbs::fail;
 use crate::machine;
 use crate::settings::{
@@ -30,24 +31,25 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
     }
     let prepared = prepare(invocation, started)
         .and_then(|prepared| Ok((prepared, explain_format(invocation.options.explain.as_deref())?)));
-    let (Prepared { request, warnings }, format) = match prepared {
+    let (prepared, format) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return fail(&error, output),
     };
+    if let Some(format) = format {
+        return explained(prepared, format, output);
+    }
     if !require_root("run", "sudo spinney run ...", output) {
         return EXIT_FAILURE;
     }
+    let Prepared { request, warnings } = prepared;
     warnings.iter().for_each(|warning| output.warning(warning));
     let boots = matches!(request.settings.payload, Payload::Boot { .. });
-    let status = match format {
-        Some(format) => explained(&request, format, output),
-        None if request.background => return detached::run(request, &invocation.options, output),
-        None => {
-            let progress = Progress::new(output, boots);
-            supervisor::run(request, &mut |event| progress.report(event)).map(|outcome| outcome.exit_status)
-        }
-    };
-    status.unwrap_or_else(|error| {
+    if request.background {
+        return detached::run(request, &invocation.options, output);
+    }
+    let progress = Progress::new(output, boots);
+    let status = supervisor::run(request, &mut |event| progress.report(event));
+    status.map(|outcome| outcome.exit_status).unwrap_or_else(|error| {
         output.failure(&error, error.console(), error.hint().as_deref());
         error.exit_status()
     })
@@ -62,8 +64,21 @@ pub(super) struct Prepared {
 
 /// What `invocation`, with the settings files of its machine, asks of a supervisor. `started` is when it was asked.
 pub(super) fn prepare(invocation: &RunInvocation, started: Instant) -> Result<Prepared, machine::Error> {
+    prepared(invocation, started, false)
+}
+
+/// The same, where the tree was found by the machine's name.
+pub(super) fn prepare_by_name(
+    invocation: &RunInvocation,
+    started: Instant,
+) -> Result<Prepared, machine::Error> {
+    prepared(invocation, started, true)
+}
+
+fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Result<Prepared, machine::Error> {
     let environment = Environment::ours().map_err(SettingsError::Directory)?;
     let mut asked = asked(invocation)?;
+    asked.by_name = by_name;
     if let Some(tree) = find_image(invocation, &environment)? {
         asked.tree = tree;
         asked.by_name = true;
@@ -95,16 +110,16 @@ fn find_image(
     }
 }
 
-/// Prints the plan instead of carrying it out.
-fn explained(request: &Request, format: ExplainFormat, output: Output) -> Result<u8, supervisor::Error> {
-    let plan = supervisor::explain(request)?;
-    Ok(match explain(&plan, format, output) {
-        Ok(()) => 0,
+/// Prints what would be done instead of doing it.
+fn explained(prepared: Prepared, format: ExplainFormat, output: Output) -> u8 {
+    let (explanation, status) = planned(prepared, output);
+    match explain(&[explanation], false, format, output) {
+        Ok(()) => status,
         Err(error) => {
             output.error(&error, Some("this is a fault in spinney"));
             EXIT_FAILURE
         }
-    })
+    }
 }
 
 /// The format that `--explain=` names.

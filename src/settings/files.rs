@@ -19,7 +19,7 @@ const LIMIT: usize = 1 << 20;
 pub struct Stamp {
     inode: (u64, u64),
     size: u64,
-    changed: (i64, i64),
+    written: (i64, i64),
 }
 
 /// A file that was looked for.
@@ -101,33 +101,46 @@ impl Reader {
             }
         }
     }
-
-    /// The `*.toml` files in `directory`, by name, without hidden ones.
-    pub(super) fn drop_ins(&self, directory: &Path) -> Result<Vec<PathBuf>, SettingsError> {
-        let listed = match open_directory(directory).and_then(entries) {
-            Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
-            listed => listed.map_err(|error| SettingsError::File {
-                path: directory.to_owned(),
-                problem: error.errno().to_string(),
-                hint: "it is the directory of drop-ins; try again with sudo".to_owned(),
-            })?,
-        };
-        let mut names: Vec<_> = listed.into_iter().map(|(name, _)| name).collect();
-        names.retain(|name| {
-            let bytes = name.as_encoded_bytes();
-            bytes.ends_with(b".toml") && !bytes.starts_with(b".")
-        });
-        names.sort();
-        Ok(names.into_iter().map(|name| directory.join(name)).collect())
-    }
 }
 
 fn stamp_of(stat: &rustix::fs::Stat) -> Stamp {
     Stamp {
         inode: (stat.st_dev, stat.st_ino),
         size: stat.st_size.unsigned_abs(),
-        changed: (stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+        written: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
     }
+}
+
+/// What `path` is now.
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    rustix::fs::stat(path).ok().as_ref().map(stamp_of)
+}
+
+/// The drop-ins that a machine's file has now; none for other files.
+pub(super) fn drop_ins_of(file: &Path) -> Vec<PathBuf> {
+    let is_machines = file.parent().and_then(Path::file_name).is_some_and(|name| name == "machines")
+        && file.extension().is_some_and(|extension| extension == "toml");
+    let directory = file.to_str().filter(|_| is_machines).map(|file| format!("{file}.d"));
+    directory.and_then(|directory| drop_ins(Path::new(&directory)).ok()).unwrap_or_default()
+}
+
+/// The `*.toml` files in `directory`, by name, without hidden ones.
+pub(super) fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>, SettingsError> {
+    let listed = match open_directory(directory).and_then(entries) {
+        Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
+        listed => listed.map_err(|error| SettingsError::File {
+            path: directory.to_owned(),
+            problem: error.errno().to_string(),
+            hint: "it is the directory of drop-ins; try again with sudo".to_owned(),
+        })?,
+    };
+    let mut names: Vec<_> = listed.into_iter().map(|(name, _)| name).collect();
+    names.retain(|name| {
+        let bytes = name.as_encoded_bytes();
+        bytes.ends_with(b".toml") && !bytes.starts_with(b".")
+    });
+    names.sort();
+    Ok(names.into_iter().map(|name| directory.join(name)).collect())
 }
 
 fn is_link(path: &Path) -> bool {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::assignment::{Assignment, Source};
-use super::files::FileSeen;
+use super::files::{self, FileSeen};
 use super::keys::{self, Key};
 
 /// Where one value came from.
@@ -120,25 +120,22 @@ impl Provenance {
         }
     }
 
-    /// The files of `self` that are not as they are in `now`, with what happened to them.
-    pub fn changed_since(&self, now: &Self) -> BTreeMap<PathBuf, &'static str> {
-        let stamps = |files: &[FileSeen]| -> BTreeMap<PathBuf, Option<super::files::Stamp>> {
-            files.iter().map(|file| (file.path.clone(), file.stamp)).collect()
-        };
-        let (then, now) = (stamps(&self.files), stamps(&now.files));
+    /// The files that are not now as they were when they were read, with what happened to them: drop-ins that are new
+    /// are told too.
+    pub fn changed_since_then(&self) -> BTreeMap<PathBuf, &'static str> {
         let mut changes = BTreeMap::new();
-        for (path, stamp) in &now {
-            match (then.get(path).copied().flatten(), stamp) {
-                (None, Some(_)) => changes.insert(path.clone(), "new"),
-                (Some(before), Some(after)) if before != *after => changes.insert(path.clone(), "changed"),
-                (Some(_), None) => changes.insert(path.clone(), "removed"),
-                _ => None,
+        for file in &self.files {
+            let change = match (file.stamp, files::stamp(&file.path)) {
+                (None, Some(_)) => "new",
+                (Some(_), None) => "removed",
+                (then, now) if then != now => "changed",
+                _ => continue,
             };
+            changes.insert(file.path.clone(), change);
         }
-        for (path, stamp) in &then {
-            if stamp.is_some() && !now.contains_key(path) {
-                changes.insert(path.clone(), "removed");
-            }
+        let is_new = |path: &PathBuf| !self.files.iter().any(|file| file.path == *path);
+        for drop_in in self.files.iter().flat_map(|file| files::drop_ins_of(&file.path)).filter(is_new) {
+            changes.insert(drop_in, "new");
         }
         changes
     }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::assignment::{Assignment, Change, Given, LayerNumber, Source};
 use super::draft::Draft;
-use super::files::Reader;
+use super::files::{Reader, drop_ins};
 use super::keys::{self, BadValue, Scope};
 use super::merge::effective;
 use super::provenance::Provenance;
@@ -191,7 +191,7 @@ fn machine_layers(
     let machines = spinney.join("machines");
     let file = machines.join(format!("{name}.toml"));
     let mut layers = vec![toml(reader, &file, Scope::Machine)?];
-    for drop_in in reader.drop_ins(&machines.join(format!("{name}.toml.d")))? {
+    for drop_in in drop_ins(&machines.join(format!("{name}.toml.d")))? {
         layers.push(toml(reader, &drop_in, Scope::Machine)?);
     }
     Ok(layers)

@@ -16,6 +16,7 @@ use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::{SysError, SysResult};
 
 use super::error::Error;
+use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
 use super::manager_notifier::{ManagerNotifier, ManagerNotifierError};
 use super::running::Running;
@@ -92,6 +93,13 @@ impl<'a> Boot<'a> {
             .write_launch(&LaunchRecord::of(&parts.plan), &parts.plan.process.seccomp)
         {
             report(&Event::Warning(&format!("the machine cannot be entered: {error}")));
+        }
+        // A reboot changes nothing of it.
+        if boots == 0
+            && let Err(error) =
+                machine.claimed.directory().write_in_force(&InForce::of(&request.provenance, &parts.plan))
+        {
+            report(&Event::Warning(&format!("the machine cannot be explained: {error}")));
         }
         boot.write_state(machine, report);
         report(&Event::Started {

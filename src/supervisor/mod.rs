@@ -20,6 +20,7 @@ mod fault;
 pub mod gc;
 mod guest_says;
 pub mod hotkeys;
+pub mod in_force;
 pub mod launch_record;
 pub mod manager_notifier;
 pub mod notify;

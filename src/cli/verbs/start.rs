@@ -194,7 +194,7 @@ impl Starter<'_> {
         line.extend(timeout.map(|timeout| format!("--timeout-ready={timeout}").into()));
         line.extend([format!("--machine={name}").into(), "--directory".into(), tree]);
         let request = match invocation::parse(line) {
-            Ok(Invocation::Run(invocation)) => run::prepare(&invocation, Instant::now())
+            Ok(Invocation::Run(invocation)) => run::prepare_by_name(&invocation, Instant::now())
                 .map_err(|error| own_failure(&error, error.hint().as_deref())),
             Err(Refusal::Error { message, hint }) => Err(own_failure(&message, hint.as_deref())),
             Ok(Invocation::Verb(_)) | Err(Refusal::Display(_)) => return None,

@@ -71,7 +71,7 @@ pub(super) static KEYS: &[Key] = &[
         Ok(())
     })
     .option("--console=")
-    .default("interactive on a terminal; elsewhere read-only for a boot, pipe for a command"),
+    .default("by what our stdin and stdout are"),
 ];
 
 /// An ID that machine-id(5) allows.

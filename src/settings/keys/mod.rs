@@ -27,12 +27,12 @@ pub use key::{BadValue, Key, Kind, NspawnKey, Put, PutValue, Scope, Trust};
 use super::draft::Draft;
 use super::suggestion::nearest;
 
-/// All settings, table by table, in the order in which they are explained.
-static TABLES: &[&[Key]] = &[machine::KEYS, execution::KEYS, files::KEYS, security::KEYS, autostart::KEYS];
+/// Settings by table, in the order in which they are explained. Limits and autostart come after them.
+static TABLES: &[&[Key]] = &[machine::KEYS, execution::KEYS, files::KEYS, security::KEYS];
 
 /// All settings.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    TABLES.iter().copied().flatten().chain(limits::KEYS.iter())
+    TABLES.iter().copied().flatten().chain(limits::KEYS.iter()).chain(autostart::KEYS)
 }
 
 /// The setting called `table.name` in TOML. For tables of our own; what users write is looked up by [`find`].
