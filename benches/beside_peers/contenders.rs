@@ -98,8 +98,16 @@ impl Ground {
         self.work.join("tree")
     }
 
-    fn machine(&self, suffix: &str) -> String {
+    /// The whole name of a machine.
+    pub(crate) fn machine(&self, suffix: &str) -> String {
         format!("{}-{suffix}", self.prefix)
+    }
+
+    /// Any verb of ours.
+    pub(crate) fn verb(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.spinney);
+        command.args(arguments);
+        command
     }
 
     /// `spinney run` of the tree, with `options`.

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "paths of the benchmark are nobody else's")]
 
 mod contenders;
+mod crowd;
 mod memory;
 mod report;
 mod timing;
@@ -42,7 +43,7 @@ struct Arguments {
     /// Fail if a target is missed.
     #[arg(long)]
     check: bool,
-    /// Rows to measure: command, ephemeral, boot, memory.
+    /// Rows to measure: command, ephemeral, boot, memory, crowd, list.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds of the quick rows.
@@ -64,6 +65,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     if wanted("memory") {
         report.add_memory(memory::measure(&ground)?)?;
+    }
+    if wanted("crowd") {
+        report.add_crowd(&crowd::measure(&ground)?)?;
+    }
+    if wanted("list") {
+        report.add_list(&crowd::measure_list(&ground)?)?;
     }
     std::fs::write(&arguments.json, report.json()?)?;
     Ok(if arguments.check && report.missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -1,14 +1,25 @@
 //! The table and the JSON.
 
 use std::io::{self, Write, stdout};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::crowd::Crowd;
 use super::memory::Usage;
 use super::timing::Times;
 
 /// The most that a supervisor of ours may use of memory, in KiB, with all others running.
 const PSS_TARGET: u64 = 1024;
+
+/// The most that the host may work for a machine of a crowd, until it is ready.
+const HOST_WORK: Duration = Duration::from_millis(10);
+
+/// The most of the tree's pages that a machine of a crowd may have for itself.
+const OWN_SHARE: f64 = 0.03;
+
+/// How long the list of five hundred machines may take.
+const LIST: Duration = Duration::from_millis(20);
 
 /// What was measured, printed as it comes.
 #[derive(Debug, Default)]
@@ -124,6 +135,76 @@ impl Report {
                 "watched_s": usage.watched.as_secs(), "met": met,
             }));
         }
+        Ok(())
+    }
+
+    /// Adds and prints what a crowd took.
+    pub(crate) fn add_crowd(&mut self, crowd: &Crowd) -> io::Result<()> {
+        let mut out = stdout().lock();
+        let title = format!("{} ephemeral machines at once from one tree", crowd.machines);
+        let most = crowd.pss.last().copied().unwrap_or(0);
+        let work = crowd.command_line + crowd.supervisor;
+        let met = work <= HOST_WORK && most <= PSS_TARGET && crowd.own_share <= OWN_SHARE;
+        self.missed |= !met;
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+        writeln!(out, "\n{title}")?;
+        let rows = [
+            ("all ready after", format!("{:.1} s", crowd.ready.as_secs_f64()), String::new()),
+            ("all off after", format!("{:.1} s", crowd.gone.as_secs_f64()), String::new()),
+            (
+                "host work of each",
+                format!("{:.1} ms", milliseconds(work)),
+                format!("<= {} ms  {}", HOST_WORK.as_millis(), mark(Some(work <= HOST_WORK))),
+            ),
+            ("  of it the supervisor's", format!("{:.1} ms", milliseconds(crowd.supervisor)), String::new()),
+            (
+                "PSS of a supervisor, most",
+                format!("{most} KiB"),
+                format!("<= {PSS_TARGET} KiB  {}", mark(Some(most <= PSS_TARGET))),
+            ),
+            ("memory of each, guest and all", format!("{} KiB", crowd.memory), String::new()),
+            (
+                "own share of the tree's pages",
+                format!("{:.1} %", crowd.own_share * 100.0),
+                format!("<= {} %  {}", OWN_SHARE * 100.0, mark(Some(crowd.own_share <= OWN_SHARE))),
+            ),
+            ("state of each in /run", format!("{} KiB", crowd.state), String::new()),
+            ("layer of each on disk", format!("{} KiB", crowd.layer), String::new()),
+        ];
+        for (name, value, target) in rows {
+            writeln!(out, "  {}", format!("{name:<30}{value:>12}  {target}").trim_end())?;
+        }
+        self.rows.push(json!({
+            "row": "crowd", "title": title, "machines": crowd.machines, "ready_s": crowd.ready.as_secs_f64(),
+            "gone_s": crowd.gone.as_secs_f64(), "command_line_s": crowd.command_line.as_secs_f64(),
+            "supervisor_s": crowd.supervisor.as_secs_f64(), "pss_kib": crowd.pss, "memory_kib": crowd.memory,
+            "own_share": crowd.own_share, "state_kib": crowd.state, "layer_kib": crowd.layer, "met": met,
+        }));
+        Ok(())
+    }
+
+    /// Adds and prints how long a list of many took; sorted.
+    pub(crate) fn add_list(&mut self, times: &[Duration]) -> io::Result<()> {
+        let middle = times.get(times.len() / 2).copied().unwrap_or_default();
+        let best = times.first().copied().unwrap_or_default();
+        let met = middle <= LIST;
+        self.missed |= !met;
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+        let title = "list of 500 machines";
+        writeln!(
+            stdout().lock(),
+            "\n{title}\n  {:<30}{:>9.2} ms{:>9.2} ms{:>8}  <= {} ms  {}",
+            "spinney (median, best, runs)",
+            milliseconds(middle),
+            milliseconds(best),
+            times.len(),
+            LIST.as_millis(),
+            mark(Some(met))
+        )?;
+        self.rows.push(json!({
+            "row": "list", "title": title, "median_s": middle.as_secs_f64(), "best_s": best.as_secs_f64(),
+            "runs": times.len(), "met": met,
+        }));
         Ok(())
     }
 }

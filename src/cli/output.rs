@@ -110,6 +110,17 @@ impl Output {
         to_stdout(text.as_bytes());
     }
 
+    /// A piece of a result that is made as it is printed. False when nobody reads it any more.
+    pub fn stream(&self, bytes: &[u8]) -> bool {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).is_ok()
+    }
+
+    /// Whether results are coloured: stdout is a terminal, and the user has nothing against it.
+    pub fn colours_results(&self) -> bool {
+        self.colour_results
+    }
+
     /// A result in rows, with its heading or without. On a terminal it is as wide as that at most, unless `full`.
     pub fn table(&self, table: &Table, heading: bool, full: bool) {
         let width = if full { None } else { terminal_width() };

@@ -23,7 +23,7 @@ impl Progress {
 
     /// Prints one event, if it is for the user.
     pub fn report<Text: Display>(&self, event: &EventOf<Text>) {
-        if matches!(event, EventOf::Warning(_)) {
+        if matches!(event, EventOf::Warning(_) | EventOf::OutOfMemory { .. }) {
             self.output.warning(&event.to_string());
             return;
         }

@@ -129,4 +129,10 @@ pub(super) fn optional<T>(
 }
 
 #[cfg(test)]
+mod faults_tests;
+#[cfg(test)]
+mod forms_tests;
+#[cfg(test)]
+mod layers_tests;
+#[cfg(test)]
 mod tests;

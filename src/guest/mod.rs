@@ -15,6 +15,7 @@
 //! | [`contract`] | how an init says it is up and is told to stop, as data |
 //! | [`evidence`] | readiness of inits that do not say it |
 //! | [`processes`] | PID 1's children as the host sees them |
+//! | [`units`] | whether a unit of a running guest is up, for each init
 //! | [`stop`] | asking a running guest to stop |
 
 pub mod architecture;
@@ -30,11 +31,12 @@ pub mod os_release;
 pub mod processes;
 pub mod stop;
 pub mod tree;
+pub mod units;
 pub mod users;
 
 pub use contract::{Contract, ExitMeaning, ReadySignal, StopMethod, StopStep};
 pub use error::TreeError;
 pub use evidence::{Evidence, Verdict};
 pub use init::{DetectedInit, Init, detect};
-pub use processes::Processes;
+pub use processes::{Process, Processes};
 pub use tree::{Tree, TreeFacts};

@@ -168,7 +168,7 @@ impl JournalFile {
             return Ok(Some(field.clone()));
         }
         let damaged = || Fault::damaged("field", offset);
-        if offset < self.header.header_size || offset % 8 != 0 {
+        if offset < self.header.header_size || !offset.is_multiple_of(8) {
             return Err(damaged());
         }
         let head = self.blocks.array::<64>(offset, "field")?;
@@ -207,7 +207,7 @@ impl JournalFile {
 /// The head of the entry at `offset`, and its size.
 pub(super) fn entry_at(blocks: &mut Blocks, header: &Header, offset: u64) -> Result<([u8; 64], u64), Fault> {
     let damaged = || Fault::damaged("entry", offset);
-    if offset < header.header_size || offset % 8 != 0 {
+    if offset < header.header_size || !offset.is_multiple_of(8) {
         return Err(damaged());
     }
     let head = blocks.array::<64>(offset, "entry")?;

@@ -27,6 +27,11 @@ impl Filter {
             && self.until.is_none_or(|until| stamp.realtime <= until)
     }
 
+    /// Whether it takes an entry's fields to tell.
+    pub fn needs_fields(&self) -> bool {
+        self.priority.is_some() || !self.units.is_empty()
+    }
+
     /// Whether `entry`, which is allowed by its stamp, is wanted.
     pub fn matches(&self, entry: &Entry) -> bool {
         self.priority.is_none_or(|range| range.holds(entry))
@@ -168,7 +173,8 @@ mod tests {
 
     #[test]
     fn units() {
-        let rows: &[(&str, &[(&str, &str)], bool)] = &[
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+        let rows: &[Row<'_>] = &[
             ("ssh", &[("_SYSTEMD_UNIT", "ssh.service")], true),
             ("ssh.service", &[("_SYSTEMD_UNIT", "ssh.service")], true),
             ("ssh", &[("_SYSTEMD_UNIT", "ssh.socket")], false),

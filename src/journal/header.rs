@@ -58,7 +58,7 @@ impl Header {
             return Err(Fault::Newer(flags));
         }
         let header_size = le64(bytes, 88);
-        if header_size < u64::try_from(HEADER_MINIMUM).unwrap_or(0) || header_size % 8 != 0 {
+        if header_size < u64::try_from(HEADER_MINIMUM).unwrap_or(0) || !header_size.is_multiple_of(8) {
             return Err(Fault::damaged("head", 88));
         }
         Ok(Self {
@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn heads() {
-        let rows: &[(&str, Vec<u8>, Result<(u64, bool), &str>)] = &[
+        type Row<'a> = (&'a str, Vec<u8>, Result<(u64, bool), &'a str>);
+        let rows: &[Row<'_>] = &[
             ("old", head(0, 208), Ok((7, false))),
             ("compact", head(0b1_1100, 272), Ok((7, true))),
             ("newer", head(1 << 5, 272), Err("a journal file of a newer format (incompatible flags 0x20)")),

@@ -37,3 +37,6 @@ pub use file::JournalFile;
 pub use filter::Filter;
 pub use merged::Journal;
 pub use storage::ReadAt;
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,12 @@
 //! Why something cannot be done to a machine: one line, a hint, an exit status.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::copy::Copied;
+use super::helper::Failure;
 use super::schedule::Cycle;
+use crate::archive;
 use crate::settings::{SettingsError, ValueError, did_you_mean};
 use crate::sys::SysError;
 
@@ -23,6 +27,14 @@ pub enum Error {
     Settings(#[from] SettingsError),
     #[error("no machine {name:?} is running")]
     NotRunning { name: String },
+    #[error("there are no logs of a machine {name:?}")]
+    NoLogs { name: String },
+    #[error("machine {name:?} has no {log} log")]
+    NoSuchLog { name: String, log: &'static str },
+    #[error("the {log} log of machine {name:?} does not tell what {option} asks for")]
+    NotInLog { option: &'static str, name: String, log: &'static str },
+    #[error("machine {name:?} has no boot {number} in its journal: there are {boots}")]
+    NoBoot { name: String, number: i64, boots: usize },
     #[error("no image {name:?}{}", did_you_mean(.nearest.as_deref()))]
     NoImage { name: String, nearest: Option<String> },
     #[error("{name:?} is {kind}, which cannot be started yet")]
@@ -37,6 +49,31 @@ pub enum Error {
     Starting { name: String },
     #[error("permission denied: only root may {action} machine {name:?}")]
     PermissionDenied { action: &'static str, name: String },
+    #[error("machine {name:?} has ended meanwhile")]
+    Gone { name: String },
+    #[error("the supervisor of machine {name:?} does not answer after {}", seconds(*.waited))]
+    NoAnswer { name: String, waited: Duration },
+    #[error("{name:?} is still stopping after {}", seconds(*.waited))]
+    StillThere { name: String, waited: Duration },
+    #[error("{name:?} is not ready again after {}", seconds(*.waited))]
+    NotReadyAgain { name: String, waited: Duration },
+    #[error("{name:?} did not come back{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    EndedInstead { name: String, why: Option<String> },
+    #[error("machine {name:?} cannot be spoken to")]
+    Control {
+        name: String,
+        #[source]
+        source: SysError,
+    },
+    /// Its supervisor answered with an error of the control interface.
+    #[error("machine {name:?} refuses: {what}")]
+    Refused {
+        name: String,
+        /// The error's name, with its interface.
+        error: String,
+        what: String,
+        hint: Option<String>,
+    },
     #[error("what is known of machine {name:?} cannot be read")]
     State {
         name: String,
@@ -69,12 +106,34 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("that cannot be waited for")]
+    Units {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("cannot {action}")]
     System {
         action: &'static str,
         #[source]
         source: SysError,
     },
+    #[error(transparent)]
+    Helper(Failure),
+    #[error(transparent)]
+    Archive(archive::Error),
+    #[error("{failure}")]
+    Copy { failure: Failure, copied: Box<Copied> },
+}
+
+impl From<archive::Error> for Error {
+    fn from(error: archive::Error) -> Self {
+        Self::Archive(error)
+    }
+}
+
+/// `5 s`, `0.5 s`.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
 }
 
 impl Error {
@@ -96,10 +155,31 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotRunning { .. } => "spinney list shows those that are; spinney start NAME starts one",
+            Self::NoLogs { .. } => {
+                "it does not run, and nothing was kept of it; spinney list shows those that run"
+            }
+            Self::NoSuchLog { .. } => "without --source= the best log that there is is shown",
+            Self::NotInLog { .. } => "leave out that option, or see -v for which log is shown",
+            Self::NoBoot { .. } => "0 is the last boot, -1 the one before it, 1 the first",
             Self::Starting { .. } => "spinney wait NAME --for ready waits until it is up",
             Self::PermissionDenied { .. } => "try again with sudo",
+            Self::NoAnswer { name, .. } => {
+                return Some(format!(
+                    "is it stopped, or the host overloaded? spinney terminate {name} ends the machine all the same"
+                ));
+            }
+            Self::Refused { hint, .. } => return hint.clone(),
+            Self::StillThere { name, .. } => {
+                return Some(format!("it goes on stopping; spinney terminate {name} ends it at once"));
+            }
+            Self::NotReadyAgain { name, .. } => {
+                return Some(format!("spinney attach {name} shows its console"));
+            }
+            Self::EndedInstead { name, .. } => return Some(format!("spinney logs {name} may tell why")),
             Self::Name { source } => source.hint(),
             Self::Settings(error) => return error.hint().map(str::to_owned),
+            Self::Helper(failure) | Self::Copy { failure, .. } => return failure.hint.clone(),
+            Self::Archive(error) => return error.hint().map(str::to_owned),
             Self::NoImage { .. } => {
                 "an image is a directory in /var/lib/machines; spinney run PATH boots a tree that is elsewhere"
             }
@@ -120,8 +200,11 @@ impl Error {
             Self::CommandNotFound { .. } => {
                 "a name is looked for in the PATH of the machine; give a path, or install it there"
             }
+            Self::Units { .. } => "ready, port=, file= and exec= can be waited for in every machine",
             Self::State { .. }
             | Self::System { .. }
+            | Self::Gone { .. }
+            | Self::Control { .. }
             | Self::Inside { .. }
             | Self::CommandNotExecutable { .. }
             | Self::Terminal { .. }

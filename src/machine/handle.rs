@@ -16,10 +16,10 @@ use crate::supervisor::in_force::InForce;
 use crate::supervisor::launch_record::LaunchRecord;
 use crate::supervisor::registry::{MACHINES, names};
 use crate::supervisor::state::State;
+use crate::sys::SysError;
 use crate::sys::files::read_at;
-use crate::sys::process::{pidfd_open, start_time};
+use crate::sys::process::{pidfd_open, state_and_start_time};
 use crate::sys::seccomp::SockFilter;
-use crate::sys::{SysError, SysResult};
 
 /// A state file or a launch record larger than this is none of ours.
 const LIMIT: usize = 4 << 20;
@@ -190,8 +190,8 @@ impl MachineHandle {
     }
 }
 
-/// Whether `pid` is still the process that was started at `started`, in clock ticks since the host's boot.
+/// Whether `pid` is still the process that was started at `started`, in clock ticks since the host's boot. One that has
+/// ended is not, though its parent may take its time to wait for it.
 fn is_same_process(pid: i32, started: u64) -> bool {
-    let now: SysResult<u64> = start_time(pid);
-    now.is_ok_and(|now| now == started)
+    state_and_start_time(pid).is_ok_and(|(state, now)| now == started && !matches!(state, 'Z' | 'X'))
 }

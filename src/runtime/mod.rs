@@ -17,6 +17,7 @@ pub mod seccomp;
 pub mod attach;
 pub mod boot_clock;
 pub mod cgroup;
+pub mod cgroup_signal;
 pub mod channel;
 pub mod controllers;
 pub mod id_range;

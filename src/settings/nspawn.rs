@@ -103,3 +103,76 @@ pub fn words(text: &str) -> Result<Vec<String>, &'static str> {
     words.extend(word);
     Ok(words)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line(number: usize, section: &str, key: &str, value: &str) -> NspawnLine {
+        NspawnLine { number, section: section.to_owned(), key: key.to_owned(), value: value.to_owned() }
+    }
+
+    #[test]
+    fn lines() {
+        let rows: &[(&str, &[NspawnLine])] = &[
+            ("", &[]),
+            ("[Exec]\nBoot=yes", &[line(2, "Exec", "Boot", "yes")]),
+            ("\u{feff}[Exec]\r\nBoot = yes \r\n", &[line(2, "Exec", "Boot", "yes")]),
+            ("# a\n; b\n  # c\n\n[Exec]\nBoot=\n", &[line(6, "Exec", "Boot", "")]),
+            ("[A]\n[B]\na=b=c\n[A]\nd=e", &[line(3, "B", "a", "b=c"), line(5, "A", "d", "e")]),
+            ("[A]\na=b\\\n  c\\\n# x\nd\ne=f", &[line(2, "A", "a", "b   c d"), line(6, "A", "e", "f")]),
+            ("[A]\na=b\\\\\nc=d", &[line(2, "A", "a", "b\\\\"), line(3, "A", "c", "d")]),
+            ("[A]\na=b\\", &[line(2, "A", "a", "b")]),
+            ("a=b", &[line(1, "", "a", "b")]),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(parse(text), (expected.to_vec(), Vec::new()), "{text:?}");
+        }
+        let odd = |number, problem: &str| OddLine { number, problem: problem.to_owned() };
+        assert_eq!(parse("[A\nx\n"), (Vec::new(), vec![odd(1, "a section without ']'"), odd(2, "no '='")]));
+    }
+
+    #[test]
+    fn quoted_words() {
+        let rows: &[(&str, Result<&[&str], &str>)] = &[
+            ("", Ok(&[])),
+            ("  a\tb ", Ok(&["a", "b"])),
+            (r#""a b" 'c "d"' e"f g"h"#, Ok(&["a b", r#"c "d""#, "ef gh"])),
+            (r#""" x"#, Ok(&["", "x"])),
+            (r"a\ b\n", Ok(&[r"a\", r"b\n"])),
+            ("'a", Err("has a quote that is not closed")),
+        ];
+        for (text, expected) in rows {
+            let expected = expected.map(|words| words.iter().map(|word| (*word).to_owned()).collect());
+            assert_eq!(words(text), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in "(\\PC|[\\[\\]=\\\\\n#;'\"])*") {
+            let (lines, odd) = parse(&text);
+            let numbers = lines.iter().map(|line| line.number).chain(odd.iter().map(|line| line.number));
+            prop_assert!(numbers.max().unwrap_or(0) <= text.lines().count());
+            let _ = words(&text);
+        }
+
+        #[test]
+        fn what_is_written_is_read(
+            given in prop::collection::vec(("[A-Z][a-z]{1,5}", "[A-Z][A-Za-z]{1,8}", "[!-Z^-~]([ -Z^-~]{0,10}[!-Z^-~])?"), 0..8)
+        ) {
+            let text: String = given.iter().map(|(section, key, value)| format!("[{section}]\n{key}={value}\n")).collect();
+            let (lines, odd) = parse(&text);
+            prop_assert_eq!(odd, Vec::new());
+            let read: Vec<_> = lines.into_iter().map(|line| (line.section, line.key, line.value)).collect();
+            prop_assert_eq!(read, given);
+        }
+
+        #[test]
+        fn words_that_are_quoted_are_read(given in prop::collection::vec("[ -!#-~]{0,8}", 0..6)) {
+            let text: Vec<String> = given.iter().map(|word| format!("\"{word}\"")).collect();
+            prop_assert_eq!(words(&text.join(" ")), Ok(given));
+        }
+    }
+}

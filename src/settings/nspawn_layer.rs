@@ -175,3 +175,19 @@ fn is_believed(key: &Key, value: &str) -> bool {
         Trust::OnlyDeny => value.is_empty() || value.trim_start().starts_with('~'),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(
+            lines in prop::collection::vec("(\\[(Exec|Files|Network)\\]|(Boot|Parameters|Bind|CPUAffinity|LimitCPU)=\\PC{0,12}|\\PC{0,12})", 0..12),
+            trusted: bool
+        ) {
+            let _ = layer(&Path::new("/x").into(), &lines.join("\n"), trusted);
+        }
+    }
+}

@@ -148,3 +148,25 @@ impl TomlFile<'_> {
         Err(SettingsError::value(&Source::File(place), error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in "([a-z\\[\\]{}=,.\"'\n 0-9-]|\\PC|\\[execution\\]\n|setenv = |bind = )*") {
+            let _ = layer(&Path::new("/x").into(), &text, Scope::Machine);
+        }
+
+        #[test]
+        fn strings_come_through_as_they_are(values in prop::collection::vec("[ -~äöü\t]{1,12}", 1..5)) {
+            let array = toml::Value::from(values.clone());
+            let text = format!("[files]\nbind = {array}\n");
+            let read = layer(&Path::new("/x").into(), &text, Scope::Everywhere).unwrap();
+            let read: Vec<_> = read.iter().map(|found| found.value().unwrap().to_str().unwrap().to_owned()).collect();
+            prop_assert_eq!(read, values);
+        }
+    }
+}

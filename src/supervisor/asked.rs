@@ -6,6 +6,7 @@ use super::boot::Boot;
 use super::console::Action;
 use super::error::Error;
 use super::hotkeys::Hotkey;
+use super::machine_event::{MachineEvent, StopKind};
 use super::manager_notifier::ManagerNotifier;
 use super::start::Machine;
 use super::state::Phase;
@@ -65,6 +66,7 @@ impl Boot<'_> {
         if self.stop.as_ref().is_some_and(|stop| stop.goal == goal || stop.goal == Goal::PowerOff) {
             return;
         }
+        self.thaw(machine, report);
         let settings = &self.request.settings;
         let signal = settings.kill_signal.filter(|_| goal == Goal::PowerOff).map(|signal| signal.0);
         let contract = &machine.parts.contract;
@@ -72,6 +74,8 @@ impl Boot<'_> {
         self.stop = Some(stop);
         let name = machine.parts.plan.name.as_str();
         report(&Event::Stopping { name, reboot: goal == Goal::Reboot });
+        let how = if goal == Goal::Reboot { StopKind::Reboot } else { StopKind::PowerOff };
+        machine.control.publish(MachineEvent::Stopping { how, asked: true });
         self.tell(machine, report, ManagerNotifier::stopping);
         if self.phase == Phase::Ready {
             self.phase = Phase::Stopping;
@@ -81,10 +85,12 @@ impl Boot<'_> {
 
     pub(super) fn kill(&mut self, machine: &mut Machine, report: &mut Report<'_>) {
         let now = Instant::now();
+        self.thaw(machine, report);
         match &mut self.stop {
             Some(stop) => stop.kill_now(now),
             None => {
                 self.stop = Some(Stop::kill(now));
+                machine.control.publish(MachineEvent::Stopping { how: StopKind::Kill, asked: true });
                 report(&Event::Killing { name: machine.parts.plan.name.as_str() });
                 self.tell(machine, report, ManagerNotifier::stopping);
             }
@@ -96,6 +102,7 @@ impl Boot<'_> {
         if self.phase == Phase::Booting && !self.late && self.ready_by.is_some_and(|by| now >= by) {
             self.late = true;
             self.ready_by = None;
+            self.evidence = Some(self.inquire(machine));
             self.kill(machine, report);
         }
         if let Some(stop) = &mut self.stop

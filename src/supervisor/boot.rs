@@ -15,11 +15,16 @@ use crate::sys::process::Ended;
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::{SysError, SysResult};
 
+use super::control::methods::{self, Context};
+use super::diagnosis::Evidence;
 use super::error::Error;
+use super::freezer::Freezer;
 use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
+use super::machine_event::MachineEvent;
 use super::manager_notifier::{ManagerNotifier, ManagerNotifierError};
 use super::running::Running;
+use super::snapshot::{Said, Snapshot};
 use super::start::{Machine, SIGNALS};
 use super::state::{Phase, State};
 use super::stop::Stop;
@@ -32,6 +37,14 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(super) fn now_in_microseconds() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What poll has reported.
+struct Woken {
+    /// The leader has ended.
+    ended: bool,
+    /// Of the control socket and its clients, in their order.
+    control: Vec<PollFlags>,
 }
 
 /// One boot: from a launch to the end of the leader.
@@ -52,8 +65,13 @@ pub(super) struct Boot<'a> {
     pub(super) told_by: Option<i32>,
     pub(super) killed: bool,
     pub(super) status: Option<String>,
+    /// What the guest has said.
+    pub(super) said: Said,
+    pub(super) freezer: Freezer,
     /// The guest was not up in time and is being killed for it.
     pub(super) late: bool,
+    /// What was seen of it then.
+    pub(super) evidence: Option<Evidence>,
 }
 
 impl<'a> Boot<'a> {
@@ -84,6 +102,9 @@ impl<'a> Boot<'a> {
             killed: false,
             status: None,
             late: false,
+            evidence: None,
+            said: Said::default(),
+            freezer: Freezer::default(),
         };
         let parts = &machine.parts;
         // Before anyone is told: who hears of the machine may look at once.
@@ -109,6 +130,12 @@ impl<'a> Boot<'a> {
             after: boot.running.since - since,
             interactive: parts.plan.console == ConsoleMode::Interactive,
         });
+        machine.control.publish(MachineEvent::Started {
+            leader: boot.running.pid.as_raw_nonzero().get(),
+            boot: boots,
+            os: parts.os.clone(),
+            init: parts.init.clone().unwrap_or_default(),
+        });
         boot.tell(machine, report, |manager| manager.leader_started(boot.running.pid));
         if !request.settings.notify_ready {
             boot.tell(machine, report, ManagerNotifier::ready);
@@ -128,11 +155,13 @@ impl<'a> Boot<'a> {
         }
     }
 
-    pub(super) fn write_state(&self, machine: &Machine, report: &mut Report<'_>) {
+    /// What the state file says.
+    fn state(&self, machine: &Machine) -> State {
         let parts = &machine.parts;
-        let state = State {
+        State {
             name: parts.plan.name.to_string(),
             phase: self.phase,
+            paused: self.is_paused(),
             leader: self.running.pid.as_raw_nonzero().get(),
             leader_started: self.running.started,
             supervisor: rustix::process::getpid().as_raw_nonzero().get(),
@@ -154,10 +183,19 @@ impl<'a> Boot<'a> {
                 .map(|(controller, path)| (controller.legacy_name().to_owned(), path.to_path_buf()))
                 .collect(),
             limits: parts.limits.clone(),
+            oom_kills: parts.out_of_memory.killed(),
             boots: self.boots,
             status: self.status.clone(),
-        };
-        if let Err(error) = machine.claimed.directory().write_state(&state) {
+        }
+    }
+
+    /// All that is known of the machine.
+    pub(super) fn snapshot(&self, machine: &Machine) -> Snapshot {
+        Snapshot { state: self.state(machine), said: self.said.clone() }
+    }
+
+    pub(super) fn write_state(&self, machine: &Machine, report: &mut Report<'_>) {
+        if let Err(error) = machine.claimed.directory().write_state(&self.state(machine)) {
             report(&Event::Warning(&format!("the machine's state cannot be written: {error}")));
         }
     }
@@ -168,7 +206,9 @@ impl<'a> Boot<'a> {
             self.tell_ready(machine, report);
         }
         loop {
-            let ended = self.wait(machine).map_err(Error::system("wait for the machine"))?;
+            let Woken { ended, control } =
+                self.wait(machine).map_err(Error::system("wait for the machine"))?;
+            self.look_for_kills(machine, report);
             if let Some(notify) = &self.running.notify {
                 let events = notify.receive(self.running.pid).unwrap_or_default();
                 self.notified(events, machine, report);
@@ -183,13 +223,31 @@ impl<'a> Boot<'a> {
                 let actions = console.on_ready(Instant::now());
                 self.console(actions, machine, report);
             }
+            self.calls(&control, machine, report);
+            self.look_at_freezer(machine, report);
             self.look_for_evidence(machine, report);
             self.deadlines(machine, report)?;
         }
     }
 
-    /// Waits for something to do; says whether the leader has ended.
-    fn wait(&self, machine: &Machine) -> SysResult<bool> {
+    /// Tells of processes that the kernel killed for want of memory.
+    fn look_for_kills(&self, machine: &mut Machine, report: &mut Report<'_>) {
+        if machine.tell_of_kills(false, report) {
+            self.write_state(machine, report);
+        }
+    }
+
+    /// Does what clients of the control socket ask for.
+    fn calls(&mut self, ready: &[PollFlags], machine: &mut Machine, report: &mut Report<'_>) {
+        for mut incoming in machine.control.turn(ready) {
+            let mut context = Context { boot: self, machine, report };
+            let answer = methods::perform(&mut context, &mut incoming);
+            machine.control.answer(incoming.from, &incoming.call, answer);
+        }
+    }
+
+    /// Waits for something to do.
+    fn wait(&self, machine: &Machine) -> SysResult<Woken> {
         let console = machine.parts.console.as_ref();
         let mut fds = vec![
             PollFd::from_borrowed_fd(self.running.pidfd.as_fd(), PollFlags::IN),
@@ -198,16 +256,26 @@ impl<'a> Boot<'a> {
         if let Some(notify) = &self.running.notify {
             fds.push(PollFd::from_borrowed_fd(notify.as_fd(), PollFlags::IN));
         }
+        if let Some((fd, flags)) = machine.parts.out_of_memory.interest() {
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        }
         if let Some(console) = console {
             fds.extend(console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         }
+        if let Some(events) = self.freezer.interest() {
+            fds.push(PollFd::from_borrowed_fd(events, PollFlags::PRI));
+        }
+        let control = fds.len();
+        fds.extend(machine.control.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         let looking =
             self.phase == Phase::Booting && matches!(machine.parts.contract.ready, ReadySignal::Evidence(_));
         let deadlines = [
+            machine.control.has_calls().then(Instant::now),
             looking.then(|| Instant::now() + LOOK),
             self.ready_by.filter(|_| self.phase == Phase::Booting),
             self.stop.as_ref().and_then(|stop| stop.deadline),
             console.and_then(super::console::Console::deadline),
+            machine.parts.out_of_memory.deadline(),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {
             let left = at.saturating_duration_since(Instant::now());
@@ -217,8 +285,11 @@ impl<'a> Boot<'a> {
             }
         });
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => Ok(fds.first().is_some_and(|leader| !leader.revents().is_empty())),
-            Err(Errno::INTR) => Ok(false),
+            Ok(_) => Ok(Woken {
+                ended: fds.first().is_some_and(|leader| !leader.revents().is_empty()),
+                control: fds.iter().skip(control).map(PollFd::revents).collect(),
+            }),
+            Err(Errno::INTR) => Ok(Woken { ended: false, control: Vec::new() }),
             Err(errno) => Err(SysError::new("poll", format!("{} fds", fds.len()), errno)),
         }
     }

@@ -27,12 +27,15 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::termios::{LocalModes, SpecialCodeIndex};
 
+use super::attached::Attached;
 use super::buffer::Buffer;
 use super::console_log::ConsoleLog;
 use super::hotkeys::{Hotkey, Hotkeys};
+use super::replay::last_screen;
 use super::stream::Transfer;
 use super::terminal::Terminal;
 use crate::settings::ConsoleMode;
+use crate::sys::tty::Winsize;
 use crate::sys::{FdPath, SysError, SysResult, sys, tty};
 
 /// A guest that has read none of its full buffer for so long is taken to hang: then keys are read all the same, so that
@@ -88,6 +91,10 @@ pub struct Console {
     output_open: bool,
     to_guest: Buffer,
     to_user: Buffer,
+    /// Others that see what the user sees, and may type.
+    attached: Attached,
+    /// What one of them said; the next boot's console has it too.
+    attached_size: Option<Winsize>,
     /// Since when `to_guest` has been full.
     full_since: Option<Instant>,
     /// The end of a piped input is still to be told to the guest.
@@ -119,6 +126,8 @@ impl Console {
             output_open: matches!(mode, ConsoleMode::Interactive | ConsoleMode::ReadOnly),
             to_guest: Buffer::new(),
             to_user: Buffer::new(),
+            attached: Attached::default(),
+            attached_size: None,
             full_since: None,
             end_owed: false,
             last_shown: None,
@@ -145,7 +154,23 @@ impl Console {
         self.full_since = None;
         self.end_owed = false;
         self.resume()?;
+        if let Some(size) = self.attached_size {
+            self.set_size(size).map_err(ConsoleError::Pty)?;
+        }
         Ok(actions)
+    }
+
+    /// Attaches one more, over a stream socket that does not wait; so many of the last lines come first. Says whether there was
+    /// room for it.
+    pub fn attach(&mut self, socket: OwnedFd, lines: usize) -> bool {
+        let log = self.log.as_ref().filter(|_| lines > 0).and_then(|log| log.tail().ok());
+        self.attached.add(socket, last_screen(&log.unwrap_or_default(), lines))
+    }
+
+    /// Gives the guest's console a size, for one that is attached.
+    pub fn set_size(&mut self, size: Winsize) -> SysResult<()> {
+        self.attached_size = Some(size);
+        self.guest.as_ref().map_or(Ok(()), |guest| tty::set_window_size(&guest.master, size))
     }
 
     /// The user's side.
@@ -172,7 +197,9 @@ impl Console {
         });
         let users =
             [input, output].into_iter().filter(|(wanted, ..)| *wanted).map(|(_, flags, fd)| (fd, flags));
-        users.chain(ends.filter(|(_, flags)| !flags.is_empty()))
+        let takes_keys = self.guest.is_some() && self.to_guest.has_room();
+        let attached = self.attached.interest(takes_keys);
+        users.chain(ends.filter(|(_, flags)| !flags.is_empty())).chain(attached)
     }
 
     /// When [`on_ready`](Self::on_ready) must be called even if no fd is ready.
@@ -181,7 +208,7 @@ impl Console {
         // Once it is over, the terminal is polled.
         let stall = stall.filter(|end| Instant::now() < *end);
         let hung_up = self.guest.as_ref().and_then(|guest| guest.hung_up_until);
-        [self.hotkeys.deadline(), stall, hung_up].into_iter().flatten().min()
+        [self.hotkeys.deadline(), stall, hung_up, self.attached.deadline()].into_iter().flatten().min()
     }
 
     /// Passes on whatever can be passed on, once in each direction, without waiting.
@@ -194,6 +221,9 @@ impl Console {
         }
         self.hotkeys.expire(now, |byte| self.to_guest.push(byte));
         self.read_user(now, &mut actions);
+        if self.guest.is_some() {
+            self.attached.turn(&mut self.to_guest, now);
+        }
         self.write_guest(now);
         self.read_guest(now, &mut actions);
         self.write_user(&mut actions);
@@ -359,6 +389,7 @@ impl Console {
                     self.log = None;
                     actions.push(Action::LogFailed(error));
                 }
+                self.attached.show(&space[..length], now);
                 if self.output_open {
                     self.to_user.added(length);
                 }

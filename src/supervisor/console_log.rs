@@ -76,6 +76,11 @@ impl ConsoleLog {
         last_lines(&self.directory, count)
     }
 
+    /// The last bytes of the current file, as they came from the guest: not for a terminal.
+    pub fn tail(&self) -> SysResult<Vec<u8>> {
+        Ok(tail(&self.directory, NAME)?.0)
+    }
+
     /// A log whose disk is full.
     #[cfg(test)]
     pub(crate) fn failing_for_test(directory: OwnedFd) -> Self {

@@ -16,6 +16,8 @@ use crate::settings::ValueError;
 use crate::sys::SysError;
 
 use super::console::ConsoleError;
+use super::diagnosis::Diagnosis;
+use super::out_of_memory::OomEvidence;
 
 /// Exit status for faults of ours and of the input (docker-run(1), env(1)).
 pub(super) const OWN_FAILURE: u8 = 125;
@@ -80,12 +82,34 @@ pub enum Error {
     /// The program could not be executed.
     #[error("cannot run {program:?} in the guest: {text}")]
     Exec { program: String, text: String, not_found: bool },
-    #[error("{init} of {name} {how} before it was up")]
-    DiedEarly { name: String, init: String, how: String, console: Vec<String> },
-    #[error("{name} was not ready after {}{}", seconds(*.waited), .status.as_deref().map(|status| format!("; last it said: {status}")).unwrap_or_default())]
-    NotReady { name: String, waited: Duration, status: Option<String>, console: Vec<String> },
+    #[error("{init} of {name} {how} before it was up{}", because(.diagnosis))]
+    DiedEarly { name: String, init: String, how: String, diagnosis: Box<Diagnosis>, console: Vec<String> },
+    #[error("{name} was not ready after {}{}{}", seconds(*.waited), because(.diagnosis), last_words(.status.as_deref()))]
+    NotReady {
+        name: String,
+        waited: Duration,
+        status: Option<String>,
+        diagnosis: Box<Diagnosis>,
+        console: Vec<String>,
+    },
+    /// Something else went wrong, for want of memory as it seems.
+    #[error("{name} ran out of memory, {evidence}")]
+    OutOfMemory {
+        name: String,
+        evidence: OomEvidence,
+        #[source]
+        source: Box<Error>,
+    },
     #[error("{name} is gone, but {} of its resources are still here", faults.len())]
     Teardown { name: String, faults: Vec<SysError> },
+}
+
+fn because(diagnosis: &Diagnosis) -> String {
+    diagnosis.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
+}
+
+fn last_words(status: Option<&str>) -> String {
+    status.map(|status| format!("; last it said: {status}")).unwrap_or_default()
 }
 
 /// `2 s`, `0.1 s`.
@@ -104,6 +128,7 @@ impl Error {
         match self {
             Self::Exec { not_found: true, .. } => 127,
             Self::Exec { .. } => 126,
+            Self::OutOfMemory { source, .. } => source.exit_status(),
             _ => OWN_FAILURE,
         }
     }
@@ -112,6 +137,7 @@ impl Error {
     pub fn console(&self) -> &[String] {
         match self {
             Self::DiedEarly { console, .. } | Self::NotReady { console, .. } => console,
+            Self::OutOfMemory { source, .. } => source.console(),
             _ => &[],
         }
     }
@@ -119,7 +145,13 @@ impl Error {
     /// The next step.
     pub fn hint(&self) -> Option<String> {
         let fixed = match self {
+            Self::DiedEarly { diagnosis, .. } | Self::NotReady { diagnosis, .. }
+                if diagnosis.hint.is_some() =>
+            {
+                return diagnosis.hint.map(str::to_owned);
+            }
             Self::Tree(error) => return error.hint(),
+            Self::OutOfMemory { evidence, .. } => evidence.hint(),
             Self::Name(error) => return Some(error.hint().to_owned()),
             Self::NameInUse { name } => {
                 return Some(format!(

@@ -56,6 +56,15 @@ pub enum EventOf<Text> {
         /// Which is the kill.
         kill: bool,
     },
+    /// The kernel killed processes of it for want of memory.
+    OutOfMemory {
+        /// Its machine.
+        name: Text,
+        /// How many, and where, in words.
+        what: Text,
+        /// The next step.
+        hint: Text,
+    },
     /// It rebooted.
     Rebooting {
         /// Its machine.
@@ -88,6 +97,9 @@ impl<Text> EventOf<Text> {
             Self::Stopping { name, reboot } => EventOf::Stopping { name: change(name), reboot: *reboot },
             Self::Killing { name } => EventOf::Killing { name: change(name) },
             Self::Escalating { name, kill } => EventOf::Escalating { name: change(name), kill: *kill },
+            Self::OutOfMemory { name, what, hint } => {
+                EventOf::OutOfMemory { name: change(name), what: change(what), hint: change(hint) }
+            }
             Self::Rebooting { name } => EventOf::Rebooting { name: change(name) },
             Self::Ended { name, after } => EventOf::Ended { name: change(name), after: *after },
         }
@@ -116,6 +128,7 @@ impl<Text: fmt::Display> fmt::Display for EventOf<Text> {
             Self::Killing { name } => write!(f, "{name} is killed"),
             Self::Escalating { name, kill: false } => write!(f, "{name} does not stop, asking harder"),
             Self::Escalating { name, kill: true } => write!(f, "{name} does not stop, killing it"),
+            Self::OutOfMemory { name, what, hint } => write!(f, "{name} ran out of memory: {what}; {hint}"),
             Self::Rebooting { name } => write!(f, "{name} reboots"),
             Self::Ended { name, after: Some(after) } => write!(f, "{name} is off after {}", span(*after)),
             Self::Ended { name, after: None } => write!(f, "{name} is off"),
@@ -177,6 +190,10 @@ mod tests {
             (Event::Killing { name }, "web is killed"),
             (Event::Escalating { name, kill: false }, "web does not stop, asking harder"),
             (Event::Escalating { name, kill: true }, "web does not stop, killing it"),
+            (
+                Event::OutOfMemory { name, what: "1 process was killed", hint: "give it more" },
+                "web ran out of memory: 1 process was killed; give it more",
+            ),
             (Event::Rebooting { name }, "web reboots"),
             (Event::Ended { name, after: Some(after) }, "web is off after 212 ms"),
             (Event::Ended { name, after: None }, "web is off"),

@@ -22,6 +22,11 @@ pub fn line(bytes: &[u8]) -> String {
     clean_line(&without_escapes(bytes))
 }
 
+/// One line as by [`line()`], however long it is: for logs, which are shown whole.
+pub fn whole_line(bytes: &[u8]) -> String {
+    clean(&without_escapes(bytes))
+}
+
 /// The last `count` lines of console output that are not blank, oldest first, each as by [`line()`]. Where output went back
 /// to the line's start (a progress bar), what was written last is taken.
 ///
@@ -102,11 +107,7 @@ fn clean_line(bytes: &[u8]) -> String {
         Some(start) => (start, bytes.len() > start.len()),
         None => (bytes, false),
     };
-    let text = String::from_utf8_lossy(bytes);
-    let visible =
-        text.chars().map(|c| if matches!(c, '\t' | '\n') { ' ' } else { c }).filter(|&c| is_safe(c));
-    let mut clean: String = visible.collect();
-    clean.truncate(clean.trim_end().len());
+    let mut clean = clean(bytes);
     let cut = clean.char_indices().nth(LINE_CHARACTERS).map(|(index, _)| index);
     if let Some(index) = cut {
         clean.truncate(index);
@@ -117,9 +118,18 @@ fn clean_line(bytes: &[u8]) -> String {
     clean
 }
 
+fn clean(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let visible =
+        text.chars().map(|c| if matches!(c, '\t' | '\n') { ' ' } else { c }).filter(|&c| is_safe(c));
+    let mut clean: String = visible.collect();
+    clean.truncate(clean.trim_end().len());
+    clean
+}
+
 /// Neither a control character nor one that changes the order or the visibility of its neighbours (Unicode's
 /// bidirectional controls, line separators, zero-width and tag characters).
-fn is_safe(c: char) -> bool {
+pub fn is_safe(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -167,6 +177,8 @@ mod tests {
         for (name, bytes, expected) in table {
             assert_eq!(line(bytes), *expected, "{name}");
         }
+        assert_eq!(whole_line(huge.as_bytes()), huge);
+        assert_eq!(whole_line(b"[\x1b[0;32m  OK  \x1b[0m] a\tb \n"), "[  OK  ] a b");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::boot::Boot;
 use super::error::Error;
 use super::fault;
+use super::machine_event::{EndReason, MachineEvent};
 use super::start::Machine;
 use super::verdict::Verdict;
 use super::{Event, Outcome, Report, Request};
@@ -20,6 +21,7 @@ pub(super) fn serve(
 ) -> Result<Outcome, Error> {
     let mut boots = 0;
     let mut since = request.started;
+    let mut reason = EndReason::Failed;
     let (result, stopping) = loop {
         boots += 1;
         let mut boot = match Boot::begin(&mut machine, request, since, boots, report) {
@@ -27,12 +29,17 @@ pub(super) fn serve(
             Err(error) => break (Err(error), None),
         };
         let ended = boot.run(&mut machine, report);
+        machine.tell_of_kills(true, report);
         fault::point("ended");
+        reason = ended.as_ref().map_or(EndReason::Failed, |ended| boot.end_reason(&machine, *ended));
         let verdict = ended.map(|ended| boot.judge(&machine, ended));
         match verdict {
             Ok(Verdict::Reboot) => {
                 since = Instant::now();
                 report(&Event::Rebooting { name: machine.parts.plan.name.as_str() });
+                machine
+                    .control
+                    .publish(MachineEvent::Rebooting { parameter: boot.said.reboot_parameter.clone() });
                 if let Err(source) = machine.parts.cgroup.renew() {
                     break (Err(Error::System { action: "make the machine's cgroup anew", source }), None);
                 }
@@ -47,7 +54,14 @@ pub(super) fn serve(
             Err(error) => break (Err(error), None),
         }
     };
-    finish(machine, request, result, stopping, report)
+    let result = result.map_err(|error| machine.for_want_of_memory(error));
+    let last = match &result {
+        Ok(outcome) => MachineEvent::Ended { exit_status: outcome.exit_status, reason, error: None },
+        Err(error) => {
+            MachineEvent::Ended { exit_status: error.exit_status(), reason, error: Some(error.to_string()) }
+        }
+    };
+    finish(machine, request, result, stopping, last, report)
 }
 
 /// Leaves terminal and host as they were.
@@ -56,9 +70,10 @@ fn finish(
     request: &Request,
     result: Result<Outcome, Error>,
     stopping: Option<Duration>,
+    last: MachineEvent,
     report: &mut Report<'_>,
 ) -> Result<Outcome, Error> {
-    let Machine { claimed, parts } = machine;
+    let Machine { claimed, parts, mut control } = machine;
     let name = parts.plan.name.clone();
     if let Some(console) = parts.console {
         // Whatever the console says at the very end, the machine's own result is what counts.
@@ -69,6 +84,7 @@ fn finish(
         super::archive::keep_or_warn(request, claimed.directory(), result.as_ref().copied(), report);
     }
     let faults = claimed.release();
+    control.publish(last);
     if result.is_ok() {
         report(&Event::Ended { name: name.as_str(), after: stopping });
     }

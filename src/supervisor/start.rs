@@ -1,6 +1,7 @@
 //! From settings to a running leader.
 
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -23,10 +24,12 @@ use crate::sys::signal::{SignalSet, realtime};
 use super::claimed::Claimed;
 use super::console::Console;
 use super::console_log::ConsoleLog;
+use super::control::Control;
 use super::error::Error;
 use super::facts::{Facts, WantedIds, look, make_plan, wanted_ids};
 use super::fault;
 use super::manager_notifier::ManagerNotifier;
+use super::out_of_memory::OutOfMemory;
 use super::resources::{Resource, make_scratch};
 use super::terminal::Terminal;
 use super::{Event, Report, Request};
@@ -36,6 +39,7 @@ use super::{Event, Report, Request};
 pub(super) struct Machine {
     pub(super) claimed: Claimed,
     pub(super) parts: Parts,
+    pub(super) control: Control,
 }
 
 /// What the machine is made of.
@@ -52,6 +56,7 @@ pub(super) struct Parts {
     pub(super) cgroup: MachineCgroup,
     pub(super) legacy_cgroup: Option<OwnedFd>,
     pub(super) controllers: Controllers,
+    pub(super) out_of_memory: OutOfMemory,
     /// Those in force now.
     pub(super) limits: Limits,
     pub(super) scratch: Option<OwnedFd>,
@@ -84,8 +89,11 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
     SignalSet::of(&SIGNALS).block().map_err(Error::system("block signals"))?;
     let facts = look(&request.settings)?;
     let mut claimed = Claimed::new(&facts.name, facts.host.cgroup.clone())?;
-    match make(&mut claimed, request, facts, report) {
-        Ok(parts) => Ok(Machine { claimed, parts }),
+    // Before the state file, which has clients come.
+    let control = Control::open(claimed.directory().fd()).map_err(Error::system("listen for clients"));
+    let made = control.and_then(|control| Ok((make(&mut claimed, request, facts, report)?, control)));
+    match made {
+        Ok((parts, control)) => Ok(Machine { claimed, parts, control }),
         Err(error) => {
             if request.background {
                 super::archive::keep_or_warn(request, claimed.directory(), Err(&error), report);
@@ -201,8 +209,9 @@ fn make(
         tree,
         user_namespace,
         holder,
-        cgroup,
         legacy_cgroup,
+        out_of_memory: OutOfMemory::watch(&cgroup, &controllers),
+        cgroup,
         controllers,
         limits: settings.limits.clone(),
         scratch,
@@ -321,6 +330,34 @@ fn command_contract(settings: &MachineSettings) -> Contract {
 }
 
 impl Machine {
+    /// Looks for kills for want of memory and tells of new ones; says whether there are. `last` is at the machine's end.
+    pub(super) fn tell_of_kills(&mut self, last: bool, report: &mut Report<'_>) -> bool {
+        let watch = &mut self.parts.out_of_memory;
+        // A cgroup that somebody has removed under us: nothing is counted any more.
+        if !watch.look(Instant::now(), last).unwrap_or(false) {
+            return false;
+        }
+        if let Some(evidence) = watch.evidence() {
+            let name = self.parts.plan.name.as_str();
+            let (what, hint) = (evidence.to_string(), evidence.hint_while_running(name));
+            report(&Event::OutOfMemory { name, what: &what, hint: &hint });
+        }
+        true
+    }
+
+    /// `error`, with what the kernel killed of the machine before it came to that.
+    pub(super) fn for_want_of_memory(&mut self, error: Error) -> Error {
+        let watch = &mut self.parts.out_of_memory;
+        let _ = watch.look(Instant::now(), true);
+        match watch.evidence() {
+            Some(evidence) => {
+                let name = self.parts.plan.name.to_string();
+                Error::OutOfMemory { name, evidence, source: Box::new(error) }
+            }
+            None => error,
+        }
+    }
+
     /// Launches the leader and waits until it has exec'd.
     pub(super) fn launch(&mut self) -> Result<super::running::Running, Error> {
         let mut holder = self.parts.holder.take();

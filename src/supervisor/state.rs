@@ -27,6 +27,9 @@ pub struct State {
     pub name: String,
     /// How far it is.
     pub phase: Phase,
+    /// Its processes are stopped by the cgroup freezer (cgroup.freeze, cgroups(7)).
+    #[serde(default)]
+    pub paused: bool,
     /// PID of the leader; only a hint, since pids are reused.
     pub leader: i32,
     /// When it was started, in clock ticks since the host's boot: with the pid it names one process.
@@ -63,6 +66,9 @@ pub struct State {
     /// How much of the host it may have.
     #[serde(default)]
     pub limits: Limits,
+    /// How many of its processes the kernel killed for want of memory.
+    #[serde(default)]
+    pub oom_kills: u64,
     /// How often it rebooted.
     pub boots: u32,
     /// What its init last said of itself (sd_notify(3), STATUS).

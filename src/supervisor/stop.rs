@@ -65,6 +65,13 @@ impl Stop {
         self.deadline = Some(now);
     }
 
+    /// Puts the next step off until `until`, if it was to come before.
+    pub(super) fn extend(&mut self, until: Instant) {
+        if !self.untouched {
+            self.deadline = self.deadline.map(|deadline| deadline.max(until));
+        }
+    }
+
     /// Whether no step has been taken yet.
     pub(super) fn is_untouched(&self) -> bool {
         self.untouched

@@ -6,7 +6,9 @@ use crate::sys::process::Ended;
 use super::Outcome;
 use super::boot::Boot;
 use super::console::Console;
+use super::diagnosis::diagnose;
 use super::error::Error;
+use super::machine_event::EndReason;
 use super::start::Machine;
 use super::state::Phase;
 use super::stop::Goal;
@@ -47,6 +49,20 @@ impl Boot<'_> {
         }
     }
 
+    /// Why the machine is gone, if this was its last boot.
+    pub(super) fn end_reason(&self, machine: &Machine, ended: Ended) -> EndReason {
+        let booting = self.phase == Phase::Booting && machine.parts.init.is_some();
+        match ended {
+            _ if self.late => EndReason::NotReady,
+            _ if self.killed => EndReason::Killed,
+            Ended::Signaled(libc::SIGHUP | libc::SIGINT) => EndReason::PoweredOff,
+            Ended::Exited(_) if self.stop.is_some() => EndReason::PoweredOff,
+            _ if booting && self.stop.is_none() => EndReason::DiedEarly,
+            Ended::Exited(_) => EndReason::Exited,
+            Ended::Signaled(_) => EndReason::Signalled,
+        }
+    }
+
     /// Whether the machine was told to end: then it does, also if a reboot of its own came first.
     fn is_to_end(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.goal == Goal::PowerOff)
@@ -79,6 +95,7 @@ impl Boot<'_> {
                 Ended::Exited(status) => format!("exited with status {status}"),
                 Ended::Signaled(signal) => format!("was killed by signal {signal}"),
             },
+            diagnosis: Box::new(diagnose(&Self::traces(machine))),
             console: Self::last_lines(machine),
         }
     }
@@ -88,6 +105,7 @@ impl Boot<'_> {
             name: machine.parts.plan.name.to_string(),
             waited: self.request.settings.timeout_ready.unwrap_or_default(),
             status: self.status.clone(),
+            diagnosis: Box::new(self.evidence.as_ref().map(diagnose).unwrap_or_default()),
             console: Self::last_lines(machine),
         }
     }

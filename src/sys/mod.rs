@@ -5,6 +5,7 @@
 //! *for* is said by the rooms above; nothing here decides anything.
 #![allow(unsafe_code)]
 
+pub mod attributes;
 pub mod bpf;
 pub mod capability;
 pub mod environment;
@@ -14,13 +15,17 @@ pub mod fork;
 pub mod in_root;
 pub mod mount;
 pub mod network;
+pub mod open_files;
+pub mod pipe;
 pub mod process;
 pub mod process_title;
 pub mod sealed_program;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod stream_socket;
 pub mod tty;
+pub mod watch;
 
 pub use error::{FdPath, Flags, SysError, SysResult, sys};
 

@@ -98,13 +98,23 @@ pub fn pidfd_open(pid: Pid) -> SysResult<OwnedFd> {
 /// # Errors
 /// ENOENT or ESRCH when there is no such process.
 pub fn start_time(pid: i32) -> SysResult<u64> {
+    state_and_start_time(pid).map(|(_, started)| started)
+}
+
+/// The state of `pid` (`Z` for one that has ended and that its parent has not waited for), and when it was started.
+///
+/// # Errors
+/// As [`start_time`].
+pub fn state_and_start_time(pid: i32) -> SysResult<(char, u64)> {
     /// The fields before it, counted from the state, which follows the name's last parenthesis.
     const FIELDS_BEFORE: usize = 19;
     let path = format!("/proc/{pid}/stat");
     let stat = super::files::read_at(rustix::fs::CWD, &path, 4096)?;
     let stat = String::from_utf8_lossy(&stat);
-    let field = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(FIELDS_BEFORE));
-    field.and_then(|field| field.parse().ok()).ok_or_else(|| SysError::new("read", path, Errno::BADMSG))
+    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
+    let state = fields.chars().next();
+    let started = fields.split(' ').nth(FIELDS_BEFORE).and_then(|field| field.parse().ok());
+    state.zip(started).ok_or_else(|| SysError::new("read", path, Errno::BADMSG))
 }
 
 /// Sends `signal` (a number, real-time ones too) by pidfd (pidfd_send_signal(2)).

@@ -30,6 +30,7 @@ mod guest_units;
 mod harness;
 mod host_state;
 mod hosts;
+mod hundred;
 mod kill;
 mod legacy_cgroups;
 mod machine;
@@ -41,6 +42,7 @@ mod own_host;
 mod payload;
 mod security;
 mod start;
+mod views;
 
 use std::process::ExitCode;
 
@@ -60,6 +62,8 @@ fn main() -> ExitCode {
         background::tests(),
         start::tests(),
         many::tests(),
+        hundred::tests(),
+        views::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

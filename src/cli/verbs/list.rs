@@ -1,19 +1,23 @@
 //! `spinney list`
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::fail;
 use crate::cli::output::table::{Cell, Table};
 use crate::cli::output::{Colour, Output, words};
-use crate::machine::{Record, addresses};
+use crate::machine::{Record, addresses, find_image};
 use crate::settings::MachineName;
 use crate::supervisor::printable;
 use crate::supervisor::state::{Phase, State};
 
 /// List the machines that run
+///
+/// Needs no root: what it shows is public.
 #[derive(Debug, clap::Args)]
 pub struct ListArguments {
-    /// Also machines that do not run
+    /// Also images that do not run, and what killed machines left
     #[arg(short, long)]
     all: bool,
 
@@ -153,6 +157,16 @@ pub fn list(arguments: &ListArguments) -> u8 {
             // One that is broken is no reason not to see the others.
             Record::Unreadable(_, error) => output.warning(&words_of(error)),
         }
+    }
+    if arguments.all {
+        let running: BTreeSet<String> = records.iter().map(|record| record.name().to_string()).collect();
+        for name in find_image::names().iter().filter(|name| !running.contains(*name)) {
+            if let Ok(name) = name.parse::<MachineName>() {
+                let tree = find_image::find(&name).ok().map(|tree| tree.to_string_lossy().into_owned());
+                entries.push(Entry { tree, ..Entry::bare(&name, "stopped") });
+            }
+        }
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
     }
     if arguments.json || arguments.output == "json" {
         return match output.json(&entries) {

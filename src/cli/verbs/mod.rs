@@ -41,6 +41,7 @@ pub mod enable;
 pub mod events;
 pub mod exec;
 pub mod explain;
+mod following;
 pub mod gc;
 pub mod kill;
 pub mod list;

@@ -1,19 +1,36 @@
-//! `spinney pause`
+//! `spinney pause`: stops all processes of machines from running.
 
-use crate::cli::EXIT_FAILURE;
+use serde_json::json;
+
+use super::each;
 use crate::cli::output::Output;
-use crate::cli::refusal::Message;
+use crate::machine::Control;
+
+const EXAMPLES: &str = "Examples:
+  spinney pause web db   their processes stop where they are; memory and connections stay
+  spinney resume web     and go on
+
+Told to stop, a paused machine is resumed first.";
 
 /// Stop all processes of machines from running
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct PauseArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
+
+    /// Print no status lines
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 /// Runs the verb, gives the exit status.
 pub fn pause(arguments: &PauseArguments) -> u8 {
-    Output::new(false).error(&Message::new(format!("not built: {:?}", arguments.names)), None);
-    EXIT_FAILURE
+    let output = Output::new(arguments.quiet);
+    each(&arguments.names, output, |machine| {
+        Control::connect(machine)?.call("io.systemd.MachineInstance.Pause", json!({}))?;
+        output.status(&format!("{} is paused", machine.name()));
+        Ok(())
+    })
 }

@@ -1,19 +1,82 @@
-//! `spinney reboot`
+//! `spinney reboot`: reboots machines in place and waits until they are ready again.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::following::{Followed, Meaning, deadline};
 use crate::cli::EXIT_FAILURE;
 use crate::cli::output::Output;
-use crate::cli::refusal::Message;
+use crate::cli::output::words::span;
+use crate::machine::Error;
+use crate::supervisor::machine_event::MachineEvent;
+
+const EXAMPLES: &str = "\
+Examples:
+  spinney reboot web                return when it is ready again
+  spinney reboot --no-wait web db   ask both to, and return
+
+A machine keeps its name, its addresses and its throw-away layer.";
 
 /// Reboot machines in place
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct RebootArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
+
+    /// Return when they were asked to, not when they are ready again
+    #[arg(long)]
+    no_wait: bool,
+
+    /// Give up waiting after this time (default: wait for ever)
+    #[arg(long, value_name = "TIME", conflicts_with = "no_wait")]
+    timeout: Option<String>,
+
+    /// Print no status lines
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 /// Runs the verb, gives the exit status.
 pub fn reboot(arguments: &RebootArguments) -> u8 {
-    Output::new(false).error(&Message::new(format!("not built: {:?}", arguments.names)), None);
-    EXIT_FAILURE
+    let output = Output::new(arguments.quiet);
+    let deadline = match deadline("--timeout", arguments.timeout.as_deref()) {
+        Ok(deadline) => deadline,
+        Err(refused) => {
+            output.error(&refused, Some(refused.source.hint()));
+            return EXIT_FAILURE;
+        }
+    };
+    let told = Instant::now();
+    let mut rebooting = Followed::tell(&arguments.names, "io.systemd.MachineInstance.Reboot", output);
+    let mut down = BTreeSet::new();
+    if !arguments.no_wait {
+        rebooting.until(
+            deadline,
+            |machine, event, output| {
+                let name = machine.name();
+                match event {
+                    MachineEvent::Rebooting { .. } => {
+                        down.insert(name.clone());
+                        Meaning::GoOn
+                    }
+                    MachineEvent::Ready { .. } if down.contains(name) => {
+                        output.status(&format!("{name} is ready again after {}", span(told.elapsed())));
+                        Meaning::Done
+                    }
+                    MachineEvent::Ended { error, .. } => {
+                        Meaning::Failed(Error::EndedInstead { name: name.to_string(), why: error.clone() })
+                    }
+                    _ => Meaning::GoOn,
+                }
+            },
+            |machine, _| {
+                let name = machine.name().to_string();
+                Meaning::Failed(Error::EndedInstead { name, why: None })
+            },
+            |name, waited| Error::NotReadyAgain { name, waited },
+        );
+    }
+    rebooting.status
 }

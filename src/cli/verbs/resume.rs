@@ -1,8 +1,10 @@
-//! `spinney resume`
+//! `spinney resume`: lets the processes of paused machines run again.
 
-use crate::cli::EXIT_FAILURE;
+use serde_json::json;
+
+use super::each;
 use crate::cli::output::Output;
-use crate::cli::refusal::Message;
+use crate::machine::Control;
 
 /// Let the processes of paused machines run again
 #[derive(Debug, clap::Args)]
@@ -10,10 +12,18 @@ pub struct ResumeArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
+
+    /// Print no status lines
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 /// Runs the verb, gives the exit status.
 pub fn resume(arguments: &ResumeArguments) -> u8 {
-    Output::new(false).error(&Message::new(format!("not built: {:?}", arguments.names)), None);
-    EXIT_FAILURE
+    let output = Output::new(arguments.quiet);
+    each(&arguments.names, output, |machine| {
+        Control::connect(machine)?.call("io.systemd.MachineInstance.Resume", json!({}))?;
+        output.status(&format!("{} runs", machine.name()));
+        Ok(())
+    })
 }

@@ -6,7 +6,7 @@ use super::list::{colour_of, phase_word};
 use super::{fail, named};
 use crate::cli::output::{Colour, Output, tree, words};
 use crate::machine::report::Report;
-use crate::machine::{Error, MachineHandle, Record};
+use crate::machine::{Error, MachineHandle, Record, find_image};
 use crate::settings::MachineName;
 use crate::supervisor::printable;
 use crate::supervisor::state::{Phase, State};
@@ -14,9 +14,6 @@ use crate::supervisor::state::{Phase, State};
 /// What systemctl(1) exits with for a unit that is not running, and for one that it does not know.
 const NOT_RUNNING: u8 = 3;
 const NO_SUCH: u8 = 4;
-
-/// Where images are found.
-const IMAGES: &str = "/var/lib/machines";
 
 /// Show what a machine is doing
 ///
@@ -86,9 +83,7 @@ fn one(name: &MachineName, arguments: &StatusArguments, output: Output) -> u8 {
         Some(Record::Unreadable(_, error)) => fail(&error, output),
         Some(Record::Starting(_)) => not_running(name, "starting", arguments.json, output),
         Some(Record::Left(_)) => not_running(name, "dead", arguments.json, output),
-        None if std::path::Path::new(IMAGES).join(name.as_str()).is_dir() => {
-            not_running(name, "stopped", arguments.json, output)
-        }
+        None if find_image::find(name).is_ok() => not_running(name, "stopped", arguments.json, output),
         None => {
             let error = Error::NotRunning { name: name.to_string() };
             output.error(&error, error.hint().as_deref());

@@ -15,6 +15,9 @@ mod supervise;
 mod sysvinit;
 mod utmp;
 
+pub(crate) use openrc::STATE as OPENRC_STATE;
+pub(crate) use runit::SERVICE_DIRECTORIES as RUNIT_SERVICES;
+
 pub use inittab::{Action, Entry, Inittab};
 pub use supervise::{ServiceState, ServiceStatus};
 pub use utmp::{Record, RecordKind, last_logged_runlevel, last_runlevel};

@@ -5,7 +5,7 @@ use super::{Verdict, read_text};
 use crate::sys::in_root::Root;
 
 /// Its state since 0.13. Where it was before, on disk, that of the last boot would be found.
-const STATE: &str = "/run/openrc";
+pub(crate) const STATE: &str = "/run/openrc";
 
 /// Runlevels on the way up or down. Any other is one that a person chose to boot into, usually `default`.
 const PASSING: [&str; 7] = ["sysinit", "boot", "nonetwork", "shutdown", "reboot", "off", ""];

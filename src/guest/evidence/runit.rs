@@ -9,7 +9,7 @@ use super::supervise::ServiceStatus;
 use crate::sys::in_root::Root;
 
 /// Where distributions have their services: runit itself and Debian, Void, Artix, runit of old.
-const SERVICE_DIRECTORIES: [&str; 5] =
+pub(crate) const SERVICE_DIRECTORIES: [&str; 5] =
     ["/etc/service", "/run/runit/runsvdir/current", "/run/runit/service", "/var/service", "/service"];
 
 pub(super) fn check(guest: &Root, processes: &Processes) -> Verdict {

@@ -63,6 +63,27 @@ pub enum Init {
     Unknown,
 }
 
+impl Init {
+    /// Reads what [`DetectedInit`] says of itself, as a machine's state has it.
+    pub fn from_words(words: &str) -> Self {
+        const ALL: [Init; 8] = [
+            Init::Systemd,
+            Init::Sysvinit { rc: Rc::Openrc },
+            Init::Sysvinit { rc: Rc::Scripts },
+            Init::Openrc,
+            Init::Runit,
+            Init::Busybox { rc: Rc::Openrc },
+            Init::Busybox { rc: Rc::Scripts },
+            Init::Finit,
+        ];
+        // Longer names come first.
+        let says = |init: &Init| {
+            words.strip_prefix(&init.to_string()).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        ALL.into_iter().find(says).unwrap_or(Self::Unknown)
+    }
+}
+
 /// What starts the services where PID 1 only reads an inittab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rc {

@@ -137,3 +137,24 @@ fn contracts() {
         assert_eq!(contract.exit == ExitMeaning::Runlevel, kind == Init::Finit, "{init}");
     }
 }
+
+#[test]
+fn inits_are_known_by_their_words() {
+    let table = [
+        ("systemd 252", Init::Systemd),
+        ("systemd", Init::Systemd),
+        ("systemd-like", Init::Unknown),
+        ("sysvinit with OpenRC 3.14", Init::Sysvinit { rc: Rc::Openrc }),
+        ("sysvinit 3.14", Init::Sysvinit { rc: Rc::Scripts }),
+        ("openrc-init 0.60", Init::Openrc),
+        ("runit", Init::Runit),
+        ("busybox init with OpenRC 1.37.0", Init::Busybox { rc: Rc::Openrc }),
+        ("busybox init 1.37.0", Init::Busybox { rc: Rc::Scripts }),
+        ("finit 4.12", Init::Finit),
+        ("unknown init", Init::Unknown),
+        ("", Init::Unknown),
+    ];
+    for (words, expected) in table {
+        assert_eq!(Init::from_words(words), expected, "{words}");
+    }
+}

@@ -17,7 +17,7 @@ use super::members::{kill_session, signal_command, signal_session};
 use super::minder::Minder;
 use super::plan::Request;
 use super::pump::Pump;
-use super::{PTMX, TIMED_OUT, shell_status};
+use super::{Done, PTMX, TIMED_OUT, shell_status};
 use crate::machine::Error;
 use crate::runtime::channel::{Heard, Listener, Message, Stage};
 use crate::settings::ConsoleMode;
@@ -79,6 +79,8 @@ struct Running {
     /// When it is killed.
     kill_at: Option<Instant>,
     timed_out: bool,
+    /// The signal that told us to end.
+    told_by: Option<i32>,
     minder: Option<Minder>,
     mind_at: Option<Instant>,
 }
@@ -111,14 +113,17 @@ impl Attendance {
     ///
     /// # Errors
     /// When there was no command.
-    pub(super) fn run(mut self, entered: Entered, request: &Request) -> Result<u8, Error> {
+    pub(super) fn run(mut self, entered: Entered, request: &Request) -> Result<Done, Error> {
         let started = Instant::now();
         let born = self.birth(&entered)?;
         let (pid, pidfd) = match born {
             Born::Command(pid) => {
                 (pid, pidfd_open(pid).map_err(Error::system("open the command's process"))?)
             }
-            Born::Interrupted(signal) => return Ok(shell_status(Ended::Signaled(signal))),
+            Born::Interrupted(signal) => {
+                let _ = self.before.set_mask();
+                return Ok(Done { status: shell_status(Ended::Signaled(signal)), told_by: Some(signal) });
+            }
         };
         let mut running = Running {
             pid,
@@ -128,6 +133,7 @@ impl Attendance {
             term_at: request.timeout.map(|timeout| started + timeout),
             kill_at: None,
             timed_out: false,
+            told_by: None,
             minder: None,
             mind_at: Some(started + SHORT),
         };
@@ -151,8 +157,8 @@ impl Attendance {
         waited.map_err(Error::system("wait for the command"))?;
         match running.trouble {
             Some(trouble) => Err(trouble),
-            None if running.timed_out => Ok(TIMED_OUT),
-            None => Ok(shell_status(ended)),
+            None if running.timed_out => Ok(Done { status: TIMED_OUT, told_by: running.told_by }),
+            None => Ok(Done { status: shell_status(ended), told_by: running.told_by }),
         }
     }
 
@@ -316,6 +322,9 @@ impl Attendance {
     }
 
     fn signalled(&mut self, signal: i32, running: &mut Running) {
+        if ends(signal) {
+            running.told_by = Some(signal);
+        }
         match signal {
             libc::SIGWINCH => {
                 // Without a size it goes on with the one it has.

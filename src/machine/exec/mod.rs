@@ -23,8 +23,12 @@ pub mod plan;
 mod pump;
 mod stdio;
 
+use rustix::pipe::PipeFlags;
+
 use crate::machine::{Error, MachineHandle};
-use crate::sys::process::{Ended, Namespaces};
+use crate::sys::process::{Ended, Namespaces, pidfd_open, pidfd_send_signal};
+use crate::sys::sys;
+use stdio::Streams;
 
 pub use plan::{Payload, Request};
 
@@ -35,23 +39,78 @@ const PTMX: u64 = libc::makedev(5, 2);
 pub const TIMED_OUT: u8 = 124;
 
 /// Runs `request` in `machine` with our own standard streams, and gives its exit status: 128 and more for a signal, 124 if
-/// it took too long. The calling process must have one thread; its signals are the command's from here on.
+/// it took too long. The calling process must have one thread; its signals are the command's meanwhile.
 ///
 /// # Errors
 /// When it could not be run. [`Error::exit_status`] is 126 and 127 as shells have it.
 pub fn run(machine: &MachineHandle, request: &Request) -> Result<u8, Error> {
-    attend(machine, request, true)
+    attend(machine, request, |private_users| match request.terminal {
+        None => Streams::of_ours(private_users),
+        // The terminal takes their places.
+        Some(_) => Ok(Streams { given: [None, None, None], pumps: Vec::new() }),
+    })
+    .map(|done| done.status)
 }
 
-/// The same with /dev/null for all streams.
+/// The same with /dev/null for all streams. A signal that would end us still does, once the command has ended of it.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_quietly(machine: &MachineHandle, request: &Request) -> Result<u8, Error> {
-    attend(machine, request, false)
+    attend(machine, request, |_| Streams::null()).map(end_if_told)
 }
 
-fn attend(machine: &MachineHandle, request: &Request, ours: bool) -> Result<u8, Error> {
+/// The same, with what it wrote to its stdout: 64 KiB at most. One that writes more than a pipe holds waits for its timeout.
+///
+/// # Errors
+/// As [`run`].
+pub fn capture(machine: &MachineHandle, request: &Request) -> Result<(u8, Vec<u8>), Error> {
+    const MOST: usize = 64 << 10;
+    let failed = || Error::system("read what the command writes");
+    let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+    let (reader, writer) = sys("pipe2", rustix::pipe::pipe_with(flags), || "O_CLOEXEC|O_NONBLOCK".to_owned())
+        .map_err(failed())?;
+    let status = attend(machine, request, move |_| {
+        let mut streams = Streams::null()?;
+        // Only our end does not wait.
+        let theirs = crate::sys::in_root::reopen(&writer, rustix::fs::OFlags::WRONLY).map_err(failed())?;
+        let [_, stdout, _] = &mut streams.given;
+        *stdout = Some(theirs);
+        Ok(streams)
+    })
+    .map(end_if_told)?;
+    let mut output = vec![0; MOST];
+    let mut filled = 0;
+    while let Ok(length @ 1..) = rustix::io::read(&reader, output.get_mut(filled..).unwrap_or_default()) {
+        filled += length;
+    }
+    output.truncate(filled);
+    Ok((status, output))
+}
+
+fn end_if_told(done: Done) -> u8 {
+    if let Some(signal) = done.told_by
+        && let Ok(ours) = pidfd_open(rustix::process::getpid())
+    {
+        // It has its default action again.
+        let _ = pidfd_send_signal(ours, signal);
+    }
+    done.status
+}
+
+/// What came of a command.
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    status: u8,
+    /// The signal that told us to end.
+    told_by: Option<i32>,
+}
+
+fn attend(
+    machine: &MachineHandle,
+    request: &Request,
+    streams: impl FnOnce(bool) -> Result<Streams, Error>,
+) -> Result<Done, Error> {
     // First, since it says whether we may.
     let record = machine.launch_record()?;
     let private_users = Namespaces::from_bits_retain(record.namespaces).contains(Namespaces::NEWUSER);
@@ -63,12 +122,7 @@ fn attend(machine: &MachineHandle, request: &Request, ours: bool) -> Result<u8, 
     let filter = machine.system_call_filter()?;
     let leader = machine.leader()?;
     let mut place = place::Place::find(machine, &leader)?;
-    let streams = match (&request.terminal, ours) {
-        (None, true) => stdio::Streams::of_ours(private_users)?,
-        (None, false) => stdio::Streams::null()?,
-        // The terminal takes their places.
-        (Some(_), _) => stdio::Streams { given: [None, None, None], pumps: Vec::new() },
-    };
+    let streams = streams(private_users)?;
     let attendance = attendance::Attendance::begin(request, streams.pumps)?;
     let entry =
         entry::Entry { request, leader: &leader, record: &record, filter: &filter, streams: streams.given };

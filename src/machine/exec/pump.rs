@@ -53,7 +53,7 @@ impl Pump {
 
     /// Whether the terminal is somebody else's now: reading it would stop us.
     pub(super) fn must_wait(&self) -> bool {
-        self.from_user && self.from.as_ref().is_some_and(|from| tty::is_background(from))
+        self.from_user && self.from.as_ref().is_some_and(tty::is_background)
     }
 
     /// Moves what can be moved; says how much was read.

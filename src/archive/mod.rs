@@ -1,0 +1,41 @@
+//! Trees of files as streams of tar, and back: for copies in and out of machines, imports and exports.
+//!
+//! Neither side trusts the other. A tree may be changed by its owner while it is packed; a stream may be written by who
+//! wants a file elsewhere. So both sides walk by fds, a component at a time, never through a link, and hold no more in
+//! memory than a path's worth of directories, a bounded table of hard links and a bounded header. What lies where is the
+//! caller's to say: it gives a directory, opened. The `tar` crate gives the layout of headers and nothing else: its own
+//! unpacking follows paths, and loses times, attributes and links.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | [`entry`] | one member of an archive, and the limits on it |
+//! | [`pack`] | a tree to a stream |
+//! | [`unpack`] | a stream to a tree |
+//! | [`write`] | members as bytes (POSIX pax; sparse as GNU tar 1.0) |
+//! | [`read`] | bytes as members (pax, GNU, ustar, v7) |
+//! | [`pax`] | records of extended headers |
+//! | [`sparse`] | where a file has data and where holes |
+//! | [`acl`] | POSIX ACLs as text and as the kernel has them |
+//! | [`stream`] | the bytes: pipes and files, with a way to be interrupted |
+//! | [`notes`] | what was left out, and what failed without stopping the rest |
+//! | [`error`] | what stops the rest |
+
+pub mod acl;
+pub mod entry;
+pub mod error;
+pub mod notes;
+pub mod pack;
+pub mod pax;
+pub mod read;
+pub mod sparse;
+pub mod stream;
+pub mod unpack;
+pub mod write;
+
+pub use entry::{Entry, Kind};
+pub use error::{BadStream, Error};
+pub use notes::Counts;
+pub use notes::Notes;
+pub use pack::{PackOptions, Packer};
+pub use stream::{Sink, Source, Watch};
+pub use unpack::{Naming, Place, UnpackOptions, Unpacker};

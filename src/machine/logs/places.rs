@@ -1,0 +1,215 @@
+//! The directories that hold logs of a machine, while it runs and when it does not.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::super::error::Error;
+use super::super::handle::{Leader, MachineHandle};
+use super::Source;
+use super::journals::{JOURNALS, directories};
+use super::text::{Kind, TextLog};
+use crate::settings::MachineName;
+use crate::supervisor::console_log;
+use crate::supervisor::state::State;
+use crate::sys::SysResult;
+use crate::sys::files::read_at;
+use crate::sys::in_root::Root;
+
+/// What is kept of machines after their end, a directory each.
+const ARCHIVE: &str = "/var/log/spinney";
+
+/// Where images are (machinectl(1)).
+const IMAGES: &str = "/var/lib/machines";
+
+/// A record larger than this is none of ours.
+const RECORD_MAX: usize = 4 << 20;
+
+/// Where syslog daemons write by default: rsyslog and syslog-ng on Debian, rsyslog elsewhere and busybox, metalog.
+const SYSLOGS: [&str; 4] =
+    ["var/log/syslog", "var/log/messages", "var/log/everything/current", "var/log/everything.log"];
+
+/// The logs of one machine.
+#[derive(Debug)]
+pub struct Places {
+    name: MachineName,
+    /// While it runs: it, and the leader whose root this is.
+    running: Option<(MachineHandle, Leader)>,
+    /// The guest's root, or its tree.
+    root: Option<Root>,
+    /// What was kept at its end.
+    archive: Option<Root>,
+    /// Its directory in the registry.
+    registry: Option<Root>,
+    /// Its ID, without dashes.
+    machine_id: Option<String>,
+}
+
+/// The record of a machine's last run, as far as it matters here.
+#[derive(serde::Deserialize)]
+struct LastRun {
+    state: Option<State>,
+}
+
+impl Places {
+    /// Finds what there is of machine `name`.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`] for all but root; [`Error::NoLogs`] when the machine does not run and nothing of it
+    /// was kept.
+    pub fn find(name: &MachineName) -> Result<Self, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(denied(name));
+        }
+        match MachineHandle::find(name) {
+            Ok(machine) => match Self::running(name, machine) {
+                // It has ended meanwhile.
+                Err(Error::NotRunning { .. }) => Self::stopped(name),
+                found => found,
+            },
+            Err(Error::NotRunning { .. }) => Self::stopped(name),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn running(name: &MachineName, machine: MachineHandle) -> Result<Self, Error> {
+        let leader = machine.leader()?;
+        let root = Root::open(format!("/proc/{}/root", leader.pid.as_raw_nonzero()));
+        let root = match root {
+            Ok(root) => root,
+            Err(error) if matches!(error.errno(), Errno::NOENT | Errno::SRCH) => {
+                return Err(Error::NotRunning { name: name.to_string() });
+            }
+            Err(error) if matches!(error.errno(), Errno::ACCESS | Errno::PERM) => return Err(denied(name)),
+            Err(error) => return Err(Error::system("look into the machine")(error)),
+        };
+        // Asked again: only if it lives still was that pid's root its own.
+        machine.leader()?;
+        let registry = Root::open(machine.directory()).ok();
+        let machine_id = Some(machine.state().uuid.replace('-', ""));
+        Ok(Self {
+            name: name.clone(),
+            running: Some((machine, leader)),
+            root: Some(root),
+            archive: archive(name)?,
+            registry,
+            machine_id,
+        })
+    }
+
+    fn stopped(name: &MachineName) -> Result<Self, Error> {
+        let archive = archive(name)?;
+        let state = archive.as_ref().and_then(last_state);
+        let tree =
+            state.as_ref().map_or_else(|| Path::new(IMAGES).join(name.as_str()), |state| state.tree.clone());
+        let root = Root::open(&tree).ok();
+        if archive.is_none() && root.is_none() {
+            return Err(Error::NoLogs { name: name.to_string() });
+        }
+        let machine_id = state.map(|state| state.uuid.replace('-', ""));
+        Ok(Self { name: name.clone(), running: None, root, archive, registry: None, machine_id })
+    }
+
+    /// The machine, while it runs, and the leader that it had when it was found.
+    pub fn machine(&self) -> Option<&(MachineHandle, Leader)> {
+        self.running.as_ref()
+    }
+
+    /// Whether the machine runs, and its init is systemd.
+    pub fn runs_systemd(&self) -> bool {
+        self.running.as_ref().is_some_and(|(machine, _)| machine.state().init.starts_with("systemd"))
+    }
+
+    /// Whether the leader that the machine had when it was found lives.
+    pub fn leader_lives(&self) -> bool {
+        self.running.as_ref().is_some_and(|(machine, _)| machine.leader().is_ok())
+    }
+
+    /// The places of the machine as it is now; `None` when it has no leader.
+    pub fn after_reboot(&self) -> Option<Self> {
+        Self::running(&self.name, MachineHandle::find(&self.name).ok()?).ok()
+    }
+
+    /// The guest's root, or its tree.
+    pub fn root(&self) -> Option<&Root> {
+        self.root.as_ref()
+    }
+
+    /// Directories of journal files, and those above that may come to hold such.
+    pub fn journals(&self) -> (Vec<Root>, Vec<Root>) {
+        let below = |root: &Root, paths: &[&str]| -> Vec<Root> {
+            paths.iter().filter_map(|path| root.subroot(path).ok()).collect()
+        };
+        let mut bases = self.root.as_ref().map(|root| below(root, &JOURNALS)).unwrap_or_default();
+        let mut found: Vec<Root> =
+            bases.iter().flat_map(|base| directories(base, self.machine_id.as_deref())).collect();
+        if self.running.is_none()
+            && let Some(archive) = &self.archive
+        {
+            found.extend(archive.subroot("journal").ok());
+        }
+        if let Some(root) = self.root.as_ref().filter(|_| self.running.is_some()) {
+            bases.extend(below(root, &["run/log", "var/log"]));
+        }
+        (found, bases)
+    }
+
+    /// The log of lines that `source` means; `None` where there is nothing.
+    pub fn text(&self, source: Source) -> Option<TextLog> {
+        let archive = self.archive.as_ref().filter(|_| self.running.is_none());
+        match source {
+            Source::Journal => None,
+            Source::Syslog => {
+                let kept = archive.and_then(|archive| archive.subroot("syslog").ok());
+                let kept = kept.and_then(|kept| {
+                    SYSLOGS.iter().find_map(|path| TextLog::open(&kept, file_name(path), Kind::Syslog))
+                });
+                let root = self.root.as_ref()?;
+                kept.or_else(|| SYSLOGS.iter().find_map(|path| syslog(root, path)))
+            }
+            Source::Console => {
+                let directory = self.registry.as_ref().or(archive)?;
+                TextLog::open(directory, console_log::NAME, Kind::Console)
+            }
+            Source::Supervisor => {
+                let directory = self.archive.as_ref().or(self.registry.as_ref())?;
+                TextLog::open(directory, "supervisor.log", Kind::Supervisor)
+            }
+        }
+    }
+
+    /// The machine's name.
+    pub fn name(&self) -> &MachineName {
+        &self.name
+    }
+}
+
+fn denied(name: &MachineName) -> Error {
+    Error::PermissionDenied { action: "read the logs of", name: name.to_string() }
+}
+
+fn syslog(root: &Root, path: &str) -> Option<TextLog> {
+    let directory = Path::new(path).parent()?;
+    TextLog::open(&root.subroot(directory).ok()?, file_name(path), Kind::Syslog)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn archive(name: &MachineName) -> Result<Option<Root>, Error> {
+    let path: PathBuf = Path::new(ARCHIVE).join(name.as_str());
+    let opened: SysResult<Root> = Root::open(&path);
+    match opened {
+        Ok(root) => Ok(Some(root)),
+        Err(error) if error.errno() == Errno::NOENT => Ok(None),
+        Err(error) if matches!(error.errno(), Errno::ACCESS | Errno::PERM) => Err(denied(name)),
+        Err(source) => Err(Error::State { name: name.to_string(), source }),
+    }
+}
+
+fn last_state(archive: &Root) -> Option<State> {
+    let text = read_at(archive.as_fd(), "last.json", RECORD_MAX).ok()?;
+    serde_json::from_slice::<LastRun>(&text).ok()?.state
+}

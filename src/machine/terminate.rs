@@ -1,0 +1,114 @@
+//! Ending a machine at once, whatever state its guest and its supervisor are in.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use serde_json::json;
+
+use super::{Control, Error, MachineHandle};
+use crate::host::Host;
+use crate::supervisor::gc;
+use crate::supervisor::registry::{Claim, MachineDirectory};
+use crate::sys::SysError;
+use crate::sys::process::pidfd_send_signal;
+
+/// How long a supervisor may take to answer before it is taken to hang.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// How long one that answered may take to clean up, on a host that is busy with a hundred others.
+const CLEANUP: Duration = Duration::from_secs(30);
+
+/// How long one that hangs may take to notice that its leader is dead.
+const NOTICE: Duration = Duration::from_millis(500);
+
+/// How long the kernel may take to end what was killed.
+const KERNEL: Duration = Duration::from_secs(10);
+
+/// How it was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminated {
+    /// By its supervisor.
+    Orderly,
+    /// Its supervisor did not answer: both were killed, and what they left was removed.
+    WithSupervisor,
+}
+
+/// Ends `machine` and waits until it is gone.
+///
+/// # Errors
+/// [`Error::PermissionDenied`] for who may not; or when it cannot be cleaned up after.
+pub fn terminate(machine: &MachineHandle) -> Result<Terminated, Error> {
+    let supervisor = machine.supervisor()?;
+    let asked = Control::connect_within(machine, ANSWER)
+        .and_then(|mut control| control.call("io.systemd.MachineInstance.Terminate", json!({})));
+    match asked {
+        Err(error @ Error::PermissionDenied { .. }) => return Err(error),
+        Err(Error::NotRunning { .. }) => return Ok(Terminated::Orderly),
+        // It ended while it was asked.
+        Ok(_) | Err(Error::Gone { .. }) if ends_within(&supervisor, CLEANUP)? => {
+            return Ok(Terminated::Orderly);
+        }
+        _ => {}
+    }
+    let denied = |source: SysError| match source.errno() {
+        Errno::PERM => Error::PermissionDenied { action: "terminate", name: machine.name().to_string() },
+        _ => Error::System { action: "kill the machine", source },
+    };
+    // The leader first: with it the kernel kills all of the guest (pid_namespaces(7)).
+    if let Ok(leader) = machine.leader() {
+        send(&leader.pidfd, libc::SIGKILL).map_err(denied)?;
+    }
+    if ends_within(&supervisor, NOTICE)? {
+        return Ok(Terminated::Orderly);
+    }
+    send(&supervisor, libc::SIGKILL).map_err(denied)?;
+    if !ends_within(&supervisor, KERNEL)? {
+        return Err(Error::NoAnswer { name: machine.name().to_string(), waited: KERNEL });
+    }
+    clear(machine)?;
+    Ok(Terminated::WithSupervisor)
+}
+
+/// Sends a signal; a process that is gone needs none.
+fn send(process: &OwnedFd, signal: i32) -> Result<(), SysError> {
+    match pidfd_send_signal(process, signal) {
+        Err(error) if error.errno() == Errno::SRCH => Ok(()),
+        sent => sent,
+    }
+}
+
+/// Removes what a supervisor that was killed left behind.
+fn clear(machine: &MachineHandle) -> Result<(), Error> {
+    let failed = || Error::system("remove what the machine left behind");
+    let host = Host::probe().map_err(Error::system("look at this host"))?;
+    match MachineDirectory::claim_existing(machine.name()).map_err(failed())? {
+        Some(Claim::Ours { directory, .. }) => gc::clear(directory, &host.cgroup).map_err(failed()),
+        // Somebody else does it, or has started another of this name.
+        Some(Claim::InUse) | None => Ok(()),
+    }
+}
+
+/// Waits until the process behind `pidfd` has ended; says whether it has.
+///
+/// # Errors
+/// When poll(2) fails.
+pub fn ends_within(pidfd: &OwnedFd, patience: Duration) -> Result<bool, Error> {
+    let deadline = std::time::Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                let source = SysError::new("poll", "a pidfd", errno);
+                return Err(Error::System { action: "wait for the machine's end", source });
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Extended attributes (xattr(7)) and times of files, by fds.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, Timespec, Timestamps, XattrFlags};
+use rustix::io::Errno;
+
+use super::{FdPath, SysError, SysResult, sys};
+
+/// The most that a list of names, or a value, may have (limits.h, XATTR_LIST_MAX and XATTR_SIZE_MAX).
+const LIMIT: usize = 65536;
+
+/// The names of the attributes of `fd` that we may see. A file system without any has none.
+pub fn list(fd: impl AsFd) -> SysResult<Vec<Vec<u8>>> {
+    let mut names = Vec::with_capacity(1024);
+    loop {
+        names.clear();
+        match rustix::fs::flistxattr(&fd, rustix::buffer::spare_capacity(&mut names)) {
+            Ok(_) => break,
+            Err(Errno::RANGE) if names.capacity() < LIMIT => names.reserve(LIMIT),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
+            Err(errno) => return Err(SysError::new("flistxattr", FdPath::of(&fd).to_string(), errno)),
+        }
+    }
+    Ok(names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+}
+
+/// The value of the attribute `name`; `None` if it is gone.
+pub fn get(fd: impl AsFd, name: &[u8]) -> SysResult<Option<Vec<u8>>> {
+    let mut value = Vec::with_capacity(512);
+    loop {
+        value.clear();
+        match rustix::fs::fgetxattr(&fd, name, rustix::buffer::spare_capacity(&mut value)) {
+            Ok(_) => return Ok(Some(value)),
+            Err(Errno::RANGE) if value.capacity() < LIMIT => value.reserve(LIMIT),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+            Err(errno) => return Err(failed("fgetxattr", &fd, name, errno)),
+        }
+    }
+}
+
+/// Sets the attribute `name`.
+pub fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> SysResult<()> {
+    rustix::fs::fsetxattr(&fd, name, value, XattrFlags::empty())
+        .map_err(|errno| failed("fsetxattr", &fd, name, errno))
+}
+
+/// Sets when the file `fd` (`O_PATH` is enough, Linux 5.8) was last read and changed, in seconds since 1970 and
+/// nanoseconds.
+pub fn set_times(fd: impl AsFd, accessed: Timespec, modified: Timespec) -> SysResult<()> {
+    let times = Timestamps { last_access: accessed, last_modification: modified };
+    sys("utimensat", rustix::fs::utimensat(&fd, "", &times, AtFlags::EMPTY_PATH), || {
+        format!("{}, {}.{:09}", FdPath::of(&fd), modified.tv_sec, modified.tv_nsec)
+    })
+}
+
+fn failed(call: &'static str, fd: &impl AsFd, name: &[u8], errno: Errno) -> SysError {
+    SysError::new(call, format!("{}, {:?}", FdPath::of(fd), String::from_utf8_lossy(name)), errno)
+}
