@@ -45,7 +45,7 @@ impl Explanation {
             "running": self.running,
             "settings": self.provenance.settings.iter().map(|entry| self.entry(entry)).collect::<Vec<_>>(),
             "files": self.files().map(|(path, state)| json!({ "path": path, "state": state })).collect::<Vec<_>>(),
-            "plan": self.plan,
+            "plan": self.plan(),
         })
     }
 
@@ -71,6 +71,26 @@ impl Explanation {
         }
         let end = entry.value.find(['=', ':']).map_or(0, |at| at + 1);
         format!("{}(hidden)", &entry.value[..end])
+    }
+
+    /// The plan, without the values of variables that are none of the reader's business.
+    fn plan(&self) -> Option<Value> {
+        let mut plan = self.plan.clone()?;
+        let secret = |name: &str| {
+            let given = self.provenance.settings.iter().filter(|entry| entry.name == "setenv");
+            given.map(|entry| entry.value.split('=').next()).any(|known| known == Some(name))
+        };
+        if !self.secrets
+            && let Some(variables) = plan["process"]["environment"].as_array_mut()
+        {
+            for variable in variables {
+                let name = variable.as_str().and_then(|text| text.split('=').next()).unwrap_or_default();
+                if secret(name) {
+                    *variable = Value::String(format!("{name}=(hidden)"));
+                }
+            }
+        }
+        Some(plan)
     }
 
     /// The files, and what is to be said of each.
@@ -113,9 +133,9 @@ impl Explanation {
             text.push('\n');
             text.push_str(&files.render(look));
         }
-        if let Some(plan) = &self.plan {
+        if let Some(plan) = self.plan() {
             text.push_str("\nPLAN\n");
-            render(plan, 0, &mut text);
+            render(&plan, 0, &mut text);
         }
         text
     }

@@ -115,8 +115,8 @@ impl<'a> Boot<'a> {
         {
             report(&Event::Warning(&format!("the machine cannot be entered: {error}")));
         }
-        // A reboot changes nothing of it.
-        if boots == 0
+        // The boots after the first change nothing of it.
+        if boots == 1
             && let Err(error) =
                 machine.claimed.directory().write_in_force(&InForce::of(&request.provenance, &parts.plan))
         {

@@ -41,6 +41,7 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod settings;
 mod start;
 mod views;
 
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         attack::tests(),
         legacy_cgroups::tests(),
         security::tests(),
+        settings::tests(),
         hosts::tests(),
         kill::tests(),
         guest_units::tests(),
