@@ -129,6 +129,8 @@ pub(super) fn optional<T>(
 }
 
 #[cfg(test)]
+mod documentation_tests;
+#[cfg(test)]
 mod faults_tests;
 #[cfg(test)]
 mod forms_tests;

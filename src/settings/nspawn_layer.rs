@@ -14,7 +14,7 @@ use super::refused::SettingsError;
 use super::suggestion::did_you_mean;
 
 /// What systemd-nspawn has and Spinney has not yet: accepted, so that a file that is shared with it is no error.
-const WITHOUT_EFFECT: &[(&str, &str)] = &[
+pub(crate) const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("Exec", "PrivateUsersDelegate"),
     ("Exec", "RestrictAddressFamilies"),
     ("Files", "BindUser"),
@@ -138,6 +138,11 @@ impl Layer<'_> {
             vec![format!("{}{}", known.prefix, line.value)]
         };
         for value in values {
+            // A variable without a value is ours: not for whoever wrote a file beside a tree to choose.
+            if !self.trusted && key.name == "setenv" && !value.contains('=') {
+                self.ignored.push((line.number, line.key.clone()));
+                continue;
+            }
             let value = match self.earlier(key) {
                 // systemd-nspawn joins the sets of several lines.
                 Some(earlier) if key.kind == Kind::Numbers => {

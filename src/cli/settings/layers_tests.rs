@@ -162,6 +162,7 @@ LinkJournal=host
 Hostname=h
 [Files]
 ReadOnly=no
+Volatile=no
 Bind=/:/mnt
 BindReadOnly=/etc
 TemporaryFileSystem=/a
@@ -193,8 +194,8 @@ fn what_is_not_trusted() {
     let expected = "m.nspawn is not trusted: Ephemeral= (line 2), Capability= (line 5), AmbientCapability= (line 7), \
                     MachineID= (line 8), PrivateUsers= (line 9), NoNewPrivileges= (line 10), SystemCallFilter= (line 11), \
                     LimitNOFILE= (line 13), OOMScoreAdjust= (line 14), CPUAffinity= (line 15), LinkJournal= (line 16), \
-                    ReadOnly= (line 19), Bind= (line 20), BindReadOnly= (line 21), TemporaryFileSystem= (line 22), \
-                    Overlay= (line 23), OverlayReadOnly= (line 24), Inaccessible= (line 25), Private= (line 27) ignored \
+                    ReadOnly= (line 19), Volatile= (line 20), Bind= (line 21), BindReadOnly= (line 22), TemporaryFileSystem= (line 23), \
+                    Overlay= (line 24), OverlayReadOnly= (line 25), Inaccessible= (line 26), Private= (line 28) ignored \
                     (--settings=trusted believes all of it)";
     assert!(warning.ends_with(expected), "{warning}");
 
@@ -205,6 +206,22 @@ fn what_is_not_trusted() {
     // The same file is trusted where only root can write.
     files.write("run/m.nspawn", UNTRUSTED);
     assert_eq!(files.asked("TREES/trees/m").unwrap().warnings, [""; 0]);
+}
+
+/// Our own environment may hold secrets.
+#[test]
+fn who_is_not_trusted_gets_no_variables_of_ours() {
+    let files = Files::new();
+    files.write("trees/m.nspawn", "[Exec]\nEnvironment=A=1 OURS\n");
+    let resolved = files.asked("TREES/trees/m").unwrap();
+    assert_eq!(resolved.settings.environment, [("A".into(), "1".into())]);
+    assert!(
+        resolved.warnings[0].contains("is not trusted: Environment= (line 2) ignored"),
+        "{:?}",
+        resolved.warnings
+    );
+    let trusted = files.asked("--settings=trusted TREES/trees/m").unwrap();
+    assert_eq!(trusted.settings.environment[1], ("OURS".into(), "from us".into()));
 }
 
 #[test]

@@ -11,26 +11,31 @@ pub(super) static KEYS: &[Key] = &[
         Ok(())
     })
     .machine_only()
+    .about("Start it with spinney start --all-enabled, or never do")
     .default("as spinney enable and disable say"),
     Key::new("autostart", "after", Kind::List, |draft, given| {
         add(&mut draft.settings.autostart.after, given.text)
     })
     .machine_only()
+    .about("Start it after these machines, if they are started too")
     .default("none"),
     Key::new("autostart", "requires", Kind::List, |draft, given| {
         add(&mut draft.settings.autostart.requires, given.text)
     })
     .machine_only()
+    .about("Start these machines with it, and before it; without them it is not started")
     .default("none"),
     Key::new("autostart", "wants", Kind::List, |draft, given| {
         add(&mut draft.settings.autostart.wants, given.text)
     })
     .machine_only()
+    .about("Start these machines with it, and before it, if that can be")
     .default("none"),
     Key::new("autostart", "delay", Kind::Number, |draft, given| {
         draft.settings.autostart.delay = parse_delay(given.text)?;
         Ok(())
     })
+    .about("Wait so long after all these")
     .default("0"),
 ];
 

@@ -20,6 +20,7 @@ pub(super) static KEYS: &[Key] = &[
         Ok(())
     })
     .nspawn(&[NspawnKey::words("Exec", "Parameters")])
+    .about("The command that is run; with boot, the arguments of the init")
     .default("none"),
     Key::new("execution", "init", Kind::Text, |draft, given| {
         draft.init = Some(parse_guest_path(given.text)?);

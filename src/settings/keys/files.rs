@@ -23,6 +23,7 @@ pub(super) static KEYS: &[Key] = &[
     })
     .option("--volatile=")
     .nspawn(&[NspawnKey::new("Files", "Volatile")])
+    .trust(Trust::OnlyYes)
     .default("no"),
     Key::new("files", "pivot-root", Kind::Text, |draft, given| {
         draft.settings.pivot_root = Some(given.text.parse()?);

@@ -91,7 +91,7 @@ pub enum Trust {
     Free,
     /// Nothing.
     Never,
-    /// Only `yes`, which takes something from the guest.
+    /// All but `no`: whatever else it is takes something from the guest, or keeps its tree as it is.
     OnlyYes,
     /// Only lists that begin with `~`, which forbid.
     OnlyDeny,
@@ -164,6 +164,8 @@ pub struct Key {
     pub secret: bool,
     /// What holds when nobody says anything, in words.
     pub default: &'static str,
+    /// What it does, where no option's help says it.
+    pub about: &'static str,
     /// How its value gets into the settings.
     pub put: Put,
 }
@@ -181,6 +183,7 @@ impl Key {
             scope: Scope::Everywhere,
             secret: false,
             default: "",
+            about: "",
             put: Put::By(put),
         }
     }
@@ -218,6 +221,12 @@ impl Key {
     /// What holds when nobody says anything.
     pub const fn default(mut self, words: &'static str) -> Self {
         self.default = words;
+        self
+    }
+
+    /// What it does.
+    pub const fn about(mut self, words: &'static str) -> Self {
+        self.about = words;
         self
     }
 

@@ -24,6 +24,7 @@ fn key(limit: &'static LimitKey) -> Key {
         trust: Trust::Never,
         scope: super::Scope::Everywhere,
         secret: false,
+        about: limit.help,
         default: if limit.repeats { "none" } else { "no limit of its own" },
         put: Put::Limit(limit),
     }

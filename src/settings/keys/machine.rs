@@ -20,7 +20,7 @@ pub(super) static KEYS: &[Key] = &[
     .option("--directory=")
     .trust(Trust::Never)
     .machine_only()
-    .default("/var/lib/machines/NAME"),
+    .default("the image of the machine's name"),
     Key::new("machine", "hostname", Kind::Text, |draft, given| {
         check_hostname(given.text)?;
         draft.settings.hostname = Some(given.text.to_owned());
