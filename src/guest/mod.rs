@@ -15,7 +15,8 @@
 //! | [`contract`] | how an init says it is up and is told to stop, as data |
 //! | [`evidence`] | readiness of inits that do not say it |
 //! | [`processes`] | PID 1's children as the host sees them |
-//! | [`units`] | whether a unit of a running guest is up, for each init
+//! | [`units`] | whether a unit of a running guest is up, for each init |
+//! | [`log_files`] | where its logs are |
 //! | [`stop`] | asking a running guest to stop |
 
 pub mod architecture;
@@ -26,6 +27,7 @@ mod error;
 pub mod evidence;
 pub mod executable;
 pub mod init;
+pub mod log_files;
 pub mod machine_id;
 pub mod os_release;
 pub mod processes;

@@ -122,6 +122,13 @@ impl Hierarchy {
         }
     }
 
+    /// Whether processes are in the cgroups of machine `name`.
+    pub fn is_populated(&self, name: &str) -> bool {
+        let events = Path::new(PARENT).join(name).join("cgroup.events");
+        let events = read_at(&self.root, events, 4096).unwrap_or_default();
+        events.split(|byte| *byte == b'\n').any(|line| line == b"populated 1")
+    }
+
     /// Removes what is left of the cgroups of machine `name`, killing what runs in them.
     ///
     /// # Errors

@@ -141,6 +141,26 @@ fn bind_in_guest(source: &str, target: &str, set: Attributes, clear: Attributes)
     }
 }
 
+fn boot_id_file() -> String {
+    format!("{RUN_HOST}/proc-sys-kernel-random-boot-id")
+}
+
+fn boot_id_contents(id: Uuid) -> String {
+    format!("{id}\n")
+}
+
+/// Gives the next boot an id of its own, as each boot of a kernel has: journals and clocks are told apart by it.
+pub fn renew_boot_id(operations: &mut [Op], id: Uuid) {
+    let file = boot_id_file();
+    for operation in operations {
+        if let Op::File { path, contents, .. } = operation
+            && path.as_os_str() == file.as_str()
+        {
+            *contents = boot_id_contents(id).into_bytes();
+        }
+    }
+}
+
 /// /run and /run/host: what the Container Interface and systemd-nspawn(1) put there.
 fn run(context: &MountContext<'_>, operations: &mut Vec<Op>) {
     let nosuid_nodev = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
@@ -160,8 +180,7 @@ fn run(context: &MountContext<'_>, operations: &mut Vec<Op>) {
     operations.push(file(format!("{RUN_HOST}/container-manager"), "spinney\n"));
     operations.push(file(format!("{RUN_HOST}/container-uuid"), format!("{}\n", context.uuid)));
     operations.push(file(format!("{RUN_HOST}/os-release"), context.os_release));
-    operations
-        .push(file(format!("{RUN_HOST}/proc-sys-kernel-random-boot-id"), format!("{}\n", context.boot_id)));
+    operations.push(file(boot_id_file(), boot_id_contents(context.boot_id)));
     operations.push(Op::Node {
         path: format!("{RUN_HOST}/proc-kmsg").into(),
         kind: NodeKind::Fifo,

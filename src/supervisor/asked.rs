@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::sys::directory_watch;
+
 use super::boot::Boot;
 use super::console::Action;
 use super::error::Error;
@@ -43,6 +45,7 @@ impl Boot<'_> {
                     }
                 }
             }
+            directory_watch::SIGNAL => machine.keeper.noticed(Instant::now()),
             _ => {}
         }
     }

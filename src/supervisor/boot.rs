@@ -156,7 +156,7 @@ impl<'a> Boot<'a> {
     }
 
     /// What the state file says.
-    fn state(&self, machine: &Machine) -> State {
+    pub(super) fn state(&self, machine: &Machine) -> State {
         let parts = &machine.parts;
         State {
             name: parts.plan.name.to_string(),
@@ -225,6 +225,7 @@ impl<'a> Boot<'a> {
             }
             self.calls(&control, machine, report);
             self.look_at_freezer(machine, report);
+            self.keep_directory(machine, report);
             self.look_for_evidence(machine, report);
             self.deadlines(machine, report)?;
         }
@@ -275,6 +276,7 @@ impl<'a> Boot<'a> {
             self.ready_by.filter(|_| self.phase == Phase::Booting),
             self.stop.as_ref().and_then(|stop| stop.deadline),
             console.and_then(super::console::Console::deadline),
+            machine.keeper.deadline(),
             machine.parts.out_of_memory.deadline(),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|at| {

@@ -2,21 +2,24 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::host::CgroupHierarchy;
+use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::id_range::{IdRangeError, IdRangeLock};
 use crate::runtime::root::MOUNT_POINTS;
 use crate::settings::MachineName;
-use crate::sys::files::{make_directory_at, open_at, open_directory};
+use crate::sys::files::{make_directory_at, open_at, open_directory, open_directory_at};
 use crate::sys::mount::{Propagation, root_directory, set_propagation};
 use crate::sys::process::{Namespaces, join_mount_namespace, unshare};
 use crate::sys::{SysError, SysResult};
 
 use super::error::Error;
 use super::fault;
+use super::launch_record::LaunchRecord;
 use super::registry::{Claim, MachineDirectory};
 use super::resources::{self, Journal, Resource};
+use super::state::State;
 
 /// A name that is ours, and what was taken under it.
 #[derive(Debug)]
@@ -41,6 +44,10 @@ impl Claimed {
                 Claim::Ours { directory, stale: true } => super::gc::clear(directory, &cgroups)
                     .map_err(|source| Error::Stale { name: name.to_string(), source })?,
                 Claim::Ours { directory, stale: false } => {
+                    if is_populated(&cgroups, name) {
+                        directory.remove().map_err(Error::system("give the name back"))?;
+                        return Err(Error::NameInUse { name: name.to_string() });
+                    }
                     let journal =
                         Journal::open(&directory).map_err(Error::system("open the journal of resources"))?;
                     fault::point("machine-directory");
@@ -99,6 +106,57 @@ impl Claimed {
         self.mounts.as_ref().map_or(self.directory.fd(), |(_, directory)| directory)
     }
 
+    /// The place of a mount, as our own mount namespace has it.
+    pub(super) fn mount_point(&self, name: &str) -> SysResult<OwnedFd> {
+        open_directory_at(self.mount_points(), name)
+    }
+
+    /// Whether something is mounted at `name`.
+    pub(super) fn is_mounted(&self, name: &str) -> bool {
+        let device = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| stat.st_dev).ok();
+        self.mount_point(name).is_ok_and(|point| device(&point) != device(self.mount_points()))
+    }
+
+    /// Whether the machine's directory is where it was, with all that belongs in it; a console log only if it is `logged`.
+    pub(super) fn is_whole(&self, logged: bool) -> bool {
+        self.directory.is_in_place() && self.missing(logged).is_empty()
+    }
+
+    /// What is not in the directory, of all that belongs in it.
+    fn missing(&self, logged: bool) -> Vec<&'static str> {
+        let files =
+            [resources::NAME, State::FILE, LaunchRecord::FILE, LaunchRecord::FILTER, super::control::SOCKET];
+        let log = logged.then_some(super::console_log::NAME);
+        let places = if self.mounts.is_some() { &MOUNT_POINTS[..] } else { &[] };
+        let absent =
+            |name: &&str| rustix::fs::statat(self.directory.fd(), *name, AtFlags::SYMLINK_NOFOLLOW).is_err();
+        files.into_iter().chain(log).chain(places.iter().copied()).filter(absent).collect()
+    }
+
+    /// Claims the name once more where the directory was removed, and makes journal and mount points again where they
+    /// are missing; says what was.
+    pub(super) fn reclaim(&mut self, logged: bool) -> Result<Vec<&'static str>, Error> {
+        let failed = || Error::system("restore the machine's directory, which was removed");
+        if !self.directory.is_in_place() {
+            let name = self.directory.name().clone();
+            match MachineDirectory::claim(&name).map_err(failed())? {
+                Claim::Ours { directory, stale: false } => self.directory = directory,
+                _ => return Err(Error::NameLost { name: name.to_string() }),
+            }
+            if let Some((_, directory)) = &mut self.mounts {
+                *directory = open_directory(self.directory.path()).map_err(failed())?;
+            }
+        }
+        let missing = self.missing(logged);
+        if missing.contains(&resources::NAME) {
+            self.journal.restore(&self.directory).map_err(failed())?;
+        }
+        for name in MOUNT_POINTS.iter().filter(|name| missing.contains(name)) {
+            make_directory_at(self.mount_points(), name, 0o700).map_err(failed())?;
+        }
+        Ok(missing)
+    }
+
     /// Gives everything back, the newest first, and goes on past faults.
     ///
     /// Back in the host's mount namespace our own goes away with all that is mounted in it: only then may directories
@@ -112,20 +170,15 @@ impl Claimed {
             return vec![error];
         }
         fault::point("teardown-namespace");
-        match resources::read(&self.directory) {
-            Ok(resources) => {
-                for resource in resources.iter().rev() {
-                    if matches!(resource, Resource::IdRange(_)) {
-                        // Not before: what was made after it, and is gone by now, had these ids.
-                        drop(self.id_range.take());
-                    }
-                    if let Err(error) = resources::undo(resource, &self.cgroups) {
-                        faults.push(error);
-                    }
-                    fault::point(resource.teardown_point());
-                }
+        for resource in self.journal.resources().iter().rev() {
+            if matches!(resource, Resource::IdRange(_)) {
+                // Not before: what was made after it, and is gone by now, had these ids.
+                drop(self.id_range.take());
             }
-            Err(error) => faults.push(error),
+            if let Err(error) = resources::undo(resource, &self.cgroups) {
+                faults.push(error);
+            }
+            fault::point(resource.teardown_point());
         }
         if faults.is_empty() {
             fault::point("teardown-directory");
@@ -133,4 +186,9 @@ impl Claimed {
         }
         faults
     }
+}
+
+/// Whether the machine runs, though its directory is gone: its supervisor is about to put it back.
+fn is_populated(cgroups: &CgroupHierarchy, name: &MachineName) -> bool {
+    Hierarchy::open(cgroups).is_ok_and(|hierarchy| hierarchy.is_populated(name.as_str()))
 }

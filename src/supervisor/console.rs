@@ -178,6 +178,11 @@ impl Console {
         &self.terminal
     }
 
+    /// Writes the log in `directory` from now on, where its file was removed.
+    pub fn restore_log(&mut self, directory: OwnedFd) -> SysResult<()> {
+        self.log.as_mut().map_or(Ok(()), |log| log.restore(directory))
+    }
+
     /// The console log, while it works.
     pub fn log(&self) -> Option<&ConsoleLog> {
         self.log.as_ref()

@@ -4,12 +4,13 @@
 //! explains a boot that failed. Written straight through, without a buffer: what the guest said last is in the file even
 //! if we are killed.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::printable;
+use crate::sys::files::read_at;
 use crate::sys::{FdPath, SysResult, sys};
 
 /// The current file's name.
@@ -46,6 +47,18 @@ impl ConsoleLog {
         let status = sys("fstat", rustix::fs::fstat(&file), || FdPath::of(&file).to_string())?;
         let size = u64::try_from(status.st_size).unwrap_or(0);
         Ok(Self { directory, file, size, limit })
+    }
+
+    /// Goes on in `directory`, where the file was removed; what was in it is taken along.
+    pub fn restore(&mut self, directory: OwnedFd) -> SysResult<()> {
+        if rustix::fs::fstat(&self.file).is_ok_and(|stat| stat.st_nlink > 0) {
+            return Ok(());
+        }
+        // It is open for writing alone.
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let before = read_at(rustix::fs::CWD, path, usize::try_from(self.limit).unwrap_or(usize::MAX));
+        *self = Self::with_limit(directory, self.limit)?;
+        self.append(&before.unwrap_or_default())
     }
 
     /// Appends `bytes`, into a new file if the current one would grow beyond [`FILE_BYTES`].

@@ -1,6 +1,8 @@
 //! Why a guest did not come up: from what was seen of it to one clause and a hint. A pure function, so that what it knows
 //! is a table.
 
+use super::out_of_memory::OomEvidence;
+
 /// What was seen of a guest that did not come up. Texts are safe to print.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
@@ -12,8 +14,8 @@ pub struct Evidence {
     pub processes: Vec<String>,
     /// The last lines of its console.
     pub console: Vec<String>,
-    /// The kernel killed some of it for want of memory.
-    pub out_of_memory: bool,
+    /// What the kernel killed of it for want of memory.
+    pub out_of_memory: Option<OomEvidence>,
 }
 
 /// A job of a systemd (systemctl(1), list-jobs).
@@ -108,11 +110,8 @@ const NAMES: usize = 3;
 
 /// Says why, from the surest sign to the vaguest.
 pub fn diagnose(evidence: &Evidence) -> Diagnosis {
-    if evidence.out_of_memory {
-        return Diagnosis {
-            cause: Some("the kernel killed some of it for want of memory".to_owned()),
-            hint: Some("raise its memory limit, or the host's memory; the kernel's log has the details"),
-        };
+    if let Some(killed) = evidence.out_of_memory {
+        return Diagnosis { cause: Some(killed.to_string()), hint: Some(killed.hint()) };
     }
     let seen = |sign: &&Sign| evidence.console.iter().any(|line| line.contains(sign.text));
     if let Some(sign) = SIGNS.iter().find(seen) {
@@ -225,16 +224,21 @@ mod tests {
             failed: owned(failed),
             processes: owned(processes),
             console: owned(console),
-            out_of_memory: false,
+            out_of_memory: None,
         }
     }
 
     #[test]
     fn diagnoses() {
-        let memory = Evidence { out_of_memory: true, ..evidence(&[], &["a.service"], &[], &[]) };
+        let killed = OomEvidence { killed: 3, limit: Some(64 << 20) };
+        let memory = Evidence { out_of_memory: Some(killed), ..evidence(&[], &["a.service"], &[], &[]) };
         let rows: &[(Evidence, Option<&str>, Option<&str>)] = &[
             (evidence(&[], &[], &[], &[]), None, None),
-            (memory, Some("the kernel killed some of it for want of memory"), Some("raise its memory limit")),
+            (
+                memory,
+                Some("3 processes were killed at its memory limit of 64M"),
+                Some("start it with a larger"),
+            ),
             (
                 evidence(&[("slow.service", "start")], &[], &["x"], &["Starting slow.service..."]),
                 Some("slow.service is still starting"),

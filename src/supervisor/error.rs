@@ -30,6 +30,8 @@ pub enum Error {
     Tree(#[from] TreeError),
     #[error("a machine called {name:?} is running already")]
     NameInUse { name: String },
+    #[error("the name {name:?} was taken by another machine when this one's directory was removed")]
+    NameLost { name: String },
     #[error("what an earlier machine {name:?} left behind cannot be cleared")]
     Stale {
         name: String,

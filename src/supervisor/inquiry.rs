@@ -5,7 +5,6 @@
 //! this machine any more.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,7 +14,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use crate::guest::{Process, Processes};
 use crate::runtime::plan::MachinePlan;
 use crate::runtime::restrict::Program;
-use crate::sys::files::{open_at, open_directory_at, read_at};
+use crate::sys::files::{open_at, open_directory_at};
 use crate::sys::fork::{exit_now, fork};
 use crate::sys::process::{
     CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, join_namespaces_of, pidfd_open,
@@ -51,7 +50,7 @@ impl Boot<'_> {
         let log = machine.parts.console.as_ref().and_then(Console::log);
         Evidence {
             console: log.and_then(|log| log.last_lines(CONSOLE_LINES).ok()).unwrap_or_default(),
-            out_of_memory: out_of_memory(machine),
+            out_of_memory: machine.parts.out_of_memory.evidence(),
             ..Evidence::default()
         }
     }
@@ -181,12 +180,4 @@ fn processes(leader: u32) -> Vec<String> {
         names.join(" > ")
     };
     living.take(CHILDREN).map(chain).collect()
-}
-
-/// Whether the kernel killed any of it for want of memory (memory.events, cgroup v2).
-fn out_of_memory(machine: &Machine) -> bool {
-    let events = read_at(machine.parts.cgroup.outer(), Path::new("memory.events"), 4096).unwrap_or_default();
-    let text = String::from_utf8_lossy(&events);
-    let killed = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    killed.and_then(|killed| killed.trim().parse::<u64>().ok()).is_some_and(|killed| killed > 0)
 }

@@ -121,6 +121,15 @@ impl MachineDirectory {
         &self.fd
     }
 
+    /// Whether it is still what its path leads to.
+    pub fn is_in_place(&self) -> bool {
+        let same = |there: rustix::fs::Stat| {
+            rustix::fs::fstat(&self.fd)
+                .is_ok_and(|here| (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino))
+        };
+        rustix::fs::lstat(&self.path).is_ok_and(same)
+    }
+
     /// Replaces the state file.
     ///
     /// # Errors
@@ -129,7 +138,7 @@ impl MachineDirectory {
         let mut text = serde_json::to_vec_pretty(state)
             .map_err(|_| SysError::new("write", "the state as JSON", Errno::INVAL))?;
         text.push(b'\n');
-        replace_at(&self.fd, "state", &text, 0o644)
+        replace_at(&self.fd, super::state::State::FILE, &text, 0o644)
     }
 
     /// Writes down how the leader was launched, for those who join the machine.
@@ -159,6 +168,10 @@ impl MachineDirectory {
     /// # Errors
     /// The first fault.
     pub fn remove(self) -> SysResult<()> {
+        if !self.is_in_place() {
+            // Somebody was faster; the path may be another machine's by now.
+            return Ok(());
+        }
         for (entry, _) in entries(&self.fd)? {
             remove_tree_at(&self.fd, Path::new(&entry))?;
         }

@@ -3,6 +3,7 @@
 //! A line of JSON each, in `resources` of the machine's directory. Whoever finds the directory unlocked undoes the lines
 //! backwards; undoing what was never made, or is undone already, does nothing.
 
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -65,12 +66,15 @@ impl Resource {
 #[derive(Debug)]
 pub struct Journal {
     file: OwnedFd,
+    /// All that it says, should the file be removed.
+    noted: RefCell<Vec<Resource>>,
 }
 
 /// A journal of this many bytes is not one of ours: a machine has a handful of resources.
 const LIMIT: usize = 1 << 20;
 
-const NAME: &str = "resources";
+/// Its name in the machine's directory.
+pub const NAME: &str = "resources";
 
 impl Journal {
     /// Opens the journal of the machine whose directory this is.
@@ -79,7 +83,24 @@ impl Journal {
     /// When it cannot be made.
     pub fn open(directory: &MachineDirectory) -> SysResult<Self> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW;
-        Ok(Self { file: open_at(directory.fd(), NAME, flags, Mode::from_raw_mode(0o600))? })
+        let file = open_at(directory.fd(), NAME, flags, Mode::from_raw_mode(0o600))?;
+        Ok(Self { file, noted: RefCell::default() })
+    }
+
+    /// Writes it once more, in `directory`, where it was removed.
+    ///
+    /// # Errors
+    /// When /run is full.
+    pub fn restore(&mut self, directory: &MachineDirectory) -> SysResult<()> {
+        let again = Self::open(directory)?;
+        self.noted.borrow().iter().try_for_each(|resource| again.note(resource))?;
+        *self = again;
+        Ok(())
+    }
+
+    /// What it says, in the order of making.
+    pub fn resources(&self) -> Vec<Resource> {
+        self.noted.borrow().clone()
     }
 
     /// Writes `resource` down; it may be made afterwards.
@@ -90,7 +111,9 @@ impl Journal {
         let mut line = serde_json::to_vec(resource)
             .map_err(|_| SysError::new("write", "a resource as JSON", Errno::INVAL))?;
         line.push(b'\n');
-        write_all(&self.file, &line)
+        write_all(&self.file, &line)?;
+        self.noted.borrow_mut().push(resource.clone());
+        Ok(())
     }
 }
 
@@ -167,6 +190,8 @@ fn free_id_range(base: u32) -> SysResult<()> {
 pub fn make_scratch(name: &str) -> SysResult<OwnedFd> {
     while_parents_vanish(|| {
         let scratch = make_directories(Path::new(SCRATCH), 0o700)?;
+        // That of a machine that went with the host, whose /run is empty after a boot: another one's layer.
+        remove_tree_at(&scratch, name)?;
         make_directory_at(scratch, name, 0o700)
     })
 }

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 use super::boot::Boot;
 use super::error::Error;
 use super::fault;
+use super::guest_logs::GuestLogs;
 use super::machine_event::{EndReason, MachineEvent};
 use super::start::Machine;
 use super::verdict::Verdict;
 use super::{Event, Outcome, Report, Request};
+use crate::runtime::mounts::renew_boot_id;
+use crate::settings::Uuid;
 
 /// How long the user's side may take the console's last output.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -22,12 +25,16 @@ pub(super) fn serve(
     let mut boots = 0;
     let mut since = request.started;
     let mut reason = EndReason::Failed;
+    let mut logs = None;
     let (result, stopping) = loop {
         boots += 1;
         let mut boot = match Boot::begin(&mut machine, request, since, boots, report) {
             Ok(boot) => boot,
             Err(error) => break (Err(error), None),
         };
+        if request.background {
+            logs = Some(GuestLogs::hold(&boot.running, &machine.parts.plan));
+        }
         let ended = boot.run(&mut machine, report);
         machine.tell_of_kills(true, report);
         fault::point("ended");
@@ -37,6 +44,10 @@ pub(super) fn serve(
             Ok(Verdict::Reboot) => {
                 since = Instant::now();
                 report(&Event::Rebooting { name: machine.parts.plan.name.as_str() });
+                // Without one the next boot has the last one's again, and does not fail.
+                if let Ok(id) = Uuid::random() {
+                    renew_boot_id(&mut machine.parts.plan.mounts, id);
+                }
                 machine
                     .control
                     .publish(MachineEvent::Rebooting { parameter: boot.said.reboot_parameter.clone() });
@@ -61,25 +72,33 @@ pub(super) fn serve(
             MachineEvent::Ended { exit_status: error.exit_status(), reason, error: Some(error.to_string()) }
         }
     };
-    finish(machine, request, result, stopping, last, report)
+    finish(machine, request, logs.as_ref(), result, stopping, last, report)
 }
 
 /// Leaves terminal and host as they were.
 fn finish(
     machine: Machine,
     request: &Request,
+    logs: Option<&GuestLogs>,
     result: Result<Outcome, Error>,
     stopping: Option<Duration>,
     last: MachineEvent,
     report: &mut Report<'_>,
 ) -> Result<Outcome, Error> {
-    let Machine { claimed, parts, mut control } = machine;
+    let Machine { claimed, parts, mut control, keeper } = machine;
     let name = parts.plan.name.clone();
     if let Some(console) = parts.console {
         // Whatever the console says at the very end, the machine's own result is what counts.
         let _ = console.finish(PATIENCE);
     }
+    drop(keeper);
     drop((parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
+    if let Some(logs) = logs {
+        let kept = super::archive::open(claimed.directory().name()).and_then(|archive| logs.keep(&archive));
+        if let Err(error) = kept {
+            report(&Event::Warning(&format!("what the guest has logged is not kept: {error}")));
+        }
+    }
     if request.background {
         super::archive::keep_or_warn(request, claimed.directory(), result.as_ref().copied(), report);
     }

@@ -17,6 +17,7 @@ use crate::runtime::user_namespace::{self, Beginning, Creator, Holder, IdMapping
 use crate::runtime::{device_filter, legacy_cgroup, prepare, root, staging};
 use crate::settings::{ConsoleMode, Limits, MachineSettings, Payload};
 use crate::sys::SysError;
+use crate::sys::directory_watch;
 use crate::sys::files::make_directories;
 use crate::sys::process::{Namespaces, start_time};
 use crate::sys::signal::{SignalSet, realtime};
@@ -28,6 +29,7 @@ use super::control::Control;
 use super::error::Error;
 use super::facts::{Facts, WantedIds, look, make_plan, wanted_ids};
 use super::fault;
+use super::keeper::Keeper;
 use super::manager_notifier::ManagerNotifier;
 use super::out_of_memory::OutOfMemory;
 use super::resources::{Resource, make_scratch};
@@ -40,6 +42,7 @@ pub(super) struct Machine {
     pub(super) claimed: Claimed,
     pub(super) parts: Parts,
     pub(super) control: Control,
+    pub(super) keeper: Keeper,
 }
 
 /// What the machine is made of.
@@ -71,7 +74,7 @@ pub(super) struct Parts {
 const MADE_AHEAD: Namespaces = Namespaces::NEWNET.union(Namespaces::NEWIPC).union(Namespaces::NEWUTS);
 
 /// Signals that the supervisor takes by signalfd, or wants to have nothing of (SIGPIPE, SIGTTIN, SIGTTOU).
-pub(super) const SIGNALS: [i32; 8] = [
+pub(super) const SIGNALS: [i32; 9] = [
     libc::SIGTERM,
     libc::SIGINT,
     libc::SIGHUP,
@@ -80,6 +83,7 @@ pub(super) const SIGNALS: [i32; 8] = [
     libc::SIGPIPE,
     libc::SIGTTIN,
     libc::SIGTTOU,
+    directory_watch::SIGNAL,
 ];
 
 /// Makes all that the machine needs, up to the point where its leader can be launched.
@@ -93,7 +97,10 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
     let control = Control::open(claimed.directory().fd()).map_err(Error::system("listen for clients"));
     let made = control.and_then(|control| Ok((make(&mut claimed, request, facts, report)?, control)));
     match made {
-        Ok((parts, control)) => Ok(Machine { claimed, parts, control }),
+        Ok((parts, control)) => {
+            let keeper = Keeper::watch(&claimed, parts.init.is_some());
+            Ok(Machine { claimed, parts, control, keeper })
+        }
         Err(error) => {
             if request.background {
                 super::archive::keep_or_warn(request, claimed.directory(), Err(&error), report);

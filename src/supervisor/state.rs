@@ -74,3 +74,8 @@ pub struct State {
     /// What its init last said of itself (sd_notify(3), STATUS).
     pub status: Option<String>,
 }
+
+impl State {
+    /// Its file's name in the machine's directory.
+    pub const FILE: &'static str = "state";
+}

@@ -8,6 +8,7 @@
 pub mod attributes;
 pub mod bpf;
 pub mod capability;
+pub mod directory_watch;
 pub mod environment;
 mod error;
 pub mod files;

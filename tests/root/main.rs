@@ -23,9 +23,14 @@
 mod attack;
 mod background;
 mod bad_input;
+mod bind;
 mod command;
 mod console;
+mod copy;
+mod copy_attack;
 mod detached;
+mod exec;
+mod exec_attack;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -33,6 +38,7 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod logs;
 mod machine;
 mod many;
 mod matrix;
@@ -42,8 +48,11 @@ mod own_host;
 mod payload;
 mod security;
 mod settings;
+mod shell;
 mod start;
+mod tree_snapshot;
 mod views;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -62,8 +71,16 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        logs::tests(),
         start::tests(),
+        copy::tests(),
+        copy_attack::tests(),
+        bind::tests(),
         many::tests(),
+        exec::tests(),
+        exec_attack::tests(),
+        shell::tests(),
+        wait::tests(),
         hundred::tests(),
         views::tests(),
     ];

@@ -191,36 +191,32 @@ impl<'a> Viewer<'a> {
 
     fn follow(&mut self, filter: &Filter, places: Places) -> Result<(), Error> {
         let Some(mut waiter) = Waiter::new(places)? else { return Ok(()) };
-        let mut looked = Instant::now();
         self.look(&waiter)?;
+        let mut looked = Instant::now();
         loop {
             if !self.forwards(filter) || !self.sink.flush() {
                 return Ok(());
             }
             let happened = waiter.wait()?;
-            match happened {
-                Happened::ReaderGone => return Ok(()),
-                Happened::Names | Happened::NewLeader | Happened::Ended => {}
-                Happened::Written if looked.elapsed() < DIRECTORIES => {
-                    self.journal.refresh();
-                    continue;
-                }
-                Happened::Written => {}
+            if happened == Happened::ReaderGone {
+                return Ok(());
             }
-            looked = Instant::now();
+            // Before directories are looked at: what was written last may be in a file that is no longer there.
+            self.journal.refresh();
+            if happened == Happened::Written && looked.elapsed() < DIRECTORIES {
+                continue;
+            }
             if happened == Happened::Ended {
                 self.journals.look(&self.directories, &mut self.journal, self.last.as_ref());
-                self.journal.refresh();
                 self.forwards(filter);
                 return Ok(());
             }
-            if happened == Happened::NewLeader {
-                // What the boot before it wrote at its very end.
-                self.journal.refresh();
-                self.forwards(filter);
+            if !self.forwards(filter) {
+                return Ok(());
             }
             self.look(&waiter)?;
-            self.journal.refresh();
+            self.journals.prune(&self.directories, &mut self.journal);
+            looked = Instant::now();
         }
     }
 

@@ -203,7 +203,7 @@ impl Renderer {
         let written = shown_time(entry);
         let (seconds, rest) = (written.div_euclid(1_000_000), written.rem_euclid(1_000_000));
         if self.format == Format::ShortMonotonic {
-            let clock = entry.stamp.monotonic;
+            let clock = shown_clock(entry);
             let text = format!("[{:5}.{:06}]", clock / 1_000_000, clock % 1_000_000);
             out.extend_from_slice(text.as_bytes());
             return;
@@ -242,6 +242,16 @@ fn shown_time(entry: &Entry) -> i64 {
     let source = entry.get("_SOURCE_REALTIME_TIMESTAMP");
     let source = source.and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse().ok());
     source.or_else(|| i64::try_from(entry.stamp.realtime).ok()).unwrap_or(0)
+}
+
+/// The same on the clock of the boot, in microseconds.
+fn shown_clock(entry: &Entry) -> u64 {
+    let source = entry.get("_SOURCE_MONOTONIC_TIMESTAMP");
+    let source = source.and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse().ok());
+    source.unwrap_or_else(|| {
+        let written = i64::try_from(entry.stamp.realtime).unwrap_or(i64::MAX);
+        entry.stamp.monotonic.saturating_add_signed(shown_time(entry).saturating_sub(written))
+    })
 }
 
 /// The entry in the JSON form of the journal (<https://systemd.io/JOURNAL_EXPORT_FORMATS/>).

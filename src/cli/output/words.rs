@@ -38,6 +38,11 @@ pub fn span(span: Duration) -> String {
     if parts.is_empty() { "0ms".to_owned() } else { parts.join(" ") }
 }
 
+/// Time of a processor: with milliseconds below a minute, `1.235s`, else as [`span()`].
+pub fn seconds(time: Duration) -> String {
+    if time < Duration::from_secs(60) { format!("{:.3}s", time.as_secs_f64()) } else { span(time) }
+}
+
 /// How long before `now` it was `then`, both in microseconds since 1970: `5min 3s ago`.
 pub fn ago(then: u64, now: u64) -> String {
     match now.checked_sub(then) {
@@ -46,6 +51,15 @@ pub fn ago(then: u64, now: u64) -> String {
         Some(past) if past < SECOND => "just now".to_owned(),
         Some(past) => format!("{} ago", span(Duration::from_micros(past))),
     }
+}
+
+/// The time of day of a point in time, in microseconds since 1970, in `zone`, to the millisecond: `04:39:14.207`.
+pub fn clock(microseconds: u64, zone: &TimeZone) -> String {
+    i64::try_from(microseconds)
+        .ok()
+        .and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok())
+        .map(|time| time.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string())
+        .unwrap_or_default()
 }
 
 /// A point in time, in microseconds since 1970, in `zone`, as systemd writes it: `Sun 2026-11-22 04:39:14 UTC`. Empty for
@@ -124,6 +138,13 @@ mod tests {
         ];
         for (microseconds, expected) in rows {
             assert_eq!(span(Duration::from_micros(microseconds)), expected, "{microseconds}");
+        }
+    }
+
+    #[test]
+    fn processor_times() {
+        for (milliseconds, expected) in [(0, "0.000s"), (1_235, "1.235s"), (61_000, "1min 1s")] {
+            assert_eq!(seconds(Duration::from_millis(milliseconds)), expected);
         }
     }
 

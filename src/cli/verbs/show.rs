@@ -1,5 +1,7 @@
 //! `spinney show`
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::{each, fail};
@@ -8,6 +10,7 @@ use crate::cli::output::{Output, words};
 use crate::cli::refusal::Message;
 use crate::machine::MachineHandle;
 use crate::machine::report::Report;
+use crate::settings::limits::keys::KEYS;
 use crate::settings::nearest;
 use crate::supervisor::printable;
 use crate::supervisor::state::Phase;
@@ -47,8 +50,9 @@ pub fn show(arguments: &ShowArguments) -> u8 {
     let output = Output::new(false);
     let wanted: Vec<&str> =
         arguments.property.iter().chain(&arguments.property_value).map(String::as_str).collect();
-    if let Some(unknown) = wanted.iter().find(|wanted| !NAMES.contains(wanted)) {
-        let hint = match nearest(unknown, NAMES.iter().copied()) {
+    let known: Vec<&str> = NAMES.iter().copied().chain(KEYS.iter().map(|key| key.property)).collect();
+    if let Some(unknown) = wanted.iter().find(|wanted| !known.contains(wanted)) {
+        let hint = match nearest(unknown, known.iter().copied()) {
             Some(known) => format!("did you mean {known}?"),
             None => "spinney show --all NAME shows all of a machine's".to_owned(),
         };
@@ -94,7 +98,7 @@ pub fn show(arguments: &ShowArguments) -> u8 {
     status
 }
 
-/// All properties, in the order in which they are shown.
+/// All properties, in the order in which they are shown; after them come those of limits.
 const NAMES: &[&str] = &[
     "Name",
     "Id",
@@ -120,13 +124,19 @@ const NAMES: &[&str] = &[
     "UIDRange",
     "ControlGroup",
     "Addresses",
-    "Tasks",
+    "MemoryCurrent",
+    "MemoryPeak",
+    "CPUUsageNSec",
+    "IOReadBytes",
+    "IOWriteBytes",
+    "TasksCurrent",
+    "OOMKills",
 ];
 
 /// The properties of one machine. Times as machinectl prints them: words for `Timestamp`, microseconds since the host's boot
 /// for `TimestampMonotonic`.
 fn properties(report: &Report) -> Vec<(&'static str, Value)> {
-    let state = &report.state;
+    let (state, usage) = (&report.state, &report.usage);
     let text = |text: &str| Value::from(printable::line(text.as_bytes()));
     let zone = words::zone();
     let time = |microseconds: u64| Value::from(words::timestamp(microseconds, &zone));
@@ -149,7 +159,7 @@ fn properties(report: &Report) -> Vec<(&'static str, Value)> {
         }
         .into(),
         "Phase" => super::list::phase_word(state.phase).into(),
-        "Paused" => yes_no(report.paused),
+        "Paused" => yes_no(state.paused),
         "ReadyTimestamp" => state.ready_at.map_or(Value::Null, time),
         "Boots" => state.boots.into(),
         "Ephemeral" => yes_no(state.ephemeral),
@@ -161,10 +171,23 @@ fn properties(report: &Report) -> Vec<(&'static str, Value)> {
         "UIDRange" => state.id_size.into(),
         "ControlGroup" => text(&state.cgroup),
         "Addresses" => report.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().into(),
-        "Tasks" => report.processes.as_ref().map_or(Value::Null, |tree| tree.count.into()),
+        "MemoryCurrent" => usage.memory.map(|memory| memory.current).into(),
+        "MemoryPeak" => usage.memory.and_then(|memory| memory.peak).into(),
+        "CPUUsageNSec" => usage.cpu.map(|cpu| cpu.microseconds.saturating_mul(1000)).into(),
+        "IOReadBytes" => usage.io.map(|io| io.read_bytes).into(),
+        "IOWriteBytes" => usage.io.map(|io| io.written_bytes).into(),
+        "TasksCurrent" => usage.tasks.map(|tasks| tasks.current).into(),
+        "OOMKills" => state.oom_kills.into(),
         _ => Value::Null,
     };
-    NAMES.iter().map(|name| (*name, value(name))).collect()
+    let limits: BTreeMap<&str, Vec<String>> =
+        state.limits.texts().map(|(key, texts)| (key.property, texts)).collect();
+    let limit = |property: &str| match limits.get(property) {
+        Some(texts) => text(&texts.join(" ")),
+        None => Value::Null,
+    };
+    let limits = KEYS.iter().map(|key| (key.property, limit(key.property)));
+    NAMES.iter().map(|name| (*name, value(name))).chain(limits).collect()
 }
 
 fn yes_no(yes: bool) -> Value {
@@ -242,9 +265,12 @@ mod tests {
 
     #[test]
     fn lines() {
-        let properties =
-            [("Name", "web".into()), ("Tasks", 5.into()), ("Addresses", vec!["10.0.0.1", "fe80::1"].into())];
-        assert_eq!(text(&properties, false), "Name=web\nTasks=5\nAddresses=10.0.0.1 fe80::1\n");
+        let properties = [
+            ("Name", "web".into()),
+            ("TasksCurrent", 5.into()),
+            ("Addresses", vec!["10.0.0.1", "fe80::1"].into()),
+        ];
+        assert_eq!(text(&properties, false), "Name=web\nTasksCurrent=5\nAddresses=10.0.0.1 fe80::1\n");
         assert_eq!(text(&properties, true), "web\n5\n10.0.0.1 fe80::1\n");
     }
 }

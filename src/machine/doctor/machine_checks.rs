@@ -30,7 +30,7 @@ const SYMPTOMS: [(&str, &str, &str); 8] = [
 /// Judges a machine.
 pub fn judge(facts: &MachineFacts) -> Vec<Finding> {
     let mut findings = vec![phase(facts), leader(facts)];
-    findings.push(if facts.paused {
+    findings.push(if facts.state.paused {
         Finding::warning(
             "paused",
             "its processes are kept from running",
@@ -39,7 +39,7 @@ pub fn judge(facts: &MachineFacts) -> Vec<Finding> {
     } else {
         Finding::ok("paused", "no")
     });
-    findings.push(match facts.oom_kills {
+    findings.push(match facts.state.oom_kills {
         0 => Finding::ok("memory", "no process was killed for want of memory"),
         count => Finding::problem(
             "memory",
@@ -52,7 +52,7 @@ pub fn judge(facts: &MachineFacts) -> Vec<Finding> {
         count => Finding::warning(
             "pids",
             format!("{count} times its limit of processes was reached"),
-            format!("spinney set {} --pids-max= gives it more", facts.state.name),
+            format!("spinney set {} --tasks-max= gives it more", facts.state.name),
         ),
     });
     findings.extend(console(facts));
@@ -102,7 +102,7 @@ fn leader(facts: &MachineFacts) -> Finding {
             "its PID 1 has ended, and what it left does not go",
             format!("spinney terminate {name}"),
         ),
-        Some('D') if !facts.paused => Finding::warning(
+        Some('D') if !facts.state.paused => Finding::warning(
             check,
             "its PID 1 waits for a disk or a file system and cannot be interrupted",
             "look again in a moment; what it waits for is on the host",
@@ -148,9 +148,7 @@ mod tests {
         MachineFacts {
             state: serde_json::from_value(state).unwrap(),
             now: 3_000_000,
-            paused: false,
             leader: Some('S'),
-            oom_kills: 0,
             pids_refused: 0,
             console: vec!["[  OK  ] Reached target multi-user.target.".to_owned()],
         }
@@ -178,8 +176,8 @@ mod tests {
             (|facts| facts.leader = Some('T'), "leader", Problem, "SIGSTOP"),
             (|facts| facts.leader = None, "leader", Problem, "gone"),
             (|facts| facts.leader = Some('D'), "leader", Warning, "disk"),
-            (|facts| facts.paused = true, "paused", Warning, "kept from running"),
-            (|facts| facts.oom_kills = 2, "memory", Problem, "OOM: the kernel killed 2"),
+            (|facts| facts.state.paused = true, "paused", Warning, "kept from running"),
+            (|facts| facts.state.oom_kills = 2, "memory", Problem, "OOM: the kernel killed 2"),
             (|facts| facts.pids_refused = 3, "pids", Warning, "3 times"),
             (
                 |facts| facts.console.push("[FAILED] Failed to start ssh.service.".to_owned()),

@@ -6,7 +6,6 @@ use rustix::fs::CWD;
 
 use crate::machine::MachineHandle;
 use crate::machine::process_tree::directory_of;
-use crate::machine::report::is_paused;
 use crate::supervisor::console_log;
 use crate::supervisor::state::State;
 use crate::sys::files::{open_directory, read_at};
@@ -21,12 +20,8 @@ pub struct MachineFacts {
     pub state: State,
     /// Now, in microseconds since 1970.
     pub now: u64,
-    /// Its processes are kept from running.
-    pub paused: bool,
     /// The state of its leader (proc_pid_stat(5)).
     pub leader: Option<char>,
-    /// How often the kernel killed a process of it for want of memory.
-    pub oom_kills: u64,
     /// How often it was refused a process by its limit.
     pub pids_refused: u64,
     /// The last lines of its console, safe to print.
@@ -48,9 +43,7 @@ impl MachineFacts {
             paths.into_iter().flatten().map(|path| counter(&read(&path), key)).sum()
         };
         Self {
-            paused: is_paused(&state),
             leader: leader_state(&read(Path::new(&format!("/proc/{}/stat", state.leader)))),
-            oom_kills: count([beside("memory.events"), legacy("memory", "memory.oom_control")], "oom_kill"),
             pids_refused: count([beside("pids.events"), legacy("pids", "pids.events")], "max"),
             console: console.unwrap_or_default(),
             now,
@@ -80,13 +73,9 @@ mod tests {
     #[test]
     fn counters() {
         let events = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
-        for (text, key, expected) in [
-            (events, "oom_kill", 2),
-            (events, "max", 12),
-            (events, "none", 0),
-            ("oom_kill_disable 0\nunder_oom 0\noom_kill 4\n", "oom_kill", 4),
-            ("", "max", 0),
-        ] {
+        for (text, key, expected) in
+            [(events, "oom", 3), (events, "max", 12), (events, "none", 0), ("", "max", 0)]
+        {
             assert_eq!(counter(text, key), expected, "{key} in {text:?}");
         }
     }

@@ -1,34 +1,25 @@
 //! The directories that hold logs of a machine, while it runs and when it does not.
 
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::io::Errno;
 
 use super::super::error::Error;
 use super::super::handle::{Leader, MachineHandle};
 use super::Source;
-use super::journals::{JOURNALS, directories};
+use super::stamps::Reader;
 use super::text::{Kind, TextLog};
+use crate::guest::log_files::{JOURNALS, LOGS, SYSLOGS, journal_directories};
 use crate::settings::MachineName;
-use crate::supervisor::console_log;
-use crate::supervisor::state::State;
-use crate::sys::SysResult;
-use crate::sys::files::read_at;
+use crate::supervisor::archive::{self, SUPERVISOR_LOG};
+use crate::supervisor::{console_log, guest_logs};
 use crate::sys::in_root::Root;
-
-/// What is kept of machines after their end, a directory each.
-const ARCHIVE: &str = "/var/log/spinney";
 
 /// Where images are (machinectl(1)).
 const IMAGES: &str = "/var/lib/machines";
 
-/// A record larger than this is none of ours.
-const RECORD_MAX: usize = 4 << 20;
-
-/// Where syslog daemons write by default: rsyslog and syslog-ng on Debian, rsyslog elsewhere and busybox, metalog.
-const SYSLOGS: [&str; 4] =
-    ["var/log/syslog", "var/log/messages", "var/log/everything/current", "var/log/everything.log"];
+/// The description of a zone is smaller (tzfile(5)).
+const ZONE_MAX: usize = 64 << 10;
 
 /// The logs of one machine.
 #[derive(Debug)]
@@ -44,12 +35,6 @@ pub struct Places {
     registry: Option<Root>,
     /// Its ID, without dashes.
     machine_id: Option<String>,
-}
-
-/// The record of a machine's last run, as far as it matters here.
-#[derive(serde::Deserialize)]
-struct LastRun {
-    state: Option<State>,
 }
 
 impl Places {
@@ -100,7 +85,8 @@ impl Places {
 
     fn stopped(name: &MachineName) -> Result<Self, Error> {
         let archive = archive(name)?;
-        let state = archive.as_ref().and_then(last_state);
+        // One that ended in a way that nothing is known of has its tree where it was.
+        let state = archive::last_run(name).ok().flatten().and_then(|last| last.state);
         let tree =
             state.as_ref().map_or_else(|| Path::new(IMAGES).join(name.as_str()), |state| state.tree.clone());
         let root = Root::open(&tree).ok();
@@ -143,14 +129,14 @@ impl Places {
         };
         let mut bases = self.root.as_ref().map(|root| below(root, &JOURNALS)).unwrap_or_default();
         let mut found: Vec<Root> =
-            bases.iter().flat_map(|base| directories(base, self.machine_id.as_deref())).collect();
+            bases.iter().flat_map(|base| journal_directories(base, self.machine_id.as_deref())).collect();
         if self.running.is_none()
             && let Some(archive) = &self.archive
         {
-            found.extend(archive.subroot("journal").ok());
+            found.extend(archive.subroot(guest_logs::JOURNAL).ok());
         }
         if let Some(root) = self.root.as_ref().filter(|_| self.running.is_some()) {
-            bases.extend(below(root, &["run/log", "var/log"]));
+            bases.extend(below(root, &["run/log", LOGS]));
         }
         (found, bases)
     }
@@ -161,21 +147,18 @@ impl Places {
         match source {
             Source::Journal => None,
             Source::Syslog => {
-                let kept = archive.and_then(|archive| archive.subroot("syslog").ok());
-                let kept = kept.and_then(|kept| {
-                    SYSLOGS.iter().find_map(|path| TextLog::open(&kept, file_name(path), Kind::Syslog))
-                });
-                let root = self.root.as_ref()?;
-                kept.or_else(|| SYSLOGS.iter().find_map(|path| syslog(root, path)))
+                let kept = archive.and_then(|archive| archive.subroot(guest_logs::SYSLOG).ok());
+                let own = self.root.as_ref().and_then(|root| root.subroot(LOGS).ok());
+                let mut log = kept.iter().chain(&own).find_map(syslog)?;
+                let zone = self.root.as_ref().and_then(|root| root.read("etc/localtime", ZONE_MAX).ok());
+                log.set_reader(zone.map_or_else(Reader::default, |zone| Reader::in_zone(&zone)));
+                Some(log)
             }
             Source::Console => {
                 let directory = self.registry.as_ref().or(archive)?;
                 TextLog::open(directory, console_log::NAME, Kind::Console)
             }
-            Source::Supervisor => {
-                let directory = self.archive.as_ref().or(self.registry.as_ref())?;
-                TextLog::open(directory, "supervisor.log", Kind::Supervisor)
-            }
+            Source::Supervisor => TextLog::open(self.archive.as_ref()?, SUPERVISOR_LOG, Kind::Supervisor),
         }
     }
 
@@ -189,27 +172,15 @@ fn denied(name: &MachineName) -> Error {
     Error::PermissionDenied { action: "read the logs of", name: name.to_string() }
 }
 
-fn syslog(root: &Root, path: &str) -> Option<TextLog> {
-    let directory = Path::new(path).parent()?;
-    TextLog::open(&root.subroot(directory).ok()?, file_name(path), Kind::Syslog)
-}
-
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+fn syslog(directory: &Root) -> Option<TextLog> {
+    SYSLOGS.iter().find_map(|name| TextLog::open(directory, name, Kind::Syslog))
 }
 
 fn archive(name: &MachineName) -> Result<Option<Root>, Error> {
-    let path: PathBuf = Path::new(ARCHIVE).join(name.as_str());
-    let opened: SysResult<Root> = Root::open(&path);
-    match opened {
+    match Root::open(archive::path(name)) {
         Ok(root) => Ok(Some(root)),
         Err(error) if error.errno() == Errno::NOENT => Ok(None),
         Err(error) if matches!(error.errno(), Errno::ACCESS | Errno::PERM) => Err(denied(name)),
         Err(source) => Err(Error::State { name: name.to_string(), source }),
     }
-}
-
-fn last_state(archive: &Root) -> Option<State> {
-    let text = read_at(archive.as_fd(), "last.json", RECORD_MAX).ok()?;
-    serde_json::from_slice::<LastRun>(&text).ok()?.state
 }

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::journals::open_regular;
 use super::stamps;
+use crate::guest::log_files::{ROTATED_SYSLOG, open_stored};
 use crate::sys::SysResult;
 use crate::sys::in_root::Root;
 
@@ -29,7 +29,7 @@ impl Kind {
     /// What the file before the current one is called, after its name.
     fn rotated(self) -> &'static [&'static str] {
         match self {
-            Self::Syslog => &[".1", ".0"],
+            Self::Syslog => &ROTATED_SYSLOG,
             Self::Console | Self::Supervisor => &[".1"],
         }
     }
@@ -66,7 +66,7 @@ struct Part {
 
 impl Part {
     fn open(directory: &Root, name: &str) -> Option<Self> {
-        let (file, metadata) = open_regular(directory, name)?;
+        let (file, metadata) = open_stored(directory, name)?;
         let stat = metadata.stat();
         Some(Self { file: file.into(), key: (stat.st_dev, stat.st_ino), position: 0 })
     }

@@ -101,6 +101,12 @@ impl Control {
         Ok(Self { listener, connections: Vec::new(), next_id: 0, past: VecDeque::new() })
     }
 
+    /// Listens in `directory` too, where the socket's file was removed; who is connected stays so.
+    pub(super) fn listen_again(&mut self, directory: &OwnedFd) -> SysResult<()> {
+        self.listener = listen_at(directory, SOCKET, 0o600, BACKLOG)?;
+        Ok(())
+    }
+
     /// What to poll for, in an order that [`Control::turn`] expects.
     pub(super) fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let connections = self.connections.iter().map(|connection| connection.interest());

@@ -1,0 +1,55 @@
+//! Word of files that go from a directory (F_NOTIFY, fcntl(2)).
+//!
+//! Not inotify: a hundred supervisors would use up root's budget of instances (128, fs.inotify.max_user_instances), which
+//! services of the host need. This takes no fd but that of the directory, and no budget.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::{FdPath, SysResult, check, sys};
+
+/// The signal that tells of it: blocked, and taken by signalfd.
+pub const SIGNAL: i32 = libc::SIGIO;
+
+/// DN_DELETE and DN_MULTISHOT (linux/fcntl.h): tell of each file that goes, and not of the first alone.
+const EVENTS: libc::c_ulong = 0x0000_0008 | 0x8000_0000;
+
+/// Has the kernel send us [`SIGNAL`] whenever a file goes from `directory`, by unlink(2), rmdir(2) or rename(2), for as
+/// long as the fd is open.
+///
+/// # Errors
+/// EINVAL where the kernel was built without (CONFIG_DNOTIFY).
+pub fn tell_of_deletions(directory: &impl AsFd) -> SysResult<()> {
+    // SAFETY: the fd is borrowed for the length of the call; the arguments are integers.
+    let result = unsafe { libc::fcntl(directory.as_fd().as_raw_fd(), libc::F_NOTIFY, EVENTS) };
+    sys("fcntl", check(result.into()).map(drop), || {
+        format!("{}, F_NOTIFY, DN_DELETE|DN_MULTISHOT", FdPath::of(directory))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sys::fork::fork_from_test;
+    use crate::sys::process::{Ended, wait_for_end};
+    use crate::sys::signal::{SignalSet, wait_for};
+
+    /// In a child: the signal goes to the process, and other tests' threads are of it.
+    #[test]
+    fn deletions_are_told() {
+        let directory = tempfile::tempdir().expect("tempdir");
+        std::fs::write(directory.path().join("file"), "").expect("write");
+        let handle = std::fs::File::open(directory.path()).expect("open");
+        let file = directory.path().join("file");
+        let child = fork_from_test(|| {
+            let set = SignalSet::of(&[SIGNAL]);
+            let waited = |patience: u64| wait_for(&set, Some(Duration::from_millis(patience)));
+            let before = set.block().and_then(|_| tell_of_deletions(&handle)).and_then(|()| waited(1));
+            let removed = rustix::fs::unlink(&file);
+            let after = waited(10_000);
+            i32::from(!(matches!(before, Ok(None)) && removed.is_ok() && matches!(after, Ok(Some(SIGNAL)))))
+        });
+        assert_eq!(wait_for_end(child.expect("fork")).expect("wait"), Ended::Exited(0));
+    }
+}
