@@ -51,6 +51,7 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod settings;
 mod shell;
 mod start;
 mod tree_snapshot;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         legacy_cgroups::tests(),
         limits::tests(),
         security::tests(),
+        settings::tests(),
         hosts::tests(),
         kill::tests(),
         guest_units::tests(),
