@@ -48,6 +48,7 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod settings;
 mod shell;
 mod start;
 mod tree_snapshot;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         attack::tests(),
         legacy_cgroups::tests(),
         security::tests(),
+        settings::tests(),
         hosts::tests(),
         kill::tests(),
         guest_units::tests(),
