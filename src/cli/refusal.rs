@@ -118,6 +118,9 @@ impl From<clap::Error> for Refusal {
             ErrorKind::InvalidValue if value.is_empty() => (format!("{option} needs a value"), None),
             ErrorKind::NoEquals => (format!("{option} needs its value after '='"), None),
             ErrorKind::TooManyValues if !option.is_empty() => (format!("{option} takes no value"), None),
+            ErrorKind::MissingRequiredArgument if !option.is_empty() => {
+                (format!("{} is missing", option.trim_matches(['<', '>', '.'])), None)
+            }
             ErrorKind::InvalidUtf8 => {
                 ("an option's value is not UTF-8".to_owned(), Some("values are UTF-8 text".to_owned()))
             }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 use rustix::fs::CWD;
 
@@ -35,9 +35,15 @@ pub fn of(leader: i32) -> Vec<IpAddr> {
 /// Whether `leader` has the network namespace that we have: only root may compare the namespaces themselves, but each has
 /// files of its own in /proc, with numbers of their own.
 pub(super) fn shares_our_network(leader: i32) -> bool {
-    let number = |process: &str| std::fs::metadata(format!("/proc/{process}/net/dev")).map(|file| file.ino());
-    match (number(&leader.to_string()), number("self")) {
-        (Ok(its), Ok(ours)) => its == ours,
+    /// Ours does not change: a process that joins a machine's looks at nothing from there.
+    static OURS: OnceLock<Option<u64>> = OnceLock::new();
+    let number = |process: &str| {
+        let file = rustix::fs::stat(format!("/proc/{process}/net/dev"));
+        file.ok().map(|file| file.st_ino)
+    };
+    let ours = *OURS.get_or_init(|| number("self"));
+    match (number(&leader.to_string()), ours) {
+        (Some(its), Some(ours)) => its == ours,
         _ => true,
     }
 }

@@ -14,12 +14,15 @@
 //! | [`handle`] | a running machine: its state, its leader by pidfd |
 //! | [`control`] | a machine's supervisor, spoken to over its control socket |
 //! | [`event_stream`] | what happens to a machine, as it happens |
+//! | [`attach`] | its console on our own terminal |
+//! | [`registry_watch`] | machines that come |
 //! | [`several`] | the events of several machines |
 //! | [`terminate`] | ending a machine, even one whose supervisor hangs |
 //! | [`signal`] | signals to its processes |
 //! | [`logs`] | what a machine has logged |
 //! | [`enter`] | joining a machine's namespaces |
 //! | [`copy`] | files in and out |
+//! | [`bind`] | paths of the host, mounted in it |
 //! | [`helper`] | a child that works in a machine, and what it tells |
 //! | [`find_image`] | images by name |
 //! | [`autostart`] | which machines start with the host |
@@ -29,7 +32,9 @@
 //! | [`error`] | why something cannot be done to a machine: a line, a hint, an exit status |
 
 pub mod addresses;
+pub mod attach;
 pub mod autostart;
+pub mod bind;
 pub mod control;
 pub mod copy;
 pub mod doctor;
@@ -43,6 +48,7 @@ pub mod helper;
 pub mod logs;
 pub mod process_tree;
 pub mod records;
+pub mod registry_watch;
 pub mod report;
 pub mod schedule;
 pub mod several;

@@ -11,7 +11,7 @@ use super::process_tree::{ProcessTree, directory_of};
 use super::usage::Usage;
 use crate::supervisor::console_log;
 use crate::supervisor::state::State;
-use crate::sys::files::{open_directory, read_at};
+use crate::sys::files::open_directory;
 
 /// One machine.
 #[derive(Debug, Serialize)]
@@ -20,8 +20,6 @@ pub struct Report {
     /// What its supervisor says.
     #[serde(flatten)]
     pub state: State,
-    /// Its processes do not run (cgroup.freeze, or the v1 freezer).
-    pub paused: bool,
     /// What it uses.
     pub usage: Usage,
     /// Its addresses, where it has a network of its own.
@@ -39,27 +37,6 @@ impl Report {
         let processes = directory_of(&state.cgroup).and_then(|directory| ProcessTree::of(&directory).ok());
         let console =
             open_directory(machine.directory()).ok().and_then(|fd| console_log::last_lines(&fd, lines).ok());
-        Self {
-            usage: Usage::of(&state),
-            paused: is_paused(&state),
-            addresses: addresses::of(state.leader),
-            processes,
-            console,
-            state,
-        }
+        Self { usage: Usage::of(&state), addresses: addresses::of(state.leader), processes, console, state }
     }
-}
-
-/// Whether the machine's processes are kept from running, in its own cgroup or the one above it, which holds its limits.
-pub fn is_paused(state: &State) -> bool {
-    let file = |path: std::path::PathBuf| read_at(rustix::fs::CWD, path, 4096).unwrap_or_default();
-    if let Some(freezer) = state.legacy_controllers.get("freezer")
-        && file(freezer.join("freezer.state")).trim_ascii() != b"THAWED"
-        && freezer.exists()
-    {
-        return true;
-    }
-    directory_of(&state.cgroup).is_some_and(|directory| {
-        file(directory.join("cgroup.events")).split(|byte| *byte == b'\n').any(|line| line == b"frozen 1")
-    })
 }

@@ -29,9 +29,16 @@ pub struct Hotkeys {
     first: Option<Instant>,
     /// Only if `first` is.
     second: Option<Instant>,
+    /// The other two are keys like any.
+    only_three: bool,
 }
 
 impl Hotkeys {
+    /// Those of who is only attached to a machine: `^]` three times alone.
+    pub fn only_three() -> Self {
+        Self { only_three: true, ..Self::default() }
+    }
+
     /// Takes input and hands what is for the guest to `pass`, in order. At a hotkey it stops: what was typed after it was
     /// typed at a machine that is about to go.
     pub fn feed(&mut self, input: &[u8], now: Instant, mut pass: impl FnMut(u8)) -> Option<Hotkey> {
@@ -39,8 +46,8 @@ impl Hotkeys {
         for &byte in input {
             match (self.first, self.second, byte) {
                 (Some(_), Some(_), ESCAPE) => return self.complete(Hotkey::Kill),
-                (Some(_), Some(_), b'r') => return self.complete(Hotkey::Reboot),
-                (Some(_), Some(_), b'p') => return self.complete(Hotkey::PowerOff),
+                (Some(_), Some(_), b'r') if !self.only_three => return self.complete(Hotkey::Reboot),
+                (Some(_), Some(_), b'p') if !self.only_three => return self.complete(Hotkey::PowerOff),
                 (None, _, ESCAPE) => self.first = Some(now),
                 (Some(_), None, ESCAPE) => self.second = Some(now),
                 _ => {
@@ -74,7 +81,7 @@ impl Hotkeys {
     }
 
     fn complete(&mut self, hotkey: Hotkey) -> Option<Hotkey> {
-        *self = Self::default();
+        *self = Self { only_three: self.only_three, ..Self::default() };
         Some(hotkey)
     }
 }
@@ -122,6 +129,15 @@ mod tests {
             }
             assert_eq!((got.as_slice(), found), (*passed, *hotkey), "{name}");
         }
+    }
+
+    #[test]
+    fn who_is_attached_has_one() {
+        let now = Instant::now();
+        let (mut keys, mut passed) = (Hotkeys::only_three(), Vec::new());
+        assert_eq!(keys.feed(b"\x1d\x1dr\x1d\x1dp", now, |byte| passed.push(byte)), None);
+        assert_eq!(passed, b"\x1d\x1dr\x1d\x1dp");
+        assert_eq!(keys.feed(b"\x1d\x1d\x1dx", now, |byte| passed.push(byte)), Some(Hotkey::Kill));
     }
 
     #[test]

@@ -116,6 +116,13 @@ pub fn change_owner(fd: impl AsFd, uid: u32, gid: u32) -> SysResult<()> {
     sys("fchownat", result, || format!("{}, \"\", {uid}, {gid}", FdPath::of(&fd)))
 }
 
+/// As [`change_owner`], but leaves as they are user or group that are not given.
+pub fn change_owner_partly(fd: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> SysResult<()> {
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    let result = rustix::fs::chownat(&fd, "", uid, gid, AtFlags::EMPTY_PATH);
+    sys("fchownat", result, || format!("{}, \"\", {uid:?}, {gid:?}", FdPath::of(&fd)))
+}
+
 /// Gives `name` below `directory` to `uid` and `gid`, itself if it is a symlink.
 pub fn change_owner_at(directory: impl AsFd, name: &str, uid: u32, gid: u32) -> SysResult<()> {
     let result = rustix::fs::chownat(

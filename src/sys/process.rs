@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
@@ -109,8 +109,12 @@ pub fn state_and_start_time(pid: i32) -> SysResult<(char, u64)> {
     /// The fields before it, counted from the state, which follows the name's last parenthesis.
     const FIELDS_BEFORE: usize = 19;
     let path = format!("/proc/{pid}/stat");
-    let stat = super::files::read_at(rustix::fs::CWD, &path, 4096)?;
-    let stat = String::from_utf8_lossy(&stat);
+    // One line, which the kernel gives in one go; its numbers and the name, which is cut, take half a kilobyte at most.
+    let mut line = [0; 1024];
+    let file = super::files::open_at(rustix::fs::CWD, &path, OFlags::RDONLY, Mode::empty())?;
+    let length =
+        sys("read", rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut line)), || path.clone())?;
+    let stat = String::from_utf8_lossy(line.get(..length).unwrap_or_default());
     let fields = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
     let state = fields.chars().next();
     let started = fields.split(' ').nth(FIELDS_BEFORE).and_then(|field| field.parse().ok());

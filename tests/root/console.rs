@@ -26,16 +26,16 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// The user's terminal, and spinney on the other side of it.
-struct Session {
-    terminal: std::fs::File,
+pub struct Session {
+    pub terminal: std::fs::File,
     slave: OwnedFd,
-    process: Process,
+    pub process: Process,
     said: Vec<u8>,
     seen: usize,
 }
 
 impl Session {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -52,12 +52,12 @@ impl Session {
         Self { terminal: master.into(), slave, process, said: Vec::new(), seen: 0 }
     }
 
-    fn types(&mut self, text: &str) {
+    pub fn types(&mut self, text: &str) {
         self.terminal.write_all(text.as_bytes()).unwrap();
     }
 
     /// Waits for `text` after what was waited for before.
-    fn sees(&mut self, text: &str) {
+    pub fn sees(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let new = &self.said[self.seen..];
@@ -84,7 +84,7 @@ impl Session {
     }
 
     /// Waits for the end; the terminal must be as it was.
-    fn ends(mut self) -> i32 {
+    pub fn ends(mut self) -> i32 {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             // What is not read is what it waits for.

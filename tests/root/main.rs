@@ -22,10 +22,17 @@
 
 mod attack;
 mod background;
+mod background_life;
 mod bad_input;
+mod bind;
 mod command;
 mod console;
+mod control;
+mod copy;
+mod copy_attack;
 mod detached;
+mod exec;
+mod exec_attack;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -33,6 +40,7 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod lifecycle;
 mod logs;
 mod machine;
 mod many;
@@ -42,8 +50,11 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod shell;
 mod start;
+mod tree_snapshot;
 mod views;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -61,9 +72,19 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        background_life::tests(),
         logs::tests(),
         start::tests(),
+        control::tests(),
+        lifecycle::tests(),
+        copy::tests(),
+        copy_attack::tests(),
+        bind::tests(),
         many::tests(),
+        exec::tests(),
+        exec_attack::tests(),
+        shell::tests(),
+        wait::tests(),
         hundred::tests(),
         views::tests(),
     ];

@@ -11,8 +11,8 @@ use super::{Fault, Unpacker};
 use crate::archive::entry::{ACL_DEFAULT, CAPABILITY, Entry, Kind, Time};
 use crate::archive::notes::Reason;
 use crate::archive::pack::SET_ID;
-use crate::sys::files::{change_mode, change_owner};
-use crate::sys::{SysResult, attributes};
+use crate::sys::files::{change_mode, change_owner_partly};
+use crate::sys::{SysError, SysResult, attributes};
 
 /// Who owns what has no owner here (the kernel's overflow uid, Documentation/admin-guide/sysctl/kernel.rst).
 const NOBODY: u32 = 65534;
@@ -79,16 +79,21 @@ impl Unpacker<'_> {
     }
 
     fn give_owner(&mut self, (uid, gid): (u32, u32), file: &OwnedFd, path: &[u8]) -> Result<(), Fault> {
-        match change_owner(file, uid, gid) {
-            // EINVAL is an id that the user namespace has not (chown(2)).
+        // All ones would be no ID but "as it is" (chown(2)): a stream may say anything.
+        let (uid, gid) = (Some(uid).filter(|id| *id != u32::MAX), Some(gid).filter(|id| *id != u32::MAX));
+        let changed = match (uid, gid) {
+            (Some(_), Some(_)) => change_owner_partly(file, uid, gid),
+            _ => Err(SysError::new("fchownat", "an ID of all ones", Errno::INVAL)),
+        };
+        match changed {
+            // EINVAL is an ID that the user namespace has not (chown(2)).
             Err(error) if error.errno() == Errno::INVAL => {
                 self.notes.add(Reason::ForeignOwner, path);
-                // An id of all ones leaves the owner as it is.
-                for (uid, gid) in [(uid, u32::MAX), (u32::MAX, gid)] {
-                    if change_owner(file, uid, gid).is_err() {
-                        let or_nobody = |id: u32| if id == u32::MAX { id } else { NOBODY };
-                        change_owner(file, or_nobody(uid), or_nobody(gid))?;
-                    }
+                if uid.is_none() || change_owner_partly(file, uid, None).is_err() {
+                    change_owner_partly(file, Some(NOBODY), None)?;
+                }
+                if gid.is_none() || change_owner_partly(file, None, gid).is_err() {
+                    change_owner_partly(file, None, Some(NOBODY))?;
                 }
                 Ok(())
             }

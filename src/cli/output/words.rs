@@ -53,6 +53,15 @@ pub fn ago(then: u64, now: u64) -> String {
     }
 }
 
+/// The time of day of a point in time, in microseconds since 1970, in `zone`, to the millisecond: `04:39:14.207`.
+pub fn clock(microseconds: u64, zone: &TimeZone) -> String {
+    i64::try_from(microseconds)
+        .ok()
+        .and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok())
+        .map(|time| time.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string())
+        .unwrap_or_default()
+}
+
 /// A point in time, in microseconds since 1970, in `zone`, as systemd writes it: `Sun 2026-11-22 04:39:14 UTC`. Empty for
 /// one that is none.
 pub fn timestamp(microseconds: u64, zone: &TimeZone) -> String {

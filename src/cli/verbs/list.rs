@@ -97,7 +97,7 @@ impl Entry {
             tree: text(&state.tree.to_string_lossy()),
             ephemeral: Some(state.ephemeral),
             since_microseconds: Some(state.started_at),
-            ..Self::bare(name, phase_word(state.phase))
+            ..Self::bare(name, state_word(state))
         }
     }
 
@@ -116,7 +116,12 @@ impl Entry {
     }
 }
 
-/// A machine's phase in a word.
+/// What a machine does, in a word.
+pub(super) fn state_word(state: &State) -> &'static str {
+    if state.paused { "paused" } else { phase_word(state.phase) }
+}
+
+/// Its phase in a word.
 pub(super) fn phase_word(phase: Phase) -> &'static str {
     match phase {
         Phase::Booting => "booting",

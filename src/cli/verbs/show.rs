@@ -159,7 +159,7 @@ fn properties(report: &Report) -> Vec<(&'static str, Value)> {
         }
         .into(),
         "Phase" => super::list::phase_word(state.phase).into(),
-        "Paused" => yes_no(report.paused),
+        "Paused" => yes_no(state.paused),
         "ReadyTimestamp" => state.ready_at.map_or(Value::Null, time),
         "Boots" => state.boots.into(),
         "Ephemeral" => yes_no(state.ephemeral),

@@ -222,8 +222,8 @@ fn settle(
     let ours = ours.map_err(Error::Helper)?;
     let own_end = ours.failure.is_some() && !ours.broken_off;
     let theirs = if own_end {
-        // Its report counts only for what it has made.
-        let report = helper.stop::<Report>();
+        // Its report counts only for what it has made; who only reads has nothing to clean up.
+        let report = if unpacked_here { None } else { helper.stop::<Report>() };
         report.unwrap_or_else(|| Report::new(Copied::default(), None))
     } else {
         match helper.report::<Report>(watch, moved) {

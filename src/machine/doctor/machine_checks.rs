@@ -30,7 +30,7 @@ const SYMPTOMS: [(&str, &str, &str); 8] = [
 /// Judges a machine.
 pub fn judge(facts: &MachineFacts) -> Vec<Finding> {
     let mut findings = vec![phase(facts), leader(facts)];
-    findings.push(if facts.paused {
+    findings.push(if facts.state.paused {
         Finding::warning(
             "paused",
             "its processes are kept from running",
@@ -102,7 +102,7 @@ fn leader(facts: &MachineFacts) -> Finding {
             "its PID 1 has ended, and what it left does not go",
             format!("spinney terminate {name}"),
         ),
-        Some('D') if !facts.paused => Finding::warning(
+        Some('D') if !facts.state.paused => Finding::warning(
             check,
             "its PID 1 waits for a disk or a file system and cannot be interrupted",
             "look again in a moment; what it waits for is on the host",
@@ -148,7 +148,6 @@ mod tests {
         MachineFacts {
             state: serde_json::from_value(state).unwrap(),
             now: 3_000_000,
-            paused: false,
             leader: Some('S'),
             pids_refused: 0,
             console: vec!["[  OK  ] Reached target multi-user.target.".to_owned()],
@@ -177,7 +176,7 @@ mod tests {
             (|facts| facts.leader = Some('T'), "leader", Problem, "SIGSTOP"),
             (|facts| facts.leader = None, "leader", Problem, "gone"),
             (|facts| facts.leader = Some('D'), "leader", Warning, "disk"),
-            (|facts| facts.paused = true, "paused", Warning, "kept from running"),
+            (|facts| facts.state.paused = true, "paused", Warning, "kept from running"),
             (|facts| facts.state.oom_kills = 2, "memory", Problem, "OOM: the kernel killed 2"),
             (|facts| facts.pids_refused = 3, "pids", Warning, "3 times"),
             (

@@ -6,7 +6,6 @@ use rustix::fs::CWD;
 
 use crate::machine::MachineHandle;
 use crate::machine::process_tree::directory_of;
-use crate::machine::report::is_paused;
 use crate::supervisor::console_log;
 use crate::supervisor::state::State;
 use crate::sys::files::{open_directory, read_at};
@@ -21,8 +20,6 @@ pub struct MachineFacts {
     pub state: State,
     /// Now, in microseconds since 1970.
     pub now: u64,
-    /// Its processes are kept from running.
-    pub paused: bool,
     /// The state of its leader (proc_pid_stat(5)).
     pub leader: Option<char>,
     /// How often it was refused a process by its limit.
@@ -46,7 +43,6 @@ impl MachineFacts {
             paths.into_iter().flatten().map(|path| counter(&read(&path), key)).sum()
         };
         Self {
-            paused: is_paused(&state),
             leader: leader_state(&read(Path::new(&format!("/proc/{}/stat", state.leader)))),
             pids_refused: count([beside("pids.events"), legacy("pids", "pids.events")], "max"),
             console: console.unwrap_or_default(),

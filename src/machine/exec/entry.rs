@@ -142,24 +142,30 @@ fn take_scheduling_of(leader: Pid) -> SysResult<()> {
     // In another cpuset there may be none of its processors.
     let _ = take_affinity_of(leader);
     let limits = read_at(rustix::fs::CWD, format!("/proc/{number}/limits"), 4096)?;
-    for (resource, theirs) in hard_limits(&String::from_utf8_lossy(&limits)) {
-        let (soft, hard) = resource_limit(0, resource)?;
-        if theirs != hard {
-            // Higher than ours, the same.
-            let _ = set_resource_limit(resource, soft.min(theirs), theirs);
+    for (resource, soft, hard) in limits_of(&String::from_utf8_lossy(&limits)) {
+        if resource_limit(0, resource)? != (soft, hard) {
+            // A higher hard limit than ours is not ours to give: then it stays.
+            let _ = set_resource_limit(resource, soft, hard);
         }
     }
     Ok(())
 }
 
-/// The hard limits by RLIMIT_* number of /proc/PID/limits (proc_pid_limits(5)): a line each, in their order, after a
+/// The soft and hard limits by RLIMIT_* number of /proc/PID/limits (proc_pid_limits(5)): a line each, in their order, after a
 /// heading. prlimit(2) of another user's process takes CAP_SYS_RESOURCE.
-fn hard_limits(text: &str) -> impl Iterator<Item = (u32, u64)> {
+///
+/// systemd raises its own soft limit of open files as far as it goes, and gives what it starts the usual one, since
+/// programs with select(2) fail above it (systemd-system.conf(5), DefaultLimitNOFILE=): so do we.
+fn limits_of(text: &str) -> impl Iterator<Item = (u32, u64, u64)> {
     /// How wide the names are, some of which have spaces.
     const NAME: usize = 26;
+    const OPEN_FILES: u64 = 1024;
     (0..).zip(text.lines().skip(1)).filter_map(|(resource, line)| {
-        let hard = line.get(NAME..)?.split_whitespace().nth(1)?;
-        Some((resource, if hard == "unlimited" { u64::MAX } else { hard.parse().ok()? }))
+        let number = |word: &str| if word == "unlimited" { Some(u64::MAX) } else { word.parse().ok() };
+        let mut words = line.get(NAME..)?.split_whitespace();
+        let (soft, hard) = (number(words.next()?)?, number(words.next()?)?);
+        let soft = if resource == libc::RLIMIT_NOFILE { soft.min(OPEN_FILES) } else { soft };
+        Some((resource, soft, hard))
     })
 }
 
@@ -325,11 +331,20 @@ mod tests {
                     Max cpu time              unlimited            unlimited            seconds   \n\
                     Max file size             1                    2                    bytes     \n\
                     nonsense\n\
-                    Max stack size            8388608              unlimited            bytes     \n";
-        let expected = [(0, u64::MAX), (1, 2), (3, u64::MAX)];
-        assert_eq!(hard_limits(text).collect::<Vec<_>>(), expected);
+                    Max stack size            8388608              unlimited            bytes     \n\
+                    -                         -                    -                    -         \n\
+                    -                         -                    -                    -         \n\
+                    -                         -                    -                    -         \n\
+                    Max open files            524288               524288               files     \n";
+        let expected = [
+            (0, u64::MAX, u64::MAX),
+            (1, 1, 2),
+            (3, 8_388_608, u64::MAX),
+            (libc::RLIMIT_NOFILE, 1024, 524_288),
+        ];
+        assert_eq!(limits_of(text).collect::<Vec<_>>(), expected);
         let ours = std::fs::read_to_string("/proc/self/limits").unwrap();
-        let open_files = hard_limits(&ours).find(|(resource, _)| *resource == libc::RLIMIT_NOFILE).unwrap();
-        assert_eq!(open_files.1, resource_limit(0, libc::RLIMIT_NOFILE).unwrap().1);
+        let stack = limits_of(&ours).find(|(resource, ..)| *resource == libc::RLIMIT_STACK).unwrap();
+        assert_eq!((stack.1, stack.2), resource_limit(0, libc::RLIMIT_STACK).unwrap());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::cli::output::{Colour, Output, table, tree, words};
-use crate::cli::verbs::list::{colour_of, phase_word};
+use crate::cli::verbs::list::{colour_of, state_word};
 use crate::machine::report::Report;
 use crate::machine::usage::Usage;
 use crate::supervisor::archive::LastRun;
@@ -25,7 +25,7 @@ pub(super) struct Look {
 /// What is told of a machine that runs.
 pub(super) fn running(report: &Report, look: &Look, output: Output) -> String {
     let state = &report.state;
-    let word = if report.paused { "paused" } else { phase_word(state.phase) };
+    let word = state_word(state);
     let colour = colour_of(word).unwrap_or(Colour::Grey);
     let mut text = format!(
         "{} {} - {}\n",
@@ -198,7 +198,6 @@ mod tests {
         };
         Report {
             state: serde_json::from_value(state).unwrap(),
-            paused: false,
             usage: Usage {
                 memory: Some(Memory {
                     current: 47_395_635,

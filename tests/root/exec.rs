@@ -1,0 +1,678 @@
+//! `spinney exec`: its exit status, its streams, its terminal, its end.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::command::{Ended, PATIENCE, Process, run, run_with_input, shell_status};
+use crate::console::Session;
+use crate::harness::{Context, Row, Stop, Test, TestResult};
+use crate::machine::Machine;
+use crate::matrix::TREES;
+
+pub fn tests() -> Vec<Test> {
+    let single: [Row; 18] = [
+        ("statuses", statuses),
+        ("streams", streams),
+        ("gibibyte", gibibyte),
+        ("thousand", thousand),
+        ("stopped_pid_1", stopped_pid_1),
+        ("paused", paused),
+        ("users", users),
+        ("environment", environment),
+        ("directories", directories),
+        ("restrictions_are_the_leaders", restrictions_are_the_leaders),
+        ("cgroup_is_the_leaders", cgroup_is_the_leaders),
+        ("cgroup_that_takes_none", cgroup_that_takes_none),
+        ("signals", signals),
+        ("timeouts", timeouts),
+        ("killed_caller", killed_caller),
+        ("terminal", terminal),
+        ("terminal_is_not_handed_in", terminal_is_not_handed_in),
+        ("bad_input", bad_input),
+    ];
+    let inits = TREES.into_iter().flat_map(|(tree, _)| {
+        ["pick", "no"].map(|users| {
+            Test::new(format!("exec::{tree}::users_{users}"), move |context| every_init(context, tree, users))
+        })
+    });
+    single.map(|(name, test)| Test::new(format!("exec::{name}"), test)).into_iter().chain(inits).collect()
+}
+
+/// `spinney exec`, with nothing on stdin.
+pub fn exec(context: &Context, arguments: &[&str]) -> Command {
+    let mut command = context.spinney();
+    command.arg("exec").args(arguments);
+    command
+}
+
+fn ended(context: &Context, arguments: &[&str]) -> Ended {
+    run(&mut exec(context, arguments))
+}
+
+/// A machine of the tree `name` that is up.
+pub fn machine(context: &Context, name: &str, options: &[&str]) -> Result<Machine, Stop> {
+    let mut machine = Machine::start(context, &context.tree(name)?, options);
+    machine.ready()?;
+    Ok(machine)
+}
+
+fn every_init(context: &Context, tree: &str, users: &str) -> TestResult {
+    let machine = machine(context, tree, &[&format!("--private-users={users}")])?;
+    let name = machine.name.as_str();
+    let done = ended(context, &[name, "--", "sh", "-c", "id -u; cat /proc/sys/kernel/hostname; exit 42"]);
+    // finit calls itself so, where its tree has no /etc/hostname, whatever the kernel says.
+    let hostname = if machine.state()?.init.starts_with("finit") { "noname" } else { name };
+    assert_eq!((done.status, done.stdout.as_str()), (42, format!("0\n{hostname}\n").as_str()), "{done:?}");
+    machine.stop()?;
+    Ok(())
+}
+
+fn statuses(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let name = machine.name.as_str();
+    let table: [(&[&str], i32); 12] = [
+        (&[name, "true"], 0),
+        (&[name, "--", "false"], 1),
+        (&[name, "sh", "-c", "exit 255"], 255),
+        (&[name, "sh", "-c", "exit 125"], 125),
+        (&[name, "sh", "-c", "kill -TERM $$"], 143),
+        (&[name, "sh", "-c", "kill -KILL $$"], 137),
+        (&[name, "no-such-command"], 127),
+        (&[name, "/no/such/command"], 127),
+        (&[name, "/etc/passwd"], 126),
+        (&[name, "/etc"], 126),
+        (&["-i", name, "sh", "-c", "exit 3"], 3),
+        (&["-w", "/no/such/directory", name, "true"], 125),
+    ];
+    for (arguments, status) in table {
+        let done = ended(context, arguments);
+        assert_eq!(done.status, status, "{arguments:?}: {done:#?}");
+        assert_eq!(done.stdout, "", "{arguments:?}");
+    }
+    machine.stop()?;
+    Ok(())
+}
+
+fn streams(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let name = machine.name.as_str();
+    let done = ended(context, &[name, "sh", "-c", "echo out; echo err >&2"]);
+    assert_eq!((done.status, done.stdout.as_str(), done.stderr.as_str()), (0, "out\n", "err\n"));
+    // A file, a pipe, nothing.
+    let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let done = run_with_input(&mut exec(context, &[name, "md5sum"]), &bytes);
+    let expected = run_with_input(&mut Command::new("md5sum"), &bytes);
+    assert_eq!(done.stdout, expected.stdout);
+    let done = ended(context, &[name, "wc", "-c"]);
+    assert_eq!(done.stdout, "0\n");
+    // Our fds are nobody's there, and what is opened anew works as on any host.
+    let mut command =
+        exec(context, &[name, "sh", "-c", "ls /proc/self/fd; echo again >/dev/stderr; cat /dev/stdin"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    child.stdin.take().unwrap().write_all(b"typed")?;
+    let done = child.wait_with_output()?;
+    // 3 is how ls reads the directory.
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "0\n1\n2\n3\ntyped");
+    assert_eq!(String::from_utf8_lossy(&done.stderr), "again\n");
+    machine.stop()?;
+    Ok(())
+}
+
+/// Random enough that no block is like another.
+fn fill(block: &mut [u8], number: u64) {
+    let (head, _) = block.split_first_chunk_mut().unwrap();
+    *head = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_ne_bytes();
+}
+
+fn gibibyte(context: &Context) -> TestResult {
+    const BLOCK: usize = 1 << 20;
+    const BLOCKS: u64 = 1024;
+    let machine = machine(context, "debian-13", &[])?;
+    let mut pattern = vec![0; BLOCK];
+    fs::File::open("/dev/urandom")?.read_exact(&mut pattern)?;
+    let started = Instant::now();
+    let mut child = exec(context, &[&machine.name, "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    for end in [&stdin as &dyn std::os::fd::AsFd, &stdout] {
+        // As a shell's user would not, and dd does: fewer turns between three processes on two processors.
+        let _ = rustix::pipe::fcntl_setpipe_size(end, BLOCK);
+    }
+    let mut sent = pattern.clone();
+    let writer = std::thread::spawn(move || {
+        for number in 0..BLOCKS {
+            fill(&mut sent, number);
+            stdin.write_all(&sent).unwrap();
+        }
+    });
+    let mut received = vec![0; BLOCK];
+    for number in 0..BLOCKS {
+        fill(&mut pattern, number);
+        stdout.read_exact(&mut received)?;
+        assert!(received == pattern, "block {number} has changed");
+    }
+    assert_eq!(stdout.read(&mut received)?, 0, "there is more than was sent");
+    let seconds = started.elapsed().as_secs_f64();
+    writer.join().unwrap();
+    assert!(child.wait()?.success());
+    println!("# 1 GiB in {seconds:.2} s: {:.0} MB/s", 1_073.741_824 / seconds);
+    machine.stop()?;
+    Ok(())
+}
+
+fn thousand(context: &Context) -> TestResult {
+    const RUNS: usize = 1000;
+    let machine = machine(context, "busybox", &[])?;
+    let name = machine.name.as_str();
+    let facts = || -> Result<(usize, String, Vec<String>), Stop> {
+        let fds = fs::read_dir(format!("/proc/{}/fd", machine.supervisor()))?.count();
+        let processes = machine.says("ps -o stat,comm | grep -v -e ps -e grep -e exe -e sh$ | sort")?;
+        let cgroup = format!("/sys/fs/cgroup/unified{}", machine.state()?.cgroup);
+        let outer = fs::read_dir(std::path::Path::new(&cgroup).parent().unwrap()).into_iter().flatten();
+        let cgroups = outer
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| entry.path().display().to_string());
+        Ok((fds, processes, cgroups.collect()))
+    };
+    let before = facts()?;
+    let next = AtomicUsize::new(0);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= RUNS {
+                        break;
+                    }
+                    let (script, expected) = match number % 5 {
+                        4 => ("kill -9 $$".to_owned(), 137),
+                        _ => (format!("exit {}", number % 256), i32::try_from(number % 256).unwrap()),
+                    };
+                    let mut command = exec(context, &[name, "sh", "-c", &script]);
+                    let status = command.stdout(Stdio::null()).status().unwrap();
+                    assert_eq!(shell_status(status), expected, "run {number}");
+                }
+            });
+        }
+    });
+    println!("# {RUNS} runs in {:.1} s", started.elapsed().as_secs_f64());
+    assert_eq!(facts()?, before);
+    machine.stop()?;
+    Ok(())
+}
+
+fn stopped_pid_1(context: &Context) -> TestResult {
+    for tree in ["busybox", "debian-13"] {
+        let machine = machine(context, tree, &[])?;
+        let leader = machine.state()?.leader.to_string();
+        let signal = |signal: &str| run(Command::new("kill").args([signal, &leader])).ok();
+        signal("-STOP")?;
+        let done = ended(context, &[&machine.name, "sh", "-c", "grep State /proc/1/status; exit 9"]);
+        assert_eq!((done.status, done.stdout.as_str()), (9, "State:\tT (stopped)\n"), "{done:?}");
+        let mut session = Session::start(exec(context, &["-t", &machine.name, "sh", "-c", "tty; exit 8"]));
+        session.sees("/dev/pts/");
+        assert_eq!(session.ends(), 8);
+        signal("-CONT")?;
+        machine.stop()?;
+    }
+    Ok(())
+}
+
+fn paused(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let outer = outer_cgroup(&machine)?;
+    fs::write(outer.join("cgroup.freeze"), "1")?;
+    let done = ended(context, &[&machine.name, "true"]);
+    fs::write(outer.join("cgroup.freeze"), "0")?;
+    assert_eq!(done.status, 125);
+    let expected = format!(
+        "spinney: error: {:?} is paused\n  hint: spinney resume NAME lets it run again\n",
+        machine.name
+    );
+    assert_eq!(done.stderr, expected);
+    assert_eq!(ended(context, &[&machine.name, "true"]).status, 0);
+    machine.stop()?;
+    Ok(())
+}
+
+/// The machine's own cgroup on the host.
+fn outer_cgroup(machine: &Machine) -> Result<std::path::PathBuf, Stop> {
+    let payload = machine.state()?.cgroup;
+    let outer = std::path::Path::new(&payload).parent().unwrap().strip_prefix("/")?;
+    ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+        .iter()
+        .map(|mount| std::path::Path::new(mount).join(outer))
+        .find(|path| path.is_dir())
+        .ok_or_else(|| Stop::Skip("no cgroup v2 at a usual place".to_owned()))
+}
+
+fn users(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let name = machine.name.as_str();
+    machine.says(
+        "echo alice:x:1000:1001:A:/home/alice:/bin/sh >>/etc/passwd;
+         printf 'ali:x:1001:\\nsudo:x:27:bob,alice\\n' >>/etc/group",
+    )?;
+    let script =
+        "id -u; id -g; id -G; echo $HOME $USER; grep -e CapEff -e CapPrm /proc/self/status | cut -f2";
+    let none = "0000000000000000\n0000000000000000\n";
+    let table = [
+        ("alice", format!("1000\n1001\n1001 27\n/home/alice alice\n{none}")),
+        ("1000", format!("1000\n1001\n1001 27\n/home/alice alice\n{none}")),
+        ("alice:sudo", format!("1000\n27\n27\n/home/alice alice\n{none}")),
+        ("alice:5", format!("1000\n5\n5\n/home/alice alice\n{none}")),
+        ("4711", format!("4711\n4711\n4711\n/ 4711\n{none}")),
+    ];
+    for (user, expected) in table {
+        for option in ["-u", "--user", "--uid"] {
+            let done = ended(context, &[option, user, name, "sh", "-c", script]);
+            assert_eq!((done.status, done.stdout.as_str()), (0, expected.as_str()), "{user}: {done:?}");
+        }
+    }
+    for (user, problem) in [
+        ("bob", "the machine has no user \"bob\""),
+        ("alice:bob", "the machine has no group \"bob\""),
+        (
+            "99999999",
+            "cannot become a process of the machine: setresgid(99999999): Invalid argument (os error 22)",
+        ),
+    ] {
+        let done = ended(context, &["-u", user, name, "true"]);
+        assert_eq!(done.status, 125);
+        assert_eq!(
+            done.stderr,
+            format!("spinney: error: the command cannot be run in the machine: {problem}\n")
+        );
+    }
+    machine.stop()?;
+    Ok(())
+}
+
+fn environment(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &["--setenv=OF_THE_MACHINE=1", "--setenv=PATH=/bin:/sbin"])?;
+    let name = machine.name.as_str();
+    let mut command = exec(context, &["-E", "A=b=c", "-e", "OURS", "--env", "UNSET_HERE", name, "env"]);
+    command.env("OURS", "x y").env("LD_PRELOAD", "/no/such/library.so").env("TERM", "xterm");
+    let done = run(&mut command);
+    let mut found: Vec<&str> = done.stdout.lines().collect();
+    found.sort_unstable();
+    found.retain(|variable| !variable.starts_with("container_"));
+    let expected = [
+        "A=b=c",
+        "HOME=/root",
+        "LANG=C.UTF-8",
+        "LOGNAME=root",
+        "OF_THE_MACHINE=1",
+        "OURS=x y",
+        "PATH=/bin:/sbin",
+        "USER=root",
+        "container=spinney",
+    ];
+    assert_eq!(found, expected);
+    machine.stop()?;
+    Ok(())
+}
+
+fn directories(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let name = machine.name.as_str();
+    machine.says("mkdir -p /srv/deep; ln -s /srv/deep /link; ln -s / /srv/up")?;
+    let table = [
+        (None, "/"),
+        (Some("/srv/deep"), "/srv/deep"),
+        (Some("/link"), "/srv/deep"),
+        (Some("/srv/up/srv"), "/srv"),
+        (Some("/srv/../../../../srv"), "/srv"),
+        (Some("srv"), "/srv"),
+    ];
+    for (directory, expected) in table {
+        let mut arguments = vec![name, "pwd"];
+        if let Some(directory) = directory {
+            arguments.splice(0..0, ["--workdir", directory]);
+        }
+        let done = ended(context, &arguments);
+        assert_eq!((done.status, done.stdout.trim_end()), (0, expected), "{directory:?}: {done:?}");
+    }
+    machine.stop()?;
+    Ok(())
+}
+
+/// The lines of /proc/PID/status that say what a process may do.
+fn limits_of(status: &str) -> Vec<String> {
+    const FIELDS: [&str; 8] = [
+        "CapBnd:",
+        "CapEff:",
+        "CapPrm:",
+        "CapInh:",
+        "CapAmb:",
+        "NoNewPrivs:",
+        "Seccomp:",
+        "Seccomp_filters:",
+    ];
+    let field = |line: &&str| FIELDS.iter().any(|field| line.starts_with(field));
+    status.lines().filter(field).map(str::to_owned).collect()
+}
+
+fn restrictions_are_the_leaders(context: &Context) -> TestResult {
+    let table: [&[&str]; 5] = [
+        &[],
+        &["--private-users=no"],
+        &["--drop-capability=CAP_SYS_ADMIN,CAP_CHOWN", "--system-call-filter=~mount"],
+        &["--no-new-privileges=yes"],
+        &["--capability=CAP_SYS_RAWIO", "--private-network=no", "--oom-score-adjust=500"],
+    ];
+    for options in table {
+        let machine = machine(context, "busybox", options)?;
+        let leader = machine.state()?.leader;
+        let of_leader = fs::read_to_string(format!("/proc/{leader}/status"))?;
+        let done = ended(context, &[&machine.name, "cat", "/proc/self/status"]);
+        assert_eq!(limits_of(&done.stdout), limits_of(&of_leader), "{options:?}: {done:?}");
+        assert!(limits_of(&of_leader).len() >= 7);
+        for file in ["oom_score_adj", "limits", "uid_map", "personality"] {
+            let of_leader = fs::read_to_string(format!("/proc/{leader}/{file}"))?;
+            let done = ended(context, &[&machine.name, "cat", &format!("/proc/self/{file}")]);
+            assert_eq!(done.stdout, of_leader, "{options:?}: {file}");
+        }
+        for namespace in ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"] {
+            let link = |process: &str| format!("readlink /proc/{process}/ns/{namespace}");
+            let of_leader = fs::read_link(format!("/proc/{leader}/ns/{namespace}"))?;
+            let done = ended(context, &[&machine.name, "sh", "-c", &link("self")]);
+            assert_eq!(done.stdout.trim_end(), of_leader.to_string_lossy(), "{options:?}");
+        }
+        machine.stop()?;
+    }
+    Ok(())
+}
+
+fn cgroup_is_the_leaders(context: &Context) -> TestResult {
+    for (tree, expected) in [("busybox", "0::/"), ("debian-13", "0::/init.scope")] {
+        let machine = machine(context, tree, &[])?;
+        let done = ended(context, &[&machine.name, "grep", "^0::", "/proc/self/cgroup"]);
+        assert_eq!(done.stdout.trim_end(), expected, "{tree}: {done:?}");
+        // The host's view: below the machine's own, in every hierarchy in which that has limits.
+        let leader = fs::read_to_string(format!("/proc/{}/cgroup", machine.state()?.leader))?;
+        let mut command = exec(context, &[&machine.name, "sleep", "1000"]);
+        let mut process = Process::spawn(&mut command);
+        let pid = guest_process(&machine, "sleep")?;
+        let of_sleep = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        let ours = |text: &str| -> Vec<String> {
+            let prefix = &context.prefix;
+            text.lines().filter(|line| line.contains(prefix.as_str())).map(str::to_owned).collect()
+        };
+        assert_eq!(ours(&of_sleep), ours(&leader));
+        process.signal(libc::SIGTERM);
+        assert_eq!(process.wait(PATIENCE).map(shell_status), Some(143));
+        machine.stop()?;
+    }
+    Ok(())
+}
+
+/// Waits for a process of that name in the machine; gives its pid on the host.
+fn guest_process(machine: &Machine, name: &str) -> Result<u32, Stop> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(pid) = guest_processes(machine, name)?.first() {
+            return Ok(*pid);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Err(Stop::Fail(format!("no process {name}\n{}", machine.output())))
+}
+
+/// All processes of that name in the machine's pid namespace.
+fn guest_processes(machine: &Machine, name: &str) -> Result<Vec<u32>, Stop> {
+    let namespace = fs::read_link(format!("/proc/{}/ns/pid", machine.state()?.leader))?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let same = fs::read_link(entry.path().join("ns/pid")).is_ok_and(|link| link == namespace);
+        // By its first argument: the name of the thread is cut.
+        let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let program = arguments.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+        if same && String::from_utf8_lossy(&program).rsplit('/').next() == Some(name) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Waits until no process of that name is in the machine.
+fn all_gone(machine: &Machine, name: &str) -> TestResult {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let left = guest_processes(machine, name)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        assert!(Instant::now() < deadline, "{name} is still there: {left:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn cgroup_that_takes_none(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let outer = outer_cgroup(&machine)?;
+    // PID 1 is where no process of the machine belongs: somebody on the host has moved it.
+    let leader = machine.state()?.leader.to_string();
+    let root = outer.parent().and_then(std::path::Path::parent).unwrap();
+    fs::write(root.join("cgroup.procs"), &leader)?;
+    let done = ended(context, &[&machine.name, "grep", "^0::", "/proc/self/cgroup"]);
+    fs::write(outer.join("payload/cgroup.procs"), &leader)?;
+    assert_eq!((done.status, done.stdout.trim_end()), (0, "0::/../joined"), "{done:?}");
+    assert!(!outer.join("joined").exists(), "the leaf is left");
+    machine.stop()?;
+    Ok(())
+}
+
+fn signals(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let name = machine.name.as_str();
+    let table = [
+        (libc::SIGTERM, "TERM"),
+        (libc::SIGINT, "INT"),
+        (libc::SIGHUP, "HUP"),
+        (libc::SIGQUIT, "QUIT"),
+        (libc::SIGUSR1, "USR1"),
+        (libc::SIGUSR2, "USR2"),
+    ];
+    for (signal, word) in table {
+        let script =
+            format!("trap 'echo got {word}; exit 7' {word}; echo ready; while :; do sleep 0.02; done");
+        let mut child = exec(context, &[name, "sh", "-c", &script]).stdout(Stdio::piped()).spawn()?;
+        let mut stdout = child.stdout.take().unwrap();
+        let mut heard = [0; 6];
+        stdout.read_exact(&mut heard)?;
+        assert_eq!(&heard, b"ready\n");
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&child),
+            rustix::process::Signal::from_named_raw(signal).unwrap(),
+        )?;
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest)?;
+        assert_eq!((shell_status(child.wait()?), rest), (7, format!("got {word}\n")));
+    }
+    // Whoever does not expect it dies of it, with what is in its group.
+    let mut process = Process::spawn(&mut exec(context, &[name, "sh", "-c", "sleep 1000; true"]));
+    guest_process(&machine, "sleep")?;
+    process.signal(libc::SIGINT);
+    assert_eq!(process.wait(PATIENCE).map(shell_status), Some(130));
+    all_gone(&machine, "sleep")?;
+    machine.stop()?;
+    Ok(())
+}
+
+fn timeouts(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let name = machine.name.as_str();
+    let started = Instant::now();
+    let done = ended(context, &["--timeout=200ms", name, "sh", "-c", "sleep 1000 & sleep 1000"]);
+    assert_eq!(done.status, 124, "{done:?}");
+    all_gone(&machine, "sleep")?;
+    // One that does not listen, and a job of it in another group.
+    let script = "set -m; trap '' TERM; sh -c \"trap '' TERM; sleep 1000\" & while :; do sleep 0.05; done";
+    let done = ended(context, &["--timeout=200ms", "--kill-after=200ms", name, "sh", "-c", script]);
+    assert_eq!(done.status, 124, "{done:?}");
+    all_gone(&machine, "sleep")?;
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert_eq!(ended(context, &["--timeout=10s", name, "sh", "-c", "exit 4"]).status, 4);
+    machine.stop()?;
+    Ok(())
+}
+
+fn killed_caller(context: &Context) -> TestResult {
+    let machine = machine(context, "debian-13", &[])?;
+    let name = machine.name.as_str();
+    // The second has set-user-ID on its way, which takes PR_SET_PDEATHSIG away; the third has a job in another group.
+    machine.says("cp /bin/sleep /bin/usleep; cp /usr/bin/env /bin/uenv; chmod 4755 /bin/usleep /bin/uenv")?;
+    let table: [&[&str]; 4] = [
+        &["sleep", "1000"],
+        &["-u", "nobody", "uenv", "sleep", "1000"],
+        &["bash", "-c", "set -m; sleep 1000 & sleep 1000; true"],
+        &["-t", "bash", "-c", "set -m; trap '' HUP; sleep 1000 & sleep 1000; true"],
+    ];
+    for arguments in table {
+        let (options, command): (Vec<&str>, Vec<&str>) = match arguments {
+            ["-u", user, rest @ ..] => (vec!["-u", user], rest.to_vec()),
+            ["-t", rest @ ..] => (vec!["-t"], rest.to_vec()),
+            rest => (vec![], rest.to_vec()),
+        };
+        let all: Vec<&str> = options.into_iter().chain([name]).chain(command).collect();
+        let mut process = Process::spawn(&mut exec(context, &all));
+        guest_process(&machine, "sleep")?;
+        // By then it has somebody to mind it.
+        std::thread::sleep(Duration::from_millis(100));
+        process.signal(libc::SIGKILL);
+        assert_eq!(process.wait(PATIENCE).map(shell_status), Some(137));
+        all_gone(&machine, "sleep")?;
+    }
+    // One that left the session did so on purpose.
+    let mut process =
+        Process::spawn(&mut exec(context, &[name, "sh", "-c", "setsid sleep 1001 & sleep 1000"]));
+    guest_process(&machine, "sleep")?;
+    std::thread::sleep(Duration::from_millis(100));
+    process.signal(libc::SIGKILL);
+    process.wait(PATIENCE);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(guest_processes(&machine, "sleep")?.len(), 1);
+    machine.stop()?;
+    Ok(())
+}
+
+fn terminal(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let name = machine.name.as_str();
+    let mut session = Session::start(exec(context, &["-t", name, "sh"]));
+    session.types("echo $((6 * 7)); tty; stty size\n");
+    session.sees("42\r\n/dev/pts/");
+    session.sees("33 99");
+    tcsetwinsize(&session.terminal, Winsize { ws_row: 44, ws_col: 111, ws_xpixel: 0, ws_ypixel: 0 })?;
+    session.process.signal(libc::SIGWINCH);
+    session.types("while ! stty size | grep '44 111'; do sleep 0.05; done\n");
+    session.sees("\n44 111");
+    session.types("sh -c 'trap \"exit 9\" INT; echo as\"\"leep; while :; do sleep 0.1; done'\n");
+    session.sees("asleep");
+    session.types("\x03");
+    session.sees("# ");
+    session.types("echo again=$?\n");
+    session.sees("again=9");
+    session.types("exit 3\n");
+    assert_eq!(session.ends(), 3);
+
+    // All that was written is shown before we end, and all fds are the terminal.
+    let script = "seq 1 5000; ls -l /proc/self/fd >&2; exit 5";
+    let mut session = Session::start(exec(context, &["-t", name, "sh", "-c", script]));
+    session.sees("\n5000\r\n");
+    session.sees("0 -> /dev/pts/");
+    assert_eq!(session.ends(), 5);
+
+    // Leaving is a hang-up.
+    let mut session = Session::start(exec(context, &["-t", name, "sh"]));
+    session.sees("# ");
+    session.types("\x1d\x1d\x1d");
+    assert_eq!(session.ends(), 129);
+
+    // A user of its own may open it again.
+    let mut session = Session::start(exec(
+        context,
+        &["-t", "-u", "4711", name, "sh", "-c", "echo one >/dev/tty; echo two >$(tty)"],
+    ));
+    session.sees("one\r\ntwo\r\n");
+    assert_eq!(session.ends(), 0);
+
+    // No terminal on our side: there is one on the other.
+    let done = run_with_input(&mut exec(context, &["-t", name, "sh", "-c", "tty; cat"]), b"piped\n");
+    assert_eq!(done.status, 0);
+    assert!(done.stdout.contains("/dev/pts/") && done.stdout.ends_with("piped\r\n"), "{done:?}");
+    machine.stop()?;
+    Ok(())
+}
+
+fn terminal_is_not_handed_in(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let script = "for fd in 0 1 2; do readlink /proc/self/fd/$fd | cut -c1-5; done; test -t 0 || echo none; cat; exit 6";
+    let mut session = Session::start(exec(context, &[&machine.name, "sh", "-c", script]));
+    session.sees("pipe:\r\npipe:\r\npipe:\r\nnone\r\n");
+    session.types("typed\n");
+    // Once by the echo of the terminal, once by cat.
+    session.sees("typed\r\ntyped\r\n");
+    session.types("\x04");
+    assert_eq!(session.ends(), 6);
+    machine.stop()?;
+    Ok(())
+}
+
+fn bad_input(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let name = machine.name.as_str();
+    let none = format!("{name}-none");
+    let table: [(&[&str], &str); 7] = [
+        (&[&none, "true"], "no machine"),
+        (&["a/b", "true"], "\"a/b\""),
+        (&[name], "COMMAND"),
+        (&["--timeout=soon", name, "true"], "\"soon\" is not a time span"),
+        (&["-E", "1A=b", name, "true"], "\"1A=b\" is not an environment variable"),
+        (&["--nonsense", name, "true"], "unknown option --nonsense"),
+        (&["-u", "", name, "true", "--nonsense"], ""),
+    ];
+    for (arguments, problem) in table {
+        let done = ended(context, arguments);
+        let lines: Vec<&str> = done.stderr.lines().collect();
+        if problem.is_empty() {
+            // What follows the command is its own, and no user is root.
+            assert_eq!(done.status, 0, "{arguments:?}: {done:?}");
+            continue;
+        }
+        assert_eq!((done.status, lines.len()), (125, 2), "{arguments:?}: {done:?}");
+        assert!(lines[0].starts_with("spinney: error: ") && lines[0].contains(problem), "{done:?}");
+        assert!(lines[1].starts_with("  hint: "), "{done:?}");
+    }
+    let mut command = exec(context, &[name, "true"]);
+    let done = run(command.stdin(fs::File::open("/")?));
+    assert_eq!(done.status, 125);
+    assert!(done.stderr.contains("our stdin is a directory"), "{done:?}");
+    // Somebody who is not root.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(crate::harness::program());
+    let done = run(command.args(["exec", name, "true"]).env("NO_COLOR", "1"));
+    if done.status == 126 || done.status == 127 {
+        // The program lies where others cannot get at it.
+        println!("# not tried as another user: {}", done.stderr.trim_end());
+    } else {
+        assert_eq!(done.status, 125, "{done:?}");
+        assert!(done.stderr.contains("permission denied: only root may enter machine"), "{done:?}");
+    }
+    machine.stop()?;
+    Ok(())
+}
