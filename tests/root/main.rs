@@ -22,10 +22,12 @@
 
 mod attack;
 mod background;
+mod background_life;
 mod bad_input;
 mod bind;
 mod command;
 mod console;
+mod control;
 mod copy;
 mod copy_attack;
 mod detached;
@@ -51,6 +53,7 @@ mod security;
 mod shell;
 mod start;
 mod tree_snapshot;
+mod verbs;
 mod views;
 mod wait;
 
@@ -70,9 +73,12 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        background_life::tests(),
         logs::tests(),
         start::tests(),
+        control::tests(),
         lifecycle::tests(),
+        verbs::tests(),
         copy::tests(),
         copy_attack::tests(),
         bind::tests(),
