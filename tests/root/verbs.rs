@@ -122,7 +122,6 @@ fn permission_denied(context: &Context) -> TestResult {
         &["copy-from", name, "/etc/passwd", "-"],
         &["bind", name, "/etc", "/mnt"],
         &["unbind", name, "/mnt"],
-        &["set", name, "--memory-max=1G"],
         &["enable", name],
         &["disable", name],
         &["gc"],
