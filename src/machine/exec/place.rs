@@ -75,12 +75,16 @@ impl Place {
         Ok(())
     }
 
-    /// Goes into the v1 cgroups, all that we clone from here on with us.
+    /// Goes into the v1 cgroups, all that we clone from here on with us. For a process of one thread.
+    ///
+    /// By `tasks`, not by `cgroup.procs`: a thread that moves itself alone does without the lock over all forks and exits,
+    /// for which the kernel waits a whole grace period (cgroup_procs_write_start() in kernel/cgroup/cgroup.c, Linux
+    /// 5.12), tens of milliseconds on a busy host.
     ///
     /// # Errors
     /// When a limit forbids it.
     pub(super) fn enter_legacy(&self) -> SysResult<()> {
-        self.legacy.iter().try_for_each(|cgroup| write_at(cgroup, "cgroup.procs", b"0"))
+        self.legacy.iter().try_for_each(|cgroup| write_at(cgroup, "tasks", b"0"))
     }
 }
 
