@@ -28,6 +28,7 @@ mod command;
 mod console;
 mod copy;
 mod copy_attack;
+mod copy_faults;
 mod detached;
 mod exec;
 mod exec_attack;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         logs::tests(),
         start::tests(),
         copy::tests(),
+        copy_faults::tests(),
         copy_attack::tests(),
         bind::tests(),
         many::tests(),
