@@ -30,6 +30,7 @@ mod console;
 mod control;
 mod copy;
 mod copy_attack;
+mod copy_faults;
 mod detached;
 mod exec;
 mod exec_attack;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         lifecycle::tests(),
         verbs::tests(),
         copy::tests(),
+        copy_faults::tests(),
         copy_attack::tests(),
         bind::tests(),
         many::tests(),
