@@ -22,11 +22,13 @@
 
 mod attack;
 mod background;
+mod background_life;
 mod bad_input;
 mod bind;
 mod command;
 mod console;
 mod control;
+mod control_verbs;
 mod copy;
 mod copy_attack;
 mod detached;
@@ -40,6 +42,7 @@ mod hundred;
 mod kill;
 mod legacy_cgroups;
 mod lifecycle;
+mod limits;
 mod logs;
 mod machine;
 mod many;
@@ -52,6 +55,7 @@ mod security;
 mod shell;
 mod start;
 mod tree_snapshot;
+mod verbs;
 mod views;
 mod wait;
 
@@ -65,15 +69,19 @@ fn main() -> ExitCode {
         bad_input::tests(),
         attack::tests(),
         legacy_cgroups::tests(),
+        limits::tests(),
         security::tests(),
         hosts::tests(),
         kill::tests(),
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        background_life::tests(),
         logs::tests(),
         start::tests(),
         control::tests(),
+        control_verbs::tests(),
+        verbs::tests(),
         lifecycle::tests(),
         copy::tests(),
         copy_attack::tests(),
