@@ -693,7 +693,7 @@ fn a_gibibyte_in_little_memory(context: &Context) -> TestResult {
     let machine = busybox(context, &[])?;
     let file = context.directory.join("large");
     let mut large = File::create(&file).unwrap();
-    let mut block: Vec<u8> = (0..1 << 20).map(|index: u32| (index * 31 >> 3) as u8).collect();
+    let mut block: Vec<u8> = (0..1 << 20).map(|index: u32| ((index * 31) >> 3) as u8).collect();
     for number in 0..1024_u32 {
         block[..4].copy_from_slice(&number.to_le_bytes());
         large.write_all(&block).unwrap();

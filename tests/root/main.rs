@@ -27,6 +27,7 @@ mod bad_input;
 mod bind;
 mod command;
 mod console;
+mod control;
 mod copy;
 mod copy_attack;
 mod detached;
@@ -39,6 +40,8 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod lifecycle;
+mod limits;
 mod logs;
 mod machine;
 mod many;
@@ -52,6 +55,7 @@ mod settings;
 mod shell;
 mod start;
 mod tree_snapshot;
+mod verbs;
 mod views;
 mod wait;
 
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         bad_input::tests(),
         attack::tests(),
         legacy_cgroups::tests(),
+        limits::tests(),
         security::tests(),
         settings::tests(),
         hosts::tests(),
@@ -75,6 +80,9 @@ fn main() -> ExitCode {
         background_life::tests(),
         logs::tests(),
         start::tests(),
+        control::tests(),
+        verbs::tests(),
+        lifecycle::tests(),
         copy::tests(),
         copy_attack::tests(),
         bind::tests(),
