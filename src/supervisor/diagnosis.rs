@@ -111,7 +111,10 @@ const NAMES: usize = 3;
 /// Says why, from the surest sign to the vaguest.
 pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     if let Some(killed) = evidence.out_of_memory {
-        return Diagnosis { cause: Some(killed.to_string()), hint: Some(killed.hint()) };
+        return Diagnosis {
+            cause: Some(format!("it ran out of memory, {killed}")),
+            hint: Some(killed.hint()),
+        };
     }
     let seen = |sign: &&Sign| evidence.console.iter().any(|line| line.contains(sign.text));
     if let Some(sign) = SIGNS.iter().find(seen) {
@@ -236,7 +239,7 @@ mod tests {
             (evidence(&[], &[], &[], &[]), None, None),
             (
                 memory,
-                Some("3 processes were killed at its memory limit of 64M"),
+                Some("it ran out of memory, 3 processes were killed at its memory limit of 64M"),
                 Some("start it with a larger"),
             ),
             (
