@@ -69,7 +69,7 @@ fn require_root(verb: &str, line: &str, output: Output) -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
     }
-    let error = refusal::Message::new(format!("spinney {verb} needs root"));
+    let error = refusal::Message::new(format!("permission denied: spinney {verb} needs root"));
     output.error(&error, Some(line));
     false
 }

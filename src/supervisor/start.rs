@@ -354,16 +354,16 @@ impl Machine {
         self.control.publish(MachineEvent::OutOfMemory { killed: evidence.killed });
     }
 
-    /// `error`, with what the kernel killed of the machine before it came to that, unless it tells that by itself.
+    /// `error`, with what the kernel killed of the machine before it came to that.
     pub(super) fn for_want_of_memory(&mut self, error: Error) -> Error {
         let watch = &mut self.parts.out_of_memory;
         let _ = watch.look(Instant::now(), true);
-        match (watch.evidence(), error) {
-            (_, error @ (Error::DiedEarly { .. } | Error::NotReady { .. })) | (None, error) => error,
-            (Some(evidence), error) => {
+        match watch.evidence() {
+            Some(evidence) => {
                 let name = self.parts.plan.name.to_string();
                 Error::OutOfMemory { name, evidence, source: Box::new(error) }
             }
+            None => error,
         }
     }
 

@@ -125,8 +125,10 @@ fn an_init_without_memory(context: &Context) -> TestResult {
     command.args(["run", "-x", "-M", &name, "--console=read-only", "--memory-max=6M"]).arg(&tree);
     let ended = run(&mut command);
     assert_eq!(ended.status, 125, "{ended:#?}");
-    let expected = format!(" of {name} was killed by signal 9 before it was up: it ran out of memory, ");
-    assert!(ended.stderr.contains(&expected) && ended.stderr.contains("memory limit of 6M\n"), "{ended:#?}");
+    let expected = format!("error: {name} ran out of memory, ");
+    let limit =
+        format!(" memory limit of 6M: systemd 257 of {name} was killed by signal 9 before it was up\n");
+    assert!(ended.stderr.contains(&expected) && ended.stderr.contains(&limit), "{ended:#?}");
     Ok(())
 }
 

@@ -22,10 +22,12 @@
 
 mod attack;
 mod background;
+mod background_life;
 mod bad_input;
 mod bind;
 mod command;
 mod console;
+mod control;
 mod copy;
 mod copy_attack;
 mod detached;
@@ -38,6 +40,7 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod lifecycle;
 mod limits;
 mod logs;
 mod machine;
@@ -51,6 +54,7 @@ mod security;
 mod shell;
 mod start;
 mod tree_snapshot;
+mod verbs;
 mod views;
 mod wait;
 
@@ -71,8 +75,12 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        background_life::tests(),
         logs::tests(),
         start::tests(),
+        control::tests(),
+        verbs::tests(),
+        lifecycle::tests(),
         copy::tests(),
         copy_attack::tests(),
         bind::tests(),
