@@ -30,6 +30,7 @@ mod console;
 mod control;
 mod copy;
 mod copy_attack;
+mod copy_faults;
 mod detached;
 mod exec;
 mod exec_attack;
@@ -51,6 +52,7 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod settings;
 mod shell;
 mod start;
 mod tree_snapshot;
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         legacy_cgroups::tests(),
         limits::tests(),
         security::tests(),
+        settings::tests(),
         hosts::tests(),
         kill::tests(),
         guest_units::tests(),
@@ -79,9 +82,10 @@ fn main() -> ExitCode {
         logs::tests(),
         start::tests(),
         control::tests(),
-        verbs::tests(),
         lifecycle::tests(),
+        verbs::tests(),
         copy::tests(),
+        copy_faults::tests(),
         copy_attack::tests(),
         bind::tests(),
         many::tests(),
