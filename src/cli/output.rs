@@ -127,7 +127,7 @@ impl Output {
         to_stdout(table.render(Look { heading, colour: self.colour_results, width }).as_bytes());
     }
 
-    /// Whether results are coloured.
+    /// Whether results are in colours.
     pub fn has_colour(&self) -> bool {
         self.colour_results
     }

@@ -29,6 +29,7 @@ pub mod in_force;
 mod inquiry;
 mod keeper;
 pub mod launch_record;
+mod limits;
 pub mod machine_event;
 pub mod manager_notifier;
 pub mod notify;

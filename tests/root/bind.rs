@@ -70,7 +70,7 @@ fn directories_and_files(context: &Context, users: &str) -> TestResult {
     verb(context, "bind", &machine, &["-q", "--mkdir", text(&file)]).ok()?;
     assert_eq!(machine.says(&format!("cat /a/b/c {}", text(&file)))?, "of the host\nof the host");
     verb(context, "unbind", &machine, &["-q", "/there", "/a/b/c", text(&file)]).ok()?;
-    let left = machine.says("ls /there; wc -c < /a/b/c; grep -c shared /proc/self/mountinfo; true")?;
+    let left = machine.says("ls /there; wc -c < /a/b/c; grep -c /shared /proc/self/mountinfo; true")?;
     assert_eq!(left, "own\n0\n0");
     assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains("/shared "));
     machine.stop()?;

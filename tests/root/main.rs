@@ -22,10 +22,12 @@
 
 mod attack;
 mod background;
+mod background_life;
 mod bad_input;
 mod bind;
 mod command;
 mod console;
+mod control;
 mod copy;
 mod copy_attack;
 mod detached;
@@ -38,6 +40,8 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod lifecycle;
+mod limits;
 mod logs;
 mod machine;
 mod many;
@@ -51,6 +55,7 @@ mod settings;
 mod shell;
 mod start;
 mod tree_snapshot;
+mod verbs;
 mod views;
 mod wait;
 
@@ -64,6 +69,7 @@ fn main() -> ExitCode {
         bad_input::tests(),
         attack::tests(),
         legacy_cgroups::tests(),
+        limits::tests(),
         security::tests(),
         settings::tests(),
         hosts::tests(),
@@ -71,8 +77,12 @@ fn main() -> ExitCode {
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        background_life::tests(),
         logs::tests(),
         start::tests(),
+        control::tests(),
+        verbs::tests(),
+        lifecycle::tests(),
         copy::tests(),
         copy_attack::tests(),
         bind::tests(),
