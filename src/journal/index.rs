@@ -31,7 +31,7 @@ pub(super) fn values(blocks: &mut Blocks, header: &Header, name: &str) -> Result
     let Some(mut at) = first_value(blocks, header, name)? else { return Ok(found) };
     while at != 0 {
         found.push(at);
-        let next = le64(&blocks.array::<8>(at + 32, "field")?, 0);
+        let next = le64(&blocks.array::<64>(at, "field")?, 32);
         // The newest is put before the others.
         if next >= at || found.len() > OBJECTS_MAX {
             return Err(Fault::damaged("list of values", at));

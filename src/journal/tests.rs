@@ -354,7 +354,7 @@ fn lists_tell_which_entries() {
     ];
     for fixture in 0..FIXTURES.len() {
         for (name, filter) in &rows {
-            let mut wanted = |journal: &mut Journal| {
+            let wanted = |journal: &mut Journal| {
                 let places = std::iter::from_fn(|| journal.step(Forward)).collect::<Vec<_>>();
                 let all = places.len();
                 let matching = places
