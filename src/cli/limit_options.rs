@@ -28,10 +28,32 @@ enum Said {
     Property,
 }
 
+impl Said {
+    /// The option's name.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Key(key) => key.name,
+            Self::Cpus => CPUS,
+            Self::Property => PROPERTY,
+        }
+    }
+}
+
 impl LimitOptions {
     /// Nothing was said.
     pub fn is_empty(&self) -> bool {
         self.given.is_empty()
+    }
+
+    /// What was said, as options again.
+    pub fn arguments(&self) -> impl Iterator<Item = String> + '_ {
+        self.given.iter().map(|(said, text)| format!("--{}={text}", said.option()))
+    }
+
+    /// The same, and then `properties`, each `NAME=VALUE`.
+    pub fn with_properties(mut self, properties: Vec<String>) -> Self {
+        self.given.extend(properties.into_iter().map(|text| (Said::Property, text)));
+        self
     }
 
     /// What was said. A later value of a limit takes the place of an earlier one.
@@ -50,12 +72,12 @@ impl LimitOptions {
     /// As [`LimitOptions::limits`].
     pub fn add_to(&self, limits: &mut Limits) -> Result<(), SettingsError> {
         for (said, text) in &self.given {
-            let (option, done) = match said {
-                Said::Key(key) => (key.name, limits.set(key, text)),
-                Said::Cpus => (CPUS, cpus(limits, text)),
-                Said::Property => (PROPERTY, set_property(limits, text)),
+            let done = match said {
+                Said::Key(key) => limits.set(key, text),
+                Said::Cpus => cpus(limits, text),
+                Said::Property => set_property(limits, text),
             };
-            done.map_err(|source| SettingsError::Limit { option: format!("--{option}="), source })?;
+            done.map_err(|source| SettingsError::Limit { option: format!("--{}=", said.option()), source })?;
         }
         Ok(())
     }
@@ -120,6 +142,10 @@ mod tests {
         let matches = command.try_get_matches_from(line).unwrap();
         let options = LimitOptions::from_arg_matches(&matches).unwrap();
         assert_eq!(options.is_empty(), line.is_empty());
+        let again = LimitOptions::augment_args(Command::new("x").no_binary_name(true));
+        let again = again.try_get_matches_from(options.arguments()).unwrap();
+        let again = LimitOptions::from_arg_matches(&again).unwrap();
+        assert_eq!(again.arguments().collect::<Vec<_>>(), options.arguments().collect::<Vec<_>>());
         let limits = options.limits().map_err(|error| {
             format!("{error}: {}; {}", std::error::Error::source(&error).unwrap(), error.hint().unwrap())
         })?;

@@ -11,6 +11,7 @@
 //! | [`detached`] | waiting for machines in the background |
 //! | [`progress`] | what a machine does, as status lines |
 //! | [`explain`] | the plan of a machine, printed |
+//! | [`top`] | `spinney top`: samples, keys, view, picture, terminal |
 //! | [`copying`] | what copies in and out have in common |
 //! | [`transfer_bar`] | bytes on their way |
 //! | [`logs`] | showing and following logs |
@@ -33,6 +34,7 @@ pub mod progress;
 pub mod refusal;
 pub mod run;
 pub mod settings;
+pub mod top;
 pub mod transfer_bar;
 pub mod verbs;
 

@@ -28,6 +28,7 @@ pub mod hotkeys;
 mod inquiry;
 mod keeper;
 pub mod launch_record;
+mod limits;
 pub mod machine_event;
 pub mod manager_notifier;
 pub mod notify;

@@ -349,6 +349,7 @@ impl Machine {
             let name = self.parts.plan.name.as_str();
             let (what, hint) = (evidence.to_string(), evidence.hint_while_running(name));
             report(&Event::OutOfMemory { name, what: &what, hint: &hint });
+            self.control.publish(MachineEvent::OutOfMemory { killed: evidence.killed });
         }
         let killed = self.parts.out_of_memory.killed();
         self.control.publish(MachineEvent::OutOfMemory { killed });

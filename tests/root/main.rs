@@ -41,6 +41,7 @@ mod hundred;
 mod kill;
 mod legacy_cgroups;
 mod lifecycle;
+mod limits;
 mod logs;
 mod machine;
 mod many;
@@ -50,6 +51,7 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod settings;
 mod shell;
 mod start;
 mod tree_snapshot;
@@ -67,7 +69,9 @@ fn main() -> ExitCode {
         bad_input::tests(),
         attack::tests(),
         legacy_cgroups::tests(),
+        limits::tests(),
         security::tests(),
+        settings::tests(),
         hosts::tests(),
         kill::tests(),
         guest_units::tests(),
@@ -77,8 +81,8 @@ fn main() -> ExitCode {
         logs::tests(),
         start::tests(),
         control::tests(),
-        lifecycle::tests(),
         verbs::tests(),
+        lifecycle::tests(),
         copy::tests(),
         copy_attack::tests(),
         bind::tests(),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{fail, named};
 use crate::cli::detached::{Detached, Outcome, Until};
 use crate::cli::invocation::{self, Invocation};
+use crate::cli::limit_options::LimitOptions;
 use crate::cli::output::Output;
 use crate::cli::refusal::{Message, Refusal};
 use crate::cli::{EXIT_FAILURE, require_root, run};
@@ -48,6 +49,10 @@ pub struct StartArguments {
     /// Give a machine up, and kill it, when it is not ready after this time (default: 5min)
     #[arg(long, value_name = "TIME", conflicts_with = "no_wait")]
     timeout_ready: Option<String>,
+
+    /// Limits of each machine
+    #[command(flatten)]
+    limits: LimitOptions,
 
     /// Print no status lines
     #[arg(short, long)]
@@ -191,6 +196,7 @@ impl Starter<'_> {
         line.extend(self.arguments.no_wait.then(|| "--no-wait".into()));
         let timeout = self.arguments.timeout_ready.as_deref();
         line.extend(timeout.map(|timeout| format!("--timeout-ready={timeout}").into()));
+        line.extend(self.arguments.limits.arguments().map(OsString::from));
         line.extend([format!("--machine={name}").into(), "--directory".into(), tree]);
         let request = match invocation::parse(line) {
             Ok(Invocation::Run(invocation)) => {
