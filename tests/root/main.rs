@@ -30,6 +30,7 @@ mod console;
 mod control;
 mod copy;
 mod copy_attack;
+mod copy_faults;
 mod detached;
 mod exec;
 mod exec_attack;
@@ -81,9 +82,10 @@ fn main() -> ExitCode {
         logs::tests(),
         start::tests(),
         control::tests(),
-        verbs::tests(),
         lifecycle::tests(),
+        verbs::tests(),
         copy::tests(),
+        copy_faults::tests(),
         copy_attack::tests(),
         bind::tests(),
         many::tests(),
