@@ -33,6 +33,8 @@ mod copy_attack;
 mod detached;
 mod exec;
 mod exec_attack;
+mod exec_end;
+mod exec_terminal;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -89,6 +91,8 @@ fn main() -> ExitCode {
         many::tests(),
         exec::tests(),
         exec_attack::tests(),
+        exec_end::tests(),
+        exec_terminal::tests(),
         shell::tests(),
         wait::tests(),
         hundred::tests(),
