@@ -73,7 +73,8 @@ fn signals(context: &Context) -> TestResult {
     for (signal, word) in table {
         let script =
             format!("trap 'echo got {word}; exit 7' {word}; echo ready; while :; do sleep 0.02; done");
-        let mut child = exec(context, &[name, "sh", "-c", &script]).stdout(Stdio::piped()).spawn()?;
+        let mut command = exec(context, &[name, "sh", "-c", &script]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let mut stdout = child.stdout.take().unwrap();
         let mut heard = [0; 6];
         stdout.read_exact(&mut heard)?;
