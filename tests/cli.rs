@@ -160,8 +160,11 @@ fn root_is_asked_for_after_the_values_are_checked() {
         }
     };
     let rows: &[(&[&str], &str)] = &[
-        (&["run", "/t"], "spinney: error: spinney run needs root\n  hint: sudo spinney run ...\n"),
-        (&["gc"], "spinney: error: spinney gc needs root\n  hint: sudo spinney gc\n"),
+        (
+            &["run", "/t"],
+            "spinney: error: permission denied: spinney run needs root\n  hint: sudo spinney run ...\n",
+        ),
+        (&["gc"], "spinney: error: permission denied: spinney gc needs root\n  hint: sudo spinney gc\n"),
     ];
     for (arguments, expected) in rows {
         let Some(Output { status, stderr, .. }) = as_nobody(arguments) else { return };

@@ -52,7 +52,7 @@ pub(crate) struct Contender<'a> {
 }
 
 impl<'a> Contender<'a> {
-    fn new(
+    pub(crate) fn new(
         name: &'static str,
         target: Option<f64>,
         share: usize,

@@ -6,6 +6,7 @@
 
 mod contenders;
 mod crowd;
+mod entered;
 mod memory;
 mod report;
 mod timing;
@@ -43,7 +44,7 @@ struct Arguments {
     /// Fail if a target is missed.
     #[arg(long)]
     check: bool,
-    /// Rows to measure: command, ephemeral, boot, memory, crowd, list.
+    /// Rows to measure: command, ephemeral, boot, exec, memory, crowd, list.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds of the quick rows.
@@ -62,6 +63,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         if wanted(row.key) {
             report.add(timing::measure(&row, arguments.rounds, &ground)?)?;
         }
+    }
+    if wanted("exec") {
+        report.add_exec(entered::measure(&ground, arguments.rounds)?)?;
     }
     if wanted("memory") {
         report.add_memory(memory::measure(&ground)?)?;

@@ -21,6 +21,9 @@ const OWN_SHARE: f64 = 0.03;
 /// How long the list of five hundred machines may take.
 const LIST: Duration = Duration::from_millis(20);
 
+/// How long a command in a machine that runs may take.
+const EXEC: Duration = Duration::from_millis(5);
+
 /// What was measured, printed as it comes.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -95,6 +98,25 @@ impl Report {
             }));
         }
         Ok(())
+    }
+
+    /// Adds and prints what a command in a machine that runs takes, and holds ours to its time.
+    pub(crate) fn add_exec(&mut self, times: Times) -> io::Result<()> {
+        let ours = times.contenders.first().map_or(f64::NAN, |ours| median(&ours.seconds));
+        self.add(times)?;
+        let met = ours <= EXEC.as_secs_f64();
+        self.missed |= !met;
+        self.rows.push(json!({
+            "row": "exec", "title": "spinney exec", "median_s": ours, "target_s": EXEC.as_secs_f64(), "met": met,
+        }));
+        writeln!(
+            stdout().lock(),
+            "  {:<30}{:>9.2} ms  <= {} ms  {}",
+            "spinney exec",
+            ours * 1e3,
+            EXEC.as_millis(),
+            mark(Some(met))
+        )
     }
 
     /// Adds and prints what supervisors use; the first are ours.

@@ -2,11 +2,11 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::settings::SettingsError;
-use crate::settings::ValueError;
+use crate::settings::assignment::{Assignment, Change, Source};
 use crate::settings::limits::Limits;
 use crate::settings::limits::amount::cpus_as_quota;
-use crate::settings::limits::keys::{KEYS, LimitKey, set_property};
+use crate::settings::limits::keys::{KEYS, LimitKey, property, set_property};
+use crate::settings::{SettingsError, ValueError, keys};
 
 const HEADING: &str = "Limit options";
 const CPUS: &str = "cpus";
@@ -28,10 +28,32 @@ enum Said {
     Property,
 }
 
+impl Said {
+    /// The option's name.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Key(key) => key.name,
+            Self::Cpus => CPUS,
+            Self::Property => PROPERTY,
+        }
+    }
+}
+
 impl LimitOptions {
     /// Nothing was said.
     pub fn is_empty(&self) -> bool {
         self.given.is_empty()
+    }
+
+    /// What was said, as options again.
+    pub fn arguments(&self) -> impl Iterator<Item = String> + '_ {
+        self.given.iter().map(|(said, text)| format!("--{}={text}", said.option()))
+    }
+
+    /// The same, and then `properties`, each `NAME=VALUE`.
+    pub fn with_properties(mut self, properties: Vec<String>) -> Self {
+        self.given.extend(properties.into_iter().map(|text| (Said::Property, text)));
+        self
     }
 
     /// What was said. A later value of a limit takes the place of an earlier one.
@@ -50,14 +72,48 @@ impl LimitOptions {
     /// As [`LimitOptions::limits`].
     pub fn add_to(&self, limits: &mut Limits) -> Result<(), SettingsError> {
         for (said, text) in &self.given {
-            let (option, done) = match said {
-                Said::Key(key) => (key.name, limits.set(key, text)),
-                Said::Cpus => (CPUS, cpus(limits, text)),
-                Said::Property => (PROPERTY, set_property(limits, text)),
+            let done = match said {
+                Said::Key(key) => limits.set(key, text),
+                Said::Cpus => cpus(limits, text),
+                Said::Property => set_property(limits, text),
             };
-            done.map_err(|source| SettingsError::Limit { option: format!("--{option}="), source })?;
+            done.map_err(|error| SettingsError::option(&format!("--{}=", said.option()), error))?;
         }
         Ok(())
+    }
+
+    /// What was said, as a layer of settings.
+    ///
+    /// # Errors
+    /// For a property that is no limit, or a number of CPUs that is none. All other values are judged with the settings.
+    pub fn assignments(&self) -> Result<Vec<Assignment>, SettingsError> {
+        self.given.iter().map(|(said, text)| said.assignment(text)).collect()
+    }
+}
+
+impl Said {
+    fn assignment(self, text: &str) -> Result<Assignment, SettingsError> {
+        let (option, name, value) = match self {
+            Self::Key(key) => (None, key.name, text.to_owned()),
+            Self::Cpus if text.is_empty() => (Some("--cpus="), "cpu-quota", String::new()),
+            Self::Cpus => {
+                let quota = cpus_as_quota(text).map_err(|error| SettingsError::option("--cpus=", error))?;
+                (Some("--cpus="), "cpu-quota", quota.to_string())
+            }
+            Self::Property => {
+                let (key, value) =
+                    property(text).map_err(|error| SettingsError::option("--property=", error))?;
+                (Some("--property="), key.name, value.to_owned())
+            }
+        };
+        let Some(key) = keys::known(&format!("resources.{name}")) else {
+            return Err(SettingsError::combination(
+                format!("{name} is no setting"),
+                "this is a fault in spinney",
+            ));
+        };
+        let change = if value.is_empty() { Change::Reset } else { Change::Give(value.into()) };
+        Ok(Assignment::new(key, change, Source::Option(option.unwrap_or(key.option))))
     }
 }
 
@@ -120,6 +176,10 @@ mod tests {
         let matches = command.try_get_matches_from(line).unwrap();
         let options = LimitOptions::from_arg_matches(&matches).unwrap();
         assert_eq!(options.is_empty(), line.is_empty());
+        let again = LimitOptions::augment_args(Command::new("x").no_binary_name(true));
+        let again = again.try_get_matches_from(options.arguments()).unwrap();
+        let again = LimitOptions::from_arg_matches(&again).unwrap();
+        assert_eq!(again.arguments().collect::<Vec<_>>(), options.arguments().collect::<Vec<_>>());
         let limits = options.limits().map_err(|error| {
             format!("{error}: {}; {}", std::error::Error::source(&error).unwrap(), error.hint().unwrap())
         })?;

@@ -11,6 +11,7 @@
 //! | [`detached`] | waiting for machines in the background |
 //! | [`progress`] | what a machine does, as status lines |
 //! | [`explain`] | the plan of a machine, printed |
+//! | [`top`] | `spinney top`: samples, keys, view, picture, terminal |
 //! | [`copying`] | what copies in and out have in common |
 //! | [`transfer_bar`] | bytes on their way |
 //! | [`logs`] | showing and following logs |
@@ -33,6 +34,7 @@ pub mod progress;
 pub mod refusal;
 pub mod run;
 pub mod settings;
+pub mod top;
 pub mod transfer_bar;
 pub mod verbs;
 
@@ -62,12 +64,17 @@ pub fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Whether we are root.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Whether we are root; if not, says that `verb` needs it, and `line`, the way out.
 fn require_root(verb: &str, line: &str, output: Output) -> bool {
-    if rustix::process::geteuid().is_root() {
+    if is_root() {
         return true;
     }
-    let error = refusal::Message::new(format!("spinney {verb} needs root"));
+    let error = refusal::Message::new(format!("permission denied: spinney {verb} needs root"));
     output.error(&error, Some(line));
     false
 }

@@ -127,6 +127,11 @@ impl Output {
         to_stdout(table.render(Look { heading, colour: self.colour_results, width }).as_bytes());
     }
 
+    /// Whether results are in colours.
+    pub fn has_colour(&self) -> bool {
+        self.colour_results
+    }
+
     /// A word of a result: in a colour where results are on a terminal.
     pub fn in_colour(&self, colour: Colour, text: &str) -> String {
         if self.colour_results { colour.paint(text) } else { text.to_owned() }

@@ -25,7 +25,7 @@ use crate::varlink::service::object;
 use crate::varlink::{Call, Frames, Reply};
 
 /// How long an answer may take. A supervisor answers within a millisecond, so this is for hosts that are overloaded.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A pause before the next try to connect, where more wait than the supervisor's backlog holds.
 const RETRY: Duration = Duration::from_millis(20);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::host::Controller;
+use crate::host::{CgroupHierarchy, Controller};
 use crate::sys::SysError;
 use crate::sys::SysResult;
 use crate::sys::files::{
@@ -275,6 +275,11 @@ fn kill_all(parent: &OwnedFd, name: &str) {
     {
         let _ = kill_process(pid, Signal::KILL);
     }
+}
+
+/// The v1 hierarchies of a host.
+pub fn of(host: &CgroupHierarchy) -> Vec<PathBuf> {
+    host.legacy.iter().map(|(_, path)| path.clone()).collect()
 }
 
 /// Where the controllers of `plan` are.

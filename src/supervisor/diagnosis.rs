@@ -1,7 +1,5 @@
 //! Why a guest did not come up: from what was seen of it to one clause and a hint. A pure function, so that what it knows
-//! is a table.
-
-use super::out_of_memory::OomEvidence;
+//! is a table. A want of memory is told elsewhere: see [`super::out_of_memory`].
 
 /// What was seen of a guest that did not come up. Texts are safe to print.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,8 +12,6 @@ pub struct Evidence {
     pub processes: Vec<String>,
     /// The last lines of its console.
     pub console: Vec<String>,
-    /// What the kernel killed of it for want of memory.
-    pub out_of_memory: Option<OomEvidence>,
 }
 
 /// A job of a systemd (systemctl(1), list-jobs).
@@ -110,9 +106,6 @@ const NAMES: usize = 3;
 
 /// Says why, from the surest sign to the vaguest.
 pub fn diagnose(evidence: &Evidence) -> Diagnosis {
-    if let Some(killed) = evidence.out_of_memory {
-        return Diagnosis { cause: Some(killed.to_string()), hint: Some(killed.hint()) };
-    }
     let seen = |sign: &&Sign| evidence.console.iter().any(|line| line.contains(sign.text));
     if let Some(sign) = SIGNS.iter().find(seen) {
         return Diagnosis { cause: Some(sign.cause.to_owned()), hint: Some(sign.hint) };
@@ -224,21 +217,13 @@ mod tests {
             failed: owned(failed),
             processes: owned(processes),
             console: owned(console),
-            out_of_memory: None,
         }
     }
 
     #[test]
     fn diagnoses() {
-        let killed = OomEvidence { killed: 3, limit: Some(64 << 20) };
-        let memory = Evidence { out_of_memory: Some(killed), ..evidence(&[], &["a.service"], &[], &[]) };
         let rows: &[(Evidence, Option<&str>, Option<&str>)] = &[
             (evidence(&[], &[], &[], &[]), None, None),
-            (
-                memory,
-                Some("3 processes were killed at its memory limit of 64M"),
-                Some("start it with a larger"),
-            ),
             (
                 evidence(&[("slow.service", "start")], &[], &["x"], &["Starting slow.service..."]),
                 Some("slow.service is still starting"),

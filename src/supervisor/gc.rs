@@ -1,11 +1,34 @@
 //! Clears what supervisors that were killed left behind.
 
-use crate::host::CgroupHierarchy;
-use crate::settings::MachineName;
-use crate::sys::SysError;
+use std::path::Path;
+use std::time::Duration;
 
-use super::registry::{Claim, MachineDirectory, names};
-use super::resources;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::CWD;
+use rustix::process::Pid;
+
+use crate::host::CgroupHierarchy;
+use crate::runtime::cgroup::Hierarchy;
+use crate::runtime::controllers;
+use crate::runtime::root::SCRATCH;
+use crate::settings::MachineName;
+use crate::sys::files::{entries, open_directory, read_at};
+use crate::sys::process::pidfd_open;
+use crate::sys::{SysError, SysResult};
+
+use super::registry::{Claim, MACHINES, MachineDirectory, names};
+use super::resources::{self, Resource};
+use super::state::State;
+
+/// How long a supervisor that was killed is waited for: the kernel takes its memory and its mounts apart first.
+const DYING: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the last process of a machine is dead.
+const LOOK: Duration = Duration::from_millis(10);
+const LOOKS: u32 = 200;
+
+/// A state or a /proc file larger than this is none.
+const LIMIT: usize = 1 << 20;
 
 /// What a collection did.
 #[derive(Debug, Default)]
@@ -23,7 +46,11 @@ pub struct Collected {
 pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
     let mut collected = Collected::default();
     for name in names()? {
-        match MachineDirectory::claim_existing(&name) {
+        let claim = match MachineDirectory::claim_existing(&name) {
+            Ok(Some(Claim::InUse)) if has_died(&name) => MachineDirectory::claim_existing(&name),
+            claim => claim,
+        };
+        match claim {
             Ok(None | Some(Claim::InUse)) => {}
             Ok(Some(Claim::Ours { directory, stale })) => match clear(directory, cgroups) {
                 Ok(()) if stale => collected.removed.push(name),
@@ -31,6 +58,13 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
                 Ok(()) => {}
                 Err(error) => collected.failed.push((name, error)),
             },
+            Err(error) => collected.failed.push((name, error)),
+        }
+    }
+    for name in orphans() {
+        match clear_orphan(&name, cgroups) {
+            Ok(true) => collected.removed.push(name),
+            Ok(false) => {}
             Err(error) => collected.failed.push((name, error)),
         }
     }
@@ -45,14 +79,108 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
 pub fn clear(directory: MachineDirectory, cgroups: &CgroupHierarchy) -> Result<(), SysError> {
     // A log that cannot be written must not keep the name from its next start.
     let _ = super::archive::keep_killed(&directory);
-    let mut first_fault = None;
-    for resource in resources::read(&directory)?.iter().rev() {
-        if let Err(error) = resources::undo(resource, cgroups) {
-            first_fault.get_or_insert(error);
-        }
+    let resources = resources::read(&directory)?;
+    undo_all(&resources, cgroups)?;
+    directory.remove()
+}
+
+fn undo_all(resources: &[Resource], cgroups: &CgroupHierarchy) -> SysResult<()> {
+    let mut first_fault = Ok(());
+    for resource in resources.iter().rev() {
+        let undone = resources::undo(resource, cgroups);
+        first_fault = first_fault.and(undone);
     }
-    match first_fault {
-        Some(error) => Err(error),
-        None => directory.remove(),
+    first_fault
+}
+
+/// Whether the supervisor of `name` was killed and is dying; then waits until it is dead.
+fn has_died(name: &MachineName) -> bool {
+    let path = Path::new(MACHINES).join(name.as_str()).join(State::FILE);
+    let state = read_at(CWD, path, LIMIT).ok().and_then(|text| serde_json::from_slice::<State>(&text).ok());
+    let Some(pid) = state.and_then(|state| Pid::from_raw(state.supervisor)) else { return false };
+    let status = read_at(CWD, format!("/proc/{}/status", pid.as_raw_nonzero()), LIMIT).unwrap_or_default();
+    if !is_dying(&String::from_utf8_lossy(&status)) {
+        return false;
+    }
+    let Ok(pidfd) = pidfd_open(pid) else { return true };
+    let patience = Timespec { tv_sec: i64::try_from(DYING.as_secs()).unwrap_or(0), tv_nsec: 0 };
+    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)) == Ok(1)
+}
+
+/// Whether a process with this /proc/PID/status is gone, or has a SIGKILL to die of (proc_pid_status(5)).
+fn is_dying(status: &str) -> bool {
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let kill = |name: &str| {
+        let mask = field(name).and_then(|mask| u64::from_str_radix(mask, 16).ok());
+        mask.is_some_and(|mask| mask & (1 << (libc::SIGKILL - 1)) != 0)
+    };
+    status.is_empty()
+        || field("State:").is_some_and(|state| state.starts_with(['Z', 'X']))
+        || kill("SigPnd:")
+        || kill("ShdPnd:")
+}
+
+/// Names that have a scratch directory and no machine's directory: those of machines that went with the host, whose /run is
+/// empty after a boot, and of supervisors that were killed after somebody had removed their directory.
+fn orphans() -> Vec<MachineName> {
+    let scratch = open_directory(Path::new(SCRATCH)).and_then(entries).unwrap_or_default();
+    let mut names: Vec<MachineName> =
+        scratch.into_iter().filter_map(|(name, _)| name.to_str()?.parse().ok()).collect();
+    names.sort();
+    names.retain(|name| !Path::new(MACHINES).join(name.as_str()).exists());
+    names
+}
+
+/// Clears what an orphan has; says whether it did. Not one whose machine runs: its supervisor is about to put the
+/// directory back.
+fn clear_orphan(name: &MachineName, cgroups: &CgroupHierarchy) -> SysResult<bool> {
+    let hierarchy = Hierarchy::open(cgroups);
+    let runs = || hierarchy.as_ref().is_ok_and(|hierarchy| hierarchy.is_populated(name.as_str()));
+    // Its processes may be dying still, and a supervisor that lives is given the time to say so.
+    let mut looks = 0;
+    while runs() && looks < LOOKS && !Path::new(MACHINES).join(name.as_str()).exists() {
+        std::thread::sleep(LOOK);
+        looks += 1;
+    }
+    let Claim::Ours { directory, stale: false } = MachineDirectory::claim(name)? else { return Ok(false) };
+    let runs = runs();
+    let cleared = if runs {
+        Ok(())
+    } else {
+        let name = name.to_string();
+        let hierarchies = controllers::of(cgroups);
+        undo_all(
+            &[
+                Resource::Cgroup(name.clone()),
+                Resource::Controllers { name: name.clone(), hierarchies },
+                Resource::Scratch(name),
+            ],
+            cgroups,
+        )
+    };
+    directory.remove()?;
+    cleared.map(|()| !runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dying() {
+        let rows = [
+            ("", true),
+            (
+                "Name:\tspinney\nState:\tS (sleeping)\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n",
+                false,
+            ),
+            ("State:\tZ (zombie)\n", true),
+            ("State:\tD (disk sleep)\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000100\n", true),
+            ("State:\tR (running)\nSigPnd:\t0000000000000101\nShdPnd:\t0000000000000000\n", true),
+            ("State:\tS (sleeping)\nShdPnd:\t0000000000004000\n", false),
+        ];
+        for (status, expected) in rows {
+            assert_eq!(is_dying(status), expected, "{status:?}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::guest::{Process, Processes};
 use crate::runtime::plan::MachinePlan;
-use crate::runtime::restrict::Program;
+use crate::runtime::restrict::{Program, Restrictions};
 use crate::sys::files::{open_at, open_directory_at};
 use crate::sys::fork::{exit_now, fork};
 use crate::sys::process::{
@@ -50,7 +50,6 @@ impl Boot<'_> {
         let log = machine.parts.console.as_ref().and_then(Console::log);
         Evidence {
             console: log.and_then(|log| log.last_lines(CONSOLE_LINES).ok()).unwrap_or_default(),
-            out_of_memory: machine.parts.out_of_memory.evidence(),
             ..Evidence::default()
         }
     }
@@ -123,7 +122,9 @@ impl Boot<'_> {
         .into();
         let child = fork(|| {
             let joined = join_namespaces_of(&self.running.pidfd, namespaces - first);
-            if joined.and_then(|()| plan.process.restrictions().apply()).is_ok() {
+            // Sockets that were passed to us are for PID 1.
+            let confined = Restrictions { listen_fds: 0, ..plan.process.restrictions() };
+            if joined.and_then(|()| confined.apply()).is_ok() {
                 let program = Program { file: SYSTEMCTL.as_bytes(), argv: &argv, environment: &environment };
                 let _ = program.execute(|_| Ok(()));
             }

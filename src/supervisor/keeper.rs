@@ -11,8 +11,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::runtime::root::{ROOT, SEALED};
+use crate::sys::SysResult;
+use crate::sys::directory_watch::DirectoryWatch;
 use crate::sys::mount::{attach_mount, clone_mount};
-use crate::sys::{SysResult, directory_watch};
 
 use super::boot::Boot;
 use super::claimed::Claimed;
@@ -35,6 +36,7 @@ const MOUNTS: [&str; 3] = ["lower", ROOT, SEALED];
 /// What is kept against the day, and when to look.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
+    watch: Option<DirectoryWatch>,
     spares: Vec<(&'static str, OwnedFd)>,
     /// When the directory is to be looked at.
     due: Option<Instant>,
@@ -49,9 +51,9 @@ impl Keeper {
     /// A machine that `boots` may do so again.
     pub(super) fn watch(claimed: &Claimed, boots: bool) -> Self {
         // EINVAL, where the kernel has no such watch.
-        let _ = directory_watch::tell_of_deletions(claimed.directory().fd());
+        let watch = DirectoryWatch::begin(claimed.directory().fd()).ok();
         let spares = if boots { spares(claimed) } else { Vec::new() };
-        Self { spares, due: None, wait: Duration::ZERO }
+        Self { watch, spares, due: None, wait: Duration::ZERO }
     }
 
     /// Something went from the directory. Our own replacing of files is told too.
@@ -109,6 +111,8 @@ impl Boot<'_> {
         let logged = is_logged(machine);
         let missing = machine.claimed.reclaim(logged)?;
         let directory = machine.claimed.directory();
+        // First: what goes while we are at it is to be told too.
+        machine.keeper.watch = DirectoryWatch::begin(directory.fd()).ok();
         // As at a start: the socket before the state, which has clients come.
         if missing.contains(&super::control::SOCKET) {
             machine.control.listen_again(directory.fd()).map_err(failed())?;
@@ -123,10 +127,7 @@ impl Boot<'_> {
         let plan = &machine.parts.plan;
         directory.write_launch(&LaunchRecord::of(plan), &plan.process.seccomp).map_err(failed())?;
         directory.write_state(&self.state(machine)).map_err(failed())?;
-        attach_spares(machine, &missing).map_err(failed())?;
-        // Of the directory that there is now.
-        let watched = directory_watch::tell_of_deletions(machine.claimed.directory().fd());
-        watched.map_err(failed())
+        attach_spares(machine, &missing).map_err(failed())
     }
 }
 

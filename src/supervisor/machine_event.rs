@@ -85,7 +85,7 @@ pub enum MachineEvent {
     Resumed,
     /// The kernel killed processes of it, since its memory was at its limit.
     OutOfMemory {
-        /// How many, since the boot.
+        /// How many so far.
         killed: u64,
     },
     /// It is gone, and what it had of the host is given back.

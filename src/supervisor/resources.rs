@@ -19,7 +19,7 @@ use crate::runtime::legacy_cgroup;
 use crate::runtime::root::SCRATCH;
 use crate::sys::files::{
     make_directories, make_directory_at, open_at, open_directory, read_at, remove_file_at, remove_tree_at,
-    try_lock_description, while_parents_vanish, write_all,
+    replace_at, try_lock_description, while_parents_vanish, write_all,
 };
 use crate::sys::{SysError, SysResult};
 
@@ -92,9 +92,9 @@ impl Journal {
     /// # Errors
     /// When /run is full.
     pub fn restore(&mut self, directory: &MachineDirectory) -> SysResult<()> {
-        let again = Self::open(directory)?;
-        self.noted.borrow().iter().try_for_each(|resource| again.note(resource))?;
-        *self = again;
+        let text = self.noted.borrow().iter().map(line).collect::<SysResult<Vec<_>>>()?.concat();
+        replace_at(directory.fd(), NAME, &text, 0o600)?;
+        self.file = Self::open(directory)?.file;
         Ok(())
     }
 
@@ -108,13 +108,17 @@ impl Journal {
     /// # Errors
     /// When /run is full: then it must not be made.
     pub fn note(&self, resource: &Resource) -> SysResult<()> {
-        let mut line = serde_json::to_vec(resource)
-            .map_err(|_| SysError::new("write", "a resource as JSON", Errno::INVAL))?;
-        line.push(b'\n');
-        write_all(&self.file, &line)?;
+        write_all(&self.file, &line(resource)?)?;
         self.noted.borrow_mut().push(resource.clone());
         Ok(())
     }
+}
+
+fn line(resource: &Resource) -> SysResult<Vec<u8>> {
+    let mut line = serde_json::to_vec(resource)
+        .map_err(|_| SysError::new("write", "a resource as JSON", Errno::INVAL))?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// What the journal of `directory` holds, in the order of making. A last line that was cut off by a kill was not

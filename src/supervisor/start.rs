@@ -30,6 +30,7 @@ use super::error::Error;
 use super::facts::{Facts, WantedIds, look, make_plan, wanted_ids};
 use super::fault;
 use super::keeper::Keeper;
+use super::machine_event::MachineEvent;
 use super::manager_notifier::ManagerNotifier;
 use super::out_of_memory::OutOfMemory;
 use super::resources::{Resource, make_scratch};
@@ -348,7 +349,10 @@ impl Machine {
             let name = self.parts.plan.name.as_str();
             let (what, hint) = (evidence.to_string(), evidence.hint_while_running(name));
             report(&Event::OutOfMemory { name, what: &what, hint: &hint });
+            self.control.publish(MachineEvent::OutOfMemory { killed: evidence.killed });
         }
+        let killed = self.parts.out_of_memory.killed();
+        self.control.publish(MachineEvent::OutOfMemory { killed });
         true
     }
 

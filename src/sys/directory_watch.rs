@@ -1,10 +1,11 @@
 //! Word of files that go from a directory (F_NOTIFY, fcntl(2)).
 //!
 //! Not inotify: a hundred supervisors would use up root's budget of instances (128, fs.inotify.max_user_instances), which
-//! services of the host need. This takes no fd but that of the directory, and no budget.
+//! services of the host need. This takes one fd, and no budget.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use super::files::open_directory_at;
 use super::{FdPath, SysResult, check, sys};
 
 /// The signal that tells of it: blocked, and taken by signalfd.
@@ -13,12 +14,28 @@ pub const SIGNAL: i32 = libc::SIGIO;
 /// DN_DELETE and DN_MULTISHOT (linux/fcntl.h): tell of each file that goes, and not of the first alone.
 const EVENTS: libc::c_ulong = 0x0000_0008 | 0x8000_0000;
 
-/// Has the kernel send us [`SIGNAL`] whenever a file goes from `directory`, by unlink(2), rmdir(2) or rename(2), for as
-/// long as the fd is open.
-///
-/// # Errors
-/// EINVAL where the kernel was built without (CONFIG_DNOTIFY).
-pub fn tell_of_deletions(directory: &impl AsFd) -> SysResult<()> {
+/// While it lives, the kernel sends us [`SIGNAL`] whenever a file goes from a directory, by unlink(2), by rmdir(2) or to
+/// another directory by rename(2).
+#[derive(Debug)]
+pub struct DirectoryWatch {
+    /// Its own: the watch goes with the first fd of the open file description that this process closes, duplicates
+    /// included (dnotify_flush() in fs/notify/dnotify/dnotify.c).
+    _directory: OwnedFd,
+}
+
+impl DirectoryWatch {
+    /// Watches what `directory` refers to.
+    ///
+    /// # Errors
+    /// EINVAL where the kernel was built without (CONFIG_DNOTIFY).
+    pub fn begin(directory: &impl AsFd) -> SysResult<Self> {
+        let own = open_directory_at(directory, ".")?;
+        tell_of_deletions(&own)?;
+        Ok(Self { _directory: own })
+    }
+}
+
+fn tell_of_deletions(directory: &impl AsFd) -> SysResult<()> {
     // SAFETY: the fd is borrowed for the length of the call; the arguments are integers.
     let result = unsafe { libc::fcntl(directory.as_fd().as_raw_fd(), libc::F_NOTIFY, EVENTS) };
     sys("fcntl", check(result.into()).map(drop), || {
@@ -45,7 +62,8 @@ mod tests {
         let child = fork_from_test(|| {
             let set = SignalSet::of(&[SIGNAL]);
             let waited = |patience: u64| wait_for(&set, Some(Duration::from_millis(patience)));
-            let before = set.block().and_then(|_| tell_of_deletions(&handle)).and_then(|()| waited(1));
+            let watch = set.block().and_then(|_| DirectoryWatch::begin(&handle));
+            let before = watch.as_ref().map_err(|_| ()).and_then(|_| waited(1).map_err(|_| ()));
             let removed = rustix::fs::unlink(&file);
             let after = waited(10_000);
             i32::from(!(matches!(before, Ok(None)) && removed.is_ok() && matches!(after, Ok(Some(SIGNAL)))))

@@ -1,20 +1,21 @@
 //! Machines that live in the background.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::command::{PATIENCE, Process, capture, contents, run, shell_status};
 use crate::detached::Detached;
-use crate::harness::{Context, Row, Test, TestResult};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::payload::{own_busybox, write_script};
 use spinney::supervisor::state::Phase;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 5] = [
+    let rows: [Row; 6] = [
         ("ready", ready),
         ("no_wait", no_wait),
         ("command", command),
         ("refusals", refusals),
         ("interrupted", interrupted),
+        ("waiting_killed", waiting_killed),
     ];
     rows.map(|(name, test)| Test::new(format!("background::{name}"), test)).into()
 }
@@ -95,25 +96,58 @@ fn refusals(context: &Context) -> TestResult {
 
 /// ^C of the one who waits leaves the machine alone.
 fn interrupted(context: &Context) -> TestResult {
-    let tree = own_busybox(context)?;
     // It never comes up.
-    write_script(&tree.join("etc/init.d/rcS"), "#!/bin/sh\necho hanging\nexec sleep 1000\n");
-    let name = context.machine_name();
-    let stderr = capture();
-    let mut command = context.spinney();
-    command.args(["run", "-d", "-x", "-M", &name]).arg(&tree);
-    let mut waiting = Process::spawn(command.stderr(stderr.try_clone()?));
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while !contents(&stderr).contains(" boots ") {
-        assert!(std::time::Instant::now() < deadline, "{}", contents(&stderr));
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    waiting.signal(libc::SIGINT);
-    let status = waiting.wait(PATIENCE).map(shell_status);
-    let machine = Detached::find(&name)?;
-    assert_eq!(status, Some(128 + libc::SIGINT), "{}", contents(&stderr));
+    let hanging = Hanging::start(context, "exec sleep 1000")?;
+    let (status, stderr) = hanging.end_waiting(libc::SIGINT);
+    let machine = Detached::find(&hanging.name)?;
+    assert_eq!(status, Some(128 + libc::SIGINT), "{stderr}");
+    let name = &hanging.name;
     let said = format!("warning: {name} starts on in the background; spinney stop {name} ends it\n");
-    assert!(contents(&stderr).ends_with(&said), "{}", contents(&stderr));
+    assert!(stderr.ends_with(&said), "{stderr}");
     assert!(!machine.ended(Duration::ZERO));
     Ok(())
+}
+
+/// Nor does it mind that one's death.
+fn waiting_killed(context: &Context) -> TestResult {
+    let hanging = Hanging::start(context, "while ! test -e /run/go; do sleep 0.01; done")?;
+    let (status, _) = hanging.end_waiting(libc::SIGKILL);
+    assert_eq!(status, Some(128 + libc::SIGKILL));
+    let machine = Detached::find(&hanging.name)?;
+    assert_eq!(machine.state()?.phase, Phase::Booting);
+    machine.says("touch /run/go")?;
+    machine.wait_for(|state| state.phase == Phase::Ready)?;
+    machine.stop()?;
+    Ok(())
+}
+
+/// A `run --detach` that waits for a machine whose boot script takes its time.
+struct Hanging {
+    name: String,
+    waiting: std::cell::RefCell<Process>,
+    stderr: std::fs::File,
+}
+
+impl Hanging {
+    fn start(context: &Context, script: &str) -> Result<Self, Stop> {
+        let tree = own_busybox(context)?;
+        write_script(&tree.join("etc/init.d/rcS"), &format!("#!/bin/sh\n{script}\n"));
+        let (name, stderr) = (context.machine_name(), capture());
+        let mut command = context.spinney();
+        command.args(["run", "-d", "-x", "-M", &name]).arg(&tree).stderr(stderr.try_clone()?);
+        let waiting = Process::spawn(&mut command);
+        let deadline = Instant::now() + PATIENCE;
+        while !contents(&stderr).contains(" boots ") {
+            assert!(Instant::now() < deadline, "{}", contents(&stderr));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Self { name, waiting: waiting.into(), stderr })
+    }
+
+    /// Sends `signal` to the one who waits; gives its exit status and what it said.
+    fn end_waiting(&self, signal: i32) -> (Option<i32>, String) {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.signal(signal);
+        (waiting.wait(PATIENCE).map(shell_status), contents(&self.stderr))
+    }
 }

@@ -81,6 +81,12 @@ impl Detached {
         poll(&mut [PollFd::new(&self.supervisor, PollFlags::IN)], Some(&timeout)) == Ok(1)
     }
 
+    /// What its supervisor has logged.
+    pub fn log(&self) -> String {
+        let path = format!("/var/log/spinney/{}/supervisor.log", self.name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| format!("{path}: {error}"))
+    }
+
     /// Waits until its state is as `wanted` has it.
     pub fn wait_for(&self, wanted: impl Fn(&State) -> bool) -> Result<State, String> {
         let deadline = Instant::now() + PATIENCE;
@@ -88,7 +94,9 @@ impl Detached {
             let state = self.state();
             match state {
                 Ok(state) if wanted(&state) => return Ok(state),
-                _ if Instant::now() > deadline => return Err(format!("it never comes: {state:#?}")),
+                _ if Instant::now() > deadline => {
+                    return Err(format!("it never comes: {state:?}\n{}", self.log()));
+                }
                 _ => std::thread::sleep(Duration::from_millis(5)),
             }
         }

@@ -54,6 +54,9 @@ fn killed_at(context: &Context, tree: &str, point: &str) -> TestResult {
             options = legacy_cgroups::OPTIONS;
             legacy_cgroups::old_tree(context)?
         }
+        "controllers" | "teardown-controllers" if !Path::new("/sys/fs/cgroup/memory/tasks").exists() => {
+            return Err(Stop::Skip("this host has no cgroup v1 controllers".to_owned()));
+        }
         _ => context.tree(tree)?,
     };
     let name = context.machine_name();
@@ -148,7 +151,11 @@ fn twice(context: &Context) -> TestResult {
     let first = run(context.spinney().arg("gc"));
     assert_eq!((first.status, first.stderr.matches("removed what").count()), (0, 2), "{first:#?}");
     let second = run(context.spinney().arg("gc"));
-    assert_eq!((second.status, second.stderr.as_str()), (0, ""), "{second:#?}");
+    assert_eq!(
+        (second.status, second.stderr.as_str()),
+        (0, "spinney: nothing was left behind\n"),
+        "{second:#?}"
+    );
     Ok(())
 }
 

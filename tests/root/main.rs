@@ -22,10 +22,12 @@
 
 mod attack;
 mod background;
+mod background_life;
 mod bad_input;
 mod bind;
 mod command;
 mod console;
+mod control;
 mod copy;
 mod copy_attack;
 mod copy_faults;
@@ -39,6 +41,8 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
+mod lifecycle;
+mod limits;
 mod logs;
 mod machine;
 mod many;
@@ -48,9 +52,11 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod settings;
 mod shell;
 mod start;
 mod tree_snapshot;
+mod verbs;
 mod views;
 mod wait;
 
@@ -64,14 +70,20 @@ fn main() -> ExitCode {
         bad_input::tests(),
         attack::tests(),
         legacy_cgroups::tests(),
+        limits::tests(),
         security::tests(),
+        settings::tests(),
         hosts::tests(),
         kill::tests(),
         guest_units::tests(),
         matrix::tests(),
         background::tests(),
+        background_life::tests(),
         logs::tests(),
         start::tests(),
+        control::tests(),
+        verbs::tests(),
+        lifecycle::tests(),
         copy::tests(),
         copy_faults::tests(),
         copy_attack::tests(),

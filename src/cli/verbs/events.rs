@@ -199,7 +199,8 @@ fn words(event: &MachineEvent) -> String {
             if how == "unknown" { who.to_owned() } else { format!("{how}, {who}") }
         }
         MachineEvent::Rebooting { parameter } => parameter.clone().unwrap_or_default(),
-        MachineEvent::OutOfMemory { killed } => format!("{killed} processes killed since its boot"),
+        MachineEvent::OutOfMemory { killed: 1 } => "1 process killed so far".to_owned(),
+        MachineEvent::OutOfMemory { killed } => format!("{killed} processes killed so far"),
         MachineEvent::Ended { exit_status, reason, error } => {
             let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
             format!("{}, exit status {exit_status}{error}", kebab(reason))
@@ -257,7 +258,8 @@ mod tests {
             (MachineEvent::Stopping { how: StopKind::Unknown, asked: false }, "stopping by itself"),
             (MachineEvent::Rebooting { parameter: None }, "rebooting"),
             (MachineEvent::Paused, "paused"),
-            (MachineEvent::OutOfMemory { killed: 2 }, "out-of-memory 2 processes killed since its boot"),
+            (MachineEvent::OutOfMemory { killed: 1 }, "out-of-memory 1 process killed so far"),
+            (MachineEvent::OutOfMemory { killed: 2 }, "out-of-memory 2 processes killed so far"),
             (
                 MachineEvent::Ended { exit_status: 0, reason: EndReason::PoweredOff, error: None },
                 "ended powered-off, exit status 0",

@@ -42,6 +42,9 @@ pub fn gc() -> u8 {
         Ok(collected) => collected,
         Err(error) => return fail(&CannotLook(error)),
     };
+    if collected.removed.is_empty() && collected.failed.is_empty() {
+        output.status("nothing was left behind");
+    }
     for machine in &collected.removed {
         output.status(&format!("removed what {machine} left"));
     }

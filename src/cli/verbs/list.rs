@@ -117,7 +117,7 @@ impl Entry {
 }
 
 /// What a machine does, in a word.
-pub(super) fn state_word(state: &State) -> &'static str {
+pub(in crate::cli) fn state_word(state: &State) -> &'static str {
     if state.paused { "paused" } else { phase_word(state.phase) }
 }
 

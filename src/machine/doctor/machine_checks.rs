@@ -114,10 +114,13 @@ fn leader(facts: &MachineFacts) -> Finding {
 
 /// What its console says, a finding a symptom.
 fn console(facts: &MachineFacts) -> Vec<Finding> {
+    let Some(console) = &facts.console else {
+        return vec![Finding::ok("console", "not looked at: it is root's alone")];
+    };
     let mut findings = Vec::new();
     for (symptom, meaning, hint) in SYMPTOMS {
         let said: Vec<&str> =
-            facts.console.iter().filter(|line| line.contains(symptom)).map(String::as_str).collect();
+            console.iter().filter(|line| line.contains(symptom)).map(String::as_str).collect();
         if said.is_empty() || findings.iter().any(|finding: &Finding| finding.text.starts_with(meaning)) {
             continue;
         }
@@ -150,7 +153,7 @@ mod tests {
             now: 3_000_000,
             leader: Some('S'),
             pids_refused: 0,
-            console: vec!["[  OK  ] Reached target multi-user.target.".to_owned()],
+            console: Some(vec!["[  OK  ] Reached target multi-user.target.".to_owned()]),
         }
     }
 
@@ -179,14 +182,23 @@ mod tests {
             (|facts| facts.state.paused = true, "paused", Warning, "kept from running"),
             (|facts| facts.state.oom_kills = 2, "memory", Problem, "OOM: the kernel killed 2"),
             (|facts| facts.pids_refused = 3, "pids", Warning, "3 times"),
+            (|facts| facts.console = None, "console", Fine, "root's alone"),
             (
-                |facts| facts.console.push("[FAILED] Failed to start ssh.service.".to_owned()),
+                |facts| {
+                    facts.console.as_mut().unwrap().push("[FAILED] Failed to start ssh.service.".to_owned())
+                },
                 "console",
                 Warning,
                 "units failed: \"[FAILED] Failed to start ssh.service.\"",
             ),
             (
-                |facts| facts.console.push("Failed to create inotify: Too many open files".to_owned()),
+                |facts| {
+                    facts
+                        .console
+                        .as_mut()
+                        .unwrap()
+                        .push("Failed to create inotify: Too many open files".to_owned())
+                },
                 "console",
                 Warning,
                 "inotify instances",

@@ -24,8 +24,8 @@ pub struct MachineFacts {
     pub leader: Option<char>,
     /// How often it was refused a process by its limit.
     pub pids_refused: u64,
-    /// The last lines of its console, safe to print.
-    pub console: Vec<String>,
+    /// The last lines of its console, safe to print; `None` for others than root.
+    pub console: Option<Vec<String>>,
 }
 
 impl MachineFacts {
@@ -45,7 +45,7 @@ impl MachineFacts {
         Self {
             leader: leader_state(&read(Path::new(&format!("/proc/{}/stat", state.leader)))),
             pids_refused: count([beside("pids.events"), legacy("pids", "pids.events")], "max"),
-            console: console.unwrap_or_default(),
+            console: console.ok(),
             now,
             state,
         }

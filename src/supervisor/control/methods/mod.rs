@@ -8,6 +8,7 @@ mod power_off;
 mod reboot;
 mod resume;
 mod set_console_size;
+mod set_limits;
 mod status;
 mod storage;
 mod subscribe;
@@ -105,6 +106,7 @@ error Failed(message: string, hint: ?string)"],
             &kill::METHOD,
             &attach_console::METHOD,
             &set_console_size::METHOD,
+            &set_limits::METHOD,
         ],
     },
 ];
