@@ -28,12 +28,15 @@ mod bind;
 mod command;
 mod console;
 mod control;
+mod control_verbs;
 mod copy;
 mod copy_attack;
 mod copy_faults;
 mod detached;
 mod exec;
 mod exec_attack;
+mod exec_end;
+mod exec_terminal;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -41,7 +44,6 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
-mod lifecycle;
 mod limits;
 mod logs;
 mod machine;
@@ -82,7 +84,7 @@ fn main() -> ExitCode {
         logs::tests(),
         start::tests(),
         control::tests(),
-        lifecycle::tests(),
+        control_verbs::tests(),
         verbs::tests(),
         copy::tests(),
         copy_faults::tests(),
@@ -91,6 +93,8 @@ fn main() -> ExitCode {
         many::tests(),
         exec::tests(),
         exec_attack::tests(),
+        exec_end::tests(),
+        exec_terminal::tests(),
         shell::tests(),
         wait::tests(),
         hundred::tests(),
