@@ -154,7 +154,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     pub explain: Option<String>,
 
-    /// Accepted for systemd-nspawn's sake: there are no settings files to read yet
+    /// Settings files: yes (default), no, override (they win over options), trusted (also those beside trees)
     #[arg(long, value_name = "MODE")]
     pub settings: Option<String>,
 
@@ -163,12 +163,14 @@ pub struct RunArguments {
     pub directory: Option<PathBuf>,
 
     /// Run on a throw-away layer over the tree
-    #[arg(short = 'x', long, help_heading = "Image options")]
-    pub ephemeral: bool,
+    #[arg(short = 'x', long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "yes", help_heading = "Image options")]
+    pub ephemeral: Option<String>,
 
     /// Mount the root read-only
-    #[arg(long, help_heading = "Image options")]
-    pub read_only: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    #[arg(help_heading = "Image options")]
+    pub read_only: Option<String>,
 
     /// Keep parts of the root in memory: yes (default without a value), state, overlay, no
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]

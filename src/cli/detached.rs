@@ -12,8 +12,7 @@ use super::EXIT_FAILURE;
 use super::arguments::RunArguments;
 use super::output::Output;
 use super::progress::Progress;
-use super::settings::SettingsError;
-use crate::settings::{ConsoleMode, MachineName, MachineSettings, Payload};
+use crate::settings::{ConsoleMode, MachineName, Payload, Resolved, SettingsError};
 use crate::supervisor::background::{Failure, News, Starting};
 use crate::supervisor::{self, EventOf, Request, background};
 use crate::sys::signal::{SignalFd, SignalSet};
@@ -94,13 +93,13 @@ fn cannot_start(source: SysError) -> supervisor::Error {
 /// The same settings for a machine in the background, where nobody's terminal is the console.
 pub(super) fn in_background(
     options: &RunArguments,
-    mut settings: MachineSettings,
-) -> Result<MachineSettings, SettingsError> {
-    let refuse = |problem: &str, hint| Err(SettingsError::Combination { problem: problem.to_owned(), hint });
+    mut resolved: Resolved,
+) -> Result<Resolved, SettingsError> {
+    let refuse = |problem: &str, hint: &str| Err(SettingsError::combination(problem, hint));
     if !options.detach {
         return match options.no_wait {
             true => refuse("--no-wait goes with --detach only", "spinney run --detach --no-wait TREE"),
-            false => Ok(settings),
+            false => Ok(resolved),
         };
     }
     if options.pipe || options.console.as_deref().is_some_and(|mode| mode != "passive") {
@@ -109,11 +108,13 @@ pub(super) fn in_background(
             "leave --console= out; spinney attach NAME meets the console later",
         );
     }
-    settings.console = Some(ConsoleMode::Passive);
-    if !options.no_wait && options.timeout_ready.is_none() {
-        settings.timeout_ready = settings.timeout_ready.or(Some(TIMEOUT_READY));
+    resolved.settings.console = Some(ConsoleMode::Passive);
+    resolved.provenance.decide("console", "mode", "passive", "--detach");
+    if !options.no_wait && !resolved.provenance.is_given("execution", "timeout-ready") {
+        resolved.settings.timeout_ready = Some(TIMEOUT_READY);
+        resolved.provenance.decide("execution", "timeout-ready", "5min", "--detach");
     }
-    Ok(settings)
+    Ok(resolved)
 }
 
 /// Machines that were started in the background and are waited for.

@@ -7,40 +7,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use super::arguments::{Arguments, RunArguments, Verb};
 use super::refusal::Refusal;
-
-/// Options that mount something: their order among each other counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MountOption {
-    /// `--bind=`
-    Bind,
-    /// `--bind-ro=`
-    BindReadOnly,
-    /// `--inaccessible=`
-    Inaccessible,
-    /// `--tmpfs=`
-    Tmpfs,
-    /// `--overlay=`
-    Overlay,
-    /// `--overlay-ro=`
-    OverlayReadOnly,
-}
-
-impl MountOption {
-    /// Every such option with the id that clap knows it by and the name that people know it by.
-    pub const ALL: [(Self, &'static str, &'static str); 6] = [
-        (Self::Bind, "bind", "--bind="),
-        (Self::BindReadOnly, "bind_ro", "--bind-ro="),
-        (Self::Inaccessible, "inaccessible", "--inaccessible="),
-        (Self::Tmpfs, "tmpfs", "--tmpfs="),
-        (Self::Overlay, "overlay", "--overlay="),
-        (Self::OverlayReadOnly, "overlay_ro", "--overlay-ro="),
-    ];
-
-    /// The option as people know it.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(option, ..)| *option == self).map_or("", |(_, _, name)| name)
-    }
-}
+use super::settings::{GivenOption, given_in_order};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -62,8 +29,8 @@ pub struct RunInvocation {
     pub may_be_image: bool,
     /// The command, or the init's arguments.
     pub command: Vec<OsString>,
-    /// The mount options in the order given.
-    pub mounts: Vec<(MountOption, String)>,
+    /// The options that give settings, in the order given: for mounts it counts.
+    pub given: Vec<GivenOption>,
 }
 
 /// Parses a whole command line, program name included.
@@ -125,8 +92,8 @@ fn parse_run(mut arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
         // The command began before the dashes: they are its own.
         Some(rest) => operands.into_iter().chain([OsString::from("--")]).chain(rest).collect(),
     };
-    let mounts = mounts_in_order(run_matches(&matches)?);
-    Ok(Invocation::Run(Box::new(RunInvocation { options, tree, may_be_image, command, mounts })))
+    let given = given_in_order(run_matches(&matches)?);
+    Ok(Invocation::Run(Box::new(RunInvocation { options, tree, may_be_image, command, given })))
 }
 
 fn is_option(argument: &OsStr) -> bool {
@@ -145,17 +112,6 @@ fn options_and_operands(matches: &ArgMatches) -> Result<(RunArguments, Vec<OsStr
     let mut options = RunArguments::from_arg_matches(run_matches(matches)?).map_err(Refusal::from)?;
     let operands = std::mem::take(&mut options.operands);
     Ok((options, operands))
-}
-
-fn mounts_in_order(matches: &ArgMatches) -> Vec<(MountOption, String)> {
-    let mut found = Vec::new();
-    for (option, id, _) in MountOption::ALL {
-        let indices = matches.indices_of(id).into_iter().flatten();
-        let values = matches.get_many::<String>(id).into_iter().flatten();
-        found.extend(indices.zip(values).map(|(index, value)| (index, option, value.clone())));
-    }
-    found.sort_by_key(|(index, ..)| *index);
-    found.into_iter().map(|(_, option, value)| (option, value)).collect()
 }
 
 #[cfg(test)]
@@ -214,12 +170,12 @@ mod tests {
             &["--machine", "web", "-D", "/t", "--ephemeral", "ls"],
         ] {
             let invocation = parsed(line).unwrap();
-            assert!(invocation.options.ephemeral, "{line:?}");
+            assert_eq!(invocation.options.ephemeral.as_deref(), Some("yes"), "{line:?}");
             assert_eq!(invocation.options.machine.as_deref(), Some("web"), "{line:?}");
             assert_eq!((invocation.tree, invocation.command), ("/t".into(), vec!["ls".into()]), "{line:?}");
         }
         let payloads_own = parsed(&["/t", "ls", "-x"]).unwrap();
-        assert!(!payloads_own.options.ephemeral);
+        assert_eq!(payloads_own.options.ephemeral, None);
     }
 
     #[test]
@@ -236,22 +192,6 @@ mod tests {
     }
 
     #[test]
-    fn mounts_keep_their_order() {
-        use MountOption::{Bind, Inaccessible, OverlayReadOnly, Tmpfs};
-        let line = ["--tmpfs=/a", "--bind", "/b", "/t", "--tmpfs", "/c", "--overlay-ro=/d:/e", "--bind=/f"];
-        let line: Vec<&str> = line.into_iter().chain(["--inaccessible=/g"]).collect();
-        let expected = [
-            (Tmpfs, "/a"),
-            (Bind, "/b"),
-            (Tmpfs, "/c"),
-            (OverlayReadOnly, "/d:/e"),
-            (Bind, "/f"),
-            (Inaccessible, "/g"),
-        ];
-        assert_eq!(parsed(&line).unwrap().mounts, expected.map(|(option, text)| (option, text.to_owned())));
-    }
-
-    #[test]
     fn refusals() {
         let rows: &[(&[&str], &str)] = &[
             (&[], "no tree given"),
@@ -264,7 +204,7 @@ mod tests {
             (&["--network-veth", "/t"], "unknown option --network-veth"),
             (&["/t", "--machine"], "--machine needs a value"),
             (&["/t", "--machine", "--", "ls"], "--machine needs a value"),
-            (&["--ephemeral=yes", "/t"], "--ephemeral takes no value"),
+            (&["--quiet=yes", "/t"], "--quiet takes no value"),
         ];
         for (line, expected) in rows {
             assert_eq!(parsed(line).unwrap_err(), *expected, "{line:?}");

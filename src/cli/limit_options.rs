@@ -2,11 +2,11 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::settings::SettingsError;
-use crate::settings::ValueError;
+use crate::settings::assignment::{Assignment, Change, Source};
 use crate::settings::limits::Limits;
 use crate::settings::limits::amount::cpus_as_quota;
-use crate::settings::limits::keys::{KEYS, LimitKey, set_property};
+use crate::settings::limits::keys::{KEYS, LimitKey, property, set_property};
+use crate::settings::{SettingsError, ValueError, keys};
 
 const HEADING: &str = "Limit options";
 const CPUS: &str = "cpus";
@@ -77,9 +77,43 @@ impl LimitOptions {
                 Said::Cpus => cpus(limits, text),
                 Said::Property => set_property(limits, text),
             };
-            done.map_err(|source| SettingsError::Limit { option: format!("--{}=", said.option()), source })?;
+            done.map_err(|error| SettingsError::option(&format!("--{}=", said.option()), error))?;
         }
         Ok(())
+    }
+
+    /// What was said, as a layer of settings.
+    ///
+    /// # Errors
+    /// For a property that is no limit, or a number of CPUs that is none. All other values are judged with the settings.
+    pub fn assignments(&self) -> Result<Vec<Assignment>, SettingsError> {
+        self.given.iter().map(|(said, text)| said.assignment(text)).collect()
+    }
+}
+
+impl Said {
+    fn assignment(self, text: &str) -> Result<Assignment, SettingsError> {
+        let (option, name, value) = match self {
+            Self::Key(key) => (None, key.name, text.to_owned()),
+            Self::Cpus if text.is_empty() => (Some("--cpus="), "cpu-quota", String::new()),
+            Self::Cpus => {
+                let quota = cpus_as_quota(text).map_err(|error| SettingsError::option("--cpus=", error))?;
+                (Some("--cpus="), "cpu-quota", quota.to_string())
+            }
+            Self::Property => {
+                let (key, value) =
+                    property(text).map_err(|error| SettingsError::option("--property=", error))?;
+                (Some("--property="), key.name, value.to_owned())
+            }
+        };
+        let Some(key) = keys::known(&format!("resources.{name}")) else {
+            return Err(SettingsError::combination(
+                format!("{name} is no setting"),
+                "this is a fault in spinney",
+            ));
+        };
+        let change = if value.is_empty() { Change::Reset } else { Change::Give(value.into()) };
+        Ok(Assignment::new(key, change, Source::Option(option.unwrap_or(key.option))))
     }
 }
 

@@ -64,9 +64,14 @@ pub fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Whether we are root.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Whether we are root; if not, says that `verb` needs it, and `line`, the way out.
 fn require_root(verb: &str, line: &str, output: Output) -> bool {
-    if rustix::process::geteuid().is_root() {
+    if is_root() {
         return true;
     }
     let error = refusal::Message::new(format!("permission denied: spinney {verb} needs root"));

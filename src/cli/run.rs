@@ -1,5 +1,6 @@
 //! `spinney run`: arguments to settings, then the supervisor.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::EXIT_FAILURE;
@@ -10,12 +11,14 @@ use super::invocation::RunInvocation;
 use super::output::Output;
 use super::progress::Progress;
 use super::require_root;
-use super::settings::{Environment, SettingsError, optional, settings};
+use super::settings::{asked, optional};
+use super::verbs::explain::planned;
 use super::verbs::fail;
 use crate::machine;
 use crate::settings::{
-    ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, LinkJournal, MachineSettings, Payload, ResolvConf,
-    ResourceLimit, SignalNumber, Timezone, ValueError, Volatile, Words, capability_names,
+    ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, Environment, LinkJournal, Payload, ResolvConf, Resolved,
+    ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words, capability_names,
+    machine_settings,
 };
 use crate::supervisor::{self, Request};
 
@@ -26,99 +29,106 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.text(&(words.join("\n") + "\n"));
         return 0;
     }
-    let prepared =
-        request(invocation, started).and_then(|request| Ok((request, explain_format(&invocation.options)?)));
-    let (mut request, format) = match prepared {
+    let prepared = prepare(invocation, started)
+        .and_then(|prepared| Ok((prepared, explain_format(invocation.options.explain.as_deref())?)));
+    let (prepared, format) = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => {
-            output.error(&error, error.hint());
-            return EXIT_FAILURE;
-        }
+        Err(error) => return fail(&error, output),
     };
+    if let Some(format) = format {
+        return explained(prepared, format, output);
+    }
     if !require_root("run", "sudo spinney run ...", output) {
         return EXIT_FAILURE;
     }
-    if let Err(error) = find_image(invocation, &mut request.settings) {
-        return fail(&error, output);
-    }
-    give_tree_a_name(&mut request.settings);
-    for warning in warnings(&request.settings) {
-        output.warning(warning);
-    }
+    let Prepared { request, warnings } = prepared;
+    warnings.iter().for_each(|warning| output.warning(warning));
     let boots = matches!(request.settings.payload, Payload::Boot { .. });
-    let status = match format {
-        Some(format) => explained(&request, format, output),
-        None if request.background => return detached::run(request, &invocation.options, output),
-        None => {
-            let progress = Progress::new(output, boots);
-            supervisor::run(request, &mut |event| progress.report(event)).map(|outcome| outcome.exit_status)
-        }
-    };
-    status.unwrap_or_else(|error| {
+    if request.background {
+        return detached::run(request, &invocation.options, output);
+    }
+    let progress = Progress::new(output, boots);
+    let status = supervisor::run(request, &mut |event| progress.report(event));
+    status.map(|outcome| outcome.exit_status).unwrap_or_else(|error| {
         output.failure(&error, error.console(), error.hint().as_deref());
         error.exit_status()
     })
 }
 
-/// What `invocation` asks of a supervisor. `started` is when it was asked.
-pub(super) fn request(invocation: &RunInvocation, started: Instant) -> Result<Request, SettingsError> {
+/// What is to be run, and what is to be said before.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) request: Request,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What `invocation`, with the settings files of its machine, asks of a supervisor. `started` is when it was asked.
+pub(super) fn prepare(invocation: &RunInvocation, started: Instant) -> Result<Prepared, machine::Error> {
+    prepared(invocation, started, false)
+}
+
+/// The same, where the tree was found by the machine's name.
+pub(super) fn prepare_by_name(
+    invocation: &RunInvocation,
+    started: Instant,
+) -> Result<Prepared, machine::Error> {
+    prepared(invocation, started, true)
+}
+
+fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Result<Prepared, machine::Error> {
     let environment = Environment::ours().map_err(SettingsError::Directory)?;
-    let settings = detached::in_background(&invocation.options, settings(invocation, &environment)?)?;
-    Ok(Request { settings, started, background: invocation.options.detach })
+    let mut asked = asked(invocation)?;
+    asked.by_name = by_name;
+    if let Some(tree) = find_image(invocation, &environment)? {
+        asked.tree = tree;
+        asked.by_name = true;
+    }
+    let resolved = machine_settings(&asked, &environment)?;
+    let Resolved { settings, provenance, mut warnings } =
+        detached::in_background(&invocation.options, resolved)?;
+    if matches!(settings.payload, Payload::Boot { .. }) && settings.console == Some(ConsoleMode::Pipe) {
+        warnings.push("an init without /dev/console (--console=pipe) may not boot".to_owned());
+    }
+    let background = invocation.options.detach;
+    Ok(Prepared { request: Request { settings, provenance, started, background }, warnings })
 }
 
 /// A TREE without a slash, where there is no such directory, is the name of an image.
-fn find_image(invocation: &RunInvocation, settings: &mut MachineSettings) -> Result<(), machine::Error> {
-    if !invocation.may_be_image || settings.tree.exists() {
-        return Ok(());
+fn find_image(
+    invocation: &RunInvocation,
+    environment: &Environment,
+) -> Result<Option<PathBuf>, machine::Error> {
+    if !invocation.may_be_image || environment.directory.join(&invocation.tree).exists() {
+        return Ok(None);
     }
-    let Some(name) = invocation.tree.to_str().and_then(|name| name.parse().ok()) else { return Ok(()) };
+    let Some(name) = invocation.tree.to_str().and_then(|name| name.parse().ok()) else { return Ok(None) };
     match machine::find_image::find(&name) {
-        Ok(tree) => settings.tree = tree,
+        Ok(tree) => Ok(Some(tree)),
         // Then it was meant as a directory, and the supervisor says that it is not there.
-        Err(machine::Error::NoImage { nearest: None, .. }) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(())
-}
-
-/// `..` has no name to call the machine by. A tree that is not there is the supervisor's to complain about.
-#[allow(clippy::disallowed_methods, reason = "the user's own path, before anything is opened")]
-fn give_tree_a_name(settings: &mut MachineSettings) {
-    if settings.tree.file_name().is_none()
-        && let Ok(tree) = std::fs::canonicalize(&settings.tree)
-    {
-        settings.tree = tree;
+        Err(machine::Error::NoImage { nearest: None, .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-/// Prints the plan instead of carrying it out.
-fn explained(request: &Request, format: ExplainFormat, output: Output) -> Result<u8, supervisor::Error> {
-    let plan = supervisor::explain(request)?;
-    Ok(match explain(&plan, format, output) {
-        Ok(()) => 0,
+/// Prints what would be done instead of doing it.
+fn explained(prepared: Prepared, format: ExplainFormat, output: Output) -> u8 {
+    let (explanation, status) = planned(prepared, output);
+    match explain(&[explanation], false, format, output) {
+        Ok(()) => status,
         Err(error) => {
             output.error(&error, Some("this is a fault in spinney"));
             EXIT_FAILURE
         }
-    })
+    }
 }
 
-fn explain_format(options: &RunArguments) -> Result<Option<ExplainFormat>, SettingsError> {
-    optional("--explain=", options.explain.as_deref(), |text| match text {
+/// The format that `--explain=` names.
+pub(super) fn explain_format(word: Option<&str>) -> Result<Option<ExplainFormat>, SettingsError> {
+    optional("--explain=", word, |text| match text {
         "text" => Ok(ExplainFormat::Text),
         "json" => Ok(ExplainFormat::Json),
         _ => Err(ValueError::new(text, "is not known", "one of: text, json")),
     })
-}
-
-/// What goes worse than the user may think.
-fn warnings(settings: &MachineSettings) -> Vec<&'static str> {
-    let mut warnings = Vec::new();
-    if matches!(settings.payload, Payload::Boot { .. }) && settings.console == Some(ConsoleMode::Pipe) {
-        warnings.push("an init without /dev/console (--console=pipe) may not boot");
-    }
-    warnings
 }
 
 /// The words that an option takes, when its value is `help`.

@@ -1,9 +1,13 @@
 //! Several journal files as one stream, forwards and backwards.
 
 use std::cmp::Ordering;
+use std::collections::{HashSet, VecDeque};
 
 use super::entry::{Entry, Field, Id, Stamp};
 use super::file::JournalFile;
+
+/// Entries that [`Recent`] knows: more than a boot writes before its journal is moved.
+const RECENT_MAX: usize = 8192;
 
 /// Damaged entries in a row after which the rest of a file is not looked at: a file of garbage is not to hold us up.
 const DAMAGED_MAX: u32 = 10_000;
@@ -145,6 +149,31 @@ impl Journal {
     /// Leaves out the files that `keep` says no to.
     pub fn retain(&mut self, keep: impl Fn(&Id) -> bool) {
         self.sources.retain(|source| keep(&source.file.header().file_id));
+    }
+}
+
+/// What was come upon of late, for those who follow: systemd-journald moves what it has in /run to /var under new sequence
+/// numbers, and a follower comes upon it again.
+#[derive(Debug, Default)]
+pub struct Recent {
+    known: HashSet<(Id, u64, u64, u64)>,
+    order: VecDeque<(Id, u64, u64, u64)>,
+}
+
+impl Recent {
+    /// Whether an entry was not come upon before; it is known from now on.
+    pub fn is_new(&mut self, stamp: &Stamp) -> bool {
+        let key = (stamp.boot_id, stamp.monotonic, stamp.realtime, stamp.xor_hash);
+        if !self.known.insert(key) {
+            return false;
+        }
+        self.order.push_back(key);
+        if self.order.len() > RECENT_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
     }
 }
 

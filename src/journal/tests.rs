@@ -246,6 +246,15 @@ fn a_file_that_comes_later() {
     assert_eq!(journal.files().count(), 2);
 }
 
+#[test]
+fn what_was_moved_is_not_new() {
+    let mut recent = merged::Recent::default();
+    for stamp in stamps(&mut journal_of(&[COMPACT]), Forward) {
+        assert!(recent.is_new(&stamp));
+        assert!(!recent.is_new(&Stamp { seqnum: stamp.seqnum + 100, ..stamp }));
+    }
+}
+
 /// Offsets of the objects of a type, in the order of the file.
 fn objects(bytes: &[u8], wanted: u8) -> Vec<usize> {
     let number = |at: usize| usize::try_from(storage::le64(bytes, at)).unwrap();

@@ -12,17 +12,15 @@
 //! delay = "5s"              # waits so long after all these
 //! ```
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use serde::Deserialize;
 
 use super::error::Error;
 use super::schedule::Needs;
-use crate::settings::{MachineName, parse_duration};
-use crate::sys::files::{entries, make_directories, open_at, open_directory, read_at, remove_file_at};
+use crate::settings::{Autostart, MachineName, OfFiles, Places, files_of};
+use crate::sys::files::{entries, make_directories, open_at, open_directory, remove_file_at};
 use crate::sys::{SysError, SysResult};
 
 /// Files that enable machines.
@@ -31,47 +29,32 @@ const MARKERS: &str = "/etc/spinney/autostart";
 /// Settings of machines.
 const SETTINGS: &str = "/etc/spinney/machines";
 
-/// Settings larger than this are none.
-const LIMIT: usize = 1 << 20;
-
-/// The longest delay that makes sense before a machine's start.
-const LONGEST_DELAY: Duration = Duration::from_secs(24 * 3600);
-
-/// The part of a machine's settings that matters here.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Autostart {
-    enabled: Option<bool>,
-    #[serde(default)]
-    requires: Vec<String>,
-    #[serde(default)]
-    wants: Vec<String>,
-    #[serde(default)]
-    after: Vec<String>,
-    delay: Option<Span>,
+/// Which machines are started with the host.
+#[derive(Debug, Default)]
+pub struct Enabled {
+    /// Those that are enabled.
+    pub machines: Vec<MachineName>,
+    /// Those of which it cannot be told, and why not.
+    pub unknown: Vec<(MachineName, Error)>,
 }
 
-/// `5` or `"5s"`.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-enum Span {
-    Seconds(u32),
-    Text(String),
-}
-
-/// All machines that are enabled, by name.
+/// All machines that are enabled, by name; and those of which it cannot be told, with the reason: a slip in the file of
+/// one is no reason not to start the others.
 ///
 /// # Errors
-/// When the settings of one cannot be read, or a directory.
-pub fn enabled() -> Result<Vec<MachineName>, Error> {
-    let mut names = names_in(MARKERS, "")?;
-    names.extend(names_in(SETTINGS, ".toml")?);
+/// When a directory cannot be read.
+pub fn enabled() -> Result<Enabled, Error> {
+    let mut names = names_in(MARKERS, "", Entries::Files)?;
+    names.extend(names_in(SETTINGS, ".toml", Entries::Files)?);
+    names.extend(names_in(SETTINGS, ".toml.d", Entries::Directories)?);
     names.sort();
     names.dedup();
-    let mut enabled = Vec::new();
+    let mut enabled = Enabled::default();
     for name in names {
-        if is_enabled(&name)? {
-            enabled.push(name);
+        match is_enabled(&name) {
+            Ok(true) => enabled.machines.push(name),
+            Ok(false) => {}
+            Err(error) => enabled.unknown.push((name, error)),
         }
     }
     Ok(enabled)
@@ -82,7 +65,7 @@ pub fn enabled() -> Result<Vec<MachineName>, Error> {
 /// # Errors
 /// When its settings cannot be read.
 pub fn is_enabled(name: &MachineName) -> Result<bool, Error> {
-    let said = settings_of(name)?.enabled;
+    let said = settings_of(name)?.autostart.enabled;
     Ok(said.unwrap_or_else(|| Path::new(MARKERS).join(name.as_str()).exists()))
 }
 
@@ -91,8 +74,8 @@ pub fn is_enabled(name: &MachineName) -> Result<bool, Error> {
 /// # Errors
 /// When its settings cannot be read, or name what is no machine.
 pub fn needs(name: &MachineName) -> Result<Needs, Error> {
-    let settings = settings_of(name)?;
-    parsed(settings).map_err(|problem| bad(name, problem))
+    let Autostart { requires, wants, after, delay, .. } = settings_of(name)?.autostart;
+    Ok(Needs { requires, wants, after, delay })
 }
 
 /// Enables machine `name`; says whether it was not before.
@@ -100,9 +83,7 @@ pub fn needs(name: &MachineName) -> Result<Needs, Error> {
 /// # Errors
 /// When its settings say that it is not, or /etc cannot be written.
 pub fn enable(name: &MachineName) -> Result<bool, Error> {
-    if settings_of(name)?.enabled == Some(false) {
-        return Err(said_in_settings(name, false));
-    }
+    refuse_what_settings_say(name, false)?;
     if is_enabled(name)? {
         return Ok(false);
     }
@@ -119,72 +100,37 @@ pub fn enable(name: &MachineName) -> Result<bool, Error> {
 /// # Errors
 /// When its settings say that it is enabled, or /etc cannot be written.
 pub fn disable(name: &MachineName) -> Result<bool, Error> {
-    if settings_of(name)?.enabled == Some(true) {
-        return Err(said_in_settings(name, true));
-    }
+    refuse_what_settings_say(name, true)?;
     let was = is_enabled(name)?;
     remove_file_at(CWD, Path::new(MARKERS).join(name.as_str()))
         .map_err(Error::system("disable the machine"))?;
     Ok(was)
 }
 
-fn settings_path(name: &MachineName) -> PathBuf {
-    Path::new(SETTINGS).join(format!("{name}.toml"))
-}
-
-fn said_in_settings(name: &MachineName, enabled: bool) -> Error {
-    Error::AutostartInSettings { path: settings_path(name), enabled }
-}
-
-fn bad(name: &MachineName, problem: String) -> Error {
-    Error::AutostartSettings { path: settings_path(name), problem }
-}
-
-fn settings_of(name: &MachineName) -> Result<Autostart, Error> {
-    match read_at(CWD, settings_path(name), LIMIT) {
-        Ok(text) => parse(&String::from_utf8_lossy(&text)).map_err(|problem| bad(name, problem)),
-        Err(error) if error.errno() == Errno::NOENT => Ok(Autostart::default()),
-        Err(source) => Err(Error::system("read the machine's settings")(source)),
+/// An administrator's own word is not for us to go behind.
+fn refuse_what_settings_say(name: &MachineName, enabled: bool) -> Result<(), Error> {
+    let settings = settings_of(name)?;
+    match settings.enabled_by {
+        Some(path) if settings.autostart.enabled == Some(enabled) => {
+            Err(Error::AutostartInSettings { path, enabled })
+        }
+        _ => Ok(()),
     }
 }
 
-fn parse(text: &str) -> Result<Autostart, String> {
-    /// All else is not ours to judge.
-    #[derive(Deserialize)]
-    struct Settings {
-        autostart: Option<Autostart>,
-    }
-    let settings: Settings = toml::from_str(text).map_err(|error| {
-        let line =
-            error.span().map(|span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
-        let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-        format!("{line}{}", error.message().replace('\n', " "))
-    })?;
-    Ok(settings.autostart.unwrap_or_default())
+fn settings_of(name: &MachineName) -> Result<OfFiles, Error> {
+    Ok(files_of(name, &Places::default())?)
 }
 
-fn parsed(settings: Autostart) -> Result<Needs, String> {
-    let names = |key: &str, names: Vec<String>| -> Result<Vec<MachineName>, String> {
-        let parse = |name: String| name.parse().map_err(|error| format!("autostart.{key}: {error}"));
-        names.into_iter().map(parse).collect()
-    };
-    let delay = match settings.delay {
-        None => Duration::ZERO,
-        Some(Span::Seconds(seconds)) => Duration::from_secs(seconds.into()),
-        Some(Span::Text(text)) => parse_duration(&text)
-            .map_err(|error| format!("autostart.delay: {error}"))?
-            .ok_or("autostart.delay: a machine that waits for ever is not enabled")?,
-    };
-    Ok(Needs {
-        requires: names("requires", settings.requires)?,
-        wants: names("wants", settings.wants)?,
-        after: names("after", settings.after)?,
-        delay: delay.min(LONGEST_DELAY),
-    })
+/// What of a directory counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entries {
+    Files,
+    Directories,
 }
 
-/// The machines that `directory` has a file for: NAME and `suffix`. Other files are none of ours.
-fn names_in(directory: &str, suffix: &str) -> Result<Vec<MachineName>, Error> {
+/// The machines that `directory` has an entry for: NAME and `suffix`. Others are none of ours.
+fn names_in(directory: &str, suffix: &str, wanted: Entries) -> Result<Vec<MachineName>, Error> {
     let list = open_directory(Path::new(directory)).and_then(entries);
     let list = match list {
         Err(error) if error.errno() == Errno::NOENT => return Ok(Vec::new()),
@@ -192,7 +138,7 @@ fn names_in(directory: &str, suffix: &str) -> Result<Vec<MachineName>, Error> {
     };
     let name = |(name, kind): (std::ffi::OsString, FileType)| {
         let name = name.to_str()?.strip_suffix(suffix)?.parse().ok()?;
-        (kind != FileType::Directory).then_some(name)
+        ((kind == FileType::Directory) == (wanted == Entries::Directories)).then_some(name)
     };
     Ok(list.into_iter().filter_map(name).collect())
 }
@@ -202,46 +148,4 @@ pub fn is_systemd_host() -> bool {
     rustix::fs::lstat("/run/systemd/system")
         .map_err(|errno| SysError::new("lstat", "/run/systemd/system", errno))
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings() {
-        let name = |text: &str| text.parse::<MachineName>().expect("a name");
-        let none = Needs::default;
-        let rows: &[(&str, Result<Needs, &str>)] = &[
-            ("", Ok(none())),
-            ("[limits]\nmemory = \"1G\"\n", Ok(none())),
-            ("[autostart]\nenabled = true\n", Ok(none())),
-            (
-                "[autostart]\nrequires = [\"db\", \"web-1\"]\nwants = [\"c\"]\nafter = [\"p\"]\ndelay = 5\n",
-                Ok(Needs {
-                    requires: vec![name("db"), name("web-1")],
-                    wants: vec![name("c")],
-                    after: vec![name("p")],
-                    delay: Duration::from_secs(5),
-                }),
-            ),
-            ("[autostart]\ndelay = \"2min\"", Ok(Needs { delay: Duration::from_secs(120), ..none() })),
-            ("\n[autostart]\nrequries = []", Err("line 3: unknown field `requries`")),
-            (
-                "[autostart]\nrequires = \"db\"",
-                Err("line 2: invalid type: string \"db\", expected a sequence"),
-            ),
-            ("[autostart]\nafter = [\"-\"]", Err("autostart.after: \"-\" ")),
-            ("[autostart]\ndelay = \"infinity\"", Err("autostart.delay: a machine that waits for ever")),
-            ("[autostart]\ndelay = \"soon\"", Err("autostart.delay: \"soon\" ")),
-            ("[autostart", Err("line 1: ")),
-        ];
-        for (text, expected) in rows {
-            match (parse(text).and_then(parsed), expected) {
-                (Ok(needs), Ok(expected)) => assert_eq!(needs, *expected, "{text}"),
-                (Err(problem), Err(expected)) if problem.starts_with(expected) => {}
-                (result, expected) => panic!("{text}: {result:?}, not {expected:?}"),
-            }
-        }
-    }
 }

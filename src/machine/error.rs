@@ -7,7 +7,7 @@ use super::copy::Copied;
 use super::helper::Failure;
 use super::schedule::Cycle;
 use crate::archive;
-use crate::settings::{ValueError, did_you_mean};
+use crate::settings::{SettingsError, ValueError, did_you_mean};
 use crate::sys::SysError;
 
 /// What every failed verb exits with, as `spinney run` does for faults of its own (docker-run(1)).
@@ -23,6 +23,8 @@ const NOT_FOUND: u8 = 127;
 pub enum Error {
     #[error(transparent)]
     Name { source: ValueError },
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     #[error("no machine {name:?} is running")]
     NotRunning { name: String },
     #[error("there are no logs of a machine {name:?}")]
@@ -39,8 +41,6 @@ pub enum Error {
     ImageKind { name: String, path: PathBuf, kind: &'static str },
     #[error("{name:?} is running already")]
     RunningAlready { name: String },
-    #[error("{}: {problem}", path.display())]
-    AutostartSettings { path: PathBuf, problem: String },
     #[error("{} says that it is {}", path.display(), if *.enabled { "enabled" } else { "not enabled" })]
     AutostartInSettings { path: PathBuf, enabled: bool },
     #[error(transparent)]
@@ -177,6 +177,7 @@ impl Error {
             }
             Self::EndedInstead { name, .. } => return Some(format!("spinney logs {name} may tell why")),
             Self::Name { source } => source.hint(),
+            Self::Settings(error) => return error.hint().map(str::to_owned),
             Self::Helper(failure) | Self::Copy { failure, .. } => return failure.hint.clone(),
             Self::Archive(error) => return error.hint().map(str::to_owned),
             Self::NoImage { .. } => {
@@ -189,9 +190,6 @@ impl Error {
                 ));
             }
             Self::RunningAlready { name } => return Some(format!("spinney status {name} shows it")),
-            Self::AutostartSettings { .. } => {
-                "the keys of [autostart] are enabled, requires, wants, after (lists of machines) and delay"
-            }
             Self::AutostartInSettings { .. } => "change enabled in its [autostart] there",
             Self::Cycle(_) => {
                 "take one of these out of requires, wants or after in /etc/spinney/machines/NAME.toml"

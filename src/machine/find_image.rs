@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
 use super::error::Error;
-use crate::settings::{MachineName, nearest};
+use crate::settings::{MachineName, Places, files_of, nearest};
 use crate::sys::SysError;
 use crate::sys::files::{entries, open_directory};
 
@@ -27,11 +27,15 @@ pub const SEARCH_PATH: [&str; 6] = [
 const KINDS: [(&str, &str); 3] =
     [(".raw", "a disk image"), (".mstack", "a layered image"), (".v", "a directory of versions")];
 
-/// The tree of the image `name`.
+/// The tree of machine `name`: what its settings call its directory, else the image of this name.
 ///
 /// # Errors
-/// [`Error::NoImage`] where there is none, [`Error::ImageKind`] where it is of a kind that cannot be started yet.
+/// [`Error::NoImage`] where there is none, [`Error::ImageKind`] where it is of a kind that cannot be started yet,
+/// [`Error::Settings`] when its settings are wrong.
 pub fn find(name: &MachineName) -> Result<PathBuf, Error> {
+    if let Some(directory) = files_of(name, &Places::default())?.directory {
+        return Ok(directory);
+    }
     find_in(&SEARCH_PATH.map(Path::new), name)
 }
 

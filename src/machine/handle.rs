@@ -12,6 +12,7 @@ use rustix::process::Pid;
 
 use super::error::Error;
 use crate::settings::MachineName;
+use crate::supervisor::in_force::InForce;
 use crate::supervisor::launch_record::LaunchRecord;
 use crate::supervisor::registry::{MACHINES, names};
 use crate::supervisor::state::State;
@@ -134,7 +135,7 @@ impl MachineHandle {
     /// # Errors
     /// [`Error::PermissionDenied`] for others.
     pub fn launch_record(&self) -> Result<LaunchRecord, Error> {
-        let text = self.read_secret(LaunchRecord::FILE)?;
+        let text = self.read_secret(LaunchRecord::FILE, "enter")?;
         serde_json::from_slice(&text).map_err(|error| Error::State {
             name: self.name.to_string(),
             source: SysError::new("read", format!("the launch record: {error}"), Errno::BADMSG),
@@ -146,15 +147,27 @@ impl MachineHandle {
     /// # Errors
     /// As [`MachineHandle::launch_record`].
     pub fn system_call_filter(&self) -> Result<Vec<SockFilter>, Error> {
-        let bytes = self.read_secret(LaunchRecord::FILTER)?;
+        let bytes = self.read_secret(LaunchRecord::FILTER, "enter")?;
         let (instructions, _) = bytes.as_chunks();
         Ok(instructions.iter().copied().map(SockFilter::from_bytes).collect())
     }
 
-    fn read_secret(&self, file: &str) -> Result<Vec<u8>, Error> {
+    /// What is in force: settings, secrets of them included, and the plan. For root alone.
+    ///
+    /// # Errors
+    /// As [`MachineHandle::launch_record`].
+    pub fn in_force(&self) -> Result<InForce, Error> {
+        let text = self.read_secret(InForce::FILE, "explain")?;
+        serde_json::from_slice(&text).map_err(|error| Error::State {
+            name: self.name.to_string(),
+            source: SysError::new("read", format!("what is in force: {error}"), Errno::BADMSG),
+        })
+    }
+
+    fn read_secret(&self, file: &str, action: &'static str) -> Result<Vec<u8>, Error> {
         let name = || self.name.to_string();
         read_at(CWD, self.directory.join(file), LIMIT).map_err(|source| match source.errno() {
-            Errno::ACCESS | Errno::PERM => Error::PermissionDenied { action: "enter", name: name() },
+            Errno::ACCESS | Errno::PERM => Error::PermissionDenied { action, name: name() },
             Errno::NOENT => Error::NotRunning { name: name() },
             _ => Error::State { name: name(), source },
         })

@@ -41,6 +41,11 @@ impl ValueError {
     }
 }
 
+/// Text of a file or a user in quotes, on one line.
+pub(super) fn shown(text: &str) -> String {
+    Shown(text).to_string()
+}
+
 /// A value in quotes, on one line: control characters escaped, its end cut off when it is long.
 struct Shown<'value>(&'value str);
 

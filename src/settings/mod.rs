@@ -1,30 +1,57 @@
 //! What the user asked for, typed.
 //!
-//! [`MachineSettings`] is filled from the command line (later from files too, with the same value parsers) and read by
-//! the planner. The parsers take `&str` and do no I/O; names and meanings are systemd-nspawn's (systemd-nspawn(1)).
+//! [`MachineSettings`] is what the planner reads. It comes from layers of [`assignment::Assignment`]s: settings files and the
+//! command line, all with the names, parsers and rules of one table, [`keys`]. The parsers take `&str` and do no I/O; names
+//! and meanings are systemd-nspawn's (systemd-nspawn(1)) wherever it has them. Only [`files`] reads.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | [`keys`] | the table of all settings: their names in each form, their parsers |
+//! | [`assignment`] | one value given to one setting at one place |
+//! | [`toml_layer`], [`nspawn_layer`] | a file as a layer; [`nspawn`] is the syntax of .nspawn files |
+//! | [`files`] | reading settings files |
+//! | [`merge`] | layers to what is in force |
+//! | [`draft`] | what is in force to [`MachineSettings`] |
+//! | [`resolve`] | which layers there are: [`machine_settings`] |
+//! | [`provenance`] | where each value came from |
+//! | the rest | a kind of value each, with its parser |
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 mod access;
+pub mod assignment;
+mod autostart;
 mod capability;
 mod credential;
+pub mod draft;
 mod duration;
 mod environment;
 mod error;
 mod escape;
 mod execution;
+pub mod files;
 mod identity;
+pub mod keys;
 pub mod limits;
+pub mod merge;
 mod mount_options;
 mod mounts;
+pub mod nspawn;
+pub mod nspawn_layer;
+pub mod provenance;
+mod refused;
+pub mod resolve;
 mod rlimit;
 mod signal;
 mod suggestion;
+mod surroundings;
+pub mod toml_layer;
 mod words;
 
 pub use access::{CapabilitySettings, PrivateUsers, PrivateUsersError, SystemCallRule, SystemCallRuleError};
+pub use autostart::Autostart;
 pub use capability::{
     ALL_CAPABILITIES, Capability, CapabilityListError, capability_names, parse_capability_list,
 };
@@ -40,10 +67,20 @@ pub use identity::{MachineName, Uuid, check_hostname};
 pub use limits::Limits;
 pub use mount_options::parse_guest_path;
 pub use mounts::{BindIds, CustomMount, LinkJournal, PivotRoot, ResolvConf, Timezone, Volatile};
+pub use provenance::Provenance;
+pub use refused::SettingsError;
+pub use resolve::{Asked, OfFiles, Resolved, SettingsMode, files_of, machine_settings};
 pub use rlimit::ResourceLimit;
 pub use signal::SignalNumber;
 pub use suggestion::{did_you_mean, nearest};
+pub use surroundings::{Environment, Places};
 pub use words::{Words, parse_boolean};
+
+/// As systemd's DefaultTimeoutStopSec= (systemd-system.conf(5)).
+const TIMEOUT_STOP: Duration = Duration::from_secs(90);
+
+/// What `--timeout-stop=infinity` becomes: longer than any machine runs, and safe to add to a point in time.
+pub(crate) const PRACTICALLY_FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// All that a user can say about one machine.
 #[derive(Debug, Clone)]
@@ -122,4 +159,52 @@ pub struct MachineSettings {
     pub nesting: bool,
     /// How much of the host the machine may have.
     pub limits: Limits,
+    /// When it is started by itself.
+    pub autostart: Autostart,
+}
+
+impl MachineSettings {
+    /// What holds when nobody says anything: a boot of no tree in particular.
+    pub fn built_in() -> Self {
+        Self {
+            tree: PathBuf::new(),
+            machine: None,
+            payload: Payload::Boot { init: None, arguments: Vec::new() },
+            ephemeral: false,
+            volatile: Volatile::No,
+            read_only: false,
+            pivot_root: None,
+            hostname: None,
+            uuid: None,
+            environment: Vec::new(),
+            chdir: None,
+            user: None,
+            kill_signal: None,
+            notify_ready: false,
+            mounts: Vec::new(),
+            private_users: PrivateUsers::default(),
+            private_network: true,
+            capabilities: CapabilitySettings::default(),
+            no_new_privileges: false,
+            system_calls: Vec::new(),
+            rlimits: Vec::new(),
+            oom_score_adjust: None,
+            cpu_affinity: None,
+            personality: None,
+            console: None,
+            credentials: Vec::new(),
+            resolv_conf: ResolvConf::default(),
+            timezone: Timezone::default(),
+            link_journal: LinkJournal::default(),
+            suppress_sync: false,
+            selinux_context: None,
+            selinux_apifs_context: None,
+            timeout_ready: None,
+            timeout_stop: TIMEOUT_STOP,
+            boot_clock: true,
+            nesting: false,
+            limits: Limits::default(),
+            autostart: Autostart::default(),
+        }
+    }
 }

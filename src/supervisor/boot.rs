@@ -19,6 +19,7 @@ use super::control::methods::{self, Context};
 use super::diagnosis::Evidence;
 use super::error::Error;
 use super::freezer::Freezer;
+use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
 use super::machine_event::MachineEvent;
 use super::manager_notifier::{ManagerNotifier, ManagerNotifierError};
@@ -113,6 +114,13 @@ impl<'a> Boot<'a> {
             .write_launch(&LaunchRecord::of(&parts.plan), &parts.plan.process.seccomp)
         {
             report(&Event::Warning(&format!("the machine cannot be entered: {error}")));
+        }
+        // The boots after the first change nothing of it.
+        if boots == 1
+            && let Err(error) =
+                machine.claimed.directory().write_in_force(&InForce::of(&request.provenance, &parts.plan))
+        {
+            report(&Event::Warning(&format!("the machine cannot be explained: {error}")));
         }
         boot.write_state(machine, report);
         report(&Event::Started {

@@ -40,8 +40,9 @@ pub const JOURNAL: &str = "journal";
 /// The directory of syslogs there.
 pub const SYSLOG: &str = "syslog";
 
-/// How much is kept of journals, the newest: eight files of the size that journald begins with.
-const JOURNAL_BYTES: u64 = 64 << 20;
+/// How much is kept of journals, the newest: a file of the largest size that journald makes by default (128 MiB,
+/// journald.conf(5)) and some that are small, as most are.
+const JOURNAL_BYTES: u64 = 160 << 20;
 
 /// How much is kept of the end of a syslog.
 const SYSLOG_BYTES: u64 = 8 << 20;
@@ -77,8 +78,12 @@ pub(super) struct GuestLogs {
 }
 
 impl GuestLogs {
-    /// Holds the directories of a guest that has just been started.
-    pub(super) fn hold(running: &Running, plan: &MachinePlan) -> Self {
+    /// Holds the directories of a guest that has just been started, for the first time or again.
+    pub(super) fn hold(running: &Running, plan: &MachinePlan, first: bool) -> Self {
+        if first && let Ok(archive) = super::archive::open(&plan.name) {
+            // What stays for now is removed when there is more to keep.
+            let _ = forget(&archive);
+        }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let below = |path| running.root.as_ref().and_then(|root| root.subroot(path).ok());
         Self {
@@ -95,12 +100,7 @@ impl GuestLogs {
     /// # Errors
     /// When that cannot be done, or not in time.
     pub(super) fn keep(&self, archive: &OwnedFd) -> SysResult<()> {
-        for name in [JOURNAL, SYSLOG] {
-            match remove_tree_at(archive, name) {
-                Err(error) if error.errno() != Errno::NOENT => return Err(error),
-                _ => {}
-            }
-        }
+        forget(archive)?;
         let sources = self.sources();
         if sources.journals.is_empty() && sources.syslogs.is_none() {
             return Ok(());
@@ -149,6 +149,20 @@ impl GuestLogs {
             None => self.root.as_ref().filter(|_| self.thrown_away)?.subroot(LOGS).ok(),
         }
     }
+}
+
+/// Removes from `archive` what is of another run.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn forget(archive: &OwnedFd) -> SysResult<()> {
+    for name in [JOURNAL, SYSLOG] {
+        match remove_tree_at(archive, name) {
+            Err(error) if error.errno() != Errno::NOENT => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn failed(errno: Errno) -> SysError {
@@ -238,6 +252,12 @@ fn copy(from: &File, range: std::ops::Range<u64>, directory: &impl AsFd, name: &
     let mut buffer = vec![0; CHUNK];
     let mut at = range.start;
     while at < range.end {
+        // What was never written need not be read; a file system that cannot tell has it read.
+        match rustix::fs::seek(from, rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) => at = data.min(range.end),
+            Err(Errno::NXIO) => at = range.end,
+            Err(_) => {}
+        }
         let room = usize::try_from(range.end - at).unwrap_or(CHUNK).min(CHUNK);
         let count = from.read_at(buffer.get_mut(..room).unwrap_or_default(), at).map_err(fault)?;
         if count == 0 {

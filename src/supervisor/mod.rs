@@ -25,6 +25,7 @@ pub mod gc;
 pub mod guest_logs;
 mod guest_says;
 pub mod hotkeys;
+pub mod in_force;
 mod inquiry;
 mod keeper;
 pub mod launch_record;
@@ -51,7 +52,7 @@ mod verdict;
 use std::time::Instant;
 
 use crate::runtime::plan::MachinePlan;
-use crate::settings::{MachineName, MachineSettings};
+use crate::settings::{MachineName, MachineSettings, Provenance};
 
 pub use error::Error;
 pub use event::{Event, EventOf};
@@ -62,6 +63,8 @@ pub use fault::POINTS as FAULT_POINTS;
 pub struct Request {
     /// The machine.
     pub settings: MachineSettings,
+    /// Where they came from.
+    pub provenance: Provenance,
     /// When the program was started, from which times are told.
     pub started: Instant,
     /// Nobody's terminal is its console.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
 use crate::settings::MachineName;
 use crate::sys::files::{
@@ -150,6 +151,16 @@ impl MachineDirectory {
         replace_at(&self.fd, LaunchRecord::FILE, &text, 0o600)?;
         let filter: Vec<u8> = filter.iter().flat_map(|instruction| instruction.to_bytes()).collect();
         replace_at(&self.fd, LaunchRecord::FILTER, &filter, 0o600)
+    }
+
+    /// Writes down what is in force, for those who ask later.
+    ///
+    /// # Errors
+    /// When /run is full.
+    pub fn write_in_force(&self, in_force: &InForce) -> SysResult<()> {
+        let text = serde_json::to_vec(in_force)
+            .map_err(|_| SysError::new("write", "what is in force as JSON", Errno::INVAL))?;
+        replace_at(&self.fd, InForce::FILE, &text, 0o600)
     }
 
     /// Removes it, and the directories above it that are then empty.

@@ -33,7 +33,7 @@ pub(super) fn serve(
             Err(error) => break (Err(error), None),
         };
         if request.background {
-            logs = Some(GuestLogs::hold(&boot.running, &machine.parts.plan));
+            logs = Some(GuestLogs::hold(&boot.running, &machine.parts.plan, boots == 1));
         }
         let ended = boot.run(&mut machine, report);
         machine.tell_of_kills(true, report);

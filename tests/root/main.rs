@@ -52,6 +52,7 @@ mod options;
 mod own_host;
 mod payload;
 mod security;
+mod settings;
 mod shell;
 mod start;
 mod tree_snapshot;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         legacy_cgroups::tests(),
         limits::tests(),
         security::tests(),
+        settings::tests(),
         hosts::tests(),
         kill::tests(),
         guest_units::tests(),
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         control_verbs::tests(),
         verbs::tests(),
         lifecycle::tests(),
+        verbs::tests(),
         copy::tests(),
         copy_attack::tests(),
         bind::tests(),

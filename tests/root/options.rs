@@ -305,8 +305,8 @@ fn explain(context: &Context) -> TestResult {
         command.args(["run", "-x", "-M", "explained", option]).arg(&tree);
         run(&mut command).ok()
     };
-    let plan: serde_json::Value = serde_json::from_str(&explain("--explain=json")?)?;
-    assert_eq!(plan["name"], "explained", "{plan}");
+    let explained: serde_json::Value = serde_json::from_str(&explain("--explain=json")?)?;
+    assert_eq!(explained["plan"]["name"], "explained", "{explained}");
     let text = explain("--explain")?;
     assert!(text.contains("explained") && text.contains("/proc/sys"), "{text}");
     Ok(())

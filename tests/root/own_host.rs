@@ -38,6 +38,12 @@ impl OwnHost {
             let layers = std::ffi::CString::new(layers).expect("no NUL");
             mount("overlay", "/etc", "overlay", MountFlags::empty(), Some(layers.as_c_str()))
                 .expect("mount a layer over /etc");
+            // Settings of this host's machines are none of the tests'.
+            for settings in ["/etc/spinney", "/etc/systemd/nspawn"] {
+                if Path::new(settings).exists() {
+                    std::fs::remove_dir_all(settings).expect("hide settings of machines");
+                }
+            }
             mount("tmpfs", "/run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))
                 .expect("mount an empty /run");
             // mount(8) makes it wherever it is run.

@@ -233,7 +233,11 @@ fn enabled(context: &Context) -> TestResult {
     made.settings(&name, "enabled = false")?;
     says(&["enable", &name], 125, &format!("{SETTINGS}/{name}.toml says that it is not enabled"));
     made.settings(&name, "requries = []")?;
-    says(&["enable", &name], 125, &format!("{SETTINGS}/{name}.toml: line 2: unknown field `requries`"));
+    says(
+        &["enable", &name],
+        125,
+        &format!("{SETTINGS}/{name}.toml:2: \"requries\": unknown key in [autostart]"),
+    );
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use super::sink::Sink;
 use crate::cli::output::Output;
 use crate::journal::filter::Filter;
 use crate::journal::merged::Direction::{Backward, Forward};
+use crate::journal::merged::Recent;
 use crate::journal::{Id, Journal, Stamp};
 use crate::machine::Error;
 use crate::machine::logs::{Journals, Places};
@@ -28,6 +29,7 @@ pub struct Viewer<'a> {
     journal: Journal,
     directories: Vec<Root>,
     last: Option<Stamp>,
+    recent: Recent,
 }
 
 impl<'a> Viewer<'a> {
@@ -45,6 +47,7 @@ impl<'a> Viewer<'a> {
             journal,
             directories,
             last: None,
+            recent: Recent::default(),
         };
         // One that will come is followed from its beginning.
         let booting = request.follow && places.runs_systemd();
@@ -67,6 +70,11 @@ impl<'a> Viewer<'a> {
         if self.request.reverse {
             self.backwards(&filter);
         } else {
+            if self.request.follow {
+                // What comes in new files is new only after this.
+                self.journal.seek_tail();
+                self.last = self.journal.step(Backward).map(|place| place.stamp);
+            }
             self.seek(&filter);
             if self.forwards(&filter) && self.request.follow {
                 self.follow(&filter, places)?;
@@ -144,7 +152,10 @@ impl<'a> Viewer<'a> {
     fn forwards(&mut self, filter: &Filter) -> bool {
         let mut found = false;
         while let Some(place) = self.journal.step(Forward) {
-            self.last = Some(place.stamp);
+            self.last = Some(self.last.filter(|last| !place.stamp.is_after(last)).unwrap_or(place.stamp));
+            if self.request.follow && !self.recent.is_new(&place.stamp) {
+                continue;
+            }
             if filter.until.is_some_and(|until| place.stamp.realtime > until) {
                 break;
             }

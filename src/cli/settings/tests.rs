@@ -1,5 +1,15 @@
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use super::super::invocation::{Invocation, parse};
 use super::*;
+use crate::settings::{
+    CREDENTIALS_SIZE_MAX, CapabilitySettings, ConsoleMode, CustomMount, Environment, LinkJournal,
+    MachineSettings, PRACTICALLY_FOR_EVER, Payload, Places, PrivateUsers, ResourceLimit, SystemCallRule,
+    Volatile, machine_settings,
+};
 
 fn environment(on_terminal: bool) -> Environment {
     Environment {
@@ -16,6 +26,7 @@ fn environment(on_terminal: bool) -> Environment {
             Some("/etc/huge") => Ok(vec![b'x'; CREDENTIALS_SIZE_MAX]),
             _ => Err(io::ErrorKind::NotFound.into()),
         },
+        places: Places { spinney: "/no".into(), nspawn: Vec::new() },
     }
 }
 
@@ -30,13 +41,16 @@ fn asked_of<'a>(
 ) -> Result<MachineSettings, (String, Option<String>)> {
     let words = ["spinney", "run"].into_iter().chain(words).map(OsString::from).collect();
     let Ok(Invocation::Run(invocation)) = parse(words) else { panic!("not a run") };
-    settings(&invocation, &environment(on_terminal)).map_err(|error| {
-        let mut line = error.to_string();
-        if let Some(source) = error.source() {
-            line = format!("{line}: {source}");
-        }
-        (line, error.hint().map(str::to_owned))
-    })
+    super::asked(&invocation)
+        .and_then(|asked| machine_settings(&asked, &environment(on_terminal)))
+        .map(|resolved| resolved.settings)
+        .map_err(|error| {
+            let mut line = error.to_string();
+            if let Some(source) = error.source() {
+                line = format!("{line}: {source}");
+            }
+            (line, error.hint().map(str::to_owned))
+        })
 }
 
 fn command(argv: &[&str]) -> Payload {

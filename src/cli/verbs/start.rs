@@ -111,10 +111,11 @@ impl Starter<'_> {
                 );
             }
             let enabled = autostart::enabled()?;
-            if enabled.is_empty() {
+            enabled.unknown.iter().for_each(|(name, error)| self.refused(name.as_str(), error));
+            if enabled.machines.is_empty() && enabled.unknown.is_empty() {
                 self.output.status("no machine is enabled; spinney enable NAME enables one");
             }
-            return Schedule::new(enabled, autostart::needs);
+            return Schedule::new(enabled.machines, autostart::needs);
         }
         let mut names = Vec::new();
         for name in &self.arguments.names {
@@ -199,13 +200,14 @@ impl Starter<'_> {
         line.extend(self.arguments.limits.arguments().map(OsString::from));
         line.extend([format!("--machine={name}").into(), "--directory".into(), tree]);
         let request = match invocation::parse(line) {
-            Ok(Invocation::Run(invocation)) => {
-                run::request(&invocation, Instant::now()).map_err(|error| own_failure(&error, error.hint()))
-            }
+            Ok(Invocation::Run(invocation)) => run::prepare_by_name(&invocation, Instant::now())
+                .map_err(|error| own_failure(&error, error.hint().as_deref())),
             Err(Refusal::Error { message, hint }) => Err(own_failure(&message, hint.as_deref())),
             Ok(Invocation::Verb(_)) | Err(Refusal::Display(_)) => return None,
         };
-        request.map_err(|failure| self.failed(name.as_str(), "failed", failure)).ok()
+        let prepared = request.map_err(|failure| self.failed(name.as_str(), "failed", failure)).ok()?;
+        prepared.warnings.iter().for_each(|warning| self.output.warning(warning));
+        Some(prepared.request)
     }
 
     fn outcome(&mut self, name: &MachineName, outcome: Outcome) {

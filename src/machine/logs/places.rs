@@ -10,13 +10,18 @@ use super::Source;
 use super::stamps::Reader;
 use super::text::{Kind, TextLog};
 use crate::guest::log_files::{JOURNALS, LOGS, SYSLOGS, journal_directories};
+use crate::runtime::journal::JOURNALS as JOURNALS_OF_HOST;
 use crate::settings::MachineName;
 use crate::supervisor::archive::{self, SUPERVISOR_LOG};
 use crate::supervisor::{console_log, guest_logs};
+use crate::sys::files::read_at;
 use crate::sys::in_root::Root;
 
 /// Where images are (machinectl(1)).
 const IMAGES: &str = "/var/lib/machines";
+
+/// A machine ID and what may follow it (machine-id(5)).
+const ID_MAX: usize = 64;
 
 /// The description of a zone is smaller (tzfile(5)).
 const ZONE_MAX: usize = 64 << 10;
@@ -134,11 +139,23 @@ impl Places {
             && let Some(archive) = &self.archive
         {
             found.extend(archive.subroot(guest_logs::JOURNAL).ok());
+            found.extend(self.linked_journal());
         }
         if let Some(root) = self.root.as_ref().filter(|_| self.running.is_some()) {
             bases.extend(below(root, &["run/log", LOGS]));
         }
         (found, bases)
+    }
+
+    /// The directory of a machine that stopped which `--link-journal=` has bound into it, where there is one.
+    fn linked_journal(&self) -> Option<Root> {
+        let machine = self.machine_id.as_deref()?;
+        let host = read_at(rustix::fs::CWD, "/etc/machine-id", ID_MAX).unwrap_or_default();
+        // A tree that was copied from the host's claims to be it.
+        if host.starts_with(machine.as_bytes()) {
+            return None;
+        }
+        Root::open(JOURNALS_OF_HOST).ok()?.subroot(machine).ok()
     }
 
     /// The log of lines that `source` means; `None` where there is nothing.

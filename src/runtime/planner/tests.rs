@@ -2,57 +2,14 @@
 
 mod process;
 
-use std::time::Duration;
-
 use super::super::describe::{describe, operation};
 use super::*;
 use crate::host::limits::Wholes;
 use crate::host::{CgroupHierarchy, CgroupMode, KernelVersion, RESOURCES};
-use crate::settings::{
-    ALL_CAPABILITIES, Capability, CapabilitySettings, Credential, CustomMount, LinkJournal, PivotRoot,
-    ResolvConf, Timezone,
-};
+use crate::settings::{ALL_CAPABILITIES, Capability, Credential, CustomMount, LinkJournal, PivotRoot};
 
 fn settings(payload: Payload) -> MachineSettings {
-    MachineSettings {
-        tree: "/trees/demo".into(),
-        machine: None,
-        payload,
-        ephemeral: false,
-        volatile: Volatile::No,
-        read_only: false,
-        pivot_root: None,
-        hostname: None,
-        uuid: None,
-        environment: Vec::new(),
-        chdir: None,
-        user: None,
-        kill_signal: None,
-        notify_ready: false,
-        mounts: Vec::new(),
-        private_users: PrivateUsers::Pick,
-        private_network: true,
-        capabilities: CapabilitySettings { add: 0, drop: 0, ambient: 0 },
-        no_new_privileges: false,
-        system_calls: Vec::new(),
-        rlimits: Vec::new(),
-        oom_score_adjust: None,
-        cpu_affinity: None,
-        personality: None,
-        console: None,
-        credentials: Vec::new(),
-        resolv_conf: ResolvConf::Auto,
-        timezone: Timezone::Auto,
-        link_journal: LinkJournal::Auto,
-        suppress_sync: false,
-        selinux_context: None,
-        selinux_apifs_context: None,
-        timeout_ready: None,
-        timeout_stop: Duration::from_secs(90),
-        boot_clock: true,
-        nesting: false,
-        limits: crate::settings::Limits::default(),
-    }
+    MachineSettings { tree: "/trees/demo".into(), payload, ..MachineSettings::built_in() }
 }
 
 fn boot() -> MachineSettings {

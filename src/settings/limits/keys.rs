@@ -297,10 +297,19 @@ fn find(name: &str, of: fn(&LimitKey) -> &'static str) -> Result<&'static LimitK
 /// # Errors
 /// Without a `=`, for a property that is no limit, or for a bad value.
 pub fn set_property(limits: &mut Limits, text: &str) -> Result<(), ValueError> {
+    let (key, value) = property(text)?;
+    limits.set(key, value)
+}
+
+/// The row and the value of `--property=NAME=VALUE`.
+///
+/// # Errors
+/// Without a `=`, or for a property that is no limit.
+pub fn property(text: &str) -> Result<(&'static LimitKey, &str), ValueError> {
     let (name, value) = text.split_once('=').ok_or_else(|| {
         ValueError::new(text, "has no '='", "NAME=VALUE, for example MemoryMax=1G or TasksMax=500")
     })?;
-    limits.set(by_property(name)?, value)
+    Ok((by_property(name)?, value))
 }
 
 #[cfg(test)]

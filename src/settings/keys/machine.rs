@@ -1,0 +1,84 @@
+//! What machine it is: `[machine]`, `[users]`, `[network]`, `[console]`.
+
+use super::key::{BadValue, Key, Kind, NspawnKey, Trust};
+use crate::settings::{ConsoleRequest, PrivateUsers, Uuid, ValueError, check_hostname, parse_boolean};
+
+pub(super) static KEYS: &[Key] = &[
+    Key::new("machine", "directory", Kind::Text, |draft, given| {
+        if given.text.is_empty() {
+            return Err(BadValue::new("\"\" is no directory", "the root directory of a Linux system"));
+        }
+        let path = given.host_path(given.text.as_ref()).ok_or_else(|| {
+            BadValue::new(
+                format!("{:?} is not an absolute path", given.text),
+                "in a file, a path that begins with /",
+            )
+        })?;
+        draft.directory = Some(path);
+        Ok(())
+    })
+    .option("--directory=")
+    .trust(Trust::Never)
+    .machine_only()
+    .default("the image of the machine's name"),
+    Key::new("machine", "hostname", Kind::Text, |draft, given| {
+        check_hostname(given.text)?;
+        draft.settings.hostname = Some(given.text.to_owned());
+        Ok(())
+    })
+    .option("--hostname=")
+    .nspawn(&[NspawnKey::new("Exec", "Hostname")])
+    .machine_only()
+    .default("the machine's name"),
+    Key::new("machine", "uuid", Kind::Text, |draft, given| {
+        draft.settings.uuid = Some(parse_machine_uuid(given.text)?);
+        Ok(())
+    })
+    .option("--uuid=")
+    .nspawn(&[NspawnKey::new("Exec", "MachineID")])
+    .trust(Trust::Never)
+    .machine_only()
+    .default("random, where the tree has no machine ID"),
+    Key::new("machine", "ephemeral", Kind::Boolean, |draft, given| {
+        draft.settings.ephemeral = parse_boolean(given.text)?;
+        Ok(())
+    })
+    .option("--ephemeral")
+    .nspawn(&[NspawnKey::new("Exec", "Ephemeral")])
+    .trust(Trust::Never)
+    .default("no"),
+    Key::new("users", "private-users", Kind::Word, |draft, given| {
+        draft.settings.private_users = given
+            .text
+            .parse::<PrivateUsers>()
+            .map_err(|error| BadValue::of_sentence(&error, "no, yes, pick, identity or BASE[:SIZE]"))?;
+        Ok(())
+    })
+    .option("--private-users=")
+    .nspawn(&[NspawnKey::new("Exec", "PrivateUsers")])
+    .trust(Trust::Never)
+    .default("pick"),
+    Key::new("network", "private-network", Kind::Boolean, |draft, given| {
+        draft.settings.private_network = parse_boolean(given.text)?;
+        Ok(())
+    })
+    .option("--private-network=")
+    .nspawn(&[NspawnKey::new("Network", "Private")])
+    .trust(Trust::Never)
+    .default("yes"),
+    Key::new("console", "mode", Kind::Text, |draft, given| {
+        draft.console = Some(given.text.parse::<ConsoleRequest>()?);
+        Ok(())
+    })
+    .option("--console=")
+    .default("by what our stdin and stdout are"),
+];
+
+/// An ID that machine-id(5) allows.
+fn parse_machine_uuid(text: &str) -> Result<Uuid, ValueError> {
+    let uuid: Uuid = text.parse()?;
+    if uuid.is_nil() {
+        return Err(ValueError::new(text, "is all zeroes", "a UUID that is not nil (machine-id(5))"));
+    }
+    Ok(uuid)
+}
