@@ -31,6 +31,7 @@ mod control;
 mod control_verbs;
 mod copy;
 mod copy_attack;
+mod copy_faults;
 mod detached;
 mod exec;
 mod exec_attack;
@@ -41,7 +42,6 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
-mod lifecycle;
 mod limits;
 mod logs;
 mod machine;
@@ -84,9 +84,8 @@ fn main() -> ExitCode {
         control::tests(),
         control_verbs::tests(),
         verbs::tests(),
-        lifecycle::tests(),
-        verbs::tests(),
         copy::tests(),
+        copy_faults::tests(),
         copy_attack::tests(),
         bind::tests(),
         many::tests(),
