@@ -28,7 +28,7 @@ pub fn tests() -> Vec<Test> {
         ("ports_files_commands", ports_files_commands),
         ("failed_unit", failed_unit),
         ("gives_up", gives_up),
-        ("file_system_that_hangs", file_system_that_hangs),
+        ("files_of_odd_kinds", files_of_odd_kinds),
         ("bad_input", bad_input),
     ];
     let inits = INITS.map(|(tree, unit, target)| {
@@ -220,7 +220,7 @@ fn gives_up(context: &Context) -> TestResult {
 }
 
 /// A FIFO is a file; a directory that cannot be searched, a loop of links and the like are none.
-fn file_system_that_hangs(context: &Context) -> TestResult {
+fn files_of_odd_kinds(context: &Context) -> TestResult {
     let machine = machine(context, "busybox", &[])?;
     let name = machine.name.as_str();
     machine.says("mkfifo /fifo; ln -s /loop /loop; ln -s /proc/1/root /magic; ln -s /nowhere /dangling")?;
