@@ -1,6 +1,5 @@
 //! Machines that are stopped, rebooted, ended, signalled, paused and watched from elsewhere.
 
-use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use crate::console::Session;
 use crate::detached::Detached;
 use crate::harness::{Context, Row, Test, TestResult};
 
-/// Status lines on stdout, and what became of the machine's stop: it never ends by itself.
+/// A command that hears of its end and does nothing about it.
 const STUBBORN: &str = "trap '' TERM HUP INT; echo here; while :; do sleep 0.1; done";
 
 pub fn tests() -> Vec<Test> {
@@ -33,7 +32,7 @@ pub fn tests() -> Vec<Test> {
         ("attach_pipe", attach_pipe),
         ("bad_values", bad_values),
     ];
-    rows.map(|(name, test)| Test::new(format!("lifecycle::{name}"), test)).into()
+    rows.map(|(name, test)| Test::new(format!("control_verbs::{name}"), test)).into()
 }
 
 fn spinney(context: &Context, arguments: &[&str]) -> Ended {
@@ -121,15 +120,17 @@ fn reboot_waits_until_ready(context: &Context) -> TestResult {
     assert!(ended.stderr.starts_with(&format!("spinney: {} is ready again after ", machine.name)));
     assert_eq!(before.supervisor, after.supervisor);
     assert_ne!(before.leader, after.leader);
-    // A command that ends instead of coming back.
-    let command = script(context, "trap 'exit 3' TERM; echo here; while :; do sleep 0.05; done")?;
+    // One that ends meanwhile instead of coming back.
+    let command = script(context, STUBBORN)?;
     wait_for_console(&command, "here")?;
-    let (name, reboot) =
-        (&command.name, context.spinney().args(["kill", "-s", "KILL", &command.name]).spawn());
-    reboot?.wait()?;
-    let ended = spinney(context, &["reboot", name]);
-    assert_eq!(ended.status, 125, "{ended:#?}");
-    assert!(command.ended(PATIENCE));
+    let name = command.name.as_str();
+    let stderr = capture();
+    let mut reboot = Process::spawn(context.spinney().args(["reboot", name]).stderr(stderr.try_clone()?));
+    command.wait_for(|state| state.phase == Phase::Stopping)?;
+    assert_eq!(spinney(context, &["terminate", "-q", name]).status, 0);
+    assert_eq!(reboot.wait(PATIENCE).map(shell_status), Some(125));
+    let expected = format!("spinney: error: \"{name}\" did not come back\n  hint: ");
+    assert!(contents(&stderr).starts_with(&expected), "{}", contents(&stderr));
     Ok(())
 }
 
@@ -165,15 +166,13 @@ fn events_across_a_reboot(context: &Context) -> TestResult {
 fn events_of_machines_that_come(context: &Context) -> TestResult {
     let stdout = capture();
     let mut events = Process::spawn(context.spinney().args(["events", "--json"]).stdout(stdout.try_clone()?));
-    // Whether it watches already or not: what comes is told from its first event on, as what is there is not.
-    let first = busybox(context)?;
+    // It watches once it has heard of something; that may be the second, or the tenth.
     let deadline = Instant::now() + PATIENCE;
-    while !told(&stdout).iter().any(|(machine, event)| *machine == first.name && event == "ready") {
+    let mut first = busybox(context)?;
+    while told(&stdout).is_empty() {
         assert!(Instant::now() < deadline, "{}", contents(&stdout));
-        std::thread::sleep(Duration::from_millis(5));
-        if told(&stdout).is_empty() && Instant::now() + PATIENCE / 2 > deadline {
-            break;
-        }
+        first.stop()?;
+        first = busybox(context)?;
     }
     let name = context.machine_name();
     for _ in 0..2 {
@@ -369,7 +368,7 @@ fn killed_verbs(context: &Context) -> TestResult {
     let machine = script(context, "echo here; while :; do sleep 0.05; done")?;
     wait_for_console(&machine, "here")?;
     let name = machine.name.as_str();
-    for arguments in [&["attach", name][..], &["events", name], &["reboot", "--help"]] {
+    for arguments in [&["attach", name][..], &["events", name]] {
         let mut process = Process::spawn(
             context.spinney().args(arguments).stdin(Stdio::piped()).stdout(capture()).stderr(capture()),
         );
@@ -455,7 +454,6 @@ fn attach_pipe(context: &Context) -> TestResult {
     told.signal(libc::SIGTERM);
     assert_eq!(told.wait(PATIENCE).map(shell_status), Some(0));
     assert_eq!(spinney(context, &["terminate", "-q", &machine.name]).status, 0);
-    std::io::stdout().flush()?;
     Ok(())
 }
 
