@@ -150,7 +150,7 @@ pub struct RunArguments {
     #[arg(long)]
     pub no_wait: bool,
 
-    /// Print the plan and stop: text (default) or json
+    /// Print the settings, where each came from, and the plan, and stop: text (default) or json
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     pub explain: Option<String>,
 

@@ -218,7 +218,7 @@ fn render(value: &Value, depth: usize, text: &mut String) {
 
 fn word(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => safe(text),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         other => other.to_string(),

@@ -16,9 +16,9 @@ use super::verbs::explain::planned;
 use super::verbs::fail;
 use crate::machine;
 use crate::settings::{
-    ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, Environment, LinkJournal, Payload, ResolvConf, Resolved,
-    ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words, capability_names,
-    machine_settings,
+    ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, Environment, LinkJournal, MachineName, Payload,
+    ResolvConf, Resolved, ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words,
+    capability_names, machine_settings,
 };
 use crate::supervisor::{self, Request};
 
@@ -79,9 +79,11 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     let environment = Environment::ours().map_err(SettingsError::Directory)?;
     let mut asked = asked(invocation)?;
     asked.by_name = by_name;
-    if let Some(tree) = find_image(invocation, &environment)? {
+    if let Some((name, tree)) = find_image(invocation, &environment)? {
         asked.tree = tree;
         asked.by_name = true;
+        // Its tree may be called otherwise.
+        asked.machine.get_or_insert(name);
     }
     let resolved = machine_settings(&asked, &environment)?;
     let Resolved { settings, provenance, mut warnings } =
@@ -97,13 +99,15 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
 fn find_image(
     invocation: &RunInvocation,
     environment: &Environment,
-) -> Result<Option<PathBuf>, machine::Error> {
+) -> Result<Option<(MachineName, PathBuf)>, machine::Error> {
     if !invocation.may_be_image || environment.directory.join(&invocation.tree).exists() {
         return Ok(None);
     }
-    let Some(name) = invocation.tree.to_str().and_then(|name| name.parse().ok()) else { return Ok(None) };
+    let Some(name) = invocation.tree.to_str().and_then(|name| name.parse::<MachineName>().ok()) else {
+        return Ok(None);
+    };
     match machine::find_image::find(&name) {
-        Ok(tree) => Ok(Some(tree)),
+        Ok(tree) => Ok(Some((name, tree))),
         // Then it was meant as a directory, and the supervisor says that it is not there.
         Err(machine::Error::NoImage { nearest: None, .. }) => Ok(None),
         Err(error) => Err(error),

@@ -36,7 +36,7 @@ pub(super) fn serve(
             logs = Some(GuestLogs::hold(&boot.running, &machine.parts.plan, boots == 1));
         }
         let ended = boot.run(&mut machine, report);
-        machine.tell_of_kills(true, report);
+        boot.look_for_kills(true, &mut machine, report);
         fault::point("ended");
         reason = ended.as_ref().map_or(EndReason::Failed, |ended| boot.end_reason(&machine, *ended));
         let verdict = ended.map(|ended| boot.judge(&machine, ended));

@@ -28,6 +28,7 @@ mod bind;
 mod command;
 mod console;
 mod control;
+mod control_verbs;
 mod copy;
 mod copy_attack;
 mod copy_faults;
@@ -41,7 +42,6 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
-mod lifecycle;
 mod limits;
 mod logs;
 mod machine;
@@ -82,8 +82,8 @@ fn main() -> ExitCode {
         logs::tests(),
         start::tests(),
         control::tests(),
+        control_verbs::tests(),
         verbs::tests(),
-        lifecycle::tests(),
         copy::tests(),
         copy_faults::tests(),
         copy_attack::tests(),

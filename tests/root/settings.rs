@@ -12,11 +12,12 @@ use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::payload::own_busybox;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 9] = [
+    let rows: [Row; 10] = [
         ("every_layer_is_in_force", every_layer_is_in_force),
         ("override_and_no", override_and_no),
         ("trust", trust),
         ("start_by_name", start_by_name),
+        ("one_wrong_file_of_many", one_wrong_file_of_many),
         ("wrong_files_start_nothing", wrong_files_start_nothing),
         ("explain_of_a_tree", explain_of_a_tree),
         ("explain_of_a_machine", explain_of_a_machine),
@@ -188,7 +189,40 @@ fn start_by_name(context: &Context) -> TestResult {
     let said = machine(&["exec", &name, "--", "hostname"]).ok()?;
     machine(&["terminate", &name]).ok()?;
     assert_eq!(said, "from-file\n");
+    let said =
+        machine(&["run", "--console=pipe", "-q", &name, "--", "/bin/sh", "-c", "hostname; echo $OF"]).ok()?;
+    assert_eq!(said, "from-file\nimage\n");
     assert_ne!(name, tree_name);
+    Ok(())
+}
+
+/// A slip in the file of one machine keeps it, and who requires it, from being started; not the others.
+fn one_wrong_file_of_many(context: &Context) -> TestResult {
+    let mut etc = Etc::new(context)?;
+    let (_, tree) = tree(context)?;
+    let [good, bad, needy] = [context.machine_name(), context.machine_name(), context.machine_name()];
+    let directory = format!("[machine]\ndirectory = '{}'\nephemeral = true\n", tree.display());
+    etc.write(
+        &format!("/etc/spinney/machines/{good}.toml"),
+        format!("{directory}[autostart]\nenabled = true\n"),
+    );
+    etc.write(&format!("/etc/spinney/machines/{bad}.toml"), "[autostart]\nenabled = true\ndelay = 'soon'\n");
+    let requires = format!("{directory}[autostart]\nenabled = true\nrequires = ['{bad}']\n");
+    etc.write(&format!("/etc/spinney/machines/{needy}.toml"), requires);
+    let ended = run(context.spinney().args(["start", "--all-enabled", "--json"]));
+    let reports: Value = serde_json::from_str(&ended.stdout)?;
+    run(context.spinney().args(["terminate", &good])).ok()?;
+    let result = |name: &str| {
+        let mut reports = reports.as_array().into_iter().flatten().filter(|report| report["name"] == name);
+        reports.next().map(|report| report["result"].clone())
+    };
+    assert_eq!(ended.status, 125, "{ended:#?}");
+    assert_eq!(result(&good), Some("ready".into()), "{ended:#?}");
+    assert_eq!((result(&bad), result(&needy)), (Some("failed".into()), Some("skipped".into())), "{ended:#?}");
+    assert!(
+        ended.stderr.contains(&format!("/etc/spinney/machines/{bad}.toml:3: delay: \"soon\"")),
+        "{ended:#?}"
+    );
     Ok(())
 }
 

@@ -115,7 +115,8 @@ impl Starter<'_> {
             if enabled.machines.is_empty() && enabled.unknown.is_empty() {
                 self.output.status("no machine is enabled; spinney enable NAME enables one");
             }
-            return Schedule::new(enabled.machines, autostart::needs);
+            // One whose settings are wrong says so when its turn comes, and only who requires it goes without.
+            return Schedule::new(enabled.machines, |name| Ok(autostart::needs(name).unwrap_or_default()));
         }
         let mut names = Vec::new();
         for name in &self.arguments.names {
