@@ -23,7 +23,7 @@ pub struct CopyArguments {
     name: String,
 
     /// What to copy and, last, where to; with one path alone the copy has the same path
-    #[arg(value_name = "SRC... [DST]", required = true, num_args = 1..)]
+    #[arg(value_name = "PATH", required = true, num_args = 1..)]
     paths: Vec<OsString>,
 
     /// Replace files that exist (a directory is never replaced)

@@ -22,7 +22,7 @@ Exit status: 0 when all was copied, 125 otherwise.";
 
 /// Copy files out of a running machine
 #[derive(Debug, clap::Args)]
-#[command(after_help = RULES)]
+#[command(override_usage = "spinney copy-from [OPTIONS] <NAME> <SRC>... [DST]", after_help = RULES)]
 pub struct CopyFromArguments {
     #[command(flatten)]
     copy: CopyArguments,
