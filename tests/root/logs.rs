@@ -390,12 +390,18 @@ fn syslog_follow(context: &Context) -> TestResult {
     Ok(())
 }
 
+/// A busybox that runs `script`, without a getty: that would say something when it likes, and drop what the console has
+/// not read.
+fn without_getty(context: &Context, script: &str) -> Result<std::path::PathBuf, Stop> {
+    let tree = own_busybox(context)?;
+    write_script(&tree.join("etc/init.d/rcS"), &format!("#!/bin/sh\n{script}\n"));
+    std::fs::write(tree.join("etc/inittab"), "::sysinit:/etc/init.d/rcS\n::respawn:/bin/sleep 1000\n")?;
+    Ok(tree)
+}
+
 /// A guest that logs nowhere else.
 fn console(context: &Context) -> TestResult {
-    let tree = own_busybox(context)?;
-    write_script(&tree.join("etc/init.d/rcS"), "#!/bin/sh\necho one; echo two >/dev/console\n");
-    // Without a getty, which would say when it likes.
-    std::fs::write(tree.join("etc/inittab"), "::sysinit:/etc/init.d/rcS\n::respawn:/bin/sleep 1000\n")?;
+    let tree = without_getty(context, "echo one; echo two >/dev/console")?;
     let machine = Detached::start(context, &tree, &[])?;
     let name = machine.name.clone();
     let mut followed = Followed::start(context, &[], &name);
@@ -502,10 +508,9 @@ fn bad_input(context: &Context) -> TestResult {
 
 /// What a guest leaves where its logs should be is not opened, waited for or believed.
 fn hostile_guest(context: &Context) -> TestResult {
-    let tree = own_busybox(context)?;
     let secret = context.directory.join("secret");
     std::fs::write(&secret, "LPKSHHRH the host's own\n")?;
-    write_script(&tree.join("etc/init.d/rcS"), "#!/bin/sh\necho harmless\n");
+    let tree = without_getty(context, "echo harmless")?;
     let machine = Detached::start(context, &tree, &[])?;
     let name = machine.name.clone();
     let secret = secret.display();
