@@ -6,13 +6,13 @@
 //! |---|---|
 //! | [`sys`] | every `unsafe` line and raw system call; its errors print like strace |
 //! | [`journal`] | the files that systemd-journald writes: read, merged, searched |
+//! | [`archive`] | trees of files as streams of tar, and back |
 //! | [`settings`] | what the user asked for, typed: [`settings::MachineSettings`] |
 //! | [`varlink`] | the Varlink protocol: messages, interfaces, a pure codec |
 //! | [`host`] | what this host can do, probed once |
 //! | [`guest`] | knowledge of trees: which init, how it says it is up, how it is told to stop |
 //! | [`runtime`] | the isolation of one machine: plan (pure data) and the small appliers of it |
 //! | [`supervisor`] | one process per machine: start, ready, serve, stop, teardown |
-//! | [`archive`] | trees of files as streams of tar, and back |
 //! | [`machine`] | machines as a client sees them: found, entered, told things, looked at |
 //! | [`cli`] | the command line; the only room that prints |
 //!

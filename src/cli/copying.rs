@@ -168,61 +168,51 @@ type Paths = (Vec<PathBuf>, Option<PathBuf>);
 fn paths(arguments: &CopyArguments, direction: Direction) -> Result<Paths, Refused> {
     let mut sources: Vec<PathBuf> = arguments.paths.iter().map(PathBuf::from).collect();
     let destination = if sources.len() > 1 { sources.pop() } else { None };
-    let streams = sources.iter().filter(|source| is_stream(source)).count();
-    let to_stream = destination.as_deref().is_some_and(is_stream);
-    match direction {
-        Direction::In if to_stream => {
-            return Err((
-                "'-' is no destination in a machine".to_owned(),
-                "a tar stream comes from stdin: copy-to NAME - DIRECTORY",
-            ));
-        }
-        Direction::Out if streams > 0 => {
-            return Err((
-                "'-' is no source in a machine".to_owned(),
-                "a tar stream goes to stdout: copy-from NAME SRC... -",
-            ));
-        }
-        Direction::In if streams > 0 && (sources.len() > 1 || destination.is_none()) => {
-            return Err((
-                "a tar stream needs a directory to go to, and nothing beside it".to_owned(),
-                "spinney copy-to NAME - DIRECTORY",
-            ));
-        }
-        Direction::In if streams > 0 && std::io::stdin().is_terminal() => {
-            return Err((
-                "stdin is a terminal, not a tar stream".to_owned(),
-                "tar -c FILE... | spinney copy-to NAME - DIRECTORY",
-            ));
-        }
-        Direction::Out if to_stream && std::io::stdout().is_terminal() => {
-            return Err((
-                "stdout is a terminal, which no tar stream is for".to_owned(),
-                "spinney copy-from NAME SRC... - > FILE.tar",
-            ));
-        }
-        Direction::Out if to_stream && arguments.json => {
-            return Err(("--json and the tar stream would both be on stdout".to_owned(), "leave --json out"));
-        }
-        _ => {}
-    }
+    refuse_streams(arguments, direction, &sources, destination.as_deref())?;
     let ours = |path: PathBuf| if is_stream(&path) { Ok(path) } else { host_path(&path) };
-    let theirs = |path: PathBuf| if is_stream(&path) { Ok(path) } else { guest_path(path) };
-    match direction {
+    let (sources, destination) = match direction {
         Direction::In => {
-            let sources = sources.into_iter().map(ours).collect::<Result<_, _>>()?;
-            Ok((sources, destination.map(guest_path).transpose()?))
+            (sources.into_iter().map(ours).collect::<Result<_, _>>(), destination.map(guest_path).transpose())
         }
         Direction::Out => {
-            let sources = sources.into_iter().map(guest_path).collect::<Result<_, _>>()?;
-            Ok((
-                sources,
-                destination
-                    .map(|path| if is_stream(&path) { theirs(path) } else { host_path(&path) })
-                    .transpose()?,
-            ))
+            (sources.into_iter().map(guest_path).collect::<Result<_, _>>(), destination.map(ours).transpose())
         }
-    }
+    };
+    Ok((sources?, destination?))
+}
+
+/// Says no where a stream makes no sense.
+fn refuse_streams(
+    arguments: &CopyArguments,
+    direction: Direction,
+    sources: &[PathBuf],
+    destination: Option<&Path>,
+) -> Result<(), Refused> {
+    let streams = sources.iter().filter(|source| is_stream(source)).count();
+    let to_stream = destination.is_some_and(is_stream);
+    let (message, hint) = match direction {
+        Direction::In if to_stream => {
+            ("'-' is no destination in a machine", "a tar stream comes from stdin: copy-to NAME - DIRECTORY")
+        }
+        Direction::Out if streams > 0 => {
+            ("'-' is no source in a machine", "a tar stream goes to stdout: copy-from NAME SRC... -")
+        }
+        Direction::In if streams > 0 && (sources.len() > 1 || destination.is_none()) => (
+            "a tar stream needs a directory to go to, and nothing beside it",
+            "spinney copy-to NAME - DIRECTORY",
+        ),
+        Direction::In if streams > 0 && std::io::stdin().is_terminal() => {
+            ("stdin is a terminal, not a tar stream", "tar -c FILE... | spinney copy-to NAME - DIRECTORY")
+        }
+        Direction::Out if to_stream && std::io::stdout().is_terminal() => {
+            ("stdout is a terminal, which no tar stream is for", "spinney copy-from NAME SRC... - > FILE.tar")
+        }
+        Direction::Out if to_stream && arguments.json => {
+            ("--json and the tar stream would both be on stdout", "leave --json out")
+        }
+        _ => return Ok(()),
+    };
+    Err((message.to_owned(), hint))
 }
 
 /// Joins a path to the working directory; a trailing slash or dot, which means something, stays.

@@ -7,6 +7,7 @@ use super::compression::decompress;
 use super::entry::{Field, Id, Stamp};
 use super::fault::Fault;
 use super::header::{HEADER_KNOWN, Header};
+use super::index::{self, Wanted};
 use super::salvage::salvage;
 use super::storage::{Blocks, ReadAt, le32, le64};
 
@@ -42,6 +43,8 @@ pub struct JournalFile {
     arrays: Arrays,
     /// Offsets of the entries that no array names any more; they come after those that one does.
     salvaged: Vec<u64>,
+    /// The entries that are looked at, where it is not all.
+    chosen: Option<Vec<u64>>,
     kept: HashMap<u64, Field>,
     kept_bytes: usize,
 }
@@ -59,6 +62,7 @@ impl JournalFile {
             header,
             arrays: Arrays::default(),
             salvaged: Vec::new(),
+            chosen: None,
             kept: HashMap::new(),
             kept_bytes: 0,
         };
@@ -87,14 +91,14 @@ impl JournalFile {
             return Err(Fault::Signature);
         }
         // The head says so before the array does, now and then: looked at again until both do.
-        if header == self.header && self.len() == header.entries {
+        if header == self.header && self.all() == header.entries {
             return Ok(false);
         }
-        let before = self.len();
+        let before = self.all();
         self.blocks.forget();
         self.header = header;
         self.arrays.follow(&mut self.blocks, &self.header);
-        Ok(self.len() != before)
+        Ok(self.all() != before)
     }
 
     /// Gives back memory that only helps reading on.
@@ -104,8 +108,39 @@ impl JournalFile {
         self.kept_bytes = 0;
     }
 
+    /// Looks at no other entries from now on than those in which a field of `names` has a value that `wanted` takes, if the
+    /// file's own lists tell which; numbers are theirs then. Only for a file that is not followed.
+    pub fn choose(&mut self, names: &[&str], wanted: Wanted<'_>) {
+        if let Ok(mut chosen) = self.listed(names, wanted) {
+            chosen.extend(&self.salvaged);
+            chosen.sort_unstable();
+            chosen.dedup();
+            self.chosen = Some(chosen);
+        }
+    }
+
+    fn listed(&mut self, names: &[&str], wanted: Wanted<'_>) -> Result<Vec<u64>, Fault> {
+        let mut found = Vec::new();
+        let most = self.all().saturating_mul(u64::try_from(names.len()).unwrap_or(1));
+        for name in names {
+            for data in index::values(&mut self.blocks, &self.header, name)? {
+                if self.field(data)?.as_ref().is_none_or(wanted) {
+                    index::entries(&mut self.blocks, &self.header, data, &mut found, most)?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// How many entries it has, damaged ones included.
     pub fn len(&self) -> u64 {
+        match &self.chosen {
+            Some(chosen) => u64::try_from(chosen.len()).unwrap_or(0),
+            None => self.all(),
+        }
+    }
+
+    fn all(&self) -> u64 {
         self.arrays.len().saturating_add(u64::try_from(self.salvaged.len()).unwrap_or(0))
     }
 
@@ -119,12 +154,14 @@ impl JournalFile {
     /// # Errors
     /// When it is damaged: others need not be.
     pub fn stamp(&mut self, number: u64) -> Result<(u64, Stamp), Fault> {
-        let offset = match number.checked_sub(self.arrays.len()) {
-            None => self.arrays.item(number, &mut self.blocks, &self.header).unwrap_or(0),
-            Some(index) => {
-                usize::try_from(index).ok().and_then(|index| self.salvaged.get(index)).copied().unwrap_or(0)
-            }
+        let of =
+            |list: &[u64], index: u64| usize::try_from(index).ok().and_then(|index| list.get(index).copied());
+        let offset = match (&self.chosen, number.checked_sub(self.arrays.len())) {
+            (Some(chosen), _) => of(chosen, number),
+            (None, None) => self.arrays.item(number, &mut self.blocks, &self.header),
+            (None, Some(index)) => of(&self.salvaged, index),
         };
+        let offset = offset.unwrap_or(0);
         let (head, _) = self.entry(offset)?;
         let stamp = Stamp {
             seqnum_id: self.header.seqnum_id,

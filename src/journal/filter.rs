@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::entry::{Entry, Id, Stamp};
+use super::entry::{Entry, Field, Id, Stamp};
 
 /// Which entries are wanted. The default is all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +27,27 @@ impl Filter {
             && self.until.is_none_or(|until| stamp.realtime <= until)
     }
 
+    /// The fields one of which an entry must have to be wanted; none where any entry may be.
+    pub fn listed_by(&self) -> &'static [&'static str] {
+        if !self.units.is_empty() {
+            &UNIT_FIELDS
+        } else if self.priority.is_some() {
+            &["PRIORITY"]
+        } else {
+            &[]
+        }
+    }
+
+    /// Whether an entry may be wanted for such a field.
+    pub fn may_want(&self, field: &Field) -> bool {
+        if self.units.is_empty() {
+            self.priority
+                .is_some_and(|range| digit(field.value()).is_some_and(|number| range.contains(number)))
+        } else {
+            self.units.iter().any(|unit| unit.is(field.value()))
+        }
+    }
+
     /// Whether it takes an entry's fields to tell.
     pub fn needs_fields(&self) -> bool {
         self.priority.is_some() || !self.units.is_empty()
@@ -42,6 +63,10 @@ impl Filter {
 /// The name of a unit, or a pattern of names with `*` and `?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitPattern(String);
+
+/// The fields that may name the unit of an entry.
+const UNIT_FIELDS: [&str; 5] =
+    ["_SYSTEMD_UNIT", "UNIT", "OBJECT_SYSTEMD_UNIT", "COREDUMP_UNIT", "_SYSTEMD_SLICE"];
 
 /// Types of units (systemd.unit(5)). A name that ends in none of them is a service.
 const UNIT_TYPES: [&str; 11] = [
@@ -121,14 +146,22 @@ const PRIORITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "noti
 
 impl PriorityRange {
     fn holds(self, entry: &Entry) -> bool {
-        priority(entry).is_some_and(|priority| (self.from..=self.to).contains(&priority))
+        priority(entry).is_some_and(|priority| self.contains(priority))
+    }
+
+    fn contains(self, priority: u8) -> bool {
+        (self.from..=self.to).contains(&priority)
     }
 }
 
 /// The priority of `entry`, where it has one.
 pub fn priority(entry: &Entry) -> Option<u8> {
-    match entry.get("PRIORITY") {
-        Some([digit @ b'0'..=b'7']) => Some(digit - b'0'),
+    digit(entry.get("PRIORITY")?)
+}
+
+fn digit(value: &[u8]) -> Option<u8> {
+    match value {
+        [digit @ b'0'..=b'7'] => Some(digit - b'0'),
         _ => None,
     }
 }

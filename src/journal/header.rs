@@ -36,6 +36,8 @@ pub struct Header {
     pub entries: u64,
     /// The first array of entries, 0 for none.
     pub entry_array: u64,
+    /// The table of names of fields: offset and size.
+    pub field_table: (u64, u64),
     /// Sequence number of the newest entry.
     pub tail_seqnum: u64,
     /// When that was written, in microseconds since 1970.
@@ -69,6 +71,7 @@ impl Header {
             arena_size: le64(bytes, 96),
             entries: le64(bytes, 152),
             entry_array: le64(bytes, 176),
+            field_table: (le64(bytes, 120), le64(bytes, 128)),
             tail_seqnum: le64(bytes, 160),
             tail_realtime: le64(bytes, 192),
             compact: flags & COMPACT != 0,

@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 
 use super::entry::{Entry, Field, Id, Stamp};
 use super::file::JournalFile;
+use super::filter::Filter;
 
 /// Entries that [`Recent`] knows: more than a boot writes before its journal is moved.
 const RECENT_MAX: usize = 8192;
@@ -106,6 +107,18 @@ impl Journal {
         let source = self.sources.get_mut(place.source)?;
         let fields: Vec<Field> = source.file.fields(place.offset).ok()?;
         Some(Entry { stamp: place.stamp, fields })
+    }
+
+    /// Comes upon no other entries from now on than those that `filter` may want, as far as the files' own lists tell.
+    /// Only for files that are not followed.
+    pub fn choose(&mut self, filter: &Filter) {
+        let names = filter.listed_by();
+        if !names.is_empty() {
+            for source in &mut self.sources {
+                source.file.choose(names, &|field| filter.may_want(field));
+                source.go_to(0);
+            }
+        }
     }
 
     /// Looks whether something was written, which [`Journal::step`] then comes upon.

@@ -16,6 +16,7 @@
 //! | [`salvage`] | entries of a file whose chain is broken |
 //! | [`compression`] | fields as they were before they were compressed |
 //! | [`entry`] | an entry, its fields, its place among all others |
+//! | [`index`] | entries by a field's value |
 //! | [`merged`] | several files as one stream, forwards and backwards |
 //! | [`filter`] | which entries are wanted |
 //! | [`fault`] | why a file cannot be read |
@@ -27,6 +28,7 @@ pub mod fault;
 pub mod file;
 pub mod filter;
 pub mod header;
+pub mod index;
 pub mod merged;
 pub mod salvage;
 pub mod storage;

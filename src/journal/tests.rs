@@ -343,6 +343,36 @@ fn no_journals() {
     }
 }
 
+#[test]
+fn lists_tell_which_entries() {
+    let rows: [(&str, Filter); 5] = [
+        ("a unit", Filter { units: vec![filter::UnitPattern::new("systemd-journald")], ..Filter::default() }),
+        ("a pattern", Filter { units: vec![filter::UnitPattern::new("systemd-*")], ..Filter::default() }),
+        ("nothing", Filter { units: vec![filter::UnitPattern::new("absent")], ..Filter::default() }),
+        ("errors", Filter { priority: "err".parse().ok(), ..Filter::default() }),
+        ("most", Filter { priority: "info".parse().ok(), ..Filter::default() }),
+    ];
+    for fixture in 0..FIXTURES.len() {
+        for (name, filter) in &rows {
+            let wanted = |journal: &mut Journal| {
+                let places = std::iter::from_fn(|| journal.step(Forward)).collect::<Vec<_>>();
+                let all = places.len();
+                let matching = places
+                    .iter()
+                    .filter(|place| journal.entry(place).is_some_and(|entry| filter.matches(&entry)));
+                (matching.map(|place| place.stamp).collect::<Vec<_>>(), all)
+            };
+            let (expected, all) = wanted(&mut journal_of(&[fixture]));
+            let mut journal = journal_of(&[fixture]);
+            journal.choose(filter);
+            let (found, looked_at) = wanted(&mut journal);
+            assert_eq!(found, expected, "{name} {fixture}");
+            assert!(looked_at < all, "{name} {fixture}: {looked_at} of {all}");
+            assert_eq!(expected.is_empty(), *name == "nothing", "{name} {fixture}");
+        }
+    }
+}
+
 /// Reads all there is, in all ways.
 fn read_all(storage: Patched) -> usize {
     let Ok(file) = JournalFile::open(Box::new(storage.clone())) else { return 0 };
@@ -354,6 +384,13 @@ fn read_all(storage: Patched) -> usize {
     }
     while let Some(place) = journal.step(Backward) {
         count += journal.entry(&place).map_or(0, |entry| entry.fields.len());
+    }
+    for filter in [
+        Filter { units: vec![filter::UnitPattern::new("*")], ..Filter::default() },
+        Filter { priority: "debug".parse().ok(), ..Filter::default() },
+    ] {
+        journal.choose(&filter);
+        while journal.step(Forward).is_some() {}
     }
     journal.seek_realtime(1_795_324_000_000_000);
     journal.refresh();

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::addresses;
+use super::bind::{BindRecord, binds};
 use super::handle::MachineHandle;
 use super::process_tree::{ProcessTree, directory_of};
 use super::usage::Usage;
@@ -26,6 +27,8 @@ pub struct Report {
     pub addresses: Vec<IpAddr>,
     /// Its processes; `None` where its cgroup cannot be read.
     pub processes: Option<ProcessTree>,
+    /// What `spinney bind` mounted; `None` for others than root.
+    pub binds: Option<Vec<BindRecord>>,
     /// The last lines of its console, safe to print; `None` for others than root.
     pub console: Option<Vec<String>>,
 }
@@ -37,6 +40,7 @@ impl Report {
         let processes = directory_of(&state.cgroup).and_then(|directory| ProcessTree::of(&directory).ok());
         let console =
             open_directory(machine.directory()).ok().and_then(|fd| console_log::last_lines(&fd, lines).ok());
-        Self { usage: Usage::of(&state), addresses: addresses::of(state.leader), processes, console, state }
+        let (usage, addresses) = (Usage::of(&state), addresses::of(state.leader));
+        Self { usage, addresses, processes, binds: binds(machine).ok(), console, state }
     }
 }

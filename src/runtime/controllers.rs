@@ -3,6 +3,7 @@
 //! They are beside the guest's own cgroups, not above them: the guest gets cgroup v2, in which such a host has no controllers.
 //! A guest that mounts a v1 hierarchy sees only its own cgroup there, whose files belong to the host's root.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -124,7 +125,7 @@ impl Controllers {
         /// A process that is forked while we look is caught by the next look: its parent is where we put it, unless it
         /// was forked before.
         const LOOKS: u32 = 16;
-        let mut known = Vec::new();
+        let mut known = BTreeSet::new();
         for _ in 0..LOOKS {
             let mut now = Vec::new();
             super::cgroup::collect_processes(of, &mut now)?;
@@ -141,7 +142,7 @@ impl Controllers {
                     }
                 }
             }
-            known = now;
+            known = now.into_iter().collect();
         }
         Ok(())
     }

@@ -43,6 +43,14 @@ pub fn create(name: &str, owner: u32) -> Result<OwnedFd, CgroupError> {
     while_parents_vanish(make).map_err(|source| CgroupError::Make { name: name.to_owned(), source })
 }
 
+/// Opens the cgroup `path`, which begins at the root of the hierarchy with a slash, as /proc/PID/cgroup says it.
+///
+/// # Errors
+/// ENOENT when it is gone.
+pub fn find(path: &Path) -> SysResult<OwnedFd> {
+    open_directory_at(open()?, path.strip_prefix("/").unwrap_or(path))
+}
+
 /// Moves our own process into `cgroup`.
 ///
 /// # Errors

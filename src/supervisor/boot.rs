@@ -208,7 +208,7 @@ impl<'a> Boot<'a> {
         loop {
             let Woken { ended, control } =
                 self.wait(machine).map_err(Error::system("wait for the machine"))?;
-            self.look_for_kills(machine, report);
+            self.look_for_kills(false, machine, report);
             if let Some(notify) = &self.running.notify {
                 let events = notify.receive(self.running.pid).unwrap_or_default();
                 self.notified(events, machine, report);
@@ -231,10 +231,12 @@ impl<'a> Boot<'a> {
         }
     }
 
-    /// Tells of processes that the kernel killed for want of memory.
-    fn look_for_kills(&self, machine: &mut Machine, report: &mut Report<'_>) {
-        if machine.tell_of_kills(false, report) {
+    /// Tells of processes that the kernel killed for want of memory. `last` is after the end of the leader.
+    pub(super) fn look_for_kills(&self, last: bool, machine: &mut Machine, report: &mut Report<'_>) {
+        if let Some(evidence) = machine.new_kills(last) {
+            // Before anyone is told: who hears of it may look at once.
             self.write_state(machine, report);
+            machine.tell_of_kills(&evidence, report);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::sys::{SysError, SysResult};
 
 use super::error::Error;
 use super::fault;
+use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
 use super::registry::{Claim, MachineDirectory};
 use super::resources::{self, Journal, Resource};
@@ -124,8 +125,14 @@ impl Claimed {
 
     /// What is not in the directory, of all that belongs in it.
     fn missing(&self, logged: bool) -> Vec<&'static str> {
-        let files =
-            [resources::NAME, State::FILE, LaunchRecord::FILE, LaunchRecord::FILTER, super::control::SOCKET];
+        let files = [
+            resources::NAME,
+            State::FILE,
+            LaunchRecord::FILE,
+            LaunchRecord::FILTER,
+            InForce::FILE,
+            super::control::SOCKET,
+        ];
         let log = logged.then_some(super::console_log::NAME);
         let places = if self.mounts.is_some() { &MOUNT_POINTS[..] } else { &[] };
         let absent =

@@ -193,10 +193,10 @@ impl Error {
             }
             Self::Exec { not_found: true, .. } => "is it installed in the tree, and in its PATH?",
             Self::DiedEarly { .. } => {
-                "try --console=interactive to see all it says, or -- /bin/sh to look around"
+                "spinney run with --console=interactive shows all it says, with -- /bin/sh you look around"
             }
             Self::NotReady { .. } => {
-                "a longer --timeout-ready=, or --console=interactive to see what it waits for"
+                "a longer --timeout-ready=; spinney run with --console=interactive shows what it waits for"
             }
             Self::Teardown { .. } => "run spinney gc when nothing uses them any more",
             _ => return None,

@@ -51,8 +51,10 @@ impl Boot<'_> {
         let said = &mut self.said;
         match event {
             GuestEvent::Ready => {
-                self.heard_ready(machine, report);
-                return None;
+                // Also said after each reload of its configuration.
+                if machine.parts.contract.ready == ReadySignal::Notify {
+                    self.ready(machine, report);
+                }
             }
             GuestEvent::Stopping => return self.goes_down(StopKind::Unknown, machine, report),
             GuestEvent::Shutdown(how) => return self.goes_down(how.into(), machine, report),
@@ -95,20 +97,6 @@ impl Boot<'_> {
             | GuestEvent::FdName(_) => {}
         }
         None
-    }
-
-    /// It says that it is up: after its boot, or after it has exchanged its user space.
-    fn heard_ready(&mut self, machine: &mut Machine, report: &mut Report<'_>) {
-        if self.phase == Phase::Stopping
-            && self.stop.is_none()
-            && self.said.shutdown == Some(StopKind::SoftReboot)
-        {
-            self.said.shutdown = None;
-            self.phase = Phase::Booting;
-        }
-        if machine.parts.contract.ready == ReadySignal::Notify {
-            self.ready(machine, report);
-        }
     }
 
     /// It says that it goes down.

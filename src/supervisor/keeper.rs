@@ -18,6 +18,7 @@ use crate::sys::mount::{attach_mount, clone_mount};
 use super::boot::Boot;
 use super::claimed::Claimed;
 use super::error::Error;
+use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
 use super::start::Machine;
 use super::{Event, Report};
@@ -126,6 +127,8 @@ impl Boot<'_> {
         }
         let plan = &machine.parts.plan;
         directory.write_launch(&LaunchRecord::of(plan), &plan.process.seccomp).map_err(failed())?;
+        let in_force = InForce::of(&self.request.provenance, plan);
+        directory.write_in_force(&in_force).map_err(failed())?;
         directory.write_state(&self.state(machine)).map_err(failed())?;
         attach_spares(machine, &missing).map_err(failed())
     }

@@ -41,7 +41,7 @@ pub(super) fn serve(
         if let Some(console) = &mut machine.parts.console {
             let _ = console.drain(PATIENCE);
         }
-        machine.tell_of_kills(true, report);
+        boot.look_for_kills(true, &mut machine, report);
         fault::point("ended");
         reason = ended.as_ref().map_or(EndReason::Failed, |ended| boot.end_reason(&machine, *ended));
         let verdict = ended.map(|ended| boot.judge(&machine, ended));

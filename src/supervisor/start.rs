@@ -32,7 +32,7 @@ use super::fault;
 use super::keeper::Keeper;
 use super::machine_event::MachineEvent;
 use super::manager_notifier::ManagerNotifier;
-use super::out_of_memory::OutOfMemory;
+use super::out_of_memory::{OomEvidence, OutOfMemory};
 use super::resources::{Resource, make_scratch};
 use super::terminal::Terminal;
 use super::{Event, Report, Request};
@@ -338,22 +338,20 @@ fn command_contract(settings: &MachineSettings) -> Contract {
 }
 
 impl Machine {
-    /// Looks for kills for want of memory and tells of new ones; says whether there are. `last` is at the machine's end.
-    pub(super) fn tell_of_kills(&mut self, last: bool, report: &mut Report<'_>) -> bool {
+    /// Looks for new kills for want of memory. `last` is at the machine's end.
+    pub(super) fn new_kills(&mut self, last: bool) -> Option<OomEvidence> {
         let watch = &mut self.parts.out_of_memory;
         // A cgroup that somebody has removed under us: nothing is counted any more.
-        if !watch.look(Instant::now(), last).unwrap_or(false) {
-            return false;
-        }
-        if let Some(evidence) = watch.evidence() {
-            let name = self.parts.plan.name.as_str();
-            let (what, hint) = (evidence.to_string(), evidence.hint_while_running(name));
-            report(&Event::OutOfMemory { name, what: &what, hint: &hint });
-            self.control.publish(MachineEvent::OutOfMemory { killed: evidence.killed });
-        }
-        let killed = self.parts.out_of_memory.killed();
-        self.control.publish(MachineEvent::OutOfMemory { killed });
-        true
+        let news = watch.look(Instant::now(), last).unwrap_or(false);
+        watch.evidence().filter(|_| news)
+    }
+
+    /// Tells of kills.
+    pub(super) fn tell_of_kills(&mut self, evidence: &OomEvidence, report: &mut Report<'_>) {
+        let name = self.parts.plan.name.as_str();
+        let (what, hint) = (evidence.to_string(), evidence.hint_while_running(name));
+        report(&Event::OutOfMemory { name, what: &what, hint: &hint });
+        self.control.publish(MachineEvent::OutOfMemory { killed: evidence.killed });
     }
 
     /// `error`, with what the kernel killed of the machine before it came to that.

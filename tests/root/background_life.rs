@@ -152,7 +152,7 @@ fn wait_for_entry(machine: &Detached, entry: &str) -> TestResult {
 fn file_removed(context: &Context) -> TestResult {
     let machine = Detached::start(context, &context.tree("busybox")?, &[])?;
     let directory = Path::new("/run/spinney/machines").join(&machine.name);
-    for file in ["state", "launch", "seccomp", "control", "console.log", "resources"] {
+    for file in ["state", "launch", "seccomp", "in-force", "control", "console.log", "resources"] {
         let before = fs::read(directory.join(file)).ok();
         fs::remove_file(directory.join(file))?;
         machine.wait_for(|_| directory.join(file).exists())?;

@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::fs::{AtFlags, CWD, Gid, Uid};
 
 use crate::command::{Ended, run};
-use crate::copy::busybox;
+use crate::copy::{UsersRow, busybox};
 use crate::harness::{Context, Row, Test, TestResult};
 use crate::machine::Machine;
 
@@ -16,8 +16,7 @@ const USERS: [&str; 2] = ["--private-users=pick", "--private-users=no"];
 
 pub fn tests() -> Vec<Test> {
     let both = USERS.into_iter().flat_map(|users| {
-        let rows: [(&str, fn(&Context, &str) -> TestResult); 2] =
-            [("directories_and_files", directories_and_files), ("ids", ids)];
+        let rows: [UsersRow; 2] = [("directories_and_files", directories_and_files), ("ids", ids)];
         rows.map(|(name, test)| {
             Test::new(format!("bind::{name}_{users}"), move |context| test(context, users))
         })

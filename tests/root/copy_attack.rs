@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::{CWD, RenameFlags};
 
 use crate::command::run;
+use crate::copy::UsersRow;
 use crate::harness::{Context, Test, TestResult};
 use crate::machine::Machine;
 use crate::payload::own_busybox;
@@ -20,7 +21,7 @@ pub fn tests() -> Vec<Test> {
     ["--private-users=pick", "--private-users=no"]
         .into_iter()
         .flat_map(|users| {
-            let rows: [(&str, fn(&Context, &str) -> TestResult); 3] =
+            let rows: [UsersRow; 3] =
                 [("in", into_the_machine), ("out", out_of_the_machine), ("host", onto_the_host)];
             rows.map(|(name, test)| {
                 Test::new(format!("copy_attack::{name}_{users}"), move |context| test(context, users))

@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::command::run;
+use crate::exec::exec;
 use crate::harness::{Context, Stop, Test, TestResult};
 use crate::machine::Machine;
 use crate::payload::own_busybox;
@@ -35,6 +37,8 @@ fn named_hierarchy(context: &Context) -> TestResult {
     assert_eq!(machine.says("grep name=systemd: /proc/1/cgroup | cut -d: -f2-")?, "name=systemd:/");
     machine.says("mkdir /sys/fs/cgroup/systemd/x && echo 1 > /sys/fs/cgroup/systemd/x/cgroup.procs")?;
     assert_eq!(machine.says("grep name=systemd: /proc/1/cgroup | cut -d: -f2-")?, "name=systemd:/x");
+    let done = run(&mut exec(context, &[&machine.name, "grep", "name=systemd:", "/proc/self/cgroup"]));
+    assert!(done.status == 0 && done.stdout.ends_with(":name=systemd:/x\n"), "{done:?}");
     Ok(())
 }
 

@@ -6,6 +6,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use spinney::machine::event_stream::Heard;
+use spinney::machine::{Control, MachineHandle};
+use spinney::supervisor::machine_event::MachineEvent;
 
 use crate::command::{Ended, PATIENCE, run};
 use crate::harness::{Context, Row, Stop, Test, TestResult};
@@ -79,11 +82,14 @@ fn memory_of_one_machine_alone(context: &Context) -> TestResult {
     machine.ready()?;
     let ended = exec(context, &machine, HOG);
     assert_eq!(ended.status, 137, "{ended:#?}");
-    // The kernel tells of it in its own time.
-    let deadline = Instant::now() + PATIENCE;
-    while machine.state()?.oom_kills == 0 {
-        assert!(Instant::now() < deadline, "no kill is counted\n{}", machine.output());
-        std::thread::sleep(Duration::from_millis(10));
+    let handle = MachineHandle::find(&machine.name.parse()?)?;
+    let mut events = Control::connect(&handle)?.subscribe_with_past()?;
+    loop {
+        match events.next(Some(PATIENCE))? {
+            Heard::Event(happening) if happening.event == (MachineEvent::OutOfMemory { killed: 1 }) => break,
+            Heard::Event(_) => {}
+            other => return Err(Stop::Fail(format!("no event comes: {other:?}\n{}", machine.output()))),
+        }
     }
     assert_eq!(machine.state()?.oom_kills, 1);
     let said = format!(
@@ -120,7 +126,9 @@ fn an_init_without_memory(context: &Context) -> TestResult {
     let ended = run(&mut command);
     assert_eq!(ended.status, 125, "{ended:#?}");
     let expected = format!("error: {name} ran out of memory, ");
-    assert!(ended.stderr.contains(&expected) && ended.stderr.contains("memory limit of 6M: "), "{ended:#?}");
+    let limit =
+        format!(" memory limit of 6M: systemd 257 of {name} was killed by signal 9 before it was up\n");
+    assert!(ended.stderr.contains(&expected) && ended.stderr.contains(&limit), "{ended:#?}");
     Ok(())
 }
 

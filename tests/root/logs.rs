@@ -27,9 +27,10 @@ printf 'MESSAGE=several\\nLINK=one\\nLINK=two\\n' | logger --journald
 journalctl --sync";
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 13] = [
+    let rows: [Row; 14] = [
         ("follow", follow),
         ("follow_through_reboot", follow_through_reboot),
+        ("reader_gone", reader_gone),
         ("after_stop_ephemeral", after_stop_ephemeral),
         ("after_stop_volatile", after_stop_volatile),
         ("after_stop_persistent", after_stop_persistent),
@@ -237,6 +238,32 @@ fn follow_through_reboot(context: &Context) -> TestResult {
     Ok(())
 }
 
+/// Whoever has seen enough, as `| head -n 1`, does not leave a follower behind that waits for the next line.
+fn reader_gone(context: &Context) -> TestResult {
+    let tree = own_busybox(context)?;
+    let machine = Detached::start(context, &tree, &[])?;
+    machine.says("echo one >/dev/console")?;
+    let mut child = context.spinney().args(["logs", "-f", &machine.name]).stdout(Stdio::piped()).spawn()?;
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    drop(reader);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break shell_status(status),
+            None if std::time::Instant::now() > deadline => {
+                child.kill()?;
+                break -1;
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    machine.stop()?;
+    assert_eq!((status, line.is_empty()), (0, false));
+    Ok(())
+}
+
 /// All that was there before the end is there after it, and what the end itself had to say.
 fn kept(context: &Context, machine: Detached) -> TestResult {
     machine.says("logger -p user.err kept; journalctl --sync")?;
@@ -367,6 +394,8 @@ fn syslog_follow(context: &Context) -> TestResult {
 fn console(context: &Context) -> TestResult {
     let tree = own_busybox(context)?;
     write_script(&tree.join("etc/init.d/rcS"), "#!/bin/sh\necho one; echo two >/dev/console\n");
+    // Without a getty, which would say when it likes.
+    std::fs::write(tree.join("etc/inittab"), "::sysinit:/etc/init.d/rcS\n::respawn:/bin/sleep 1000\n")?;
     let machine = Detached::start(context, &tree, &[])?;
     let name = machine.name.clone();
     let mut followed = Followed::start(context, &[], &name);

@@ -28,8 +28,10 @@ mod bind;
 mod command;
 mod console;
 mod control;
+mod control_verbs;
 mod copy;
 mod copy_attack;
+mod copy_faults;
 mod detached;
 mod exec;
 mod exec_attack;
@@ -40,7 +42,6 @@ mod hosts;
 mod hundred;
 mod kill;
 mod legacy_cgroups;
-mod lifecycle;
 mod limits;
 mod logs;
 mod machine;
@@ -81,9 +82,10 @@ fn main() -> ExitCode {
         logs::tests(),
         start::tests(),
         control::tests(),
+        control_verbs::tests(),
         verbs::tests(),
-        lifecycle::tests(),
         copy::tests(),
+        copy_faults::tests(),
         copy_attack::tests(),
         bind::tests(),
         many::tests(),

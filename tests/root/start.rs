@@ -228,6 +228,14 @@ fn enabled(context: &Context) -> TestResult {
     assert_eq!(machine.state()?.phase, Phase::Ready);
     drop(machine);
     says(&["start", "--all-enabled"], 0, "no machine is enabled");
+    // As sd_booted(3) tells it.
+    made.directory("/run/systemd/system")?;
+    says(
+        &["start", "--all-enabled"],
+        0,
+        "systemd runs this host: to start machines with it, have a unit run",
+    );
+    fs::remove_dir_all("/run/systemd")?;
     made.settings(&name, "enabled = true")?;
     says(&["disable", &name], 125, &format!("{SETTINGS}/{name}.toml says that it is enabled"));
     made.settings(&name, "enabled = false")?;

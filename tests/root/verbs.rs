@@ -1,487 +1,346 @@
-//! Machines that are stopped, rebooted, ended, signalled, paused and watched from elsewhere.
+//! Machines from their start to their end by the verbs alone, as a person or a script has them: every init, whoever may not,
+//! and commands that are killed half-way.
 
-use std::io::Write;
-use std::process::Stdio;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use spinney::supervisor::archive::last_run;
 use spinney::supervisor::state::Phase;
 
-use crate::command::{Ended, PATIENCE, Process, capture, contents, run, run_with_input, shell_status};
-use crate::console::Session;
+use crate::command::{Ended, PATIENCE, Process, capture, contents, run, shell_status};
 use crate::detached::Detached;
 use crate::harness::{Context, Row, Test, TestResult};
+use crate::host_state::HostState;
+use crate::matrix::TREES;
 
-/// Status lines on stdout, and what became of the machine's stop: it never ends by itself.
-const STUBBORN: &str = "trap '' TERM HUP INT; echo here; while :; do sleep 0.1; done";
+const NOBODY: u32 = 65534;
+
+/// How long a guest may take to power off after it was ready.
+const POWER_OFF: Duration = Duration::from_secs(10);
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 15] = [
-        ("stop_several", stop_several),
-        ("stop_gives_up_waiting", stop_gives_up_waiting),
-        ("reboot_waits_until_ready", reboot_waits_until_ready),
-        ("events_across_a_reboot", events_across_a_reboot),
-        ("events_of_machines_that_come", events_of_machines_that_come),
-        ("targets_and_soft_reboot", targets_and_soft_reboot),
-        ("out_of_memory_is_told", out_of_memory_is_told),
-        ("signals_arrive", signals_arrive),
-        ("pause_stops_processes", pause_stops_processes),
-        ("stop_of_a_paused_machine", stop_of_a_paused_machine),
-        ("hung_supervisor", hung_supervisor),
-        ("killed_verbs", killed_verbs),
-        ("attach_terminal", attach_terminal),
-        ("attach_pipe", attach_pipe),
-        ("bad_values", bad_values),
+    let life = ["pick", "no"].into_iter().flat_map(|users| {
+        TREES.map(|(tree, _)| {
+            let users_name = if users == "no" { "::without_user_namespace" } else { "" };
+            Test::new(format!("verbs::{tree}{users_name}"), move |context| life(context, tree, users))
+        })
+    });
+    let rows: [Row; 7] = [
+        ("permission_denied", permission_denied),
+        ("one_name_at_once", one_name_at_once),
+        ("killed_run", killed_run),
+        ("killed_stop", killed_stop),
+        ("killed_reboot", killed_reboot),
+        ("killed_terminate", killed_terminate),
+        ("killed_lookers", killed_lookers),
     ];
-    rows.map(|(name, test)| Test::new(format!("verbs::{name}"), test)).into()
+    life.chain(rows.map(|(name, test)| Test::new(format!("verbs::{name}"), test))).collect()
 }
 
 fn spinney(context: &Context, arguments: &[&str]) -> Ended {
     run(context.spinney().args(arguments))
 }
 
-fn busybox(context: &Context) -> Result<Detached, crate::harness::Stop> {
-    Ok(Detached::start(context, &context.tree("busybox")?, &[])?)
+fn ok(context: &Context, arguments: &[&str]) -> Result<String, String> {
+    spinney(context, arguments).ok().map_err(|error| format!("{arguments:?}: {error}"))
 }
 
-/// A machine that runs a shell script in the background.
-fn script(context: &Context, script: &str) -> Result<Detached, crate::harness::Stop> {
-    let (name, tree) = (context.machine_name(), context.tree("busybox")?);
-    Ok(Detached::start_as(context, &name, &tree, &[], &["--", "/bin/sh", "-c", script])?)
-}
-
-fn console_of(machine: &Detached) -> String {
-    std::fs::read_to_string(format!("/run/spinney/machines/{}/console.log", machine.name)).unwrap_or_default()
-}
-
-fn wait_for_console(machine: &Detached, text: &str) -> Result<(), String> {
-    let deadline = Instant::now() + PATIENCE;
-    while !console_of(machine).contains(text) {
-        if Instant::now() > deadline {
-            return Err(format!("{text:?} does not come: {}", console_of(machine)));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
-
-fn is_gone(machine: &Detached) -> bool {
-    machine.ended(Duration::ZERO)
-        && !std::path::Path::new("/run/spinney/machines").join(&machine.name).exists()
-}
-
-fn stop_several(context: &Context) -> TestResult {
-    let (one, two) = (busybox(context)?, busybox(context)?);
-    let ended = spinney(context, &["stop", &one.name, "no-such-machine", &two.name, &one.name]);
-    assert_eq!((ended.status, ended.stdout.as_str()), (125, ""), "{ended:#?}");
-    assert!(
-        ended.stderr.starts_with("spinney: error: no machine \"no-such-machine\" is running\n  hint: "),
-        "{ended:#?}"
-    );
-    assert!(is_gone(&one) && is_gone(&two));
-    for machine in [&one, &two] {
-        let line = format!("spinney: {} is off after ", machine.name);
-        assert_eq!(ended.stderr.matches(&line).count(), 1, "{ended:#?}");
-    }
-    let third = busybox(context)?;
-    let ended = spinney(context, &["poweroff", "--no-wait", "-q", &third.name]);
-    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
-    assert!(third.ended(PATIENCE));
-    Ok(())
-}
-
-fn stop_gives_up_waiting(context: &Context) -> TestResult {
-    let machine = script(context, STUBBORN)?;
-    wait_for_console(&machine, "here")?;
-    let name = &machine.name;
-    let ended = spinney(context, &["stop", "--timeout=300ms", name]);
-    let expected = format!(
-        "spinney: error: \"{name}\" is still stopping after 0.3 s\n  hint: it goes on stopping; spinney terminate {name} \
-         ends it at once\n"
-    );
-    assert_eq!((ended.status, ended.stderr.as_str()), (125, expected.as_str()));
-    assert_eq!(machine.state()?.phase, Phase::Stopping);
-    let ended = spinney(context, &["reboot", name]);
-    assert_eq!(
-        (ended.status, ended.stderr.as_str()),
-        (125, format!("spinney: error: machine \"{name}\" refuses: it is powering off\n").as_str())
-    );
-    let ended = spinney(context, &["terminate", name]);
-    assert_eq!((ended.status, ended.stderr.as_str()), (0, format!("spinney: {name} is gone\n").as_str()));
-    assert!(is_gone(&machine));
-    Ok(())
-}
-
-fn reboot_waits_until_ready(context: &Context) -> TestResult {
-    let machine = busybox(context)?;
-    let before = machine.state()?;
-    let ended = spinney(context, &["restart", &machine.name]);
-    let after = machine.state()?;
-    assert_eq!((ended.status, after.phase, after.boots), (0, Phase::Ready, 2), "{ended:#?}");
-    assert!(ended.stderr.starts_with(&format!("spinney: {} is ready again after ", machine.name)));
-    assert_eq!(before.supervisor, after.supervisor);
-    assert_ne!(before.leader, after.leader);
-    // A command that ends instead of coming back.
-    let command = script(context, "trap 'exit 3' TERM; echo here; while :; do sleep 0.05; done")?;
-    wait_for_console(&command, "here")?;
-    let (name, reboot) =
-        (&command.name, context.spinney().args(["kill", "-s", "KILL", &command.name]).spawn());
-    reboot?.wait()?;
-    let ended = spinney(context, &["reboot", name]);
-    assert_eq!(ended.status, 125, "{ended:#?}");
-    assert!(command.ended(PATIENCE));
-    Ok(())
-}
-
-/// What a process that follows events has said so far: machine and event of each line.
-fn told(file: &std::fs::File) -> Vec<(String, String)> {
-    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let lines = contents(file);
-    let values = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    values.map(|value| (text(&value, "machine"), text(&value, "event"))).collect()
-}
-
-fn events_across_a_reboot(context: &Context) -> TestResult {
-    let machine = busybox(context)?;
-    let name = machine.name.as_str();
-    let stdout = capture();
-    let mut events = Process::spawn(
-        context.spinney().args(["events", "--json", "--past", name]).stdout(stdout.try_clone()?),
-    );
-    for verb in ["pause", "resume", "reboot", "stop"] {
-        assert_eq!(spinney(context, &[verb, name]).status, 0, "{verb}");
-    }
-    // It ends with the machine.
-    assert_eq!(events.wait(PATIENCE).map(shell_status), Some(0));
-    let names: Vec<String> = told(&stdout).into_iter().map(|(_, event)| event).collect();
-    let expected = "started ready paused resumed stopping rebooting started ready stopping ended";
-    assert_eq!(names.join(" "), expected);
-    let last: Value = serde_json::from_str(contents(&stdout).lines().last().unwrap())?;
-    assert_eq!(last["data"]["reason"], "powered-off");
-    assert_eq!((&last["data"]["exit-status"], &last["data"]["error"]), (&Value::from(0), &Value::Null));
-    Ok(())
-}
-
-fn events_of_machines_that_come(context: &Context) -> TestResult {
-    let stdout = capture();
-    let mut events = Process::spawn(context.spinney().args(["events", "--json"]).stdout(stdout.try_clone()?));
-    // Whether it watches already or not: what comes is told from its first event on, as what is there is not.
-    let first = busybox(context)?;
-    let deadline = Instant::now() + PATIENCE;
-    while !told(&stdout).iter().any(|(machine, event)| *machine == first.name && event == "ready") {
-        assert!(Instant::now() < deadline, "{}", contents(&stdout));
-        std::thread::sleep(Duration::from_millis(5));
-        if told(&stdout).is_empty() && Instant::now() + PATIENCE / 2 > deadline {
-            break;
-        }
-    }
+/// Every init through run, wait, exec, reboot and stop.
+fn life(context: &Context, tree: &str, users: &str) -> TestResult {
+    let tree = context.tree(tree)?;
     let name = context.machine_name();
-    for _ in 0..2 {
-        let tree = context.tree("busybox")?;
-        let machine = Detached::start_as(context, &name, &tree, &[], &[])?;
-        assert_eq!(spinney(context, &["terminate", "-q", &name]).status, 0);
-        assert!(is_gone(&machine));
-    }
-    let ended = |list: &[(String, String)]| list.iter().filter(|(_, event)| event == "ended").count();
-    while ended(&told(&stdout)) < 2 {
-        assert!(Instant::now() < deadline + PATIENCE, "{}", contents(&stdout));
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let of_second: Vec<String> =
-        told(&stdout).into_iter().filter(|(machine, _)| *machine == name).map(|(_, event)| event).collect();
-    let once = "started ready stopping ended";
-    assert_eq!(of_second.join(" "), format!("{once} {once}"));
-    events.signal(libc::SIGINT);
-    assert_eq!(events.wait(PATIENCE).map(shell_status), Some(0));
-    first.stop()?;
-    Ok(())
-}
+    let name = name.as_str();
+    let before = HostState::look(&context.prefix);
+    let users = format!("--private-users={users}");
+    let mut command = context.spinney();
+    let started = run(command.args(["run", "-d", "-q", "-x", "-M", name, &users]).arg(&tree));
+    let machine = Detached::find(name).map_err(|error| format!("{error}: {started:#?}"))?;
+    assert_eq!((started.status, started.stdout.as_str()), (0, format!("{name}\n").as_str()), "{started:#?}");
+    ok(context, &["wait", name, "--for", "ready", "--timeout", "1s"])?;
+    let first = machine.state()?;
+    assert_eq!((first.phase, first.boots), (Phase::Ready, 1));
 
-/// Targets are told by systemd 256 and later; an exchange of user space alone is no end and no boot.
-fn targets_and_soft_reboot(context: &Context) -> TestResult {
-    let machine = Detached::start(context, &context.tree("debian-13")?, &[])?;
-    let name = machine.name.as_str();
-    let stdout = capture();
-    let mut events = Process::spawn(
-        context.spinney().args(["events", "--json", "--past", name]).stdout(stdout.try_clone()?),
+    let status = spinney(context, &["exec", name, "--", "sh", "-c", "echo kept > /root/mark; id -u; exit 7"]);
+    assert_eq!(
+        (status.status, status.stdout.as_str(), status.stderr.as_str()),
+        (7, "0\n", ""),
+        "{status:#?}"
     );
-    let leader = machine.state()?.leader;
-    machine.shell("systemctl soft-reboot --no-block")?;
-    let deadline = Instant::now() + PATIENCE;
-    let up = r#""event":"unit-active","data":{"unit":"multi-user.target"}"#;
-    while contents(&stdout).matches(up).count() < 2 {
-        assert!(Instant::now() < deadline, "{}", contents(&stdout));
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let state = machine.state()?;
-    assert_eq!((state.phase, state.leader, state.boots), (Phase::Ready, leader, 1));
-    assert_eq!(spinney(context, &["stop", "-q", name]).status, 0);
-    assert_eq!(events.wait(PATIENCE).map(shell_status), Some(0));
-    let text = contents(&stdout);
-    for wanted in [
-        r#""event":"unit-active","data":{"unit":"soft-reboot.target"}"#,
-        r#""event":"unit-inactive","data":{"unit":"multi-user.target"}"#,
-        r#""event":"stopping","data":{"how":"power-off","asked":true}"#,
-    ] {
-        assert!(text.contains(wanted), "{wanted} is not in\n{text}");
-    }
+    assert!(ok(context, &["status", name])?.contains(&format!("● {name} - ")));
+
+    ok(context, &["reboot", "-q", name])?;
+    let second = machine.state()?;
+    assert_eq!((second.phase, second.boots), (Phase::Ready, 2));
+    assert_eq!((second.supervisor, second.id_base), (first.supervisor, first.id_base));
+    assert_ne!(second.leader, first.leader);
+    assert_eq!(ok(context, &["exec", name, "--", "cat", "/root/mark"])?, "kept\n");
+
+    let told = Instant::now();
+    ok(context, &["stop", "-q", name])?;
+    assert!(told.elapsed() < POWER_OFF, "powered off only after {:?}", told.elapsed());
+    let left = before.changes(&context.prefix);
+    assert!(left.is_empty(), "when stop returns there is still:\n{}", left.join("\n"));
+    let last = last_run(&name.parse()?)?.ok_or("no record of the last run")?;
+    assert_eq!((last.exit_status, last.failure.as_ref()), (0, None), "{last:#?}");
+    ok(context, &["wait", name, "--for", "stopped", "--timeout", "1s"])?;
+    let status = spinney(context, &["status", name]);
+    assert_eq!(status.status, 3, "{status:#?}");
+    assert!(status.stdout.contains("     State: stopped\n"), "{status:#?}");
+    assert!(!tree.join("root/mark").exists(), "the tree itself was written");
     Ok(())
 }
 
-fn out_of_memory_is_told(context: &Context) -> TestResult {
-    let (name, tree) = (context.machine_name(), context.tree("busybox")?);
-    let greedy = "read go; tail /dev/zero; echo after";
-    let options = ["--memory-max=32M", "--memory-swap-max=0"];
-    let machine = Detached::start_as(context, &name, &tree, &options, &["--", "/bin/sh", "-c", greedy])?;
-    let stdout = capture();
-    let mut events = Process::spawn(
-        context.spinney().args(["events", "--json", "--past", &name]).stdout(stdout.try_clone()?),
-    );
-    let deadline = Instant::now() + PATIENCE;
-    while told(&stdout).is_empty() {
-        assert!(Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let ended = run_with_input(context.spinney().args(["attach", "-q", &name]), b"go\n");
-    assert!(ended.status == 0 && ended.stdout.contains("after"), "{ended:#?}");
-    assert!(machine.ended(PATIENCE));
-    assert_eq!(events.wait(PATIENCE).map(shell_status), Some(0));
-    let told = contents(&stdout);
-    assert!(told.contains(r#""event":"out-of-memory","data":{"killed":1}"#), "{told}");
-    Ok(())
-}
-
-fn signals_arrive(context: &Context) -> TestResult {
-    let both = "trap 'echo outer-usr1' USR1; sh -c 'trap \"echo inner-usr1\" USR1; echo in; while :; do sleep 0.05; done' & \
-                echo out; while :; do sleep 0.05; done";
-    let machine = script(context, both)?;
-    for text in ["in", "out"] {
-        wait_for_console(&machine, text)?;
-    }
+/// Whoever is not root is told so by all that changes a machine or shows a secret of it, and changes nothing.
+fn permission_denied(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let machine = Detached::start(context, &tree, &["--set-credential=secret:hunter2"])?;
     let name = machine.name.as_str();
-    let kill = |arguments: &[&str]| spinney(context, &[&["kill"], arguments, &[name]].concat());
-    // The sleeps die of it, the shells say so.
-    let ended = kill(&["-s", "USR1"]);
-    assert_eq!((ended.status, ended.stdout.as_str(), ended.stderr.as_str()), (0, "", ""));
-    wait_for_console(&machine, "outer-usr1")?;
-    wait_for_console(&machine, "inner-usr1")?;
-    // Our reaping PID 1 powers off by it.
-    assert_eq!(kill(&["--kill-who=leader", "--signal=SIGRTMIN+4"]).status, 0);
-    assert!(machine.ended(PATIENCE));
-    assert!(kill(&[]).stderr.contains("is running\n  hint: "));
-
-    let machine = busybox(context)?;
-    let ended = spinney(context, &["kill", "--kill-whom=supervisor", &machine.name]);
-    assert!(ended.status == 0 && machine.ended(PATIENCE), "SIGTERM powers it off: {ended:#?}");
-    let machine = busybox(context)?;
-    assert_eq!(spinney(context, &["kill", "-s9", &machine.name]).status, 0);
-    assert!(machine.ended(PATIENCE));
-    Ok(())
-}
-
-/// CPU time of the machine's processes, in microseconds.
-fn cpu_used(machine: &Detached) -> Result<u64, String> {
-    let cgroup = machine.state()?.cgroup;
-    let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
-    let text = roots.iter().find_map(|root| std::fs::read_to_string(format!("{root}{cgroup}/cpu.stat")).ok());
-    let text = text.ok_or("no cpu.stat")?;
-    let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
-    usage.and_then(|usage| usage.parse().ok()).ok_or(text)
-}
-
-fn pause_stops_processes(context: &Context) -> TestResult {
-    let machine = script(context, "echo here; while :; do :; done")?;
-    wait_for_console(&machine, "here")?;
-    let name = machine.name.as_str();
-    let ended = spinney(context, &["pause", name]);
-    assert_eq!((ended.status, ended.stderr.as_str()), (0, format!("spinney: {name} is paused\n").as_str()));
-    assert!(machine.state()?.paused);
-    let before = cpu_used(&machine)?;
-    std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(cpu_used(&machine)?, before, "a busy loop that is paused");
-    assert_eq!(spinney(context, &["pause", "-q", name]).status, 0, "it is paused already");
-    assert_eq!(spinney(context, &["resume", "-q", name]).status, 0);
-    assert!(!machine.state()?.paused);
-    let deadline = Instant::now() + PATIENCE;
-    while cpu_used(&machine)? == before {
-        assert!(Instant::now() < deadline, "it does not go on");
-        std::thread::sleep(Duration::from_millis(5));
+    let before = machine.state()?;
+    let directory = Path::new("/run/spinney/machines").join(name);
+    let tree = tree.to_str().ok_or("a path that is no text")?;
+    let new = context.machine_name();
+    let denied: &[&[&str]] = &[
+        &["run", "-d", "-M", &new, tree],
+        &["start", name],
+        &["stop", name],
+        &["reboot", name],
+        &["terminate", name],
+        &["kill", name],
+        &["pause", name],
+        &["resume", name],
+        &["wait", name, "--for", "exec=true"],
+        &["wait", name, "--for", "file=/etc/passwd"],
+        &["exec", name, "--", "true"],
+        &["shell", name],
+        &["login", name],
+        &["attach", name],
+        &["events", name],
+        &["logs", name],
+        &["copy-to", name, "/etc/hostname", "/root/x"],
+        &["copy-from", name, "/etc/passwd", "-"],
+        &["bind", name, "/etc", "/mnt"],
+        &["unbind", name, "/mnt"],
+        &["enable", name],
+        &["disable", name],
+        &["gc"],
+    ];
+    let as_nobody = |arguments: &[&str]| run(context.spinney().args(arguments).uid(NOBODY).gid(NOBODY));
+    for arguments in denied {
+        let ended = as_nobody(arguments);
+        if ended.stderr.contains("not built") {
+            continue;
+        }
+        assert_eq!((ended.status, ended.stdout.as_str()), (125, ""), "{arguments:?}: {ended:#?}");
+        assert!(ended.stderr.contains("error: permission denied: "), "{arguments:?}: {ended:#?}");
+        assert!(ended.stderr.contains("\n  hint: "), "{arguments:?}: {ended:#?}");
     }
-    assert_eq!(spinney(context, &["resume", "-q", name]).status, 0, "it runs already");
-    assert_eq!(spinney(context, &["terminate", "-q", name]).status, 0);
-    Ok(())
-}
-
-fn stop_of_a_paused_machine(context: &Context) -> TestResult {
-    for verb in ["stop", "terminate"] {
-        let machine = busybox(context)?;
-        assert_eq!(spinney(context, &["pause", "-q", &machine.name]).status, 0);
-        assert_eq!(spinney(context, &[verb, "-q", &machine.name]).status, 0);
-        assert!(is_gone(&machine), "{verb}");
+    let allowed: &[&[&str]] = &[
+        &["list"],
+        &["list", "--json"],
+        &["status", name],
+        &["status", "--json", name],
+        &["show", "--all", name],
+        &["doctor", name],
+        &["wait", name, "--for", "ready"],
+    ];
+    for arguments in allowed {
+        let ended = as_nobody(arguments);
+        assert_eq!(ended.status, 0, "{arguments:?}: {ended:#?}");
+        assert!(!ended.stdout.contains("hunter2"), "{arguments:?}: {ended:#?}");
     }
-    let machine = busybox(context)?;
-    assert_eq!(spinney(context, &["pause", "-q", &machine.name]).status, 0);
-    assert_eq!(spinney(context, &["reboot", "-q", &machine.name]).status, 0);
-    let state = machine.state()?;
-    assert_eq!((state.boots, state.paused), (2, false));
-    // The supervisor's own signal, as from a service manager.
-    assert_eq!(spinney(context, &["pause", "-q", &machine.name]).status, 0);
+    for file in ["launch", "seccomp", "resources", "console.log", "control"] {
+        let mut cat = std::process::Command::new("cat");
+        let ended = run(cat.arg(directory.join(file)).uid(NOBODY).gid(NOBODY));
+        assert!(ended.status != 0 && ended.stdout.is_empty(), "{file}: {ended:#?}");
+    }
+    let mut listing = std::process::Command::new("ls");
+    let ended =
+        run(listing.args(["/var/log/spinney", "/var/lib/spinney"]).arg(&directory).uid(NOBODY).gid(NOBODY));
+    assert_eq!((ended.status, ended.stdout.as_str()), (2, ""), "{ended:#?}");
+    assert_eq!(machine.state()?, before);
+    assert!(!Path::new("/run/spinney/machines").join(new).exists());
     machine.stop()?;
     Ok(())
 }
 
-/// What needs the supervisor says so in time; what does not goes on working.
-fn hung_supervisor(context: &Context) -> TestResult {
-    let machine = script(context, "trap 'echo got-usr1' USR1; echo here; while :; do sleep 0.05; done")?;
-    wait_for_console(&machine, "here")?;
-    let name = machine.name.as_str();
-    machine.signal(libc::SIGSTOP);
-    let expected = format!(
-        "spinney: error: the supervisor of machine \"{name}\" does not answer after 5 s\n  hint: is it stopped, or the host \
-         overloaded? spinney terminate {name} ends the machine all the same\n"
-    );
-    for verb in ["pause", "stop", "events"] {
-        let ended = spinney(context, &[verb, name]);
-        assert_eq!((ended.status, ended.stderr.as_str()), (125, expected.as_str()), "{verb}");
-    }
-    assert_eq!(spinney(context, &["kill", "-s", "USR1", name]).status, 0);
-    machine.signal(libc::SIGCONT);
-    wait_for_console(&machine, "got-usr1")?;
-    machine.signal(libc::SIGSTOP);
-    let ended = spinney(context, &["terminate", name]);
-    assert_eq!(
-        (ended.status, ended.stderr.as_str()),
-        (
-            0,
-            format!(
-                "spinney: warning: the supervisor of {name} did not answer: it was killed, and what it left is removed\n\
-                 spinney: {name} is gone\n"
-            )
-            .as_str()
-        )
-    );
-    assert!(is_gone(&machine));
-    Ok(())
-}
-
-/// A verb that is killed half-way harms nothing: a stop goes on, a machine that was watched too.
-fn killed_verbs(context: &Context) -> TestResult {
-    let machine = script(context, "echo here; while :; do sleep 0.05; done")?;
-    wait_for_console(&machine, "here")?;
-    let name = machine.name.as_str();
-    for arguments in [&["attach", name][..], &["events", name], &["reboot", "--help"]] {
-        let mut process = Process::spawn(
-            context.spinney().args(arguments).stdin(Stdio::piped()).stdout(capture()).stderr(capture()),
-        );
-        std::thread::sleep(Duration::from_millis(50));
-        process.signal(libc::SIGKILL);
-        process.wait(PATIENCE);
-    }
-    assert_eq!(spinney(context, &["pause", "-q", name]).status, 0);
-    assert_eq!(spinney(context, &["resume", "-q", name]).status, 0);
-    assert_eq!(machine.state()?.phase, Phase::Ready);
-    let mut stop = Process::spawn(context.spinney().args(["stop", name]).stderr(capture()));
-    machine.wait_for(|state| state.phase == Phase::Stopping).ok();
-    stop.signal(libc::SIGKILL);
-    stop.wait(PATIENCE);
-    assert!(machine.ended(PATIENCE), "the stop does not go on");
-    Ok(())
-}
-
-fn attach_terminal(context: &Context) -> TestResult {
-    let machine = script(context, "echo a screen of before; exec /bin/sh -i")?;
-    wait_for_console(&machine, "# ")?;
-    let attach = || {
+/// Of many who start a machine of one name at the same moment, one does; the others say so.
+fn one_name_at_once(context: &Context) -> TestResult {
+    const STARTERS: usize = 6;
+    let tree = context.tree("busybox")?;
+    let name = context.machine_name();
+    let mut starters = Vec::new();
+    for _ in 0..STARTERS {
+        let stderr = capture();
         let mut command = context.spinney();
-        command.args(["attach", &machine.name]);
-        Session::start(command)
-    };
-    let mut one = attach();
-    one.sees("three times leaves it");
-    one.sees("a screen of before");
-    one.types("stty size; echo $((6 * 7))\n");
-    one.sees("33 99");
-    one.sees("42");
-    // Another one sees the same, before and after it came, and types too.
-    let mut two = attach();
-    two.sees("a screen of before");
-    two.sees("42");
-    two.types("echo from two $((2 + 3))\n");
-    one.sees("from two 5");
-    two.sees("from two 5");
-    // The keys of who is in the foreground are none here.
-    two.types("echo \x1d\x1dp $((4 * 2))\n");
-    two.sees("8\r\n");
-    two.types("\x1d\x1d\x1d");
-    assert_eq!(two.ends(), 0);
-    // ^C is the guest's. It takes away what was typed and not read, so it waits until its reader is there.
-    one.types("sh -c 'trap \"exit 9\" INT; echo as\"\"leep; while :; do sleep 0.1; done'\n");
-    one.sees("asleep");
-    one.types("\x03");
-    one.sees("# ");
-    one.types("echo again $((3 * 3))\n");
-    one.sees("again 9");
-    assert_eq!(machine.state()?.phase, Phase::Ready);
-    one.types("exit 4\n");
-    one.sees(&format!("{} is off", machine.name));
-    assert_eq!(one.ends(), 0);
-    assert!(machine.ended(PATIENCE));
-    Ok(())
-}
-
-fn attach_pipe(context: &Context) -> TestResult {
-    let machine =
-        script(context, "stty -echo; while read line; do echo got $line; [ $line = end ] && exit; done")?;
-    let ended = run_with_input(context.spinney().args(["attach", "-n0", &machine.name]), b"one\ntwo\nend\n");
-    assert_eq!(
-        (ended.status, ended.stdout.as_str(), ended.stderr.as_str()),
-        (0, "got one\r\ngot two\r\ngot end\r\n", format!("spinney: {} is off\n", machine.name).as_str())
-    );
-    // A reader who has seen enough.
-    let machine = script(context, "while :; do echo y; sleep 0.01; done")?;
-    let mut child = context
-        .spinney()
-        .args(["attach", &machine.name])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    drop(child.stdout.take());
-    let status = child.wait()?;
-    assert_eq!(status.code(), Some(0));
-    let mut told = Process::spawn(
-        context.spinney().args(["attach", &machine.name]).stdin(Stdio::piped()).stdout(capture()),
-    );
-    std::thread::sleep(Duration::from_millis(50));
-    told.signal(libc::SIGTERM);
-    assert_eq!(told.wait(PATIENCE).map(shell_status), Some(0));
-    assert_eq!(spinney(context, &["terminate", "-q", &machine.name]).status, 0);
-    std::io::stdout().flush()?;
-    Ok(())
-}
-
-fn bad_values(context: &Context) -> TestResult {
-    let machine = busybox(context)?;
-    let name = machine.name.as_str();
-    let rows: [(&[&str], &str); 8] = [
-        (&["stop", "--timeout=soon", name], "--timeout: \"soon\" is not a time span\n  hint: "),
-        (&["reboot", "--timeout=", name], "--timeout: \"\" is not a time span\n  hint: "),
-        (&["kill", "-s", "NOSUCH", name], "\"NOSUCH\" is not a signal\n  hint: "),
-        (&["kill", "--kill-whom=me", name], "\"me\" is nobody in a machine\n  hint: one of: leader, "),
-        (&["kill"], "no machine given\n  hint: "),
-        (&["pause", "no such"], "\"no such\" "),
-        (&["attach", "absent"], "no machine \"absent\" is running\n  hint: "),
-        (&["events", "absent"], "no machine \"absent\" is running\n  hint: "),
-    ];
-    for (arguments, expected) in rows {
-        let ended = spinney(context, arguments);
-        assert_eq!((ended.status, ended.stdout.as_str()), (125, ""), "{arguments:?}: {ended:#?}");
-        assert!(
-            ended.stderr.starts_with("spinney: error: ") && ended.stderr.contains(expected),
-            "{ended:#?}"
-        );
+        command.args(["run", "-d", "-x", "-M", &name]).arg(&tree);
+        starters.push((Process::spawn(command.stdout(capture()).stderr(stderr.try_clone()?)), stderr));
     }
-    assert!(spinney(context, &["kill", "-s", "help"]).stdout.starts_with("SIGHUP\nSIGINT\n"));
-    assert_eq!(machine.state()?.phase, Phase::Ready);
+    let mut won = 0;
+    for (starter, stderr) in &mut starters {
+        let status = starter.wait(PATIENCE).map(shell_status);
+        let said = contents(stderr);
+        match status {
+            Some(0) => won += 1,
+            Some(125) => {
+                let expected = format!("error: a machine called {name:?} is running already\n  hint: ");
+                assert!(said.contains(&expected), "{said}");
+            }
+            other => panic!("{other:?}: {said}"),
+        }
+    }
+    let machine = Detached::find(&name)?;
+    assert_eq!(won, 1);
+    assert_eq!(ok(context, &["exec", &name, "--", "cat", "/proc/sys/kernel/hostname"])?, format!("{name}\n"));
+    machine.stop()?;
+    Ok(())
+}
+
+/// Kills `process` after `delay`; says whether that ended it.
+fn kill_after(mut process: Process, delay: Duration) -> bool {
+    std::thread::sleep(delay);
+    process.signal(libc::SIGKILL);
+    process.wait(PATIENCE).map(shell_status) == Some(128 + libc::SIGKILL)
+}
+
+/// From the first instruction to long after the last of a quick verb.
+fn delays() -> impl Iterator<Item = Duration> {
+    [0, 1, 2, 4, 8, 16, 32, 64, 128].into_iter().map(Duration::from_millis)
+}
+
+fn spawn(context: &Context, arguments: &[&str]) -> Process {
+    let mut command = context.spinney();
+    Process::spawn(command.args(arguments).stdout(capture()).stderr(capture()))
+}
+
+/// Waits until the registry has no machine `name` that runs, or starts.
+fn gone(context: &Context, name: &str) -> TestResult {
+    let deadline = Instant::now() + PATIENCE;
+    while !matches!(spinney(context, &["status", name]).status, 4 | 3)
+        || Path::new("/run/spinney/machines").join(name).exists()
+    {
+        assert!(Instant::now() < deadline, "{name} does not go");
+        assert_eq!(spinney(context, &["gc"]).status, 0);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// `run --detach` that is killed leaves a machine that runs, or nothing that gc does not remove.
+fn killed_run(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let tree = tree.to_str().ok_or("a path that is no text")?;
+    let before = HostState::look(&context.prefix);
+    let mut killed = 0;
+    for delay in delays() {
+        let name = context.machine_name();
+        let process = spawn(context, &["run", "-d", "-x", "-M", &name, tree]);
+        killed += u32::from(kill_after(process, delay));
+        // Whoever was to be its supervisor is about to be, or gives up.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match spinney(context, &["status", &name]).status {
+                0 => {
+                    ok(context, &["wait", &name, "--timeout", "30s"])?;
+                    ok(context, &["terminate", "-q", &name])?;
+                    break;
+                }
+                3 if Path::new("/run/spinney/machines").join(&name).exists() => {
+                    assert_eq!(spinney(context, &["gc"]).status, 0);
+                }
+                _ if before.changes(&context.prefix).is_empty() => break,
+                _ => {}
+            }
+            assert!(Instant::now() < deadline, "{name}, killed after {delay:?}, neither runs nor goes");
+        }
+        gone(context, &name)?;
+        let left = before.changes(&context.prefix);
+        assert!(left.is_empty(), "killed after {delay:?}:\n{}", left.join("\n"));
+    }
+    assert!(killed > 0, "none was killed in time");
+    Ok(())
+}
+
+/// A machine that was asked to stop stops, though nobody waits for it any more.
+fn killed_stop(context: &Context) -> TestResult {
+    let machine = Detached::start(context, &context.tree("busybox")?, &[])?;
+    let process = spawn(context, &["stop", &machine.name]);
+    machine.wait_for(|state| state.phase == Phase::Stopping)?;
+    assert!(kill_after(process, Duration::ZERO), "it had ended before the machine had");
+    assert!(machine.ended(PATIENCE));
+    gone(context, &machine.name)
+}
+
+/// The same for a reboot, which comes to its end.
+fn killed_reboot(context: &Context) -> TestResult {
+    let machine = Detached::start(context, &context.tree("busybox")?, &[])?;
+    let process = spawn(context, &["reboot", &machine.name]);
+    machine.wait_for(|state| state.phase == Phase::Stopping)?;
+    assert!(kill_after(process, Duration::ZERO), "it had ended before the machine was back");
+    machine.wait_for(|state| state.boots == 2 && state.phase == Phase::Ready)?;
+    machine.stop()?;
+    Ok(())
+}
+
+/// A machine that was half-way to its end is there or not, and never in between.
+fn killed_terminate(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let before = HostState::look(&context.prefix);
+    for delay in delays().take(6) {
+        let machine = Detached::start(context, &tree, &[])?;
+        kill_after(spawn(context, &["terminate", &machine.name]), delay);
+        if spinney(context, &["exec", &machine.name, "--", "true"]).status != 0 {
+            assert!(machine.ended(PATIENCE), "it does not run, nor is it gone");
+        }
+        let again = spinney(context, &["terminate", "-q", &machine.name]);
+        let not_running = again.stderr.contains("is running");
+        assert!(again.status == 0 || not_running, "{again:#?}");
+        gone(context, &machine.name)?;
+        let left = before.changes(&context.prefix);
+        assert!(left.is_empty(), "killed after {delay:?}:\n{}", left.join("\n"));
+    }
+    Ok(())
+}
+
+/// Those who look at a machine, or hold it for a moment, do it no harm when they are killed.
+fn killed_lookers(context: &Context) -> TestResult {
+    let machine = Detached::start(context, &context.tree("busybox")?, &[])?;
+    let name = machine.name.as_str();
+    let supervisor = machine.state()?.supervisor;
+    let files = || fs::read_dir(format!("/proc/{supervisor}/fd")).map(Iterator::count);
+    ok(context, &["exec", name, "--", "true"])?;
+    let fds = files()?;
+    let verbs: &[&[&str]] = &[
+        &["status", name],
+        &["wait", name, "--for", "file=/never"],
+        &["wait", name, "--for", "stopped"],
+        &["exec", name, "--", "sleep", "1000"],
+        &["logs", "-f", name],
+        &["events", name],
+        &["attach", name],
+        &["pause", name],
+        &["resume", name],
+        &["copy-from", name, "/bin", "-"],
+    ];
+    for arguments in verbs {
+        for delay in delays() {
+            kill_after(spawn(context, arguments), delay);
+            if arguments[0] == "pause" {
+                ok(context, &["resume", "-q", name])?;
+            }
+        }
+        let status = spinney(context, &["exec", name, "--", "sh", "-c", "exit 7"]).status;
+        assert_eq!(status, 7, "after {arguments:?}");
+    }
+    // Whom the supervisor spoke to it has let go, and what ran in the machine is gone.
+    let deadline = Instant::now() + PATIENCE;
+    while files()? > fds || ok(context, &["exec", name, "--", "ps"])?.contains("sleep 1000") {
+        assert!(Instant::now() < deadline, "{} fds and not {fds}", files()?);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let state = machine.state()?;
+    assert_eq!((state.phase, state.boots, state.paused), (Phase::Ready, 1, false));
     machine.stop()?;
     Ok(())
 }

@@ -67,6 +67,9 @@ impl<'a> Viewer<'a> {
         self.warn();
         let boot = self.request.boot.map(|boot| self.boot(boot, &places)).transpose()?;
         let filter = Filter { boot, ..self.request.filter.clone() };
+        if !self.request.follow {
+            self.journal.choose(&filter);
+        }
         if self.request.reverse {
             self.backwards(&filter);
         } else {

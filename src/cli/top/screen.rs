@@ -138,7 +138,10 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         self.leave();
-        let _ = panic::take_hook();
+        // While we panic it has run already, and may not be taken.
+        if !std::thread::panicking() {
+            drop(panic::take_hook());
+        }
     }
 }
 

@@ -25,7 +25,7 @@ By default the guest's journal is shown; where it has none its syslog, and where
 
 /// Show what a machine has logged
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "spinney logs [OPTIONS] NAME")]
 pub struct LogsArguments {
     /// The machine
     #[arg(value_name = "NAME")]

@@ -108,7 +108,7 @@ pub fn unbind(machine: &MachineHandle, target: &Path) -> Result<Unbound, Error> 
                 "nothing that spinney bind mounted is at {}",
                 shown(target.as_os_str().as_encoded_bytes())
             );
-            let hint = "only those are unmounted; spinney show NAME lists them, --bind= of spinney run are not among them";
+            let hint = "only those are unmounted, which spinney status NAME lists; --bind= of spinney run is not among them";
             Err(Error::Helper(Failure::new(text, Some(hint))))
         }
     }

@@ -55,7 +55,7 @@ pub struct Leavings {
     pub unreadable: Vec<String>,
     /// Directories of scratch files without a record.
     pub scratch: Vec<String>,
-    /// Cgroups without a record.
+    /// Paths of cgroups without a record and without a process: one that has some is of a machine that has another /run.
     pub cgroups: Vec<String>,
     /// Lock files of id ranges that nobody holds.
     pub locks: Vec<String>,
@@ -137,7 +137,10 @@ impl Leavings {
         };
         leavings.scratch = unknown(Path::new(SCRATCH));
         if let Some(mount) = &host.cgroup.mount_point {
-            leavings.cgroups = unknown(&mount.join("spinney"));
+            let parent = mount.join("spinney");
+            let mut cgroups = unknown(&parent);
+            cgroups.retain(|name| is_unpopulated(&parent.join(name)));
+            leavings.cgroups = cgroups.iter().map(|name| parent.join(name).display().to_string()).collect();
         }
         let locks = read_at(CWD, "/proc/locks", LOCKS_LIMIT).unwrap_or_default();
         let locked = locked_inodes(&String::from_utf8_lossy(&locks));
@@ -162,6 +165,12 @@ fn names_below(directory: &Path, kind: FileType) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Whether no process is in the cgroup or below (cgroups(7), cgroup.events).
+fn is_unpopulated(cgroup: &Path) -> bool {
+    let events = read_at(CWD, cgroup.join("cgroup.events"), LOCKS_LIMIT).unwrap_or_default();
+    events.split(|byte| *byte == b'\n').any(|line| line == b"populated 0")
 }
 
 /// The inodes in a /proc/locks text (proc_locks(5)): `1: OFDLCK ADVISORY WRITE -1 08:01:1234 0 EOF`.

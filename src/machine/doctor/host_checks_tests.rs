@@ -1,5 +1,6 @@
 use super::*;
-use crate::host::{CgroupHierarchy, IdOwners, RESOURCES};
+use crate::host::{CgroupHierarchy, IdOwners, Permissions, Place, RESOURCES};
+use crate::machine::doctor::facts::Leavings;
 use crate::settings::ALL_CAPABILITIES;
 
 /// A host on which all is well.
@@ -182,7 +183,7 @@ fn what_is_wrong_is_seen() {
             "m0, m1, m2, m3, m4 and 2 more",
         ),
         (|facts| facts.leavings.records = vec!["web".to_owned()], "leavings", Warning, "spinney gc"),
-        (|facts| facts.leavings.scratch = vec!["web".to_owned()], "scratch", Warning, "spinney gc"),
+        (|facts| facts.leavings.scratch = vec!["web".to_owned()], "scratch", Warning, "rm -r"),
         (|facts| facts.leavings.cgroups = vec!["web".to_owned()], "stray-cgroups", Warning, "web"),
         (|facts| facts.leavings.locks = vec!["524288".to_owned()], "id-locks", Warning, "524288"),
         (|facts| facts.leavings.unreadable = vec!["web".to_owned()], "records", Warning, "another version"),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`facts`] | looks: the host, the registry, what was left behind |
 //! | [`host_checks`] | facts of a host to findings, pure |
+//! | [`storage_checks`] | the same of what is kept on it |
 //! | [`machine_checks`] | facts of a machine to findings, pure |
 //! | [`machine_facts`] | looks at one machine |
 
@@ -11,6 +12,7 @@ pub mod facts;
 pub mod host_checks;
 pub mod machine_checks;
 pub mod machine_facts;
+pub mod storage_checks;
 
 use serde::Serialize;
 

@@ -12,6 +12,7 @@ use rustix::fs::CWD;
 use crate::host::{CgroupHierarchy, Host};
 use crate::machine::{Error, Leader, MachineHandle};
 use crate::runtime::cgroup::Hierarchy;
+use crate::runtime::legacy_cgroup;
 use crate::sys::files::{open_directory, read_at, write_at};
 use crate::sys::{SysError, SysResult};
 
@@ -45,14 +46,16 @@ impl Place {
         }
         let listed = read_at(CWD, format!("/proc/{}/cgroup", leader.pid.as_raw_nonzero()), 1 << 16);
         let listed = listed.map_err(failed())?;
-        let own =
-            unified(&String::from_utf8_lossy(&listed), payload).and_then(|path| hierarchy.find(&path).ok());
-        let legacy = machine.state().legacy_controllers.values().map(|path| open_directory(path));
+        let listed = String::from_utf8_lossy(&listed);
+        let own = below(&listed, UNIFIED, payload).and_then(|path| hierarchy.find(&path).ok());
+        let controllers = machine.state().legacy_controllers.values().map(|path| open_directory(path));
+        // Where the guest's systemd is too old for v2.
+        let named = below(&listed, NAMED, payload).map(|path| legacy_cgroup::find(&path));
         Ok(Self {
             name: machine.name().to_string(),
             hierarchy,
             own,
-            legacy: legacy.collect::<SysResult<_>>().map_err(failed())?,
+            legacy: controllers.chain(named).collect::<SysResult<_>>().map_err(failed())?,
             made_leaf: false,
         })
     }
@@ -72,12 +75,16 @@ impl Place {
         Ok(())
     }
 
-    /// Goes into the v1 cgroups, all that we clone from here on with us.
+    /// Goes into the v1 cgroups, all that we clone from here on with us. For a process of one thread.
+    ///
+    /// By `tasks`, not by `cgroup.procs`: a thread that moves itself alone does without the lock over all forks and exits,
+    /// for which the kernel waits a whole grace period (cgroup_procs_write_start() in kernel/cgroup/cgroup.c, Linux
+    /// 5.12), tens of milliseconds on a busy host.
     ///
     /// # Errors
     /// When a limit forbids it.
     pub(super) fn enter_legacy(&self) -> SysResult<()> {
-        self.legacy.iter().try_for_each(|cgroup| write_at(cgroup, "cgroup.procs", b"0"))
+        self.legacy.iter().try_for_each(|cgroup| write_at(cgroup, "tasks", b"0"))
     }
 }
 
@@ -104,9 +111,18 @@ fn is_frozen(hierarchy: &Hierarchy, payload: &Path) -> bool {
     })
 }
 
-/// The v2 line of /proc/PID/cgroup (cgroups(7)), if it is at or below `payload`.
-fn unified(listed: &str, payload: &Path) -> Option<PathBuf> {
-    let path = Path::new(listed.lines().find_map(|line| line.strip_prefix("0::"))?);
+/// Of a line of /proc/PID/cgroup (cgroups(7)), what stands between the hierarchy's number and the path.
+const UNIFIED: &str = ":";
+const NAMED: &str = ":name=systemd:";
+
+/// The path in that hierarchy, if it is at or below `payload`.
+fn below(listed: &str, hierarchy: &str, payload: &Path) -> Option<PathBuf> {
+    let path = listed.lines().find_map(|line| {
+        let (number, rest) = line.split_at_checked(line.find(':')?)?;
+        // The number of v2 is 0, and it has no name.
+        if (number == "0") == (hierarchy == UNIFIED) { rest.strip_prefix(hierarchy) } else { None }
+    })?;
+    let path = Path::new(path.strip_prefix(':').unwrap_or(path));
     let below = path.strip_prefix(payload).ok()?;
     let plain = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
     plain.then(|| path.to_owned())
@@ -131,7 +147,11 @@ mod tests {
             ("", None),
         ];
         for (listed, expected) in table {
-            assert_eq!(unified(listed, payload), expected.map(PathBuf::from), "{listed:?}");
+            assert_eq!(below(listed, UNIFIED, payload), expected.map(PathBuf::from), "{listed:?}");
         }
+        let both = "9:name=systemd:/spinney/web/payload/x\n4:memory:/y\n0::/spinney/web/payload/z\n";
+        assert_eq!(below(both, NAMED, payload), Some("/spinney/web/payload/x".into()));
+        assert_eq!(below(both, UNIFIED, payload), Some("/spinney/web/payload/z".into()));
+        assert_eq!(below("9:name=systemd:/\n", NAMED, payload), None);
     }
 }

@@ -1,22 +1,24 @@
 //! Waiting until something holds of a machine: that it is up, that a unit, a port, a file is there, that it is gone.
 //!
-//! A machine is looked at again and again, with pauses that grow, since no init tells all of this; its end is heard of at
-//! once, by the supervisor's pidfd. Whatever could be held up by the guest is done by a child that can be killed.
+//! A machine is looked at when its supervisor tells of an event, and now and then, with pauses that grow, since no init tells
+//! all of this; its end is heard of at once, by the supervisor's pidfd. Whatever could be held up by the guest is done by a
+//! child that can be killed.
 //!
 //! | file | what it owns |
 //! |---|---|
 //! | [`condition`] | what is waited for, as it is written |
 //! | `ports` | /proc/net, parsed |
 //! | `look` | one look at a machine |
+//! | `bell` | when to look again |
 
+mod bell;
 pub mod condition;
 mod look;
 mod ports;
 
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
+use bell::Bell;
 pub use condition::Condition;
 
 use crate::guest::units::Answer;
@@ -53,6 +55,7 @@ pub fn wait(
     let mut pause = PAUSE.0;
     let mut first = true;
     let mut before: Option<String> = None;
+    let mut bell = Bell::default();
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let machine = match MachineHandle::find(name) {
@@ -69,6 +72,8 @@ pub fn wait(
                 if first {
                     be_prepared(machine, condition)?;
                 }
+                // Before the look: what happens after it is heard of.
+                bell.listen(machine, condition);
                 first = false;
                 look::look(machine, condition, left)?
             }
@@ -87,10 +92,11 @@ pub fn wait(
         before = Some(why);
         let longest = match condition {
             Condition::Stopped => Duration::MAX,
-            Condition::Ready => QUICK_PAUSE,
+            // A file of ours, and cheap to look at.
+            Condition::Ready if !bell.rings() => QUICK_PAUSE,
             _ => pause,
         };
-        rest(machine.as_ref(), longest.min(left.unwrap_or(Duration::MAX)));
+        bell.wait(machine.as_ref(), longest.min(left.unwrap_or(Duration::MAX)));
         pause = (pause * 3 / 2).min(PAUSE.1);
     }
 }
@@ -106,20 +112,4 @@ fn be_prepared(machine: &MachineHandle, condition: &Condition) -> std::result::R
             .map_err(Error::system("run from a sealed copy of ourselves"))?;
     }
     Ok(())
-}
-
-/// Waits for so long, or until the machine's end.
-fn rest(machine: Option<&MachineHandle>, pause: Duration) {
-    let timeout = Timespec {
-        tv_sec: i64::try_from(pause.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(pause.subsec_nanos()),
-    };
-    match machine.map(MachineHandle::supervisor) {
-        Some(Ok(supervisor)) => {
-            // Interrupted or not, the machine is looked at next.
-            let _ = poll(&mut [PollFd::new(&supervisor, PollFlags::IN)], Some(&timeout));
-        }
-        Some(Err(_)) => {}
-        None => std::thread::sleep(pause.min(QUICK_PAUSE)),
-    }
 }

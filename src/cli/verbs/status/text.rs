@@ -94,6 +94,11 @@ fn fields(report: &Report) -> Vec<(&'static str, String)> {
         let addresses: Vec<String> = report.addresses.iter().map(ToString::to_string).collect();
         fields.push(("Address", addresses.join(", ")));
     }
+    for bind in report.binds.iter().flatten() {
+        let read_only = if bind.read_only { ", read-only" } else { "" };
+        let (source, target) = (bind.source.to_string_lossy(), bind.target.to_string_lossy());
+        fields.push(("Bind", text(&format!("{source} at {target}, {}{read_only}", bind.ids))));
+    }
     if let Some(status) = state.status.as_deref().filter(|status| !status.is_empty()) {
         fields.push(("Status", format!("\"{}\"", text(status))));
     }
@@ -210,6 +215,7 @@ mod tests {
                 tasks: Some(Tasks { current: 12, max: None }),
                 network: None,
             },
+            binds: None,
             addresses: vec!["10.0.0.2".parse().unwrap(), "fe80::1".parse().unwrap()],
             processes: Some(ProcessTree {
                 root: CgroupNode { name: String::new(), processes: vec![], children: vec![init] },
