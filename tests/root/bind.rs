@@ -219,8 +219,10 @@ fn below_the_source(context: &Context) -> TestResult {
     let shared = shared(context);
     fs::create_dir(shared.join("below")).unwrap();
     fs::create_dir(shared.join("sys")).unwrap();
-    run(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(shared.join("below"))).ok()?;
-    fs::write(shared.join("below/deep"), "").unwrap();
+    // Of a file system that can be mapped wherever the source's can: tmpfs cannot before Linux 6.3.
+    let other = context.subdirectory("other");
+    fs::write(other.join("deep"), "").unwrap();
+    run(Command::new("mount").arg("--bind").args([&other, &shared.join("below")])).ok()?;
     let machine = busybox(context, &[])?;
     let result = (|| -> TestResult {
         verb(context, "bind", &machine, &["-q", "--mkdir", text(&shared), "/t"]).ok()?;

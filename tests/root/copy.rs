@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid};
 
 use crate::command::{Ended, run, run_with_input};
-use crate::harness::{Context, Row, Test, TestResult};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
 use crate::tree_snapshot::{differences, snapshot};
 
@@ -44,6 +44,14 @@ pub fn busybox(context: &Context, options: &[&str]) -> Result<Machine, String> {
 /// `spinney VERB MACHINE PATHS...`
 pub fn copy(context: &Context, verb: &str, machine: &Machine, arguments: &[&str]) -> Ended {
     run(context.spinney().arg(verb).arg(&machine.name).args(arguments))
+}
+
+/// Skips a test where tar(1) is another's.
+pub fn need_gnu_tar() -> TestResult {
+    match Command::new("tar").arg("--version").output() {
+        Ok(output) if output.stdout.starts_with(b"tar (GNU tar)") => Ok(()),
+        _ => Err(Stop::Skip("needs GNU tar".to_owned())),
+    }
 }
 
 pub fn text(path: &Path) -> &str {
@@ -151,6 +159,7 @@ fn all_kinds_there_and_back(context: &Context, users: &str) -> TestResult {
 
 /// The tar(1) of the host on the other side of the stream, in each of its formats, both ways.
 fn tar_streams_of_gnu_tar(context: &Context, users: &str) -> TestResult {
+    need_gnu_tar()?;
     let tree = context.subdirectory("tree");
     everything(&tree);
     let expected = snapshot(&tree);
@@ -237,6 +246,7 @@ fn without_fractions_and_attributes(line: &str) -> String {
 
 /// A guest's root may not make a program that is root on the host.
 fn privileges_stay_in_the_machine(context: &Context, users: &str) -> TestResult {
+    need_gnu_tar()?;
     let machine = busybox(context, &[users])?;
     machine.says(
         "mkdir /root/p; cd /root/p; cp /bin/busybox su; chmod 6755 su; ln su hard; mkdir d; chmod 2775 d",

@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::command::{PATIENCE, Process, capture, contents, run, run_with_input, shell_status};
-use crate::copy::{busybox, copy, text};
-use crate::harness::{Context, Row, Test, TestResult};
+use crate::copy::{busybox, copy, need_gnu_tar, text};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
 
 const USERS: [&str; 2] = ["--private-users=pick", "--private-users=no"];
 
@@ -75,6 +75,7 @@ fn bad_input(context: &Context) -> TestResult {
 }
 
 fn broken_and_hostile_streams(context: &Context) -> TestResult {
+    need_gnu_tar()?;
     let machine = busybox(context, &[])?;
     let tree = context.subdirectory("tree");
     fs::write(tree.join("a"), vec![1; 100_000]).unwrap();
@@ -160,6 +161,7 @@ fn read_only_machine(context: &Context) -> TestResult {
 
 /// ^C in the middle of a file: it is not there, and neither is a part of it.
 fn interrupted(context: &Context) -> TestResult {
+    need_gnu_tar()?;
     let machine = busybox(context, &[])?;
     let tree = context.subdirectory("tree");
     fs::write(tree.join("first"), vec![1; 10_000]).unwrap();
@@ -253,7 +255,7 @@ fn a_hanging_file_system(context: &Context) -> TestResult {
          sleep 1000 </dev/null >/dev/null 2>&1 & echo $! > /tmp/server",
     )?;
     if mounted.status == 3 {
-        return Err(crate::harness::Stop::Skip(format!("no FUSE here: {}", mounted.stderr)));
+        return Err(Stop::Skip(format!("no FUSE here: {}", mounted.stderr)));
     }
     assert_eq!(mounted.status, 0, "{mounted:?}");
     let back = context.directory.join("back");
@@ -289,6 +291,7 @@ fn a_hanging_file_system(context: &Context) -> TestResult {
 
 /// It powers off in the middle of a copy: that is said, and nothing is left behind.
 fn a_machine_that_ends(context: &Context) -> TestResult {
+    need_gnu_tar()?;
     let machine = busybox(context, &[])?;
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let stderr = capture();
@@ -314,6 +317,10 @@ fn a_machine_that_ends(context: &Context) -> TestResult {
 fn a_gibibyte_in_little_memory(context: &Context) -> TestResult {
     /// What a debug build of the program takes by itself, its buffers, and some room.
     const LIMIT: u64 = 40 << 10;
+    let free = rustix::fs::statvfs(&context.directory)?;
+    if free.f_bavail * free.f_frsize < 4 << 30 {
+        return Err(Stop::Skip("needs 4 GiB of disk".to_owned()));
+    }
     let machine = busybox(context, &[])?;
     let file = context.directory.join("large");
     let mut large = File::create(&file).unwrap();
@@ -322,6 +329,7 @@ fn a_gibibyte_in_little_memory(context: &Context) -> TestResult {
         block[..4].copy_from_slice(&number.to_le_bytes());
         large.write_all(&block).unwrap();
     }
+    drop(large);
     let back = context.directory.join("back");
     for arguments in [["copy-to", text(&file), "/root/large"], ["copy-from", "/root/large", text(&back)]] {
         let started = Instant::now();
@@ -345,7 +353,6 @@ fn a_gibibyte_in_little_memory(context: &Context) -> TestResult {
             peak
         );
     }
-    drop(large);
     let (mut one, mut two) = (File::open(&file).unwrap(), File::open(&back).unwrap());
     let (mut left, mut right) = (vec![0; 1 << 20], vec![0; 1 << 20]);
     for number in 0..1024 {
