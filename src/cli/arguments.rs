@@ -112,7 +112,7 @@ impl Verb {
             Self::Events(arguments) => events::events(arguments),
             Self::Explain(arguments) => explain::explain(arguments),
             Self::Doctor(arguments) => doctor::doctor(arguments),
-            Self::Gc(_) => gc::gc(),
+            Self::Gc(arguments) => gc::gc(arguments),
         }
     }
 }

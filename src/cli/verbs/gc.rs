@@ -2,15 +2,22 @@
 
 use std::error::Error;
 
+use serde::Serialize;
+
 use crate::cli::output::Output;
 use crate::cli::{EXIT_FAILURE, require_root};
 use crate::host::Host;
-use crate::supervisor;
+use crate::settings::MachineName;
+use crate::supervisor::gc::{Collected, collect};
 use crate::sys::SysError;
 
 /// Remove what killed machines left behind
 #[derive(Debug, clap::Args)]
-pub struct GcArguments {}
+pub struct GcArguments {
+    /// Print what was removed, and what could not be, as JSON
+    #[arg(long)]
+    json: bool,
+}
 
 const HINT: &str = "run spinney gc again when what uses it is gone; spinney gc touches no machine that runs";
 
@@ -28,9 +35,35 @@ struct CannotRemove {
     source: SysError,
 }
 
+/// What a collection did, for programs.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    removed: Vec<&'a str>,
+    failed: Vec<Failed<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Failed<'a> {
+    machine: &'a str,
+    error: String,
+}
+
+impl<'a> Told<'a> {
+    fn of(collected: &'a Collected) -> Self {
+        let failed = |(machine, error): &'a (MachineName, SysError)| Failed {
+            machine: machine.as_str(),
+            error: format!("{error}: {}", error.errno()),
+        };
+        Self {
+            removed: collected.removed.iter().map(MachineName::as_str).collect(),
+            failed: collected.failed.iter().map(failed).collect(),
+        }
+    }
+}
+
 /// Collects, tells what was removed, gives the exit status. One fault does not stop the rest.
-pub fn gc() -> u8 {
-    let output = Output::new(false);
+pub fn gc(arguments: &GcArguments) -> u8 {
+    let output = Output::new(arguments.json);
     if !require_root("gc", "sudo spinney gc", output) {
         return EXIT_FAILURE;
     }
@@ -38,10 +71,15 @@ pub fn gc() -> u8 {
         output.error(error, Some(HINT));
         EXIT_FAILURE
     };
-    let collected = match Host::probe().and_then(|host| supervisor::gc::collect(&host.cgroup)) {
+    let collected = match Host::probe().and_then(|host| collect(&host.cgroup)) {
         Ok(collected) => collected,
         Err(error) => return fail(&CannotLook(error)),
     };
+    if arguments.json
+        && let Err(error) = output.json(&Told::of(&collected))
+    {
+        return fail(&error);
+    }
     if collected.removed.is_empty() && collected.failed.is_empty() {
         output.status("nothing was left behind");
     }
@@ -53,4 +91,24 @@ pub fn gc() -> u8 {
         status = fail(&CannotRemove { machine: machine.to_string(), source });
     }
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn for_programs() {
+        let name = |name: &str| name.parse::<MachineName>().unwrap();
+        let busy = SysError::new("rmdir", "\"/x\"", Errno::BUSY);
+        let collected = Collected { removed: vec![name("a")], failed: vec![(name("b"), busy)] };
+        let told = serde_json::to_value(Told::of(&collected)).unwrap();
+        let error = "rmdir(\"/x\"): Device or resource busy (os error 16)";
+        assert_eq!(
+            told,
+            serde_json::json!({ "removed": ["a"], "failed": [{ "machine": "b", "error": error }] })
+        );
+    }
 }
