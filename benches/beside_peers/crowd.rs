@@ -23,6 +23,9 @@ const ROUNDS: usize = 21;
 const REGISTRY: &str = "/run/spinney/machines";
 const SCRATCH: &str = "/var/lib/spinney/scratch";
 
+/// What it keeps of machines that ran.
+const ARCHIVE: &str = "/var/log/spinney";
+
 /// How long a machine may take to go.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -186,6 +189,10 @@ impl Drop for Machines {
         while self.0.iter().any(lives) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
+        for name in self.0.iter().filter_map(|machine| machine["name"].as_str()) {
+            let _ = fs::remove_dir_all(Path::new(ARCHIVE).join(name));
+        }
+        let _ = fs::remove_dir(ARCHIVE);
     }
 }
 

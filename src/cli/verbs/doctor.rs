@@ -8,10 +8,17 @@ use crate::machine::doctor::machine_facts::MachineFacts;
 use crate::machine::doctor::{Finding, Verdict, host_checks, machine_checks};
 use crate::machine::{Error, MachineHandle};
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney doctor          what could keep machines from running here
+  spinney doctor -q       only what is not as it should be
+  spinney doctor web      what is odd about this machine";
+
 /// Check this host, and what went wrong on it
 ///
 /// With NAME, look at that machine. Exit status: 1 if there is a problem, 0 if there are warnings at most.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct DoctorArguments {
     /// Machines to look at, in place of the host
     #[arg(value_name = "NAME")]

@@ -12,10 +12,18 @@ use crate::settings::MachineName;
 use crate::supervisor::printable;
 use crate::supervisor::state::{Phase, State};
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney list              the machines that run
+  spinney list -a           also images that do not, and what killed machines left
+  spinney list -q           their names, for a script
+  spinney list --json       all that is known of them";
+
 /// List the machines that run
 ///
 /// Needs no root: what it shows is public.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct ListArguments {
     /// Also images that do not run, and what killed machines left
     #[arg(short, long)]

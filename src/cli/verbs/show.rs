@@ -15,10 +15,18 @@ use crate::settings::nearest;
 use crate::supervisor::printable;
 use crate::supervisor::state::Phase;
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney show web                     all of its properties
+  spinney show -P Leader web           the pid of its PID 1
+  spinney show -p State,Addresses web  these two
+  spinney show --json                  all machines, for a program";
+
 /// Print the properties of machines, for programs
 ///
 /// Properties that machinectl has too are called as there.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct ShowArguments {
     /// The machines; all that run, if none is given
     #[arg(value_name = "NAME")]

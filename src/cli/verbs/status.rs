@@ -15,10 +15,17 @@ use crate::sys::files::open_directory;
 const NOT_RUNNING: u8 = 3;
 const NO_SUCH: u8 = 4;
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney status web             what it does, uses and said last
+  spinney status -n 50 -l web    with more of its console, and whole lines
+  spinney status                 all machines that run";
+
 /// Show what a machine is doing
 ///
 /// Exit status: 0 if it runs, 3 if it does not, 4 if there is no such machine.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct StatusArguments {
     /// The machines; all that run, if none is given
     #[arg(value_name = "NAME")]
