@@ -33,6 +33,12 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         .and_then(|prepared| Ok((prepared, explain_format(invocation.options.explain.as_deref())?)));
     let (prepared, format) = match prepared {
         Ok(prepared) => prepared,
+        // Who may not read the files will hear the same of the machine.
+        Err(machine::Error::Settings(SettingsError::File { .. }))
+            if !require_root("run", "sudo spinney run ...", output) =>
+        {
+            return EXIT_FAILURE;
+        }
         Err(error) => return fail(&error, output),
     };
     if let Some(format) = format {

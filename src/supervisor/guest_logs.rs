@@ -183,6 +183,9 @@ fn ended(pidfd: &OwnedFd, patience: Duration) -> bool {
     }
 }
 
+/// A page that need not be written.
+static ZEROES: [u8; PAGE] = [0; PAGE];
+
 /// What is copied.
 struct Sources {
     /// Directories of journals by machine ID, and since when their files count.
@@ -264,11 +267,53 @@ fn copy(from: &File, range: std::ops::Range<u64>, directory: &impl AsFd, name: &
             break;
         }
         for page in buffer.get(..count).unwrap_or_default().chunks(PAGE) {
-            if page.iter().any(|byte| *byte != 0) {
+            if ZEROES.get(..page.len()) != Some(page) {
                 to.write_all_at(page, at - range.start).map_err(fault)?;
             }
             at += u64::try_from(page.len()).unwrap_or(1);
         }
     }
     to.set_len(at - range.start).map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn copies_are_whole_and_have_holes() {
+        let journal = include_bytes!("../../tests/fixtures/journal/systemd-257-compact-zstd.journal.zst");
+        let journal = zstd::stream::decode_all(journal.as_slice()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("from"), &journal).unwrap();
+        let from = File::open(directory.path().join("from")).unwrap();
+        let to: OwnedFd = File::open(directory.path()).unwrap().into();
+        let size = u64::try_from(journal.len()).unwrap();
+        copy(&from, 0..size, &to, "whole").unwrap();
+        copy(&from, size - 100_000..size, &to, "end").unwrap();
+        let read = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
+        assert!(read("whole") == journal);
+        assert!(read("end") == journal[journal.len() - 100_000..]);
+        let metadata = std::fs::metadata(directory.path().join("whole")).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, 0o600);
+        assert!(metadata.blocks() * 512 < size / 2, "{} of {size}", metadata.blocks() * 512);
+        let again = copy(&from, 0..size, &to, "whole").unwrap_err();
+        assert_eq!(again.errno(), Errno::EXIST);
+    }
+
+    #[test]
+    fn what_is_of_another_run_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let archive: OwnedFd = File::open(directory.path()).unwrap().into();
+        for name in [JOURNAL, SYSLOG, "other"] {
+            std::fs::create_dir(directory.path().join(name)).unwrap();
+            std::fs::write(directory.path().join(name).join("file"), "x").unwrap();
+        }
+        forget(&archive).unwrap();
+        forget(&archive).unwrap();
+        let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().flatten().collect();
+        assert_eq!(left.iter().map(|entry| entry.file_name()).collect::<Vec<_>>(), ["other"]);
+    }
 }

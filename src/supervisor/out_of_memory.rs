@@ -14,7 +14,7 @@ use crate::host::Controller;
 use crate::runtime::cgroup::MachineCgroup;
 use crate::runtime::controllers::Controllers;
 use crate::sys::files::{open_at, read_at, write_at};
-use crate::sys::{SysError, SysResult};
+use crate::sys::{FdPath, SysError, SysResult};
 
 /// What the kernel killed for want of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,7 @@ enum Watch {
     },
     Legacy {
         eventfd: OwnedFd,
+        control: OwnedFd,
         cgroup: OwnedFd,
     },
 }
@@ -108,7 +109,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// These files have a few lines.
-const LIMIT: usize = 4096;
+const LIMIT: usize = 1024;
 
 impl OutOfMemory {
     /// Begins to watch. A machine that cannot be watched runs without.
@@ -137,24 +138,22 @@ impl OutOfMemory {
     /// Takes note of an event, if there was one, and of kills; says whether there are new ones to tell of. At the end of the
     /// machine, `last`, all of them are.
     pub(super) fn look(&mut self, now: Instant, last: bool) -> SysResult<bool> {
-        match &self.watch {
+        let counter = match &self.watch {
             Watch::No => return Ok(false),
-            Watch::Unified { events, .. } => {
-                // Reading rearms POLLPRI.
-                let mut buffer = [0; LIMIT];
-                rustix::io::pread(events, &mut buffer, 0)
-                    .map_err(|errno| SysError::new("pread", "memory.events", errno))?;
-            }
-            Watch::Legacy { eventfd, .. } => {
+            Watch::Unified { events, .. } => events,
+            Watch::Legacy { eventfd, control, .. } => {
                 if rustix::io::read(eventfd, &mut [0; 8]).is_ok() {
                     self.look_again = Some((now + LOOK, now + PATIENCE));
                 }
+                control
             }
-        }
+        };
+        // At each turn: of v2 this rearms POLLPRI, of v1 it finds what the host killed without telling.
+        let killed = count(counter)?;
         if self.look_again.is_some_and(|(next, _)| now < next) && !last {
             return Ok(false);
         }
-        self.killed = self.count()?;
+        self.killed = killed;
         let news = self.killed > self.told;
         let early = self.told_at.map(|at| at + PAUSE).filter(|next| now < *next);
         self.look_again = match (news, early, self.look_again) {
@@ -180,16 +179,6 @@ impl OutOfMemory {
         (self.killed > 0).then(|| OomEvidence { killed: self.killed, limit: self.limit_that_was_reached() })
     }
 
-    fn count(&self) -> SysResult<u64> {
-        let (cgroup, file) = match &self.watch {
-            Watch::No => return Ok(0),
-            // Of all cgroups below too: guests have limits of their own.
-            Watch::Unified { cgroup, .. } => (cgroup, "memory.events"),
-            Watch::Legacy { cgroup, .. } => (cgroup, "memory.oom_control"),
-        };
-        Ok(field(&read_at(cgroup, file, LIMIT)?, "oom_kill").unwrap_or(0))
-    }
-
     fn limit_that_was_reached(&self) -> Option<u64> {
         let number = |cgroup, file| {
             let text = read_at(cgroup, file, LIMIT).ok()?;
@@ -211,6 +200,15 @@ impl OutOfMemory {
     }
 }
 
+/// The kills that memory.events or memory.oom_control tells of: in v2 those in all cgroups below too, since guests have limits
+/// of their own.
+fn count(counter: &OwnedFd) -> SysResult<u64> {
+    let mut buffer = [0; LIMIT];
+    let length = rustix::io::pread(counter, &mut buffer, 0)
+        .map_err(|errno| SysError::new("pread", FdPath::of(counter).to_string(), errno))?;
+    Ok(field(&buffer[..length], "oom_kill").unwrap_or(0))
+}
+
 fn open(cgroup: &OwnedFd, file: &str) -> SysResult<OwnedFd> {
     open_at(cgroup, file, OFlags::RDONLY, Mode::empty())
 }
@@ -229,7 +227,7 @@ fn legacy(cgroup: &OwnedFd) -> SysResult<Watch> {
     let control = open(cgroup, "memory.oom_control")?;
     let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
     write_at(cgroup, "cgroup.event_control", line.as_bytes())?;
-    Ok(Watch::Legacy { eventfd: event, cgroup: again(cgroup)? })
+    Ok(Watch::Legacy { eventfd: event, control, cgroup: again(cgroup)? })
 }
 
 /// The number behind `name` in lines of a name and a number.

@@ -36,6 +36,11 @@ pub(super) fn serve(
             logs = Some(GuestLogs::hold(&boot.running, &machine.parts.plan, boots == 1));
         }
         let ended = boot.run(&mut machine, report);
+        // What the guest wrote last may be why it died: it is in the log before anyone looks there. A fault comes again when
+        // the console is finished.
+        if let Some(console) = &mut machine.parts.console {
+            let _ = console.drain(PATIENCE);
+        }
         boot.look_for_kills(true, &mut machine, report);
         fault::point("ended");
         reason = ended.as_ref().map_or(EndReason::Failed, |ended| boot.end_reason(&machine, *ended));

@@ -10,12 +10,13 @@ use crate::command::{Ended, PATIENCE, Process, capture, contents, run, run_with_
 use crate::console::Session;
 use crate::detached::Detached;
 use crate::harness::{Context, Row, Test, TestResult};
+use crate::hosts::{UNMOUNT_CGROUP2, after_mounts};
 
 /// A command that hears of its end and does nothing about it.
 const STUBBORN: &str = "trap '' TERM HUP INT; echo here; while :; do sleep 0.1; done";
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 15] = [
+    let rows: [Row; 16] = [
         ("stop_several", stop_several),
         ("stop_gives_up_waiting", stop_gives_up_waiting),
         ("reboot_waits_until_ready", reboot_waits_until_ready),
@@ -26,6 +27,7 @@ pub fn tests() -> Vec<Test> {
         ("signals_arrive", signals_arrive),
         ("pause_stops_processes", pause_stops_processes),
         ("stop_of_a_paused_machine", stop_of_a_paused_machine),
+        ("without_cgroup2", without_cgroup2),
         ("hung_supervisor", hung_supervisor),
         ("killed_verbs", killed_verbs),
         ("attach_terminal", attach_terminal),
@@ -326,6 +328,27 @@ fn stop_of_a_paused_machine(context: &Context) -> TestResult {
     // The supervisor's own signal, as from a service manager.
     assert_eq!(spinney(context, &["pause", "-q", &machine.name]).status, 0);
     machine.stop()?;
+    Ok(())
+}
+
+/// On a host that mounts cgroup v2 nowhere, the supervisor alone can get at the machine's cgroup.
+fn without_cgroup2(context: &Context) -> TestResult {
+    let machine = script(context, "trap 'echo got-usr1' USR1; echo here; while :; do sleep 0.05; done")?;
+    wait_for_console(&machine, "here")?;
+    let name = machine.name.as_str();
+    let verb = |arguments: &[&str]| {
+        let mut command = after_mounts(UNMOUNT_CGROUP2);
+        run(command.args(arguments).arg(name))
+    };
+    assert_eq!(verb(&["pause", "-q"]).status, 0);
+    let listed = run(after_mounts(UNMOUNT_CGROUP2).arg("list"));
+    let line = listed.stdout.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    assert!(line.contains(" paused "), "{listed:#?}");
+    assert_eq!(verb(&["resume", "-q"]).status, 0);
+    assert_eq!(verb(&["kill", "-s", "USR1"]).status, 0);
+    wait_for_console(&machine, "got-usr1")?;
+    assert_eq!(verb(&["terminate", "-q"]).status, 0);
+    assert!(is_gone(&machine));
     Ok(())
 }
 

@@ -4,18 +4,17 @@ use std::fs;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
-
-use rustix::termios::{Winsize, tcsetwinsize};
+use std::time::Instant;
 
 use crate::command::{Ended, PATIENCE, Process, run, run_with_input, shell_status};
 use crate::console::Session;
+use crate::exec_end::guest_process;
 use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
 use crate::matrix::TREES;
 
 pub fn tests() -> Vec<Test> {
-    let single: [Row; 18] = [
+    let single: [Row; 13] = [
         ("statuses", statuses),
         ("streams", streams),
         ("gibibyte", gibibyte),
@@ -28,11 +27,6 @@ pub fn tests() -> Vec<Test> {
         ("restrictions_are_the_leaders", restrictions_are_the_leaders),
         ("cgroup_is_the_leaders", cgroup_is_the_leaders),
         ("cgroup_that_takes_none", cgroup_that_takes_none),
-        ("signals", signals),
-        ("timeouts", timeouts),
-        ("killed_caller", killed_caller),
-        ("terminal", terminal),
-        ("terminal_is_not_handed_in", terminal_is_not_handed_in),
         ("bad_input", bad_input),
     ];
     let inits = TREES.into_iter().flat_map(|(tree, _)| {
@@ -50,7 +44,8 @@ pub fn exec(context: &Context, arguments: &[&str]) -> Command {
     command
 }
 
-fn ended(context: &Context, arguments: &[&str]) -> Ended {
+/// The same, to its end.
+pub fn ended(context: &Context, arguments: &[&str]) -> Ended {
     run(&mut exec(context, arguments))
 }
 
@@ -417,50 +412,6 @@ fn cgroup_is_the_leaders(context: &Context) -> TestResult {
     Ok(())
 }
 
-/// Waits for a process of that name in the machine; gives its pid on the host.
-fn guest_process(machine: &Machine, name: &str) -> Result<u32, Stop> {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        if let Some(pid) = guest_processes(machine, name)?.first() {
-            return Ok(*pid);
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Err(Stop::Fail(format!("no process {name}\n{}", machine.output())))
-}
-
-/// All processes of that name in the machine's pid namespace.
-fn guest_processes(machine: &Machine, name: &str) -> Result<Vec<u32>, Stop> {
-    let namespace = fs::read_link(format!("/proc/{}/ns/pid", machine.state()?.leader))?;
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let same = fs::read_link(entry.path().join("ns/pid")).is_ok_and(|link| link == namespace);
-        // By its first argument: the name of the thread is cut.
-        let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let program = arguments.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
-        if same && String::from_utf8_lossy(&program).rsplit('/').next() == Some(name) {
-            found.push(pid);
-        }
-    }
-    Ok(found)
-}
-
-/// Waits until no process of that name is in the machine.
-fn all_gone(machine: &Machine, name: &str) -> TestResult {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let left = guest_processes(machine, name)?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        assert!(Instant::now() < deadline, "{name} is still there: {left:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 fn cgroup_that_takes_none(context: &Context) -> TestResult {
     let machine = machine(context, "busybox", &[])?;
     let outer = outer_cgroup(&machine)?;
@@ -472,163 +423,6 @@ fn cgroup_that_takes_none(context: &Context) -> TestResult {
     fs::write(outer.join("payload/cgroup.procs"), &leader)?;
     assert_eq!((done.status, done.stdout.trim_end()), (0, "0::/../joined"), "{done:?}");
     assert!(!outer.join("joined").exists(), "the leaf is left");
-    machine.stop()?;
-    Ok(())
-}
-
-fn signals(context: &Context) -> TestResult {
-    let machine = machine(context, "busybox", &[])?;
-    let name = machine.name.as_str();
-    let table = [
-        (libc::SIGTERM, "TERM"),
-        (libc::SIGINT, "INT"),
-        (libc::SIGHUP, "HUP"),
-        (libc::SIGQUIT, "QUIT"),
-        (libc::SIGUSR1, "USR1"),
-        (libc::SIGUSR2, "USR2"),
-    ];
-    for (signal, word) in table {
-        let script =
-            format!("trap 'echo got {word}; exit 7' {word}; echo ready; while :; do sleep 0.02; done");
-        let mut child = exec(context, &[name, "sh", "-c", &script]).stdout(Stdio::piped()).spawn()?;
-        let mut stdout = child.stdout.take().unwrap();
-        let mut heard = [0; 6];
-        stdout.read_exact(&mut heard)?;
-        assert_eq!(&heard, b"ready\n");
-        rustix::process::kill_process(
-            rustix::process::Pid::from_child(&child),
-            rustix::process::Signal::from_named_raw(signal).unwrap(),
-        )?;
-        let mut rest = String::new();
-        stdout.read_to_string(&mut rest)?;
-        assert_eq!((shell_status(child.wait()?), rest), (7, format!("got {word}\n")));
-    }
-    // Whoever does not expect it dies of it, with what is in its group.
-    let mut process = Process::spawn(&mut exec(context, &[name, "sh", "-c", "sleep 1000; true"]));
-    guest_process(&machine, "sleep")?;
-    process.signal(libc::SIGINT);
-    assert_eq!(process.wait(PATIENCE).map(shell_status), Some(130));
-    all_gone(&machine, "sleep")?;
-    machine.stop()?;
-    Ok(())
-}
-
-fn timeouts(context: &Context) -> TestResult {
-    let machine = machine(context, "busybox", &[])?;
-    let name = machine.name.as_str();
-    let started = Instant::now();
-    let done = ended(context, &["--timeout=200ms", name, "sh", "-c", "sleep 1000 & sleep 1000"]);
-    assert_eq!(done.status, 124, "{done:?}");
-    all_gone(&machine, "sleep")?;
-    // One that does not listen, and a job of it in another group.
-    let script = "set -m; trap '' TERM; sh -c \"trap '' TERM; sleep 1000\" & while :; do sleep 0.05; done";
-    let done = ended(context, &["--timeout=200ms", "--kill-after=200ms", name, "sh", "-c", script]);
-    assert_eq!(done.status, 124, "{done:?}");
-    all_gone(&machine, "sleep")?;
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    assert_eq!(ended(context, &["--timeout=10s", name, "sh", "-c", "exit 4"]).status, 4);
-    machine.stop()?;
-    Ok(())
-}
-
-fn killed_caller(context: &Context) -> TestResult {
-    let machine = machine(context, "debian-13", &[])?;
-    let name = machine.name.as_str();
-    // The second has set-user-ID on its way, which takes PR_SET_PDEATHSIG away; the third has a job in another group.
-    machine.says("cp /bin/sleep /bin/usleep; cp /usr/bin/env /bin/uenv; chmod 4755 /bin/usleep /bin/uenv")?;
-    let table: [&[&str]; 4] = [
-        &["sleep", "1000"],
-        &["-u", "nobody", "uenv", "sleep", "1000"],
-        &["bash", "-c", "set -m; sleep 1000 & sleep 1000; true"],
-        &["-t", "bash", "-c", "set -m; trap '' HUP; sleep 1000 & sleep 1000; true"],
-    ];
-    for arguments in table {
-        let (options, command): (Vec<&str>, Vec<&str>) = match arguments {
-            ["-u", user, rest @ ..] => (vec!["-u", user], rest.to_vec()),
-            ["-t", rest @ ..] => (vec!["-t"], rest.to_vec()),
-            rest => (vec![], rest.to_vec()),
-        };
-        let all: Vec<&str> = options.into_iter().chain([name]).chain(command).collect();
-        let mut process = Process::spawn(&mut exec(context, &all));
-        guest_process(&machine, "sleep")?;
-        // By then it has somebody to mind it.
-        std::thread::sleep(Duration::from_millis(100));
-        process.signal(libc::SIGKILL);
-        assert_eq!(process.wait(PATIENCE).map(shell_status), Some(137));
-        all_gone(&machine, "sleep")?;
-    }
-    // One that left the session did so on purpose.
-    let mut process =
-        Process::spawn(&mut exec(context, &[name, "sh", "-c", "setsid sleep 1001 & sleep 1000"]));
-    guest_process(&machine, "sleep")?;
-    std::thread::sleep(Duration::from_millis(100));
-    process.signal(libc::SIGKILL);
-    process.wait(PATIENCE);
-    std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(guest_processes(&machine, "sleep")?.len(), 1);
-    machine.stop()?;
-    Ok(())
-}
-
-fn terminal(context: &Context) -> TestResult {
-    let machine = machine(context, "busybox", &[])?;
-    let name = machine.name.as_str();
-    let mut session = Session::start(exec(context, &["-t", name, "sh"]));
-    session.types("echo $((6 * 7)); tty; stty size\n");
-    session.sees("42\r\n/dev/pts/");
-    session.sees("33 99");
-    tcsetwinsize(&session.terminal, Winsize { ws_row: 44, ws_col: 111, ws_xpixel: 0, ws_ypixel: 0 })?;
-    session.process.signal(libc::SIGWINCH);
-    session.types("while ! stty size | grep '44 111'; do sleep 0.05; done\n");
-    session.sees("\n44 111");
-    session.types("sh -c 'trap \"exit 9\" INT; echo as\"\"leep; while :; do sleep 0.1; done'\n");
-    session.sees("asleep");
-    session.types("\x03");
-    session.sees("# ");
-    session.types("echo again=$?\n");
-    session.sees("again=9");
-    session.types("exit 3\n");
-    assert_eq!(session.ends(), 3);
-
-    // All that was written is shown before we end, and all fds are the terminal.
-    let script = "seq 1 5000; ls -l /proc/self/fd >&2; exit 5";
-    let mut session = Session::start(exec(context, &["-t", name, "sh", "-c", script]));
-    session.sees("\n5000\r\n");
-    session.sees("0 -> /dev/pts/");
-    assert_eq!(session.ends(), 5);
-
-    // Leaving is a hang-up.
-    let mut session = Session::start(exec(context, &["-t", name, "sh"]));
-    session.sees("# ");
-    session.types("\x1d\x1d\x1d");
-    assert_eq!(session.ends(), 129);
-
-    // A user of its own may open it again.
-    let mut session = Session::start(exec(
-        context,
-        &["-t", "-u", "4711", name, "sh", "-c", "echo one >/dev/tty; echo two >$(tty)"],
-    ));
-    session.sees("one\r\ntwo\r\n");
-    assert_eq!(session.ends(), 0);
-
-    // No terminal on our side: there is one on the other.
-    let done = run_with_input(&mut exec(context, &["-t", name, "sh", "-c", "tty; cat"]), b"piped\n");
-    assert_eq!(done.status, 0);
-    assert!(done.stdout.contains("/dev/pts/") && done.stdout.ends_with("piped\r\n"), "{done:?}");
-    machine.stop()?;
-    Ok(())
-}
-
-fn terminal_is_not_handed_in(context: &Context) -> TestResult {
-    let machine = machine(context, "busybox", &[])?;
-    let script = "for fd in 0 1 2; do readlink /proc/self/fd/$fd | cut -c1-5; done; test -t 0 || echo none; cat; exit 6";
-    let mut session = Session::start(exec(context, &[&machine.name, "sh", "-c", script]));
-    session.sees("pipe:\r\npipe:\r\npipe:\r\nnone\r\n");
-    session.types("typed\n");
-    // Once by the echo of the terminal, once by cat.
-    session.sees("typed\r\ntyped\r\n");
-    session.types("\x04");
-    assert_eq!(session.ends(), 6);
     machine.stop()?;
     Ok(())
 }

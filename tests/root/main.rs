@@ -35,6 +35,8 @@ mod copy_faults;
 mod detached;
 mod exec;
 mod exec_attack;
+mod exec_end;
+mod exec_terminal;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -91,6 +93,8 @@ fn main() -> ExitCode {
         many::tests(),
         exec::tests(),
         exec_attack::tests(),
+        exec_end::tests(),
+        exec_terminal::tests(),
         shell::tests(),
         wait::tests(),
         hundred::tests(),

@@ -50,7 +50,8 @@ impl Destination {
         };
         let no_directory = || Failure::new(format!("{shown} is no directory"), None);
         let needs_directory = self.many || self.stream || self.contents;
-        match root.find(path).map_err(failed)? {
+        // Without the slash, since with it a file is as absent as what is not there.
+        match root.find(path.components().as_path()).map_err(failed)? {
             Some(found) if Metadata::of(&found).map_err(failed)?.is_dir() => {
                 let naming = if self.exact && !self.contents { Naming::Strip } else { Naming::AsTheyAre };
                 Ok(Place { directory_only: false, ..place(found, naming) })

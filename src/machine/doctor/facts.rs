@@ -9,9 +9,10 @@ use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
 
 use crate::host::{Host, IdOwners, IdRange, Survey};
-use crate::machine::{Error, Record};
+use crate::machine::{Error, Record, autostart};
 use crate::runtime::id_range;
 use crate::runtime::user_namespace::{Creator, IdMapping, create};
+use crate::settings::{Places, files_of};
 use crate::supervisor::printable;
 use crate::sys::SysResult;
 use crate::sys::files::{entries, open_directory, read_at};
@@ -44,6 +45,8 @@ pub struct Facts {
     pub idmap: Option<Result<(), Errno>>,
     /// What is left behind.
     pub leavings: Leavings,
+    /// What is wrong with settings files, a line each.
+    pub settings: Vec<String>,
 }
 
 /// What belongs to no machine that runs, by name.
@@ -76,12 +79,37 @@ impl Facts {
         Ok(Self {
             own_namespace: survey.root.then(try_own_namespace),
             idmap: survey.root.then(|| try_idmap(&survey)),
+            settings: settings_faults(),
             owners,
             leavings,
             host,
             survey,
         })
     }
+}
+
+/// Reads the settings of all machines, and those that are of all.
+fn settings_faults() -> Vec<String> {
+    let mut faults = Vec::new();
+    // Any name will do: one without files of its own has the settings of all.
+    if let Ok(any) = "any".parse()
+        && let Err(error) = files_of(&any, &Places::default())
+    {
+        faults.push(in_words(&error));
+    }
+    match autostart::enabled() {
+        Ok(enabled) => faults.extend(enabled.unknown.iter().map(|(_, error)| in_words(error))),
+        Err(error) => faults.push(in_words(&error)),
+    }
+    faults.sort();
+    faults.dedup();
+    faults
+}
+
+/// An error with its causes, in one line.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    printable::line(causes.map(ToString::to_string).collect::<Vec<_>>().join(": ").as_bytes())
 }
 
 /// A range that is tried: the last one of those that are picked for machines (<https://systemd.io/UIDS-GIDS>).

@@ -46,6 +46,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     findings.push(children(survey));
     findings.push(images(survey.machines));
     findings.extend(survey.places.iter().map(room));
+    findings.extend(settings(&facts.settings));
     findings.extend(leavings(&facts.leavings));
     findings
 }
@@ -263,6 +264,15 @@ fn children(survey: &Survey) -> Finding {
         "/proc does not tell the children of a process: only systemd guests are seen to be ready",
         "a kernel with CONFIG_PROC_CHILDREN tells them",
     )
+}
+
+fn settings(faults: &[String]) -> Vec<Finding> {
+    let check = "settings";
+    if faults.is_empty() {
+        return vec![Finding::ok(check, "all files below /etc/spinney can be read")];
+    }
+    let hint = "spinney explain NAME shows what a machine's settings come to";
+    faults.iter().map(|fault| Finding::problem(check, fault.as_str(), hint)).collect()
 }
 
 #[cfg(test)]

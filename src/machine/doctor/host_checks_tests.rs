@@ -56,6 +56,7 @@ fn facts() -> Facts {
         own_namespace: Some(Ok(())),
         idmap: Some(Ok(())),
         leavings: Leavings::default(),
+        settings: Vec::new(),
     }
 }
 
@@ -181,6 +182,12 @@ fn what_is_wrong_is_seen() {
             "leavings",
             Warning,
             "m0, m1, m2, m3, m4 and 2 more",
+        ),
+        (
+            |facts| facts.settings = vec!["/etc/spinney/machines/web.toml:3: unknown key".to_owned()],
+            "settings",
+            Problem,
+            "web.toml:3",
         ),
         (|facts| facts.leavings.records = vec!["web".to_owned()], "leavings", Warning, "spinney gc"),
         (|facts| facts.leavings.scratch = vec!["web".to_owned()], "scratch", Warning, "rm -r"),
