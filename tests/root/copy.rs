@@ -314,7 +314,7 @@ fn destinations(context: &Context) -> TestResult {
         ("link", "/d", Ok("/d/link")),
         ("link/", "/d", Ok("/d/link /d/link/in")),
         ("file", "/f", Err("\"/f\" exists")),
-        ("file", "/f/", Err("\"/f/\" is no directory, and what is copied there is a file")),
+        ("file", "/f/", Err("\"/f/\" is no directory")),
         ("file", "/d/new/", Err("\"/d/new/\" is no directory, and what is copied there is a file")),
         ("dir", "/f", Err("\"/f\" is no directory, and what is copied there is a directory")),
         ("dir", "/no/new", Err("\"/no\" does not exist")),

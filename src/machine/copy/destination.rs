@@ -115,8 +115,7 @@ mod tests {
             ("/dangling", "", rename("dangling")),
             ("/new", "c", Some(Naming::Below("new".into()))),
             ("/file", "", rename("file")),
-            // Found out when it is to be made: it must be a directory, and is none.
-            ("/file/", "", rename("file")),
+            ("/file/", "", None),
             ("/file", "m", None),
             ("/file", "s", None),
             ("/file", "c", None),
