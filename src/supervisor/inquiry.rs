@@ -4,7 +4,9 @@
 //! hostile machine, and only unit names are taken from it. The supervisor waits meanwhile: it has nothing else to do for
 //! this machine any more.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,13 +16,13 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use crate::guest::{Process, Processes};
 use crate::runtime::plan::MachinePlan;
 use crate::runtime::restrict::{Program, Restrictions};
-use crate::sys::files::{open_at, open_directory_at};
-use crate::sys::fork::{exit_now, fork};
+use crate::sys::files::{open_at, open_directory_at, refuse_magic_links};
+use crate::sys::fork::{close_from, exit_now, fork};
 use crate::sys::process::{
     CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, join_namespaces_of, pidfd_open,
     pidfd_send_signal, set_dumpable, set_ids, wait_for_end,
 };
-use crate::sys::{SysError, SysResult, sys};
+use crate::sys::{SysError, SysResult, process_title, sys};
 
 use super::boot::Boot;
 use super::console::Console;
@@ -103,6 +105,11 @@ impl Boot<'_> {
         sys("dup2", rustix::stdio::dup2_stdin(&null), describe)?;
         sys("dup2", rustix::stdio::dup2_stdout(output), describe)?;
         sys("dup2", rustix::stdio::dup2_stderr(&null), describe)?;
+        // In our session /dev/tty would be the terminal that we were started from, and what is put into that (TIOCSTI)
+        // its user's shell runs as the host's root.
+        sys("setsid", rustix::process::setsid().map(drop), String::new)?;
+        // The guest sees the command line of what is in its pid namespace.
+        process_title::replace("spinney-inquiry")?;
         let namespaces = Namespaces::from_bits_retain(LaunchRecord::of(plan).namespaces);
         // What decides on the child's pid comes first; with the guest's mounts there is no /proc that knows us.
         let first = namespaces & (Namespaces::NEWUSER | Namespaces::NEWPID);
@@ -124,9 +131,10 @@ impl Boot<'_> {
             let joined = join_namespaces_of(&self.running.pidfd, namespaces - first);
             // Sockets that were passed to us are for PID 1.
             let confined = Restrictions { listen_fds: 0, ..plan.process.restrictions() };
-            if joined.and_then(|()| confined.apply()).is_ok() {
+            // A program that is a link to one of our fds, or to /proc/self/exe, would be one of the host's.
+            if joined.and_then(|()| confined.apply()).and_then(|()| close_from(3)).is_ok() {
                 let program = Program { file: SYSTEMCTL.as_bytes(), argv: &argv, environment: &environment };
-                let _ = program.execute(|_| Ok(()));
+                let _ = program.execute(|file| refuse_magic_links(OsStr::from_bytes(file.to_bytes())));
             }
             1
         })?;

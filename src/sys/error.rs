@@ -62,9 +62,21 @@ impl fmt::Display for FdPath<'_> {
             return f.write_str("AT_FDCWD");
         }
         match std::fs::read_link(format!("/proc/self/fd/{number}")) {
-            Ok(path) => write!(f, "{number}<{}>", path.display()),
+            Ok(path) => write!(f, "{number}<{}>", Shown(&path.to_string_lossy())),
             Err(_) => write!(f, "{number}"),
         }
+    }
+}
+
+/// A path as it may be printed: what of it would steer a terminal is escaped, since a guest may have named the file.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| match character {
+            '"' | '\'' => write!(f, "{character}"),
+            character => write!(f, "{}", character.escape_debug()),
+        })
     }
 }
 
@@ -90,5 +102,14 @@ mod tests {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE;
         assert_eq!(Flags(flags).to_string(), "OPEN_TREE_CLONE|AT_RECURSIVE");
         assert_eq!(Flags(OpenTreeFlags::empty()).to_string(), "0x0");
+    }
+
+    #[test]
+    fn paths_do_not_steer_the_terminal() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ä's\x1b]0;x\x07\n\u{202e}");
+        let file = std::fs::File::create(path).unwrap();
+        let shown = FdPath::of(&file).to_string();
+        assert!(shown.ends_with("/ä's\\u{1b}]0;x\\u{7}\\n\\u{202e}>"), "{shown}");
     }
 }

@@ -57,12 +57,13 @@ pub fn tests() -> Vec<Test> {
         );
         Test::new(name, move |context| deep(context, path, options))
     });
-    let single: [Row; 5] = [
+    let single: [Row; 6] = [
         ("mount_points_in_api_directories", mount_points_in_api_directories),
         ("tree_changes_while_it_starts", tree_changes_while_it_starts),
         ("console_escapes", console_escapes),
         ("state_is_not_the_guests", state_is_not_the_guests),
         ("home_is_a_link_to_our_fds", home_is_a_link_to_our_fds),
+        ("systemctl_speaks_to_our_terminal", systemctl_speaks_to_our_terminal),
     ];
     top.into_iter()
         .chain(deep)
@@ -253,6 +254,43 @@ fn console_escapes(context: &Context) -> TestResult {
         .arg(&tree));
     assert!(ended.stderr.contains("evil"), "{ended:#?}");
     assert!(!ended.stderr.contains(['\x1b', '\x07', '\r']), "{ended:#?}");
+    Ok(())
+}
+
+/// A guest that is late is asked by its own systemctl. That is in no session of ours: /dev/tty is not the terminal of who
+/// started it, in whose name it could type there (TIOCSTI).
+fn systemctl_speaks_to_our_terminal(context: &Context) -> TestResult {
+    let tree = context.tree("debian-13")?;
+    let script = context.directory.join("systemctl");
+    let said =
+        "echo hello host > /dev/tty; { tr '\\0' ' ' < /proc/$$/cmdline; cat /proc/1/comm; } > /var/log/asked";
+    crate::payload::write_script(&script, &format!("#!/bin/sh\n{said}; sync; exit 0\n"));
+    let kept = context.subdirectory("kept");
+    fs::write(
+        context.directory.join("slow.service"),
+        "[Service]\nType=oneshot\nExecStart=/bin/sleep 1000\n",
+    )?;
+    let bind = |from: &str, to: &str| format!("--bind-ro={}:{to}", context.directory.join(from).display());
+    let spinney = context.spinney();
+    let mut command = std::process::Command::new("setsid");
+    command.args(["--ctty", "--wait"]).arg(spinney.get_program());
+    for (name, value) in spinney.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.args(["run", "-x", "-b", "-M", &context.machine_name(), "--timeout-ready=3s"]);
+    command.arg(bind("systemctl", "/usr/local/sbin/systemctl"));
+    command.arg(bind("slow.service", "/etc/systemd/system/slow.service"));
+    command.arg(format!("--bind={}:/var/log:idmap", kept.display()));
+    command.arg(&tree).args(["--", "systemd.wants=slow.service"]);
+    let mut session = crate::console::Session::start(command);
+    session.sees("was not ready after 3 s");
+    let shown = session.said();
+    assert!(kept.join("asked").exists(), "systemctl was not asked:\n{shown}");
+    assert!(!shown.contains("hello host"), "{shown}");
+    assert_eq!(session.ends(), 125);
     Ok(())
 }
 

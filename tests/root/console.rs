@@ -74,6 +74,11 @@ impl Session {
         }
     }
 
+    /// All that it has said so far.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.said).into_owned()
+    }
+
     fn read(&mut self) {
         let moment = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         if poll(&mut [PollFd::new(&self.terminal, PollFlags::IN)], Some(&moment)) == Ok(1) {

@@ -13,9 +13,10 @@ use crate::harness::{Context, Row, Test, TestResult};
 const SOON: Duration = Duration::from_secs(10);
 
 pub fn tests() -> Vec<Test> {
-    let single: [Row; 6] = [
+    let single: [Row; 7] = [
         ("directories_that_lead_out", directories_that_lead_out),
         ("users_that_never_end", users_that_never_end),
+        ("cgroups_that_are_frozen", cgroups_that_are_frozen),
         ("terminals_that_are_none", terminals_that_are_none),
         ("programs_that_are_ours", programs_that_are_ours),
         ("our_program_is_not_seen", our_program_is_not_seen),
@@ -64,6 +65,20 @@ fn users_that_never_end(context: &Context) -> TestResult {
         // root needs no file.
         assert_eq!(run_with(&mut exec(context, &[name, "true"]), SOON).status, 0, "{script}");
     }
+    machine.stop()?;
+    Ok(())
+}
+
+/// A guest that freezes the cgroup of its PID 1 keeps nobody out.
+fn cgroups_that_are_frozen(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    let name = machine.name.as_str();
+    machine.says(
+        "mount -t cgroup2 none /mnt; mkdir -p /mnt/a/b; echo 1 > /mnt/a/b/cgroup.procs; echo 1 > /mnt/a/cgroup.freeze",
+    )?;
+    let done =
+        run_with(&mut exec(context, &[name, "sh", "-c", "echo in; echo 0 > /mnt/a/cgroup.freeze"]), SOON);
+    assert_eq!((done.status, done.stdout.as_str()), (0, "in\n"), "{done:?}");
     machine.stop()?;
     Ok(())
 }

@@ -3,7 +3,8 @@
 //! The guest's root may change the flags of every mount in its mount namespace that are not locked, and a mount that is moved
 //! there by fd is not. The kernel locks flags when a mount namespace is copied for another user namespace
 //! (mount_namespaces(7)). So the child attaches the mount in a copy of the host's mount namespace, joins the machine's user
-//! namespace, copies that mount namespace once more, and takes from there what it moves into the guest's.
+//! namespace, copies that mount namespace once more, and takes from there what it moves into the guest's. Nothing but the
+//! mount is in that last copy, which is the guest's root's to look into.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +23,8 @@ use crate::supervisor::launch_record::LaunchRecord;
 use crate::sys::files::{make_directory_at, open_at, open_directory};
 use crate::sys::in_root::{Metadata, Root};
 use crate::sys::mount::{
-    FsContext, MountAttributes, Propagation, attach_mount, clone_mount, set_propagation,
+    FsContext, MountAttributes, Propagation, attach_mount, clone_mount, detach_current_directory,
+    pivot_root_to_current_directory, set_propagation,
 };
 use crate::sys::open_files::OpenFiles;
 use crate::sys::process::{Namespaces, join_namespaces_of, set_ids, unshare};
@@ -130,12 +132,24 @@ fn lock_and_join(leader: &Leader, mount: OwnedFd, is_directory: bool) -> SysResu
         open_at(&stage, STAGED, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, Mode::empty())?
     };
     attach_mount(mount, point)?;
+    leave_all_but(&stage)?;
     join_namespaces_of(&leader.pidfd, Namespaces::NEWUSER)?;
     set_ids(0, 0, &[])?;
     unshare(Namespaces::NEWNS)?;
-    let locked = clone_mount(CWD, &Path::new(STAGE).join(STAGED), true)?;
+    let locked = clone_mount(CWD, &Path::new("/").join(STAGED), true)?;
     join_namespaces_of(&leader.pidfd, Namespaces::NEWNS)?;
     Ok(locked)
+}
+
+/// Makes `stage` the root of our mount namespace, and lets all of the host's mounts go from it.
+///
+/// The copy of it that is made next belongs to the machine's user namespace. Such a one the guest's root may find (ioctl_nsfs(2),
+/// NS_MNT_GET_NEXT, Linux 6.12) and join: there must be nothing in it that the machine does not get anyway.
+fn leave_all_but(stage: &OwnedFd) -> SysResult<()> {
+    sys("fchdir", rustix::process::fchdir(stage), || FdPath::of(stage).to_string())?;
+    pivot_root_to_current_directory()?;
+    detach_current_directory()?;
+    sys("chdir", rustix::process::chdir("/"), || "\"/\"".to_owned())
 }
 
 /// The place to mount on.

@@ -53,6 +53,10 @@ const HANG_UP: Duration = Duration::from_secs(2);
 /// How long the user's terminal is waited for at the end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long what is no command yet may take to end of a signal: it looks at files of the guest's, where it may be held up
+/// for ever.
+const GIVE_UP: Duration = Duration::from_millis(500);
+
 /// How often it is looked whether the terminal is ours again.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -78,6 +82,8 @@ struct Running {
     term_at: Option<Instant>,
     /// When it is killed.
     kill_at: Option<Instant>,
+    /// When it is killed if it is no command by then.
+    give_up_at: Option<Instant>,
     timed_out: bool,
     /// The signal that told us to end.
     told_by: Option<i32>,
@@ -115,7 +121,7 @@ impl Attendance {
     /// When there was no command.
     pub(super) fn run(mut self, entered: Entered, request: &Request) -> Result<Done, Error> {
         let started = Instant::now();
-        let born = self.birth(&entered)?;
+        let born = self.birth(&entered, request.timeout.and_then(|timeout| started.checked_add(timeout)))?;
         let (pid, pidfd) = match born {
             Born::Command(pid) => {
                 (pid, pidfd_open(pid).map_err(Error::system("open the command's process"))?)
@@ -123,6 +129,10 @@ impl Attendance {
             Born::Interrupted(signal) => {
                 let _ = self.before.set_mask();
                 return Ok(Done { status: shell_status(Ended::Signaled(signal)), told_by: Some(signal) });
+            }
+            Born::TooLate => {
+                let _ = self.before.set_mask();
+                return Ok(Done { status: TIMED_OUT, told_by: None });
             }
         };
         let mut running = Running {
@@ -132,6 +142,7 @@ impl Attendance {
             trouble: None,
             term_at: request.timeout.map(|timeout| started + timeout),
             kill_at: None,
+            give_up_at: None,
             timed_out: false,
             told_by: None,
             minder: None,
@@ -162,15 +173,26 @@ impl Attendance {
         }
     }
 
-    /// Waits for the command to be cloned.
-    fn birth(&self, entered: &Entered) -> Result<Born, Error> {
+    /// Waits for the command to be cloned, until `deadline`: in a cgroup that the guest freezes that is never.
+    fn birth(&self, entered: &Entered, deadline: Option<Instant>) -> Result<Born, Error> {
         let failed = || Error::system("start the command");
+        let give_up = || {
+            if let Ok(pidfd) = pidfd_open(entered.joining) {
+                let _ = pidfd_send_signal(pidfd, libc::SIGKILL);
+            }
+            wait_for_end(entered.joining).map_err(failed())
+        };
         loop {
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let mut polled = [
                 PollFd::from_borrowed_fd(entered.birth.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
             ];
-            match poll(&mut polled, None) {
+            match poll(&mut polled, left.map(timespec).as_ref()) {
+                Ok(0) if left == Some(Duration::ZERO) => {
+                    give_up()?;
+                    return Ok(Born::TooLate);
+                }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(failed()(SysError::new("poll", "2 fds", errno))),
             }
@@ -189,10 +211,7 @@ impl Attendance {
             }
             while let Some(signal) = self.signals.read().map_err(failed())? {
                 if ends(signal.signal) {
-                    if let Ok(pidfd) = pidfd_open(entered.joining) {
-                        let _ = pidfd_send_signal(pidfd, libc::SIGKILL);
-                    }
-                    wait_for_end(entered.joining).map_err(failed())?;
+                    give_up()?;
                     return Ok(Born::Interrupted(signal.signal));
                 }
             }
@@ -240,16 +259,13 @@ impl Attendance {
         let deadlines = [
             running.term_at,
             running.kill_at,
+            running.give_up_at,
             running.mind_at,
             self.console.as_ref().and_then(Console::deadline),
             self.pumps.iter().any(Pump::must_wait).then(|| now + LOOK),
         ];
         let left = deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
-        let timeout = left.map(|left| Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        });
-        match poll(&mut polled, timeout.as_ref()) {
+        match poll(&mut polled, left.map(timespec).as_ref()) {
             Ok(_) => Ok(polled.first().is_some_and(|command| !command.revents().is_empty())),
             Err(Errno::INTR) => Ok(false),
             Err(errno) => Err(SysError::new("poll", format!("{} fds", polled.len()), errno)),
@@ -324,6 +340,8 @@ impl Attendance {
     fn signalled(&mut self, signal: i32, running: &mut Running) {
         if ends(signal) {
             running.told_by = Some(signal);
+            // Until it execs it has our signal mask.
+            running.give_up_at = running.channel.as_ref().map(|_| Instant::now() + GIVE_UP);
         }
         match signal {
             libc::SIGWINCH => {
@@ -379,6 +397,12 @@ impl Attendance {
             // A stopped one hears it only then.
             signal_session(running.pid, libc::SIGCONT);
         }
+        if due(running.give_up_at) {
+            running.give_up_at = None;
+            if running.channel.is_some() {
+                kill_session(running.pid);
+            }
+        }
         if due(running.kill_at) {
             running.kill_at = None;
             kill_session(running.pid);
@@ -392,6 +416,15 @@ enum Born {
     Command(Pid),
     /// A signal came first.
     Interrupted(i32),
+    /// Its time was over first.
+    TooLate,
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
 }
 
 fn ends(signal: i32) -> bool {

@@ -47,7 +47,10 @@ impl Place {
         let listed = read_at(CWD, format!("/proc/{}/cgroup", leader.pid.as_raw_nonzero()), 1 << 16);
         let listed = listed.map_err(failed())?;
         let listed = String::from_utf8_lossy(&listed);
-        let own = below(&listed, UNIFIED, payload).and_then(|path| hierarchy.find(&path).ok());
+        let own = below(&listed, UNIFIED, payload)
+            // What is cloned into one that the guest has frozen does not even get to join the machine.
+            .filter(|path| !is_frozen_below(&hierarchy, payload, path))
+            .and_then(|path| hierarchy.find(&path).ok());
         let controllers = machine.state().legacy_controllers.values().map(|path| open_directory(path));
         // Where the guest's systemd is too old for v2.
         let named = below(&listed, NAMED, payload).map(|path| legacy_cgroup::find(&path));
@@ -105,10 +108,17 @@ pub(super) fn takes_none(error: &SysError) -> bool {
 
 /// Whether the machine's processes are stopped, or about to be (cgroup-v2.rst, cgroup.freeze).
 fn is_frozen(hierarchy: &Hierarchy, payload: &Path) -> bool {
-    [payload.parent().unwrap_or(payload), payload].into_iter().any(|path| {
-        let read = hierarchy.find(path).and_then(|cgroup| read_at(cgroup, "cgroup.freeze", 16));
-        read.is_ok_and(|text| text.starts_with(b"1"))
-    })
+    [payload.parent().unwrap_or(payload), payload].into_iter().any(|path| freezes(hierarchy, path))
+}
+
+/// Whether a cgroup of the guest's own, from `path` up to its root, stops what is in it.
+fn is_frozen_below(hierarchy: &Hierarchy, payload: &Path, path: &Path) -> bool {
+    path.ancestors().take_while(|above| *above != payload).any(|above| freezes(hierarchy, above))
+}
+
+fn freezes(hierarchy: &Hierarchy, path: &Path) -> bool {
+    let read = hierarchy.find(path).and_then(|cgroup| read_at(cgroup, "cgroup.freeze", 16));
+    read.is_ok_and(|text| text.starts_with(b"1"))
 }
 
 /// Of a line of /proc/PID/cgroup (cgroups(7)), what stands between the hierarchy's number and the path.
