@@ -25,8 +25,8 @@ vm_facts() {
     # All of the root tests would take an emulated processor a quarter of an hour: these are what a kernel, or a systemd on
     # the host, decides.
     default_filters=(matrix:: hosts:: legacy_cgroups:: options::mounts:: options::private options::boot_clock
-        kill::busybox::ready kill::busybox::teardown-cgroup limits::memory limits::too_little limits::fork limits::cpu
-        limits::disk limits::weights limits::live_below limits::given limits::allowed)
+        kill::busybox::ready kill::busybox::teardown-cgroup limits::memory limits::fork limits::cpu
+        limits::disk limits::weights)
     fallbacks=() fallback_filter=matrix::busybox
     case $1 in
     12)
