@@ -14,13 +14,12 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::guest::{Process, Processes};
-use crate::runtime::plan::MachinePlan;
 use crate::runtime::restrict::{Program, Restrictions};
 use crate::sys::files::{open_at, open_directory_at, refuse_magic_links};
 use crate::sys::fork::{close_from, exit_now, fork};
 use crate::sys::process::{
-    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, join_namespaces_of, pidfd_open,
-    pidfd_send_signal, set_dumpable, set_ids, wait_for_end,
+    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, join_namespaces_of,
+    join_new_session_keyring, pidfd_open, pidfd_send_signal, set_dumpable, set_ids, wait_for_end,
 };
 use crate::sys::{SysError, SysResult, process_title, sys};
 
@@ -81,7 +80,7 @@ impl Boot<'_> {
         let child = match clone_process(options)? {
             Cloned::Parent(pid) => pid,
             Cloned::Child => {
-                let ran = self.enter(&machine.parts.plan, &writer, question);
+                let ran = self.enter(machine, &writer, question);
                 exit_now(i32::from(ran.is_err()))
             }
         };
@@ -96,8 +95,11 @@ impl Boot<'_> {
 
     /// In a child: joins the guest, and has a child of its own, which is in the guest's pid namespace, run the program. It
     /// dies with us.
-    fn enter(&self, plan: &MachinePlan, output: &OwnedFd, question: &[&str]) -> SysResult<()> {
+    fn enter(&self, machine: &Machine, output: &OwnedFd, question: &[&str]) -> SysResult<()> {
+        let plan = &machine.parts.plan;
         die_with_parent()?;
+        // The limits of v1 hold for what is in there alone, and what systemctl leaves behind lives on.
+        machine.parts.controllers.enter()?;
         // Our memory is the supervisor's: nobody in the guest is to look into it before the exec.
         set_dumpable(false)?;
         let null = open_at(CWD, "/dev/null", OFlags::RDWR, Mode::empty())?;
@@ -131,6 +133,11 @@ impl Boot<'_> {
             let joined = join_namespaces_of(&self.running.pidfd, namespaces - first);
             // Sockets that were passed to us are for PID 1.
             let confined = Restrictions { listen_fds: 0, ..plan.process.restrictions() };
+            let joined = joined.and_then(|()| match join_new_session_keyring() {
+                // As the leader: keys of our session are not the guest's.
+                Err(error) if error.errno() != rustix::io::Errno::NOSYS => Err(error),
+                _ => Ok(()),
+            });
             // A program that is a link to one of our fds, or to /proc/self/exe, would be one of the host's.
             if joined.and_then(|()| confined.apply()).and_then(|()| close_from(3)).is_ok() {
                 let program = Program { file: SYSTEMCTL.as_bytes(), argv: &argv, environment: &environment };

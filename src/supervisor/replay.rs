@@ -31,9 +31,13 @@ fn without_questions(text: &[u8]) -> Vec<u8> {
     let mut rest = text;
     while let Some((&first, after)) = rest.split_first() {
         if first != ESCAPE {
-            // ENQ asks too.
-            if first != 0x05 {
-                kept.push(first);
+            match (first, kept.last()) {
+                // ENQ asks too.
+                (0x05, _) => {}
+                // C1 as UTF-8: one character for ESC and a letter (ECMA-48, 5.3), which xterm obeys. Looked for in what is
+                // kept, lest what is left out between its bytes make one.
+                (0x80..=0x9f, Some(0xc2)) => drop(kept.pop()),
+                _ => kept.push(first),
             }
             rest = after;
             continue;
@@ -118,6 +122,12 @@ mod tests {
             ("titles and colours that are asked for", b"a\x1b]0;t\x07b\x1b]11;?\x1b\\c", 24, b"abc"),
             ("other strings", b"a\x1bP+q544e\x1b\\b", 24, b"ab"),
             ("enquiry", b"a\x05b", 24, b"ab"),
+            (
+                "controls of one character",
+                b"a\xc2\x9b6n\xc2\x05\x9bc\xc2\x1b[6n\x9bc \xc2\xa0",
+                24,
+                b"a6ncc \xc2\xa0",
+            ),
             ("cut off", b"a\x1b[3", 24, b"a"),
             ("cut off earlier", b"a\x1b", 24, b"a"),
             ("a string without an end", b"a\x1b]0;t", 24, b"a"),

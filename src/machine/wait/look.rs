@@ -119,12 +119,13 @@ fn by_files(machine: &MachineHandle, files: &Files, left: Option<Duration>) -> R
     };
     let root = format!("/proc/{}/root", leader.pid.as_raw_nonzero());
     let answer = in_a_child(at_most(FILE, left), || {
-        let answer = Root::open(&root).map(|root| files.read(&root));
-        Ok(match answer {
-            Ok(Answer::Holds) => b"+".to_vec(),
-            Ok(Answer::NotYet(why)) => [b"-", why.as_bytes()].concat(),
-            Ok(Answer::Never(why)) => [b"!", why.as_bytes()].concat(),
-            Err(_) => Vec::new(),
+        let root = Root::open(&root)?;
+        // If it lives still, the pid was its own when we opened that, and not another process's.
+        pidfd_send_signal(&leader.pidfd, 0)?;
+        Ok(match files.read(&root) {
+            Answer::Holds => b"+".to_vec(),
+            Answer::NotYet(why) => [b"-", why.as_bytes()].concat(),
+            Answer::Never(why) => [b"!", why.as_bytes()].concat(),
         })
     })?;
     let text = |why: &[u8]| String::from_utf8_lossy(why).into_owned();
