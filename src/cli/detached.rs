@@ -239,8 +239,8 @@ impl Waiting {
             Some(News::Event(_)) => None,
             Some(News::Failed(failure)) => Some(Outcome::Failed(failure)),
             Some(News::Ended { exit_status }) => Some(failed(
-                format!("{} was stopped before it was up, with exit status {exit_status}", self.name),
-                "somebody else told it to stop",
+                format!("{} ended before it was up, with exit status {exit_status}", self.name),
+                &format!("it did so by itself or was told to; spinney logs {} may tell why", self.name),
             )),
             None => Some(failed(
                 format!("the supervisor of {} died", self.name),

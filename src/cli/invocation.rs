@@ -42,7 +42,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
         return parse_run(arguments);
     }
     let matches = matches_of(&arguments)?;
-    match Arguments::from_arg_matches(&matches).map_err(Refusal::from)?.verb {
+    match Arguments::from_arg_matches(&matches).map_err(|error| Refusal::of(&error, None))?.verb {
         // Not reached while `run` has no alias; harmless if it gets one.
         Verb::Run(_) => parse_run(arguments),
         verb => Ok(Invocation::Verb(Box::new(verb))),
@@ -101,7 +101,12 @@ fn is_option(argument: &OsStr) -> bool {
 }
 
 fn matches_of(arguments: &[OsString]) -> Result<ArgMatches, Refusal> {
-    Arguments::command().try_get_matches_from(arguments).map_err(Refusal::from)
+    let mut command = Arguments::command();
+    let matches = command.try_get_matches_from_mut(arguments);
+    matches.map_err(|error| {
+        let verb = arguments.get(1).and_then(|word| command.find_subcommand(word));
+        Refusal::of(&error, verb.map(clap::Command::get_name))
+    })
 }
 
 fn run_matches(matches: &ArgMatches) -> Result<&ArgMatches, Refusal> {
@@ -109,7 +114,8 @@ fn run_matches(matches: &ArgMatches) -> Result<&ArgMatches, Refusal> {
 }
 
 fn options_and_operands(matches: &ArgMatches) -> Result<(RunArguments, Vec<OsString>), Refusal> {
-    let mut options = RunArguments::from_arg_matches(run_matches(matches)?).map_err(Refusal::from)?;
+    let mut options = RunArguments::from_arg_matches(run_matches(matches)?)
+        .map_err(|error| Refusal::of(&error, Some("run")))?;
     let operands = std::mem::take(&mut options.operands);
     Ok((options, operands))
 }
@@ -189,6 +195,26 @@ mod tests {
         assert_eq!((options.private_users.as_deref(), options.private_users_pick), (Some("yes"), false));
         let options = parsed(&["-P", "--console=passive", "/t"]).unwrap().options;
         assert_eq!((options.console.as_deref(), options.pipe), (Some("passive"), false));
+    }
+
+    #[test]
+    fn hints_are_of_the_verb() {
+        let rows: &[(&[&str], &str)] = &[
+            (&["stop", "--bogus", "web"], "see spinney stop --help"),
+            (&["stop"], "see spinney stop --help"),
+            (&["poweroff"], "see spinney stop --help"),
+            (&["gc", "x"], "see spinney gc --help"),
+            (&["run", "--bogus", "/t"], "see spinney run --help"),
+            (&["--bogus"], "see spinney --help"),
+            (&["frob"], "see spinney --help"),
+            (&["lst"], "did you mean list?"),
+            (&["sotp"], "did you mean stop?"),
+        ];
+        for (line, expected) in rows {
+            let words = ["spinney"].iter().chain(*line).map(OsString::from).collect();
+            let Err(Refusal::Error { hint, .. }) = parse(words) else { panic!("{line:?}") };
+            assert_eq!(hint.as_deref(), Some(*expected), "{line:?}");
+        }
     }
 
     #[test]

@@ -83,8 +83,9 @@ impl Refusal {
     }
 }
 
-impl From<clap::Error> for Refusal {
-    fn from(error: clap::Error) -> Self {
+impl Refusal {
+    /// What clap refuses of the command line of `verb`, if it is that of a verb.
+    pub(super) fn of(error: &clap::Error, verb: Option<&str>) -> Self {
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
             let mut text = error.render().to_string();
             if !text.ends_with('\n') {
@@ -113,7 +114,10 @@ impl From<clap::Error> for Refusal {
                     "unknown command \"{}\"",
                     context(ContextKind::InvalidSubcommand).unwrap_or_default()
                 ),
-                context(ContextKind::SuggestedSubcommand).map(|known| format!("did you mean {known}?")),
+                error
+                    .get(ContextKind::SuggestedSubcommand)
+                    .and_then(nearest_of)
+                    .map(|known| format!("did you mean {known}?")),
             ),
             ErrorKind::InvalidValue if value.is_empty() => (format!("{option} needs a value"), None),
             ErrorKind::NoEquals => (format!("{option} needs its value after '='"), None),
@@ -131,8 +135,19 @@ impl From<clap::Error> for Refusal {
                 (line.strip_prefix("error: ").unwrap_or(line).to_owned(), None)
             }
         };
-        let hint = hint.unwrap_or_else(|| "see spinney --help and spinney run --help".to_owned());
+        let hint = hint.unwrap_or_else(|| match verb {
+            Some(verb) => format!("see spinney {verb} --help"),
+            None => "see spinney --help".to_owned(),
+        });
         Self::Error { message: Message::new(message), hint: Some(hint) }
+    }
+}
+
+/// The best of clap's suggestions, which come in the order of likeness.
+fn nearest_of(value: &ContextValue) -> Option<String> {
+    match value {
+        ContextValue::Strings(texts) => texts.last().cloned(),
+        other => text_of(other),
     }
 }
 

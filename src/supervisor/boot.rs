@@ -273,7 +273,7 @@ impl<'a> Boot<'a> {
         let looking =
             self.phase == Phase::Booting && matches!(machine.parts.contract.ready, ReadySignal::Evidence(_));
         let deadlines = [
-            machine.control.has_calls().then(Instant::now),
+            machine.control.has_work().then(Instant::now),
             looking.then(|| Instant::now() + LOOK),
             self.ready_by.filter(|_| self.phase == Phase::Booting),
             self.stop.as_ref().and_then(|stop| stop.deadline),

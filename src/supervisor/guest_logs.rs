@@ -78,20 +78,24 @@ pub(super) struct GuestLogs {
 }
 
 impl GuestLogs {
-    /// Holds the directories of a guest that has just been started, for the first time or again.
-    pub(super) fn hold(running: &Running, plan: &MachinePlan, first: bool) -> Self {
-        if first && let Ok(archive) = super::archive::open(&plan.name) {
+    /// Holds the directories of a guest that has just been started; again, after `before`, which counts on.
+    pub(super) fn hold(running: &Running, plan: &MachinePlan, before: Option<&Self>) -> Self {
+        if before.is_none()
+            && let Ok(archive) = super::archive::open(&plan.name)
+        {
             // What stays for now is removed when there is more to keep.
             let _ = forget(&archive);
         }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_secs()).unwrap_or(0).saturating_sub(SLACK_SECONDS);
         let below = |path| running.root.as_ref().and_then(|root| root.subroot(path).ok());
         Self {
             run: below("run"),
             logs: below(LOGS),
             root: running.root.as_ref().and_then(|root| root.try_clone().ok()),
             thrown_away: plan.root.base != RootBase::Tree,
-            since: i64::try_from(now.as_secs()).unwrap_or(0).saturating_sub(SLACK_SECONDS),
+            // A layer stays over reboots, and with it what the boots before have logged.
+            since: before.map_or(now, |before| before.since),
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) fn serve(
     let mut boots = 0;
     let mut since = request.started;
     let mut reason = EndReason::Failed;
-    let mut logs = None;
+    let mut logs: Option<GuestLogs> = None;
     let (result, stopping) = loop {
         boots += 1;
         let mut boot = match Boot::begin(&mut machine, request, since, boots, report) {
@@ -33,7 +33,7 @@ pub(super) fn serve(
             Err(error) => break (Err(error), None),
         };
         if request.background {
-            logs = Some(GuestLogs::hold(&boot.running, &machine.parts.plan, boots == 1));
+            logs = Some(GuestLogs::hold(&boot.running, &machine.parts.plan, logs.as_ref()));
         }
         let ended = boot.run(&mut machine, report);
         // What the guest wrote last may be why it died: it is in the log before anyone looks there. A fault comes again when

@@ -25,6 +25,8 @@ pub fn login(arguments: &LoginArguments) -> u8 {
     let request =
         Request { payload: Payload::Login, terminal: Some(terminal_type()), ..Request::command(Vec::new()) };
     let done = one_or_named(arguments.name.as_deref()).and_then(|machine| {
+        // Who may not enter it is to hear that and nothing else.
+        machine.launch_record()?;
         output.status(&format!(
             "{} asks who you are; ^] three times within a second leaves it",
             machine.name()

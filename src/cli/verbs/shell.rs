@@ -62,6 +62,8 @@ pub fn shell(arguments: &ShellArguments) -> u8 {
     };
     let done = one_or_named(name).and_then(|machine| {
         if terminal && arguments.command.is_empty() {
+            // As for a login: who may not enter it is to hear that and nothing else.
+            machine.launch_record()?;
             output.status(&format!("in {}; ^] three times within a second leaves it", machine.name()));
         }
         run(&machine, &request)

@@ -128,8 +128,11 @@ impl Connection {
         self.is_idle() && self.next.is_some()
     }
 
-    /// Sends a reply, as soon as the client takes it.
+    /// Sends a reply, as soon as the client takes it; nothing on a connection that is over.
     pub(super) fn send(&mut self, reply: &Reply, fds: Vec<OwnedFd>) {
+        if self.closed {
+            return;
+        }
         let bytes = reply.to_message();
         self.out_bytes += bytes.len();
         self.out.push_back(Outgoing { bytes, sent: 0, fds });

@@ -167,9 +167,9 @@ impl Control {
         }
     }
 
-    /// Whether a client has said more than was dealt with: then the loop must not wait.
-    pub(super) fn has_calls(&self) -> bool {
-        self.connections.iter().any(Connection::has_call)
+    /// Whether a client has said more than was dealt with, or is to be dropped: then the loop must not wait.
+    pub(super) fn has_work(&self) -> bool {
+        self.connections.iter().any(|connection| connection.closed || connection.has_call())
     }
 
     /// Tells everyone who wants to hear of it.
@@ -183,7 +183,7 @@ impl Control {
                 connection.send(&Reply { continues: !last, ..Reply::of(results) }, Vec::new());
             }
         }
-        self.drop_closed();
+        // Those that this has closed stay until the next turn: poll may just have reported on all of them, in their order.
         // Texts that change all the time would push out everything else.
         if !matches!(happening.event, MachineEvent::Status { .. }) {
             if self.past.len() == MAX_PAST {
