@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches};
 
 use super::arguments::{Arguments, RunArguments, Verb};
 use super::refusal::Refusal;
@@ -101,7 +101,13 @@ fn is_option(argument: &OsStr) -> bool {
 }
 
 fn matches_of(arguments: &[OsString]) -> Result<ArgMatches, Refusal> {
-    let mut command = Arguments::command();
+    let mut command = match arguments.get(1) {
+        // The definitions of all the other verbs take longer to make than its own to match.
+        Some(verb) if verb == "run" => {
+            clap::Command::new("spinney").subcommand(RunArguments::augment_args(clap::Command::new("run")))
+        }
+        _ => Arguments::command(),
+    };
     let matches = command.try_get_matches_from_mut(arguments);
     matches.map_err(|error| {
         let verb = arguments.get(1).and_then(|word| command.find_subcommand(word));
