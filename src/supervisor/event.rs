@@ -137,7 +137,7 @@ impl<Text: fmt::Display> fmt::Display for EventOf<Text> {
 }
 
 /// A time span with the digits that matter: `3.4 ms`, `212 ms`, `1.24 s`.
-fn span(span: Duration) -> String {
+pub fn span(span: Duration) -> String {
     let milliseconds = span.as_secs_f64() * 1000.0;
     if milliseconds < 10.0 {
         format!("{milliseconds:.1} ms")

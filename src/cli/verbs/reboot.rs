@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::following::{Followed, Meaning, deadline};
 use crate::cli::EXIT_FAILURE;
 use crate::cli::output::Output;
-use crate::cli::output::words::span;
 use crate::machine::Error;
+use crate::supervisor::event::span;
 use crate::supervisor::machine_event::MachineEvent;
 
 const EXAMPLES: &str = "\

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::following::{Followed, Meaning, deadline};
 use crate::cli::EXIT_FAILURE;
 use crate::cli::output::Output;
-use crate::cli::output::words::span;
 use crate::machine::terminate::ends_within;
 use crate::machine::{Error, MachineHandle};
+use crate::supervisor::event::span;
 use crate::supervisor::machine_event::{EndReason, MachineEvent};
 
 const EXAMPLES: &str = "\
