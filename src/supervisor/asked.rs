@@ -102,7 +102,7 @@ impl Boot<'_> {
 
     pub(super) fn deadlines(&mut self, machine: &mut Machine, report: &mut Report<'_>) -> Result<(), Error> {
         let now = Instant::now();
-        if self.phase == Phase::Booting && !self.late && self.ready_by.is_some_and(|by| now >= by) {
+        if self.late_at().is_some_and(|by| now >= by) {
             self.late = true;
             self.ready_by = None;
             self.evidence = Some(self.inquire(machine));

@@ -249,6 +249,11 @@ impl<'a> Boot<'a> {
         }
     }
 
+    /// When the guest is late to be up. One that was told to stop need not come up any more.
+    pub(super) fn late_at(&self) -> Option<Instant> {
+        self.ready_by.filter(|_| self.phase == Phase::Booting && self.stop.is_none() && !self.late)
+    }
+
     /// Waits for something to do.
     fn wait(&self, machine: &Machine) -> SysResult<Woken> {
         let console = machine.parts.console.as_ref();
@@ -275,7 +280,7 @@ impl<'a> Boot<'a> {
         let deadlines = [
             machine.control.has_work().then(Instant::now),
             looking.then(|| Instant::now() + LOOK),
-            self.ready_by.filter(|_| self.phase == Phase::Booting),
+            self.late_at(),
             self.stop.as_ref().and_then(|stop| stop.deadline),
             console.and_then(super::console::Console::deadline),
             machine.keeper.deadline(),

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::command::{Ended, run};
 use crate::harness::{Context, Row, Stop, Test, TestResult, program};
@@ -20,7 +21,7 @@ pub fn tests() -> Vec<Test> {
             refused(&run(context.spinney().arg("run").args(*options).arg(context.tree("busybox")?)), error)
         })
     });
-    let single: [Row; 20] = [
+    let single: [Row; 21] = [
         ("missing_tree", missing_tree),
         ("empty_directory", empty_directory),
         ("file_instead_of_directory", file_instead_of_directory),
@@ -31,6 +32,7 @@ pub fn tests() -> Vec<Test> {
         ("init_that_exits", init_that_exits),
         ("init_that_is_killed", init_that_is_killed),
         ("init_that_never_gets_ready", init_that_never_gets_ready),
+        ("init_that_is_stopped_while_it_boots", init_that_is_stopped_while_it_boots),
         ("name_too_long", name_too_long),
         ("name_in_use", name_in_use),
         ("ids_in_use", ids_in_use),
@@ -210,6 +212,26 @@ fn init_that_never_gets_ready(context: &Context) -> TestResult {
     let ended = boot(context, &["--timeout-ready=2", "--timeout-stop=1"], &tree);
     let console = refused_with_console(&ended, "not ready after 2 s")?;
     assert!(console.iter().any(|line| line.contains("still waiting")), "{ended:#?}");
+    Ok(())
+}
+
+/// It need not come up any more: that it stops later than it had to be up is no failure to start.
+fn init_that_is_stopped_while_it_boots(context: &Context) -> TestResult {
+    let tree = own_busybox(context)?;
+    fs::write(tree.join("etc/inittab"), "::sysinit:/bin/sh -c 'trap : USR2 TERM; echo booting; sleep 60'\n")
+        .unwrap();
+    let mut machine = Machine::start(context, &tree, &["--timeout-ready=2", "--timeout-stop=3"]);
+    machine.wait_for_console("booting")?;
+    let told = Instant::now();
+    machine.signal(libc::SIGTERM);
+    let status = machine.wait()?;
+    assert!(
+        !machine.messages().contains("not ready"),
+        "{status} after {:?}: {}",
+        told.elapsed(),
+        machine.output()
+    );
+    assert!(told.elapsed() > Duration::from_secs(2), "it stops at once, and proves nothing");
     Ok(())
 }
 
