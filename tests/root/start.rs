@@ -12,7 +12,7 @@ use crate::harness::{Context, Row, Stop, Test, TestResult};
 
 const MACHINES: &str = "/var/lib/machines";
 const MARKERS: &str = "/etc/spinney/autostart";
-const SETTINGS: &str = "/etc/spinney/machines";
+pub const SETTINGS: &str = "/etc/spinney/machines";
 
 pub fn tests() -> Vec<Test> {
     let rows: [Row; 6] = [
@@ -28,7 +28,7 @@ pub fn tests() -> Vec<Test> {
 
 /// Files and directories of the host that go with a test, the last first.
 #[derive(Default)]
-struct Made(Vec<PathBuf>);
+pub struct Made(Vec<PathBuf>);
 
 impl Made {
     fn directory(&mut self, path: &str) -> TestResult {
@@ -47,7 +47,7 @@ impl Made {
         Ok(())
     }
 
-    fn file(&mut self, path: PathBuf, text: &str) -> TestResult {
+    pub fn file(&mut self, path: PathBuf, text: &str) -> TestResult {
         self.directory(path.parent().and_then(Path::to_str).ok_or("no parent")?)?;
         fs::write(&path, text)?;
         self.0.push(path);

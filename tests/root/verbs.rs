@@ -14,6 +14,7 @@ use crate::detached::Detached;
 use crate::harness::{Context, Row, Test, TestResult};
 use crate::host_state::HostState;
 use crate::matrix::TREES;
+use crate::start::{Made, SETTINGS};
 
 const NOBODY: u32 = 65534;
 
@@ -47,17 +48,33 @@ fn ok(context: &Context, arguments: &[&str]) -> Result<String, String> {
     spinney(context, arguments).ok().map_err(|error| format!("{arguments:?}: {error}"))
 }
 
-/// Every init through run, wait, exec, reboot and stop.
+/// Every init through start or run, wait, exec, reboot and stop.
 fn life(context: &Context, tree: &str, users: &str) -> TestResult {
     let tree = context.tree(tree)?;
     let name = context.machine_name();
     let name = name.as_str();
-    let before = HostState::look(&context.prefix);
-    let users = format!("--private-users={users}");
+    let mut made = Made::default();
+    let users_option = format!("--private-users={users}");
     let mut command = context.spinney();
-    let started = run(command.args(["run", "-d", "-q", "-x", "-M", name, &users]).arg(&tree));
+    // By name and settings with a user namespace, by options without.
+    match users {
+        "pick" => {
+            let tree = tree.to_str().ok_or("a tree that is not UTF-8")?;
+            let text = format!(
+                "[machine]\ndirectory = {tree:?}\nephemeral = true\n[users]\nprivate-users = {users:?}\n"
+            );
+            made.file(Path::new(SETTINGS).join(format!("{name}.toml")), &text)?;
+            command.args(["start", "-q", name]);
+        }
+        _ => {
+            command.args(["run", "-d", "-q", "-x", "-M", name, &users_option]).arg(&tree);
+        }
+    }
+    let before = HostState::look(&context.prefix);
+    let started = run(&mut command);
     let machine = Detached::find(name).map_err(|error| format!("{error}: {started:#?}"))?;
-    assert_eq!((started.status, started.stdout.as_str()), (0, format!("{name}\n").as_str()), "{started:#?}");
+    let said = if users == "pick" { String::new() } else { format!("{name}\n") };
+    assert_eq!((started.status, started.stdout), (0, said), "{}", started.stderr);
     ok(context, &["wait", name, "--for", "ready", "--timeout", "1s"])?;
     let first = machine.state()?;
     assert_eq!((first.phase, first.boots), (Phase::Ready, 1));
