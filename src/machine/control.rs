@@ -1,8 +1,12 @@
 //! A machine's supervisor, spoken to over its control socket.
 //!
-//! ```ignore
-//! let mut control = Control::connect(&machine)?;
-//! control.call("io.systemd.MachineInstance.PowerOff", json!({}))?;
+//! ```no_run
+//! # use spinney::machine::{Control, Error, MachineHandle};
+//! # fn power_off(machine: &MachineHandle) -> Result<(), Error> {
+//! let mut control = Control::connect(machine)?;
+//! control.call("io.systemd.MachineInstance.PowerOff", serde_json::json!({}))?;
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! One call at a time on a connection. No call waits longer than [`PATIENCE`] for a supervisor that hangs; what takes time in

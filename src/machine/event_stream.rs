@@ -1,10 +1,15 @@
 //! What happens to a machine, as it happens.
 //!
-//! ```ignore
-//! let mut events = Control::connect(&machine)?.subscribe()?;
+//! ```no_run
+//! # use spinney::machine::{Control, Error, Heard, MachineHandle};
+//! # use spinney::supervisor::state::Phase;
+//! # fn follow(machine: &MachineHandle) -> Result<(), Error> {
+//! let mut events = Control::connect(machine)?.subscribe()?;
 //! if events.snapshot().state.phase != Phase::Ready {
 //!     while let Heard::Event(happening) = events.next(None)? { /* ... */ }
 //! }
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! The snapshot and the events that follow it leave no gap: what is not in the one is in the others.
