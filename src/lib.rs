@@ -11,6 +11,8 @@
 //! | [`varlink`] | the Varlink protocol: messages, interfaces, a pure codec |
 //! | [`host`] | what this host can do, probed once |
 //! | [`guest`] | knowledge of trees: which init, how it says it is up, how it is told to stop |
+//! | [`image`] | what machines are made from: found, locked, cloned, made |
+//! | [`transfer`] | pull, import, export: from somewhere to an image, and back |
 //! | [`runtime`] | the isolation of one machine: plan (pure data) and the small appliers of it |
 //! | [`supervisor`] | one process per machine: start, ready, serve, stop, teardown |
 //! | [`machine`] | machines as a client sees them: found, entered, told things, looked at |
@@ -28,10 +30,12 @@ pub mod archive;
 pub mod cli;
 pub mod guest;
 pub mod host;
+pub mod image;
 pub mod journal;
 pub mod machine;
 pub mod runtime;
 pub mod settings;
 pub mod supervisor;
 pub mod sys;
+pub mod transfer;
 pub mod varlink;

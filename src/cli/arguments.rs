@@ -8,10 +8,7 @@ use std::path::PathBuf;
 use clap::ArgAction;
 
 use super::limit_options::LimitOptions;
-use super::verbs::{
-    attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
-    logs, pause, reboot, resume, set, shell, show, start, status, stop, terminate, top, unbind, wait,
-};
+use super::verb::Verb;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,85 +33,6 @@ Exit status: the payload's; 125 when spinney itself fails, 126 when the command 
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) verb: Verb,
-}
-
-/// A verb with its options.
-#[derive(Debug, clap::Subcommand)]
-#[allow(missing_docs, reason = "each verb's own file says what it does")]
-pub enum Verb {
-    Run(Box<RunArguments>),
-    #[command(visible_aliases = ["ls"])]
-    List(list::ListArguments),
-    Status(status::StatusArguments),
-    Show(show::ShowArguments),
-    Start(start::StartArguments),
-    #[command(visible_aliases = ["poweroff"])]
-    Stop(stop::StopArguments),
-    #[command(visible_aliases = ["restart"])]
-    Reboot(reboot::RebootArguments),
-    Terminate(terminate::TerminateArguments),
-    Kill(kill::KillArguments),
-    #[command(visible_aliases = ["freeze"])]
-    Pause(pause::PauseArguments),
-    #[command(visible_aliases = ["thaw", "unpause"])]
-    Resume(resume::ResumeArguments),
-    Wait(wait::WaitArguments),
-    Exec(exec::ExecArguments),
-    Shell(shell::ShellArguments),
-    Login(login::LoginArguments),
-    Attach(attach::AttachArguments),
-    Logs(logs::LogsArguments),
-    #[command(name = "copy-to")]
-    CopyTo(copy_to::CopyToArguments),
-    #[command(name = "copy-from")]
-    CopyFrom(copy_from::CopyFromArguments),
-    Bind(bind::BindArguments),
-    Unbind(unbind::UnbindArguments),
-    Top(top::TopArguments),
-    Set(set::SetArguments),
-    Enable(enable::EnableArguments),
-    Disable(disable::DisableArguments),
-    Events(events::EventsArguments),
-    Explain(explain::ExplainArguments),
-    Doctor(doctor::DoctorArguments),
-    Gc(gc::GcArguments),
-}
-
-impl Verb {
-    /// Does it, gives the exit status. `spinney run` is not done here: see [`super::invocation`].
-    pub(super) fn perform(&self) -> u8 {
-        match self {
-            Self::Run(_) => super::EXIT_FAILURE,
-            Self::List(arguments) => list::list(arguments),
-            Self::Status(arguments) => status::status(arguments),
-            Self::Show(arguments) => show::show(arguments),
-            Self::Start(arguments) => start::start(arguments),
-            Self::Stop(arguments) => stop::stop(arguments),
-            Self::Reboot(arguments) => reboot::reboot(arguments),
-            Self::Terminate(arguments) => terminate::terminate(arguments),
-            Self::Kill(arguments) => kill::kill(arguments),
-            Self::Pause(arguments) => pause::pause(arguments),
-            Self::Resume(arguments) => resume::resume(arguments),
-            Self::Wait(arguments) => wait::wait(arguments),
-            Self::Exec(arguments) => exec::exec(arguments),
-            Self::Shell(arguments) => shell::shell(arguments),
-            Self::Login(arguments) => login::login(arguments),
-            Self::Attach(arguments) => attach::attach(arguments),
-            Self::Logs(arguments) => logs::logs(arguments),
-            Self::CopyTo(arguments) => copy_to::copy_to(arguments),
-            Self::CopyFrom(arguments) => copy_from::copy_from(arguments),
-            Self::Bind(arguments) => bind::bind(arguments),
-            Self::Unbind(arguments) => unbind::unbind(arguments),
-            Self::Top(arguments) => top::top(arguments),
-            Self::Set(arguments) => set::set(arguments),
-            Self::Enable(arguments) => enable::enable(arguments),
-            Self::Disable(arguments) => disable::disable(arguments),
-            Self::Events(arguments) => events::events(arguments),
-            Self::Explain(arguments) => explain::explain(arguments),
-            Self::Doctor(arguments) => doctor::doctor(arguments),
-            Self::Gc(arguments) => gc::gc(arguments),
-        }
-    }
 }
 
 /// Boot a tree, or run a command in it

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches};
 
-use super::arguments::{Arguments, RunArguments, Verb};
+use super::arguments::{Arguments, RunArguments};
 use super::refusal::Refusal;
 use super::settings::{GivenOption, given_in_order};
+use super::verb::Verb;
 
 /// What was asked for.
 #[derive(Debug)]

@@ -15,7 +15,9 @@
 //! | [`copying`] | what copies in and out have in common |
 //! | [`transfer_bar`] | bytes on their way |
 //! | [`logs`] | showing and following logs |
-//! | [`verbs`] | all other verbs, a file each |
+//! | [`verb`] | which verbs there are |
+//! | [`verbs`] | the verbs of machines, a file each |
+//! | [`image_verbs`] | the verbs of images, a file each |
 //! | [`output`] | everything that is printed |
 
 use std::ffi::OsString;
@@ -26,6 +28,7 @@ pub mod arguments;
 pub mod copying;
 pub mod detached;
 pub mod explain;
+pub mod image_verbs;
 pub mod invocation;
 pub mod limit_options;
 pub mod logs;
@@ -36,6 +39,7 @@ pub mod run;
 pub mod settings;
 pub mod top;
 pub mod transfer_bar;
+pub mod verb;
 pub mod verbs;
 
 use invocation::Invocation;

@@ -28,6 +28,17 @@ pub mod stream_socket;
 pub mod tty;
 pub mod watch;
 
+/// A number that nobody guesses.
+///
+/// # Errors
+/// On kernels without getrandom(2).
+pub fn random() -> SysResult<u64> {
+    let mut bytes = [0; 8];
+    let result = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+    sys("getrandom", result, || "8 bytes".to_owned())?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
 pub use error::{FdPath, Flags, SysError, SysResult, sys};
 
 /// The result of a raw call: -1 is an error and errno says which.

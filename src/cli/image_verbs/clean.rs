@@ -1,0 +1,22 @@
+//! `spinney clean`.
+
+use super::fail;
+use crate::cli::output::Output;
+use crate::cli::refusal::Message;
+
+/// Remove what killed transfers left, and cached downloads
+#[derive(Debug, clap::Args)]
+pub struct CleanArguments {
+    /// What it is done to
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+
+    /// Print no status lines
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Runs the verb, gives the exit status.
+pub fn clean(arguments: &CleanArguments) -> u8 {
+    fail(&Message::new(format!("not built: {:?}", arguments.names)), None, Output::new(arguments.quiet))
+}

@@ -1,0 +1,22 @@
+//! `spinney rename`.
+
+use super::fail;
+use crate::cli::output::Output;
+use crate::cli::refusal::Message;
+
+/// Give an image another name
+#[derive(Debug, clap::Args)]
+pub struct RenameArguments {
+    /// What it is done to
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+
+    /// Print no status lines
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Runs the verb, gives the exit status.
+pub fn rename(arguments: &RenameArguments) -> u8 {
+    fail(&Message::new(format!("not built: {:?}", arguments.names)), None, Output::new(arguments.quiet))
+}

@@ -1,0 +1,54 @@
+//! Why something cannot be done to an image: one line, a hint.
+
+use std::path::PathBuf;
+
+use crate::settings::{ValueError, did_you_mean};
+use crate::sys::SysError;
+
+/// Why something cannot be done to an image.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Error {
+    #[error(transparent)]
+    Name { source: ValueError },
+    #[error("no image {name:?}{}", did_you_mean(.nearest.as_deref()))]
+    NoImage { name: String, nearest: Option<String> },
+    #[error("there is an image {name:?} already")]
+    Exists { name: String, path: PathBuf },
+    #[error("image {name:?} is in use: {}", .by.join(", "))]
+    InUse { name: String, by: Vec<String> },
+    #[error("cannot {action} {}", .path.display())]
+    System {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: SysError,
+    },
+}
+
+impl Error {
+    /// A failed call, and what it was for.
+    pub fn system(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(SysError) -> Self {
+        let path = path.into();
+        move |source| Self::System { action, path, source }
+    }
+
+    /// The next step.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Name { source } => source.hint(),
+            Self::NoImage { .. } => {
+                "spinney images lists those that there are; spinney search finds others to pull"
+            }
+            Self::Exists { path, .. } => {
+                return Some(format!(
+                    "it is {}; give another name, or --force to replace it",
+                    path.display()
+                ));
+            }
+            Self::InUse { .. } => "end what uses it first",
+            Self::System { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,23 @@
+//! Why a transfer failed: one line, a hint.
+
+use crate::image;
+
+/// Why a transfer failed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Error {
+    #[error("cancelled")]
+    Cancelled,
+    #[error(transparent)]
+    Image(#[from] image::Error),
+}
+
+impl Error {
+    /// The next step.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Cancelled => None,
+            Self::Image(error) => error.hint(),
+        }
+    }
+}
