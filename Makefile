@@ -53,7 +53,7 @@ check-unit:
 	tests/tier $@ sh -c 'cargo test --locked --no-fail-fast --lib --bins $(UNIT_TESTS) && cargo test --locked --doc'
 
 check-root: trees
-	@tests/setup build
+	@tests/setup build root
 	tests/tier $@ cargo test --locked --test root -- --tap
 
 check-vm:
