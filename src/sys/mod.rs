@@ -25,6 +25,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod stream_socket;
+pub mod timeout;
 pub mod tty;
 pub mod watch;
 
