@@ -40,7 +40,7 @@ pub fn random() -> SysResult<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-pub use error::{FdPath, Flags, SysError, SysResult, sys};
+pub use error::{FdPath, Flags, SysError, SysResult, in_words, sys};
 
 /// The result of a raw call: -1 is an error and errno says which.
 fn check(result: libc::c_long) -> Result<libc::c_long, rustix::io::Errno> {
