@@ -11,6 +11,7 @@
 //! | [`entry`] | one member of an archive, and the limits on it |
 //! | [`pack`] | a tree to a stream |
 //! | [`unpack`] | a stream to a tree |
+//! | [`copy_tree`] | a tree to another place, exactly |
 //! | [`write`] | members as bytes (POSIX pax; sparse as GNU tar 1.0) |
 //! | [`read`] | bytes as members (pax, GNU, ustar, v7) |
 //! | [`pax`] | records of extended headers |
@@ -21,6 +22,7 @@
 //! | [`error`] | what stops the rest |
 
 pub mod acl;
+pub mod copy_tree;
 pub mod entry;
 pub mod error;
 pub mod notes;
@@ -32,6 +34,7 @@ pub mod stream;
 pub mod unpack;
 pub mod write;
 
+pub use copy_tree::{CopyTreeOptions, copy_tree};
 pub use entry::{Entry, Kind};
 pub use error::{BadStream, Error};
 pub use notes::Counts;
