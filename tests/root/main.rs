@@ -42,6 +42,7 @@ mod harness;
 mod host_state;
 mod hosts;
 mod hundred;
+mod image_disks;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         security::tests(),
         settings::tests(),
         hosts::tests(),
+        image_disks::tests(),
         kill::tests(),
         guest_units::tests(),
         matrix::tests(),
