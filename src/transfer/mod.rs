@@ -7,11 +7,15 @@
 //! |---|---|
 //! | [`incoming`] | bytes on their way in, and the proof of them |
 //! | [`context`] | whom a transfer tells how far it is, and who may stop it |
+//! | [`fetch`] | getting bytes: from servers, files and stdin |
+//! | [`verify`] | whether they are what they should be: checksums and signatures |
 //! | [`error`] | why a transfer failed |
 
 pub mod context;
 pub mod error;
+pub mod fetch;
 pub mod incoming;
+pub mod verify;
 
 pub use context::{Context, Event, Watcher};
 pub use error::Error;
