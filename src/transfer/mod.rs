@@ -14,6 +14,10 @@
 pub mod context;
 pub mod error;
 pub mod fetch;
+#[cfg(test)]
+#[path = "../../tests/root/http_server.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "of the tests")]
+pub(crate) mod http_server;
 pub mod incoming;
 pub mod verify;
 

@@ -22,6 +22,8 @@ mod fault;
 mod local;
 mod location;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use client::{Client, Request, Response};
 pub use error::Error;
