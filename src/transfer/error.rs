@@ -1,5 +1,6 @@
 //! Why a transfer failed: one line, a hint.
 
+use super::{fetch, verify};
 use crate::image;
 
 /// Why a transfer failed.
@@ -10,6 +11,10 @@ pub enum Error {
     Cancelled,
     #[error(transparent)]
     Image(#[from] image::Error),
+    #[error(transparent)]
+    Fetch(#[from] fetch::Error),
+    #[error(transparent)]
+    Verify(#[from] verify::Error),
 }
 
 impl Error {
@@ -18,6 +23,8 @@ impl Error {
         match self {
             Self::Cancelled => None,
             Self::Image(error) => error.hint(),
+            Self::Fetch(error) => error.hint(),
+            Self::Verify(error) => error.hint(),
         }
     }
 }

@@ -7,11 +7,19 @@
 //! |---|---|
 //! | [`incoming`] | bytes on their way in, and the proof of them |
 //! | [`context`] | whom a transfer tells how far it is, and who may stop it |
+//! | [`fetch`] | getting bytes: from servers, files and stdin |
+//! | [`verify`] | whether they are what they should be: checksums and signatures |
 //! | [`error`] | why a transfer failed |
 
 pub mod context;
 pub mod error;
+pub mod fetch;
+#[cfg(test)]
+#[path = "../../tests/root/http_server.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "of the tests")]
+pub(crate) mod http_server;
 pub mod incoming;
+pub mod verify;
 
 pub use context::{Context, Event, Watcher};
 pub use error::Error;
