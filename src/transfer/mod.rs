@@ -6,12 +6,18 @@
 //! | file | what it owns |
 //! |---|---|
 //! | [`incoming`] | bytes on their way in, and the proof of them |
+//! | [`compression`] | which compressions there are, and how each is told |
+//! | [`decompress`] | compressed bytes as they were |
+//! | [`ring`] | bytes from one thread to another |
 //! | [`context`] | whom a transfer tells how far it is, and who may stop it |
 //! | [`error`] | why a transfer failed |
 
+pub mod compression;
 pub mod context;
+pub mod decompress;
 pub mod error;
 pub mod incoming;
+pub mod ring;
 
 pub use context::{Context, Event, Watcher};
 pub use error::Error;
