@@ -1,6 +1,6 @@
 //! Why a transfer failed: one line, a hint.
 
-use super::decompress;
+use super::{decompress, fetch, verify};
 use crate::{archive, image};
 
 /// Why a transfer failed.
@@ -25,6 +25,10 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Fetch(#[from] fetch::Error),
+    #[error(transparent)]
+    Verify(#[from] verify::Error),
 }
 
 impl Error {
@@ -36,6 +40,8 @@ impl Error {
             Self::Decompress(error) => error.hint(),
             Self::Unpack { source, .. } => source.hint().map(str::to_owned),
             Self::Read { .. } => None,
+            Self::Fetch(error) => error.hint(),
+            Self::Verify(error) => error.hint(),
         }
     }
 }
