@@ -26,6 +26,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod stream_socket;
+pub mod timeout;
 pub mod tty;
 pub mod watch;
 
@@ -40,7 +41,7 @@ pub fn random() -> SysResult<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-pub use error::{FdPath, Flags, SysError, SysResult, sys};
+pub use error::{FdPath, Flags, SysError, SysResult, in_words, sys};
 
 /// The result of a raw call: -1 is an error and errno says which.
 fn check(result: libc::c_long) -> Result<libc::c_long, rustix::io::Errno> {
