@@ -1,6 +1,6 @@
 //! Extended attributes (xattr(7)) and times of files, by fds.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::fs::{AtFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
@@ -45,6 +45,48 @@ pub fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> SysResult<()> {
         .map_err(|errno| failed("fsetxattr", &fd, name, errno))
 }
 
+/// As [`list`], of what `place` (`O_PATH`) is: a symlink itself, a device, a FIFO, without opening it.
+pub fn list_of_place(place: impl AsFd) -> SysResult<Vec<Vec<u8>>> {
+    let path = through_proc(&place);
+    let mut names = Vec::with_capacity(1024);
+    loop {
+        names.clear();
+        match rustix::fs::listxattr(&path, rustix::buffer::spare_capacity(&mut names)) {
+            Ok(_) => break,
+            Err(Errno::RANGE) if names.capacity() < LIMIT => names.reserve(LIMIT),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
+            Err(errno) => return Err(SysError::new("listxattr", FdPath::of(&place).to_string(), errno)),
+        }
+    }
+    Ok(names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+}
+
+/// As [`get`], of what `place` (`O_PATH`) is.
+pub fn get_of_place(place: impl AsFd, name: &[u8]) -> SysResult<Option<Vec<u8>>> {
+    let path = through_proc(&place);
+    let mut value = Vec::with_capacity(512);
+    loop {
+        value.clear();
+        match rustix::fs::getxattr(&path, name, rustix::buffer::spare_capacity(&mut value)) {
+            Ok(_) => return Ok(Some(value)),
+            Err(Errno::RANGE) if value.capacity() < LIMIT => value.reserve(LIMIT),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+            Err(errno) => return Err(failed("getxattr", &place, name, errno)),
+        }
+    }
+}
+
+/// As [`set`], of what `place` (`O_PATH`) is.
+pub fn set_of_place(place: impl AsFd, name: &[u8], value: &[u8]) -> SysResult<()> {
+    rustix::fs::setxattr(through_proc(&place), name, value, XattrFlags::empty())
+        .map_err(|errno| failed("setxattr", &place, name, errno))
+}
+
+/// The magic link leads to the very file, and the file, if it is a symlink, is not followed any more.
+fn through_proc(place: &impl AsFd) -> String {
+    format!("/proc/self/fd/{}", place.as_fd().as_raw_fd())
+}
+
 /// Sets when the file `fd` (`O_PATH` is enough, Linux 5.8) was last read and changed, in seconds since 1970 and
 /// nanoseconds.
 pub fn set_times(fd: impl AsFd, accessed: Timespec, modified: Timespec) -> SysResult<()> {
@@ -56,4 +98,36 @@ pub fn set_times(fd: impl AsFd, accessed: Timespec, modified: Timespec) -> SysRe
 
 fn failed(call: &'static str, fd: &impl AsFd, name: &[u8], errno: Errno) -> SysError {
     SysError::new(call, format!("{}, {:?}", FdPath::of(fd), String::from_utf8_lossy(name)), errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, Mode, OFlags};
+
+    use super::*;
+
+    /// As an ordinary user only directories and files have attributes that may be set (xattr(7)).
+    #[test]
+    fn places() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let link = temporary.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let open = |path: &std::path::Path| {
+            rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).unwrap()
+        };
+        match set_of_place(open(&file), b"user.a", b"1") {
+            Err(error) if error.errno() == Errno::OPNOTSUPP => return,
+            set => set.unwrap(),
+        }
+        assert_eq!(get_of_place(open(&file), b"user.a").unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!(list_of_place(open(&file)).unwrap(), [b"user.a".to_vec()]);
+        assert_eq!(list_of_place(open(&link)).unwrap(), Vec::<Vec<u8>>::new(), "the link is not followed");
+        if rustix::process::geteuid().is_root() {
+            set_of_place(open(&link), b"trusted.b", b"2").unwrap();
+            assert_eq!(get_of_place(open(&link), b"trusted.b").unwrap().as_deref(), Some(&b"2"[..]));
+            assert_eq!(get_of_place(open(&file), b"trusted.b").unwrap(), None);
+        }
+    }
 }
