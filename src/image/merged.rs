@@ -3,7 +3,9 @@
 //! Who copies or compares layered images needs to know which layer a file is of, and reads the upper layer of machines that
 //! are running; so the rules of overlayfs (Documentation/filesystems/overlayfs.rst) are applied here: whiteouts, as devices and
 //! as attributes, opaque directories, redirects of renamed directories, files of which only the metadata was copied
-//! up, and escaped attributes of nested overlays. Whatever is read is opened once, as a place, never through a link.
+//! up, and escaped attributes of nested overlays. The attributes are `user.overlay.*` in layered images, which have neither
+//! redirects nor files of metadata alone, and `trusted.overlay.*` in layers of running machines that are thrown away.
+//! Whatever is read is opened once, as a place, never through a link.
 //!
 //! A plain tree is a view too, of one layer in which nothing has a meaning but its own.
 
@@ -16,15 +18,10 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::overlay::Marks;
 use crate::sys::files::{entries, open_at};
 use crate::sys::in_root::reopen;
 use crate::sys::{FdPath, SysError, SysResult, attributes, sys};
-
-/// What overlayfs writes on layers; in a machine nobody sees it.
-const PRIVATE: &[u8] = b"trusted.overlay.";
-
-/// How it writes down what a nested overlay wrote (Linux 6.7).
-const ESCAPED: &[u8] = b"trusted.overlay.overlay.";
 
 /// Symlinks followed on the way to one file, as the kernel has it (path_resolution(7)).
 const LINK_LIMIT: usize = 40;
@@ -34,7 +31,7 @@ const LINK_LIMIT: usize = 40;
 pub struct View {
     /// The lowest first.
     layers: Vec<OwnedFd>,
-    overlay: bool,
+    marks: Option<Marks>,
 }
 
 /// A file of a view.
@@ -44,7 +41,7 @@ pub struct Node {
     stat: Stat,
     /// Which layer it is of.
     layer: usize,
-    overlay: bool,
+    marks: Option<Marks>,
     /// What it is made of, the uppermost first, if it is a directory.
     parts: Vec<Part>,
     /// Where its data is, if not where its metadata is.
@@ -70,13 +67,13 @@ enum Search<'a> {
 
 impl View {
     /// The view of `layers`, the lowest first.
-    pub fn of_layers(layers: Vec<OwnedFd>) -> Self {
-        Self { layers, overlay: true }
+    pub fn of_layers(layers: Vec<OwnedFd>, marks: Marks) -> Self {
+        Self { layers, marks: Some(marks) }
     }
 
     /// A plain tree: every file is what it is.
     pub fn of_tree(tree: OwnedFd) -> Self {
-        Self { layers: vec![tree], overlay: false }
+        Self { layers: vec![tree], marks: None }
     }
 
     /// The root directory.
@@ -97,7 +94,7 @@ impl View {
         let top = parts.first().ok_or_else(|| SysError::new("openat", "no layers", Errno::NOENT))?;
         let place = open_at(&top.directory, ".", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
         let stat = stat_of(&place)?;
-        Ok(Node { place, stat, layer: top.layer, overlay: self.overlay, parts, data: None })
+        Ok(Node { place, stat, layer: top.layer, marks: self.marks, parts, data: None })
     }
 
     /// The names in `directory`, sorted. Some may turn out to have been removed.
@@ -140,20 +137,22 @@ impl View {
             };
             let Some((place, stat)) = place else { continue };
             let kind = FileType::from_raw_mode(stat.st_mode);
-            if self.overlay && is_whiteout(&place, &stat, whiteouts)? {
+            if let Some(marks) = self.marks
+                && is_whiteout(&place, &stat, whiteouts.then_some(marks))?
+            {
                 break;
             }
             let redirect = match (&mut found, kind) {
                 (None, FileType::Directory) => {
                     let (part, rest) = self.part(&place, layer)?;
                     let parts = vec![part];
-                    found = Some(Node { place, stat, layer, overlay: self.overlay, parts, data: None });
+                    found = Some(Node { place, stat, layer, marks: self.marks, parts, data: None });
                     rest
                 }
                 (None, _) => {
                     let rest = self.lacks_data(&place, kind, layer)?;
                     let parts = Vec::new();
-                    found = Some(Node { place, stat, layer, overlay: self.overlay, parts, data: None });
+                    found = Some(Node { place, stat, layer, marks: self.marks, parts, data: None });
                     rest
                 }
                 (Some(node), FileType::Directory) if node.is_directory() => {
@@ -240,28 +239,32 @@ impl View {
         if opaque || layer == 0 {
             return Ok((part, None));
         }
-        let redirect = redirect_of(attributes::get(&part.directory, b"trusted.overlay.redirect")?)?;
+        let redirect = match self.marks {
+            Some(Marks::Trusted) => {
+                redirect_of(attributes::get(&part.directory, &mark(Marks::Trusted, "redirect"))?)?
+            }
+            _ => Redirect::None,
+        };
         Ok((part, Some(redirect)))
     }
 
     /// Whether the layers below have no part in it.
     fn looked_at(&self, mut part: Part) -> SysResult<(Part, bool)> {
-        if !self.overlay {
-            return Ok((part, true));
-        }
-        let opaque = attributes::get(&part.directory, b"trusted.overlay.opaque")?;
+        let Some(marks) = self.marks else { return Ok((part, true)) };
+        let opaque = attributes::get(&part.directory, &mark(marks, "opaque"))?;
         part.has_attribute_whiteouts = opaque.as_deref() == Some(b"x");
         Ok((part, opaque.as_deref() == Some(b"y")))
     }
 
     /// Where to look for the data of a file, if it is not here.
     fn lacks_data(&self, place: &OwnedFd, kind: FileType, layer: usize) -> SysResult<Option<Redirect>> {
-        if !self.overlay || kind != FileType::RegularFile || layer == 0 {
+        if self.marks != Some(Marks::Trusted) || kind != FileType::RegularFile || layer == 0 {
             return Ok(None);
         }
-        match attributes::get_of_place(place, b"trusted.overlay.metacopy")? {
+        let marked = |name| attributes::get_of_place(place, &mark(Marks::Trusted, name));
+        match marked("metacopy")? {
             None => Ok(None),
-            Some(_) => redirect_of(attributes::get_of_place(place, b"trusted.overlay.redirect")?).map(Some),
+            Some(_) => redirect_of(marked("redirect")?).map(Some),
         }
     }
 }
@@ -371,10 +374,12 @@ impl Node {
     }
 
     fn shown(&self, name: &[u8]) -> Option<Vec<u8>> {
-        match (self.overlay, name.strip_prefix(ESCAPED)) {
-            (false, _) => Some(name.to_vec()),
-            (true, Some(rest)) => Some([PRIVATE, rest].concat()),
-            (true, None) => (!name.starts_with(PRIVATE)).then(|| name.to_vec()),
+        let Some(marks) = self.marks else { return Some(name.to_vec()) };
+        match (name.strip_prefix(mark(marks, "").as_slice()), name.strip_prefix(mark(marks, "overlay.").as_slice())) {
+            // What a nested overlay wrote (Linux 6.7).
+            (_, Some(rest)) => Some([mark(marks, "").as_slice(), rest].concat()),
+            (Some(_), None) => None,
+            (None, None) => Some(name.to_vec()),
         }
     }
 }
@@ -412,12 +417,23 @@ fn walk(layer: Option<&OwnedFd>, path: &Path) -> SysResult<Option<(OwnedFd, Stat
     Ok(found)
 }
 
-fn is_whiteout(place: &OwnedFd, stat: &Stat, attribute: bool) -> SysResult<bool> {
+/// The attribute `name` of overlayfs.
+fn mark(marks: Marks, name: &str) -> Vec<u8> {
+    let space = match marks {
+        Marks::User => "user.overlay.",
+        Marks::Trusted => "trusted.overlay.",
+    };
+    format!("{space}{name}").into_bytes()
+}
+
+/// In a directory that says so an empty file with an attribute is one, too.
+fn is_whiteout(place: &OwnedFd, stat: &Stat, attribute: Option<Marks>) -> SysResult<bool> {
     Ok(match FileType::from_raw_mode(stat.st_mode) {
         FileType::CharacterDevice => stat.st_rdev == 0,
-        FileType::RegularFile if attribute && stat.st_size == 0 => {
-            attributes::get_of_place(place, b"trusted.overlay.whiteout")?.is_some()
-        }
+        FileType::RegularFile if stat.st_size == 0 => match attribute {
+            Some(marks) => attributes::get_of_place(place, &mark(marks, "whiteout"))?.is_some(),
+            None => false,
+        },
         _ => false,
     })
 }

@@ -10,7 +10,6 @@
 //! | [`name`] | what an image may be called |
 //! | [`store`] | the directories, and the images in them |
 //! | [`merged`] | layers as the one tree that they make |
-//! | [`tree_copy`] | such a tree copied whole |
 //! | [`diff`] | what differs between two of them |
 //! | [`fresh`] | images that are being made |
 //! | [`error`] | why something cannot be done to an image |
@@ -22,7 +21,6 @@ pub mod fresh;
 pub mod merged;
 pub mod name;
 pub mod store;
-pub mod tree_copy;
 
 pub use error::Error;
 pub use fresh::{Finish, NewImage};

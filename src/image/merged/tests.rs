@@ -58,7 +58,7 @@ fn upper_layers_hide_lower_ones() {
         fs::create_dir_all(layer.join(path).parent().unwrap()).unwrap();
         fs::write(layer.join(path), text).unwrap();
     }
-    let view = View::of_layers(vec![opened(&lower), opened(&upper)]);
+    let view = View::of_layers(vec![opened(&lower), opened(&upper)], Marks::User);
     let read = |path: &str| view.read(path, 100).unwrap().map(|bytes| String::from_utf8(bytes).unwrap());
     assert_eq!(read("etc/both").as_deref(), Some("new"));
     assert_eq!(read("etc/low").as_deref(), Some("low"));
