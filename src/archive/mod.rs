@@ -17,7 +17,9 @@
 //! | [`pax`] | records of extended headers |
 //! | [`sparse`] | where a file has data and where holes |
 //! | [`acl`] | POSIX ACLs as text and as the kernel has them |
+//! | [`input`] | the bytes of an archive, from anything that can be read |
 //! | [`stream`] | the bytes: pipes and files, with a way to be interrupted |
+//! | `metadata` | owner, permissions, attributes and times of what was made |
 //! | [`notes`] | what was left out, and what failed without stopping the rest |
 //! | [`error`] | what stops the rest |
 
@@ -25,6 +27,8 @@ pub mod acl;
 pub mod copy_tree;
 pub mod entry;
 pub mod error;
+pub mod input;
+mod metadata;
 pub mod notes;
 pub mod pack;
 pub mod pax;

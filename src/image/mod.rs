@@ -12,9 +12,11 @@
 //! | [`merged`] | layers as the one tree that they make |
 //! | [`diff`] | what differs between two of them |
 //! | [`fresh`] | images that are being made |
+//! | [`disk`] | disk images: their partitions and file systems, mounted |
 //! | [`error`] | why something cannot be done to an image |
 
 pub mod diff;
+pub mod disk;
 pub mod error;
 pub mod fault;
 pub mod fresh;
