@@ -17,6 +17,8 @@ pub enum Error {
     Exists { name: String, path: PathBuf },
     #[error("image {name:?} is in use: {}", .by.join(", "))]
     InUse { name: String, by: Vec<String> },
+    #[error("somebody else is making an image {name:?}")]
+    Busy { name: String },
     #[error("cannot {action} {}", .path.display())]
     System {
         action: &'static str,
@@ -47,6 +49,7 @@ impl Error {
                 ));
             }
             Self::InUse { .. } => "end what uses it first",
+            Self::Busy { .. } => "wait until it is there, or give another name",
             Self::System { .. } => return None,
         };
         Some(hint.to_owned())

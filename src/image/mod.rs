@@ -9,13 +9,17 @@
 //! |---|---|
 //! | [`name`] | what an image may be called |
 //! | [`store`] | the directories, and the images in them |
+//! | [`lock`] | who may write to an image, agreed on with systemd |
+//! | [`users`] | who has an image in use |
 //! | [`fresh`] | images that are being made |
 //! | [`error`] | why something cannot be done to an image |
 
 pub mod error;
 pub mod fresh;
+pub mod lock;
 pub mod name;
 pub mod store;
+pub mod users;
 
 pub use error::Error;
 pub use fresh::{Finish, NewImage};

@@ -42,6 +42,7 @@ mod harness;
 mod host_state;
 mod hosts;
 mod hundred;
+mod image_locks;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -99,6 +100,7 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        image_locks::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
