@@ -19,6 +19,8 @@ pub enum Error {
     InUse { name: String, by: Vec<String> },
     #[error("somebody else is making an image {name:?}")]
     Busy { name: String },
+    #[error(transparent)]
+    Disk(#[from] super::disk::Error),
     #[error("cannot {action} {}", .path.display())]
     System {
         action: &'static str,
@@ -48,6 +50,7 @@ impl Error {
                     path.display()
                 ));
             }
+            Self::Disk(error) => return error.hint(),
             Self::InUse { .. } => "end what uses it first",
             Self::Busy { .. } => "wait until it is there, or give another name",
             Self::System { .. } => return None,

@@ -12,8 +12,10 @@
 //! | [`lock`] | who may write to an image, agreed on with systemd |
 //! | [`users`] | who has an image in use |
 //! | [`fresh`] | images that are being made |
+//! | [`disk`] | disk images: their partitions and file systems, mounted |
 //! | [`error`] | why something cannot be done to an image |
 
+pub mod disk;
 pub mod error;
 pub mod fresh;
 pub mod lock;
