@@ -11,6 +11,8 @@
 //! | [`store`] | the directories, and the images in them |
 //! | [`merged`] | layers as the one tree that they make |
 //! | [`diff`] | what differs between two of them |
+//! | [`lock`] | who may write to an image, agreed on with systemd |
+//! | [`users`] | who has an image in use |
 //! | [`fresh`] | images that are being made |
 //! | [`disk`] | disk images: their partitions and file systems, mounted |
 //! | [`error`] | why something cannot be done to an image |
@@ -21,8 +23,10 @@ pub mod error;
 pub mod fault;
 pub mod fresh;
 pub mod merged;
+pub mod lock;
 pub mod name;
 pub mod store;
+pub mod users;
 
 pub use error::Error;
 pub use fresh::{Finish, NewImage};
