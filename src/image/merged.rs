@@ -375,7 +375,10 @@ impl Node {
 
     fn shown(&self, name: &[u8]) -> Option<Vec<u8>> {
         let Some(marks) = self.marks else { return Some(name.to_vec()) };
-        match (name.strip_prefix(mark(marks, "").as_slice()), name.strip_prefix(mark(marks, "overlay.").as_slice())) {
+        match (
+            name.strip_prefix(mark(marks, "").as_slice()),
+            name.strip_prefix(mark(marks, "overlay.").as_slice()),
+        ) {
             // What a nested overlay wrote (Linux 6.7).
             (_, Some(rest)) => Some([mark(marks, "").as_slice(), rest].concat()),
             (Some(_), None) => None,

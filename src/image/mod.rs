@@ -22,11 +22,16 @@ pub mod disk;
 pub mod error;
 pub mod fault;
 pub mod fresh;
-pub mod merged;
+pub mod layers;
 pub mod lock;
+pub mod merged;
+pub mod mstack;
 pub mod name;
+pub mod opened;
+pub mod overlay;
 pub mod store;
 pub mod users;
+pub mod versions;
 
 pub use error::Error;
 pub use fresh::{Finish, NewImage};

@@ -83,37 +83,6 @@ pub fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> SysResult<()> {
         .map_err(|errno| failed("fsetxattr", &fd, name, errno))
 }
 
-/// As [`list`], of what `place` (`O_PATH`) is: a symlink itself, a device, a FIFO, without opening it.
-pub fn list_of_place(place: impl AsFd) -> SysResult<Vec<Vec<u8>>> {
-    let path = through_proc(&place);
-    let mut names = Vec::with_capacity(1024);
-    loop {
-        names.clear();
-        match rustix::fs::listxattr(&path, rustix::buffer::spare_capacity(&mut names)) {
-            Ok(_) => break,
-            Err(Errno::RANGE) if names.capacity() < LIMIT => names.reserve(LIMIT),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
-            Err(errno) => return Err(SysError::new("listxattr", FdPath::of(&place).to_string(), errno)),
-        }
-    }
-    Ok(names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
-}
-
-/// As [`get`], of what `place` (`O_PATH`) is.
-pub fn get_of_place(place: impl AsFd, name: &[u8]) -> SysResult<Option<Vec<u8>>> {
-    let path = through_proc(&place);
-    let mut value = Vec::with_capacity(512);
-    loop {
-        value.clear();
-        match rustix::fs::getxattr(&path, name, rustix::buffer::spare_capacity(&mut value)) {
-            Ok(_) => return Ok(Some(value)),
-            Err(Errno::RANGE) if value.capacity() < LIMIT => value.reserve(LIMIT),
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
-            Err(errno) => return Err(failed("getxattr", &place, name, errno)),
-        }
-    }
-}
-
 /// The magic link leads to the very file, and the file, if it is a symlink, is not followed any more.
 fn through_proc(place: &impl AsFd) -> String {
     format!("/proc/self/fd/{}", place.as_fd().as_raw_fd())
