@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::error::Error;
 use super::name::ImageName;
 use super::store::{Image, ImageKind};
-use super::version;
+use super::versions;
 use crate::sys::btrfs;
 use crate::sys::files::{entries, open_directory};
 use crate::sys::{FdPath, SysError, SysResult};
@@ -89,7 +89,7 @@ fn newest(directory: &OwnedFd, name: &ImageName, suffix: &str) -> Option<(PathBu
     let list = entries(&opened).ok()?;
     let of_kind = |entry: &str| kind_of(&opened, Path::new(entry), suffix).ok().flatten();
     let names = list.iter().filter_map(|(entry, _)| entry.to_str()).filter(|entry| of_kind(entry).is_some());
-    let entry = version::newest(names, name.as_str(), suffix)?;
+    let entry = versions::pick((name.as_str(), suffix), versions::own_architecture(), names)?;
     Some((Path::new(&versions).join(entry), of_kind(entry)?))
 }
 
