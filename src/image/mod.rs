@@ -16,6 +16,8 @@
 //! | [`layers`] | where layers are kept, who refers to them, stacks of them |
 //! | [`merged`] | layers as the one tree that they make |
 //! | [`diff`] | what differs between two of them |
+//! | [`discover`] | what of a directory is an image |
+//! | [`properties`] | whether it may be changed, what it takes, when it was made |
 //! | [`lock`] | who may write to an image, agreed on with systemd |
 //! | [`users`] | who has an image in use |
 //! | [`fresh`] | images that are being made |
@@ -29,6 +31,7 @@
 pub mod clone;
 pub mod commit;
 pub mod diff;
+pub mod discover;
 pub mod disk;
 pub mod error;
 pub mod fault;
@@ -40,6 +43,7 @@ pub mod mstack;
 pub mod name;
 pub mod opened;
 pub mod overlay;
+pub mod properties;
 pub mod rollback;
 pub mod snapshot;
 pub mod store;
