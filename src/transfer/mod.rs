@@ -6,9 +6,11 @@
 //! | file | what it owns |
 //! |---|---|
 //! | [`incoming`] | bytes on their way in, and the proof of them |
+//! | [`catalogue`] | which distros there are, and where each release comes from |
 //! | [`context`] | whom a transfer tells how far it is, and who may stop it |
 //! | [`error`] | why a transfer failed |
 
+pub mod catalogue;
 pub mod context;
 pub mod error;
 pub mod incoming;
