@@ -44,8 +44,15 @@ pub enum Kind {
     },
     /// A FIFO.
     Fifo,
-    /// A character or block device: told apart only to be left out.
-    Device,
+    /// A character or block device.
+    Device {
+        /// Block, not character.
+        is_block: bool,
+        /// Which driver (makedev(3)).
+        major: u32,
+        /// Which of its devices.
+        minor: u32,
+    },
     /// None that we know.
     Unknown,
 }
@@ -87,6 +94,9 @@ impl Entry {
     }
 }
 
+/// The most extended attributes of one member: their names are listed in 64 KiB (limits.h, XATTR_LIST_MAX).
+pub const ATTRIBUTES_LIMIT: usize = 1024;
+
 /// The attribute that file capabilities are (capabilities(7)).
 pub const CAPABILITY: &[u8] = b"security.capability";
 
@@ -96,7 +106,18 @@ pub const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
 /// Of directories: what new files in them get.
 pub const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
 
-/// Whether an attribute travels. Not the rest of `security.`, whose labels belong to one host's policy; not `trusted.`,
+/// Whether an attribute of an image is kept: what `tar --xattrs --xattrs-include='*'` keeps, so labels of security modules
+/// too, which are the guest's own. But not `trusted.overlay.`, with which a tree that becomes a layer would steer its
+/// overlay (Documentation/filesystems/overlayfs.rst, "redirect_dir"), nor what file systems make of themselves as `system.`.
+pub fn is_kept(attribute: &[u8]) -> bool {
+    let starts = |start: &[u8]| attribute.starts_with(start);
+    [ACL_ACCESS, ACL_DEFAULT].contains(&attribute)
+        || starts(b"user.")
+        || starts(b"security.")
+        || starts(b"trusted.") && !starts(b"trusted.overlay.")
+}
+
+/// Whether an attribute travels in and out of machines. Not the rest of `security.`, whose labels belong to one host's policy; not `trusted.`,
 /// with which overlays would be steered.
 pub fn travels(attribute: &[u8]) -> bool {
     attribute.starts_with(b"user.") || [CAPABILITY, ACL_ACCESS, ACL_DEFAULT].contains(&attribute)

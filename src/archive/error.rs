@@ -16,6 +16,12 @@ pub enum Error {
     /// The stream is no tar, or breaks off.
     #[error(transparent)]
     Stream(#[from] BadStream),
+    /// Whoever gives the stream has failed.
+    #[error("cannot read the archive")]
+    Input(#[source] std::io::Error),
+    /// Whoever takes the stream has failed.
+    #[error("cannot write the archive")]
+    Output(#[source] std::io::Error),
     /// The other side went away: it knows why.
     #[error("the other side of the stream is gone")]
     Gone,

@@ -11,18 +11,24 @@
 //! | [`entry`] | one member of an archive, and the limits on it |
 //! | [`pack`] | a tree to a stream |
 //! | [`unpack`] | a stream to a tree |
+//! | [`copy_tree`] | a tree to another place, exactly |
 //! | [`write`] | members as bytes (POSIX pax; sparse as GNU tar 1.0) |
 //! | [`read`] | bytes as members (pax, GNU, ustar, v7) |
 //! | [`pax`] | records of extended headers |
 //! | [`sparse`] | where a file has data and where holes |
 //! | [`acl`] | POSIX ACLs as text and as the kernel has them |
+//! | [`input`] | the bytes of an archive, from anything that can be read |
 //! | [`stream`] | the bytes: pipes and files, with a way to be interrupted |
+//! | `metadata` | owner, permissions, attributes and times of what was made |
 //! | [`notes`] | what was left out, and what failed without stopping the rest |
 //! | [`error`] | what stops the rest |
 
 pub mod acl;
+pub mod copy_tree;
 pub mod entry;
 pub mod error;
+pub mod input;
+mod metadata;
 pub mod notes;
 pub mod pack;
 pub mod pax;
@@ -32,6 +38,7 @@ pub mod stream;
 pub mod unpack;
 pub mod write;
 
+pub use copy_tree::{CopyTreeOptions, copy_tree};
 pub use entry::{Entry, Kind};
 pub use error::{BadStream, Error};
 pub use notes::Counts;

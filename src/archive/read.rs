@@ -3,12 +3,15 @@
 
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
-use super::acl;
-use super::entry::{ACL_ACCESS, ACL_DEFAULT, Entry, HEADER_LIMIT, Kind, NAME_LIMIT, Time, travels};
+use super::entry::{Entry, HEADER_LIMIT, Kind, NAME_LIMIT, Time};
 use super::error::{BadStream, Error};
-use super::pax;
+use super::input::Input;
 use super::sparse::{Map, MapReader, PIECES_LIMIT};
-use super::stream::{BLOCK, Source};
+use super::stream::BLOCK;
+
+mod said;
+
+use said::{Said, Sparse};
 
 /// What a stream may still have after its end marker before we stop reading: GNU tar fills its last record.
 const AFTER_END: u64 = 1 << 20;
@@ -16,44 +19,21 @@ const AFTER_END: u64 = 1 << 20;
 /// Reads an archive. The data of a member must be taken from the source before the next one is asked for:
 /// [`Reader::left`] says how much there is.
 #[derive(Debug)]
-pub struct Reader<'a> {
-    source: Source<'a>,
+pub struct Reader<I> {
+    source: I,
     /// Data of the current member that nobody took, without padding.
     left: u64,
     /// What the data of the current member were in all.
     stored: u64,
     first: bool,
+    /// What holds for all members that do not say otherwise.
+    global: Said,
 }
 
-/// What extended headers said of the next member.
-#[derive(Debug, Default)]
-struct Said {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    modified: Option<Time>,
-    accessed: Option<Time>,
-    attributes: Vec<(Vec<u8>, Vec<u8>)>,
-    sparse: Sparse,
-}
-
-/// GNU tar's four ways of writing down holes, but the oldest.
-#[derive(Debug, Default)]
-struct Sparse {
-    /// 1.0: the map stands before the data.
-    major: Option<u64>,
-    real_size: Option<u64>,
-    name: Option<Vec<u8>>,
-    /// 0.0 and 0.1: offsets and lengths one after another.
-    numbers: Vec<u64>,
-}
-
-impl<'a> Reader<'a> {
+impl<I: Input> Reader<I> {
     /// Reads from `source`.
-    pub fn new(source: Source<'a>) -> Self {
-        Self { source, left: 0, stored: 0, first: true }
+    pub fn new(source: I) -> Self {
+        Self { source, left: 0, stored: 0, first: true, global: Said::default() }
     }
 
     /// The next member; `None` at the end of the archive.
@@ -62,7 +42,7 @@ impl<'a> Reader<'a> {
     /// When the stream breaks off, is damaged, or goes beyond the limits.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
         self.finish_data()?;
-        let mut said = Said::default();
+        let mut said = self.global.clone();
         // Of one member, in all its extended headers.
         let mut room = HEADER_LIMIT;
         loop {
@@ -86,7 +66,10 @@ impl<'a> Reader<'a> {
             let size = header.entry_size().map_err(|_| BadStream::Damaged("a size is no number"))?;
             if matches!(
                 header.entry_type(),
-                EntryType::XHeader | EntryType::GNULongName | EntryType::GNULongLink
+                EntryType::XHeader
+                    | EntryType::XGlobalHeader
+                    | EntryType::GNULongName
+                    | EntryType::GNULongLink
             ) {
                 room = room.checked_sub(size).ok_or(BadStream::Excessive("its headers are too long"))?;
             }
@@ -97,8 +80,12 @@ impl<'a> Reader<'a> {
                 }
                 EntryType::GNULongName => said.path = Some(self.long_name(size)?),
                 EntryType::GNULongLink => said.link = Some(self.long_name(size)?),
-                // Of the archive as a whole: a comment of git-archive(1), a volume label.
-                EntryType::XGlobalHeader => drop(self.small(size)?),
+                EntryType::XGlobalHeader => {
+                    let records = self.small(size)?;
+                    self.global.take(&records)?;
+                    said.take(&records)?;
+                }
+                // A label of the archive as a whole.
                 kind if kind.as_byte() == b'V' => {
                     self.source.skip(size)?;
                     self.source.skip_padding(size)?;
@@ -117,7 +104,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the member has not so many.
-    pub fn data(&mut self, length: u64) -> Result<&mut Source<'a>, Error> {
+    pub fn data(&mut self, length: u64) -> Result<&mut I, Error> {
         self.left = self.left.checked_sub(length).ok_or(BadStream::Damaged("a sparse file lacks data"))?;
         Ok(&mut self.source)
     }
@@ -168,7 +155,7 @@ impl<'a> Reader<'a> {
             EntryType::Symlink => Kind::Symlink { target: link },
             EntryType::Directory => Kind::Directory,
             EntryType::Fifo => Kind::Fifo,
-            EntryType::Char | EntryType::Block => Kind::Device,
+            EntryType::Char | EntryType::Block => device(header)?,
             _ => Kind::Unknown,
         };
         let id = |said: Option<u64>, header: Result<u64, std::io::Error>| -> Result<u32, Error> {
@@ -189,7 +176,7 @@ impl<'a> Reader<'a> {
                 None => seconds(header.mtime().map_err(damaged("a time is no number"))?),
             },
             accessed: said.accessed,
-            attributes: said.attributes,
+            attributes: said.attributes.into_list(),
         })
     }
 
@@ -255,50 +242,17 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Said {
-    fn take(&mut self, records: &[u8]) -> Result<(), Error> {
-        let damaged = || Error::from(BadStream::Damaged("an extended header is wrong"));
-        for (key, value) in pax::parse(records).ok_or_else(damaged)? {
-            let number = || pax::number(value).ok_or_else(damaged);
-            match key {
-                b"path" => self.path = Some(value.to_vec()),
-                b"linkpath" => self.link = Some(value.to_vec()),
-                b"size" => self.size = Some(number()?),
-                b"uid" => self.uid = Some(number()?),
-                b"gid" => self.gid = Some(number()?),
-                b"mtime" => self.modified = Some(pax::time(value).ok_or_else(damaged)?),
-                b"atime" => self.accessed = Some(pax::time(value).ok_or_else(damaged)?),
-                b"GNU.sparse.major" => self.sparse.major = Some(number()?).filter(|major| *major > 0),
-                b"GNU.sparse.name" => self.sparse.name = Some(value.to_vec()),
-                b"GNU.sparse.realsize" | b"GNU.sparse.size" => self.sparse.real_size = Some(number()?),
-                b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => self.sparse.numbers.push(number()?),
-                b"GNU.sparse.map" => {
-                    let numbers =
-                        value.split(|byte| *byte == b',').map(pax::number).collect::<Option<Vec<_>>>();
-                    self.sparse.numbers = numbers.ok_or_else(damaged)?;
-                }
-                b"SCHILY.acl.access" => self.acl(ACL_ACCESS, value),
-                b"SCHILY.acl.default" => self.acl(ACL_DEFAULT, value),
-                _ => {
-                    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.")
-                        && travels(name)
-                        && !name.contains(&0)
-                    {
-                        self.attributes.push((name.to_vec(), value.to_vec()));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn acl(&mut self, name: &[u8], text: &[u8]) {
-        // An empty one, which GNU tar writes for a directory without a default ACL, is none. One that cannot be read is
-        // kept as it is, for the kernel to refuse, so that it is told.
-        if !text.is_empty() {
-            self.attributes.push((name.to_vec(), acl::from_text(text).unwrap_or_default()));
-        }
-    }
+fn device(header: &Header) -> Result<Kind, BadStream> {
+    let number = |number: Result<Option<u32>, std::io::Error>| match number {
+        // v7 headers have no room for them.
+        Ok(number) => Ok(number.unwrap_or(0)),
+        Err(_) => Err(BadStream::Damaged("a device's number is none")),
+    };
+    Ok(Kind::Device {
+        is_block: header.entry_type() == EntryType::Block,
+        major: number(header.device_major())?,
+        minor: number(header.device_minor())?,
+    })
 }
 
 fn seconds(time: u64) -> Time {

@@ -7,11 +7,12 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use super::error::{BadStream, Error};
+use super::input::Input;
 use crate::sys::pipe::{splice, wait_for_any};
 use crate::sys::{FdPath, SysError};
 
 /// What is moved at once: large enough for the disk, small enough for a processor's cache.
-const CHUNK: usize = 256 << 10;
+pub(super) const CHUNK: usize = 256 << 10;
 
 /// Data shorter than this is copied with the headers around it: fewer calls.
 const WORTH_SPLICING: u64 = 64 << 10;
@@ -222,63 +223,10 @@ impl<'a> Source<'a> {
         Self { fd, watch, buffer: vec![0; CHUNK], pending: 0..0, splices: true, moved }
     }
 
-    /// Reads a block; `None` at the end of the stream.
-    ///
-    /// # Errors
-    /// [`BadStream::Truncated`] when it ends within the block.
-    pub fn block(&mut self) -> Result<Option<[u8; BLOCK]>, Error> {
-        let mut block = [0; BLOCK];
-        if self.pending.is_empty() && self.fill()? == 0 {
-            return Ok(None);
-        }
-        self.read_exactly(&mut block)?;
-        Ok(Some(block))
-    }
-
-    /// Reads `length` bytes, which the caller has bounded.
-    ///
-    /// # Errors
-    /// [`BadStream::Truncated`].
-    pub fn bytes(&mut self, length: usize) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; length];
-        self.read_exactly(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Passes over `length` bytes.
-    ///
-    /// # Errors
-    /// [`BadStream::Truncated`].
-    pub fn skip(&mut self, mut length: u64) -> Result<(), Error> {
-        while length > 0 {
-            length -= self.some(length)?.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// Passes over what fills the last block of data of `length`.
-    ///
-    /// # Errors
-    /// [`BadStream::Truncated`].
-    pub fn skip_padding(&mut self, length: u64) -> Result<(), Error> {
-        self.skip(length.next_multiple_of(BLOCK as u64) - length)
-    }
-
-    /// Passes over the rest, at most `limit` bytes: who writes it is not to be cut off over some zeros.
-    pub fn drain(&mut self, limit: u64) {
-        let mut left = limit;
-        while left > 0 {
-            match self.some(left) {
-                Ok(bytes) => left -= bytes.len() as u64,
-                Err(_) => break,
-            }
-        }
-    }
-
     /// Writes the next `length` bytes to `file` at `offset`.
     ///
     /// # Errors
-    /// As [`Source::bytes`], or the write's own.
+    /// [`BadStream::Truncated`], or the write's own.
     pub fn to_file(&mut self, file: impl AsFd, offset: u64, length: u64) -> Result<(), ToFile> {
         let (mut at, end) = (offset, offset + length);
         while at < end {
@@ -290,6 +238,9 @@ impl<'a> Source<'a> {
                 continue;
             }
             let bytes = self.some(end - at)?;
+            if bytes.is_empty() {
+                return Err(Error::from(BadStream::Truncated).into());
+            }
             let (mut written, count) = (0, bytes.len());
             while written < count {
                 match rustix::io::pwrite(&file, &bytes[written..], at + written as u64) {
@@ -322,28 +273,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Some of the next `most` bytes, at least one.
-    fn some(&mut self, most: u64) -> Result<&[u8], Error> {
-        if self.pending.is_empty() && self.fill()? == 0 {
-            return Err(BadStream::Truncated.into());
-        }
-        let count = at_most(most, self.pending.len());
-        let start = self.pending.start;
-        self.pending.start += count;
-        Ok(&self.buffer[start..start + count])
-    }
-
-    fn read_exactly(&mut self, mut into: &mut [u8]) -> Result<(), Error> {
-        while !into.is_empty() {
-            let bytes = self.some(into.len() as u64)?;
-            let (filled, rest) = into.split_at_mut(bytes.len());
-            filled.copy_from_slice(bytes);
-            into = rest;
-        }
-        Ok(())
-    }
-
-    fn fill(&mut self) -> Result<usize, Error> {
+    fn read(&mut self) -> Result<usize, Error> {
         loop {
             if self.watch.is_needed() {
                 self.watch.wait(&self.fd, PollFlags::IN)?;
@@ -364,8 +294,19 @@ impl<'a> Source<'a> {
     }
 }
 
+impl Input for Source<'_> {
+    fn some(&mut self, most: u64) -> Result<&[u8], Error> {
+        if self.pending.is_empty() {
+            self.read()?;
+        }
+        let start = self.pending.start;
+        self.pending.start += at_most(most, self.pending.len());
+        Ok(&self.buffer[start..self.pending.start])
+    }
+}
+
 /// `length`, but `most` at most.
-fn at_most(length: u64, most: usize) -> usize {
+pub(super) fn at_most(length: u64, most: usize) -> usize {
     usize::try_from(length).map_or(most, |length| length.min(most))
 }
 

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::entry::{DEPTH_LIMIT, Entry, Kind};
 use super::error::{BadStream, Error};
+use super::metadata::Metadata;
 use super::notes::{Counts, Notes, Reason, shown};
 use super::read::Reader;
 use super::stream::{Source, ToFile};
@@ -25,7 +26,6 @@ mod metadata;
 mod place;
 mod temporary;
 
-use metadata::Metadata;
 pub use place::{Naming, Place};
 use temporary::Temporary;
 
@@ -43,7 +43,7 @@ pub struct UnpackOptions {
 /// Unpacks one stream.
 #[derive(Debug)]
 pub struct Unpacker<'a> {
-    reader: Reader<'a>,
+    reader: Reader<Source<'a>>,
     place: Place,
     options: UnpackOptions,
     /// The directories from the place down to the last member's, the place's own excluded.
@@ -148,7 +148,7 @@ impl<'a> Unpacker<'a> {
                 self.check_free(entry, name)?;
                 let file = Temporary::file(self.parent())?;
                 self.fill(entry, file.fd())?;
-                self.apply(&metadata, file.fd(), &entry.path)?;
+                metadata.apply(file.fd(), None, &entry.path, &mut self.notes)?;
                 self.commit(entry, file, name)
             }
             Kind::HardLink { target } => {
@@ -165,17 +165,17 @@ impl<'a> Unpacker<'a> {
                 let metadata = self.metadata(entry);
                 self.check_free(entry, name)?;
                 let link = Temporary::symlink(self.parent(), target)?;
-                self.apply_to_place(&metadata, &link, &entry.path)?;
+                metadata.apply_to_place(link.fd(), &entry.path, &mut self.notes)?;
                 self.commit(entry, link, name)
             }
             Kind::Fifo => {
                 let metadata = self.metadata(entry);
                 self.check_free(entry, name)?;
                 let fifo = Temporary::fifo(self.parent(), metadata.mode)?;
-                self.apply_to_place(&metadata, &fifo, &entry.path)?;
+                metadata.apply_to_place(fifo.fd(), &entry.path, &mut self.notes)?;
                 self.commit(entry, fifo, name)
             }
-            Kind::Device => {
+            Kind::Device { .. } => {
                 self.notes.add(Reason::Device, &entry.path);
                 Ok(())
             }
@@ -217,7 +217,7 @@ impl<'a> Unpacker<'a> {
         if let Some(metadata) = level.metadata {
             let path = self.levels.iter().map(|level| level.name.as_slice()).chain([level.name.as_slice()]);
             let path = path.collect::<Vec<_>>().join(&b'/');
-            if let Err(Fault::Member(error)) = self.apply(&metadata, &level.fd, &path) {
+            if let Err(error) = metadata.apply(&level.fd, None, &path, &mut self.notes) {
                 self.notes.add_fault(Reason::Failed, &path, &error);
             }
         }
@@ -322,7 +322,7 @@ fn wanted(kind: &Kind) -> &'static str {
         Kind::Directory => "a directory",
         Kind::Symlink { .. } => "a symbolic link",
         Kind::Fifo => "a FIFO",
-        Kind::Device | Kind::Unknown => "something else",
+        Kind::Device { .. } | Kind::Unknown => "something else",
     }
 }
 

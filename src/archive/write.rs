@@ -69,7 +69,7 @@ fn plain(entry: &Entry) -> Header {
         Kind::Directory => EntryType::Directory,
         Kind::Symlink { .. } => EntryType::Symlink,
         Kind::Fifo => EntryType::Fifo,
-        Kind::Device | Kind::Unknown => EntryType::new(b'?'),
+        Kind::Device { .. } | Kind::Unknown => EntryType::new(b'?'),
     });
     header.set_mode(entry.mode);
     header.set_uid(entry.uid.min(ID_LIMIT).into());

@@ -17,6 +17,8 @@ pub enum Error {
     Exists { name: String, path: PathBuf },
     #[error("image {name:?} is in use: {}", .by.join(", "))]
     InUse { name: String, by: Vec<String> },
+    #[error(transparent)]
+    Disk(#[from] super::disk::Error),
     #[error("cannot {action} {}", .path.display())]
     System {
         action: &'static str,
@@ -46,6 +48,7 @@ impl Error {
                     path.display()
                 ));
             }
+            Self::Disk(error) => return error.hint(),
             Self::InUse { .. } => "end what uses it first",
             Self::System { .. } => return None,
         };

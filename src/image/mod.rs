@@ -10,8 +10,10 @@
 //! | [`name`] | what an image may be called |
 //! | [`store`] | the directories, and the images in them |
 //! | [`fresh`] | images that are being made |
+//! | [`disk`] | disk images: their partitions and file systems, mounted |
 //! | [`error`] | why something cannot be done to an image |
 
+pub mod disk;
 pub mod error;
 pub mod fresh;
 pub mod name;

@@ -1,6 +1,7 @@
 //! Extended attributes (xattr(7)) and times of files, by fds.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
@@ -8,7 +9,7 @@ use rustix::io::Errno;
 use super::{FdPath, SysError, SysResult, sys};
 
 /// The most that a list of names, or a value, may have (limits.h, XATTR_LIST_MAX and XATTR_SIZE_MAX).
-const LIMIT: usize = 65536;
+pub(super) const LIMIT: usize = 65536;
 
 /// The names of the attributes of `fd` that we may see. A file system without any has none.
 pub fn list(fd: impl AsFd) -> SysResult<Vec<Vec<u8>>> {
@@ -51,6 +52,28 @@ pub fn set_times(fd: impl AsFd, accessed: Timespec, modified: Timespec) -> SysRe
     let times = Timestamps { last_access: accessed, last_modification: modified };
     sys("utimensat", rustix::fs::utimensat(&fd, "", &times, AtFlags::EMPTY_PATH), || {
         format!("{}, {}.{:09}", FdPath::of(&fd), modified.tv_sec, modified.tv_nsec)
+    })
+}
+
+/// As [`set_times`], of a file that is open for more than its place: works on any kernel.
+pub fn set_times_of_open(fd: impl AsFd, accessed: Timespec, modified: Timespec) -> SysResult<()> {
+    let times = Timestamps { last_access: accessed, last_modification: modified };
+    sys("utimensat", rustix::fs::futimens(&fd, &times), || {
+        format!("{}, {}.{:09}", FdPath::of(&fd), modified.tv_sec, modified.tv_nsec)
+    })
+}
+
+/// Sets when `name` below `directory`, itself if it is a link, was last read and changed.
+pub fn set_times_at(
+    directory: impl AsFd,
+    name: impl AsRef<Path>,
+    accessed: Timespec,
+    modified: Timespec,
+) -> SysResult<()> {
+    let (times, name) = (Timestamps { last_access: accessed, last_modification: modified }, name.as_ref());
+    let result = rustix::fs::utimensat(&directory, name, &times, AtFlags::SYMLINK_NOFOLLOW);
+    sys("utimensat", result, || {
+        format!("{}, {name:?}, {}.{:09}", FdPath::of(&directory), modified.tv_sec, modified.tv_nsec)
     })
 }
 
