@@ -46,6 +46,7 @@ mod http_server;
 mod hundred;
 mod image_disks;
 mod image_locks;
+mod image_roots;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
         hundred::tests(),
         views::tests(),
         image_locks::tests(),
+        image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
