@@ -41,6 +41,8 @@ pub enum LayerError {
     Record { path: PathBuf, message: String },
     #[error("cannot pause the machine that runs from image {name:?}: {why}")]
     Pause { name: String, why: String },
+    #[error("cannot write JSON: {0}")]
+    Json(String),
 }
 
 impl LayerError {
@@ -56,21 +58,28 @@ impl LayerError {
             Self::Image(error) => return error.hint(),
             Self::Open(error) => return error.hint(),
             Self::Copy(error) => return error.hint().map(str::to_owned),
-            Self::NoSnapshot { image, .. } => return Some(format!("spinney snapshot --list {image} shows them")),
+            Self::NoSnapshot { image, .. } => {
+                return Some(format!("spinney snapshot --list {image} shows them"));
+            }
             Self::NoSnapshots { image } => return Some(format!("spinney snapshot {image} makes one")),
             Self::SnapshotExists { image, name } => {
                 return Some(format!("give another name, or spinney snapshot --delete {image} {name}"));
             }
             Self::ReadOnly { name } => return Some(format!("spinney read-only {name} no makes it writable")),
-            Self::Kind { name, .. } => return Some(format!("spinney clone --copy {name} NEW makes an image that can do it")),
+            Self::Kind { name, .. } => {
+                return Some(format!("spinney clone --copy {name} NEW makes an image that can do it"));
+            }
             Self::OwnEntry { .. } => "put it elsewhere and a link to it there (systemd.mstack(7))",
             Self::Elsewhere { name, .. } => {
-                return Some(format!("spinney clone {name} NEW makes an image over it that can have snapshots"));
+                return Some(format!(
+                    "spinney clone {name} NEW makes an image over it that can have snapshots"
+                ));
             }
             Self::NotLayered { name } => return Some(format!("spinney snapshot {name} makes it layered")),
             Self::NothingBelow { .. } => "--against=IMAGE says with which",
             Self::NothingCalled { .. } => "spinney snapshot --list and spinney images show what there is",
             Self::Record { .. } => "remove it if nothing else helps; its layers stay until then",
+            Self::Json(_) => return None,
             Self::Pause { .. } => "stop the machine first",
         };
         Some(hint.to_owned())
