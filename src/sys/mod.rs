@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod attributes;
+pub mod block_device;
 pub mod bpf;
 pub mod capability;
 pub mod directory_watch;

@@ -8,6 +8,7 @@
 //! | [`incoming`] | bytes on their way in, and the proof of them |
 //! | [`compression`] | which compressions there are, and how each is told |
 //! | [`decompress`] | compressed bytes as they were |
+//! | [`format`](mod@format) | what a file is, by its bytes |
 //! | [`ring`] | bytes from one thread to another |
 //! | [`context`] | whom a transfer tells how far it is, and who may stop it |
 //! | [`fetch`] | getting bytes: from servers, files and stdin |
@@ -19,6 +20,7 @@ pub mod context;
 pub mod decompress;
 pub mod error;
 pub mod fetch;
+pub mod format;
 #[cfg(test)]
 #[path = "../../tests/root/http_server.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "of the tests")]
