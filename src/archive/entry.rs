@@ -12,7 +12,7 @@ pub const DEPTH_LIMIT: usize = 500;
 pub const HEADER_LIMIT: u64 = 1 << 20;
 
 /// A point in time: seconds since 1970, and nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Time {
     /// Seconds since 1970, negative before.
     pub seconds: i64,
