@@ -13,6 +13,7 @@
 //! | [`unpack`] | a stream to a tree |
 //! | [`extract`] | a stream to a fresh directory: whole images, fast |
 //! | [`export`] | a tree to a stream: whole images, the same bytes each time |
+//! | [`copy_tree`] | a tree to another place, exactly |
 //! | [`write`] | members as bytes (POSIX pax; sparse as GNU tar 1.0) |
 //! | [`read`] | bytes as members (pax, GNU, ustar, v7) |
 //! | [`pax`] | records of extended headers |
@@ -29,6 +30,7 @@
 pub mod acl;
 #[cfg(test)]
 mod by_hand;
+pub mod copy_tree;
 pub mod entry;
 pub mod error;
 pub mod export;
@@ -46,6 +48,7 @@ pub mod stream;
 pub mod unpack;
 pub mod write;
 
+pub use copy_tree::{CopyTreeOptions, copy_tree};
 pub use entry::{Entry, Kind};
 pub use error::{BadStream, Error};
 pub use export::{ExportOptions, Exported, export};

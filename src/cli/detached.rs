@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::EXIT_FAILURE;
@@ -16,6 +16,7 @@ use crate::settings::{ConsoleMode, MachineName, Payload, Resolved, SettingsError
 use crate::supervisor::background::{Failure, News, Starting};
 use crate::supervisor::{self, EventOf, Request, background};
 use crate::sys::signal::{SignalFd, SignalSet};
+use crate::sys::timeout::until;
 use crate::sys::{SysError, SysResult};
 
 /// What ends our waiting, and nothing else: the machines have no part in our terminal.
@@ -212,13 +213,7 @@ impl Detached {
         let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
         let sockets = self.waiting.iter().map(|machine| machine.starting.as_fd());
         fds.extend(sockets.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
-        let timeout = deadline.map(|at| {
-            let left = at.saturating_duration_since(Instant::now());
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            }
-        });
+        let timeout = deadline.map(until);
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(SysError::new("poll", format!("{} fds", fds.len()), errno)),

@@ -213,7 +213,7 @@ mod tests {
             (&["gc", "x"], "see spinney gc --help"),
             (&["run", "--bogus", "/t"], "see spinney run --help"),
             (&["--bogus"], "see spinney --help"),
-            (&["frob"], "see spinney --help"),
+            (&["quux"], "see spinney --help"),
             (&["lst"], "did you mean list?"),
             (&["sotp"], "did you mean stop?"),
         ];

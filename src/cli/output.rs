@@ -19,6 +19,7 @@ pub mod table;
 pub mod tree;
 pub mod words;
 
+use crate::sys::in_words;
 use table::{Look, Table};
 
 const RED: &str = "\x1b[1;31m";
@@ -150,13 +151,7 @@ impl Output {
     }
 
     fn rendered(&self, error: &dyn Error, console: &[String], hint: Option<&str>) -> String {
-        let mut text = format!("spinney: {}: {error}", self.painted(RED, "error"));
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            // Writing to a String cannot fail.
-            let _ = write!(text, ": {error}");
-            cause = error.source();
-        }
+        let mut text = format!("spinney: {}: {}", self.painted(RED, "error"), in_words(error));
         text.push('\n');
         if !console.is_empty() {
             text.push_str("  last lines of its console:\n");

@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use serde_json::json;
@@ -19,6 +19,7 @@ use crate::supervisor::hotkeys::Hotkeys;
 use crate::supervisor::stream::Transfer;
 use crate::supervisor::terminal::Terminal;
 use crate::sys::signal::{SignalFd, SignalSet};
+use crate::sys::timeout::until;
 use crate::sys::{SysError, SysResult};
 
 /// Taken by signalfd, or to have nothing of (the last three).
@@ -164,13 +165,7 @@ impl Session {
         if !flags.is_empty() {
             fds.push(PollFd::new(&self.console, flags));
         }
-        let timeout = self.hotkeys.deadline().map(|at| {
-            let left = at.saturating_duration_since(Instant::now());
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            }
-        });
+        let timeout = self.hotkeys.deadline().map(until);
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(SysError::new("poll", format!("{} fds", fds.len()), errno)),

@@ -15,7 +15,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use serde_json::{Map, Value};
 
@@ -24,6 +24,7 @@ use super::{Error, MachineHandle};
 use crate::supervisor::control::{INTERFACE, MESSAGE_BYTES, SOCKET};
 use crate::sys::socket::receive;
 use crate::sys::stream_socket::{connect_at, send_some};
+use crate::sys::timeout::until;
 use crate::sys::{SysError, SysResult};
 use crate::varlink::service::object;
 use crate::varlink::{Call, Frames, Reply};
@@ -213,13 +214,7 @@ impl Control {
 
     /// Waits until the socket is ready; says whether it is. Comes back early, with yes, after a signal.
     fn wait(&self, flags: PollFlags, deadline: Option<Instant>) -> Result<bool, Error> {
-        let timeout = deadline.map(|at| {
-            let left = at.saturating_duration_since(Instant::now());
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            }
-        });
+        let timeout = deadline.map(until);
         match poll(&mut [PollFd::new(&self.socket, flags)], timeout.as_ref()) {
             Ok(ready) => Ok(ready > 0),
             Err(Errno::INTR) => Ok(true),

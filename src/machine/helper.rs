@@ -17,6 +17,7 @@ use crate::archive::Watch;
 use crate::supervisor::printable;
 use crate::sys::files::write_all;
 use crate::sys::fork::fork;
+use crate::sys::in_words;
 use crate::sys::pipe::wait_for_any;
 use crate::sys::process::{pidfd_open, pidfd_send_signal, wait_for_end};
 use crate::sys::{SysResult, sys};
@@ -41,13 +42,7 @@ pub struct Failure {
 impl Failure {
     /// What `error` says.
     pub fn of(error: &dyn std::error::Error, hint: Option<impl Into<String>>) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message = format!("{message}: {error}");
-            cause = error.source();
-        }
-        Self { message, hint: hint.map(Into::into) }
+        Self { message: in_words(error), hint: hint.map(Into::into) }
     }
 
     /// A failure without a cause.

@@ -3,7 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde_json::json;
 
@@ -12,7 +11,7 @@ use crate::host::Host;
 use crate::supervisor::gc;
 use crate::supervisor::registry::{Claim, MachineDirectory};
 use crate::sys::SysError;
-use crate::sys::process::pidfd_send_signal;
+use crate::sys::process::{self, pidfd_send_signal};
 
 /// How long a supervisor may take to answer before it is taken to hang.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -95,20 +94,5 @@ fn clear(machine: &MachineHandle) -> Result<(), Error> {
 /// # Errors
 /// When poll(2) fails.
 pub fn ends_within(pidfd: &OwnedFd, patience: Duration) -> Result<bool, Error> {
-    let deadline = std::time::Instant::now() + patience;
-    loop {
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        };
-        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout)) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(Errno::INTR) => {}
-            Err(errno) => {
-                let source = SysError::new("poll", "a pidfd", errno);
-                return Err(Error::System { action: "wait for the machine's end", source });
-            }
-        }
-    }
+    process::ends_within(pidfd, patience).map_err(Error::system("wait for the machine's end"))
 }

@@ -15,6 +15,7 @@ use super::{Error, Event, EventOf, Outcome, Request, name_of, run};
 use crate::settings::MachineName;
 use crate::sys::files::open_at;
 use crate::sys::fork::{close_from_but, fork};
+use crate::sys::in_words;
 use crate::sys::{FdPath, SysError, SysResult, socket, sys};
 
 /// The longest message: a failure with the last lines of the console, and room to spare.
@@ -63,14 +64,7 @@ impl std::error::Error for Failure {}
 impl Failure {
     /// `error` and its causes, in words.
     pub fn new(error: &dyn std::error::Error, hint: Option<String>, exit_status: u8) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self { message, console: Vec::new(), hint, exit_status }
+        Self { message: in_words(error), console: Vec::new(), hint, exit_status }
     }
 }
 

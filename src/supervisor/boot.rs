@@ -6,13 +6,14 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::guest::ReadySignal;
 use crate::settings::ConsoleMode;
 use crate::sys::process::Ended;
 use crate::sys::signal::{SignalFd, SignalSet};
+use crate::sys::timeout::until;
 use crate::sys::{SysError, SysResult};
 
 use super::control::methods::{self, Context};
@@ -286,13 +287,7 @@ impl<'a> Boot<'a> {
             machine.keeper.deadline(),
             machine.parts.out_of_memory.deadline(),
         ];
-        let timeout = deadlines.into_iter().flatten().min().map(|at| {
-            let left = at.saturating_duration_since(Instant::now());
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            }
-        });
+        let timeout = deadlines.into_iter().flatten().min().map(until);
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => Ok(Woken {
                 ended: fds.first().is_some_and(|leader| !leader.revents().is_empty()),

@@ -22,7 +22,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::termios::{LocalModes, SpecialCodeIndex};
@@ -35,6 +35,7 @@ use super::replay::last_screen;
 use super::stream::Transfer;
 use super::terminal::Terminal;
 use crate::settings::ConsoleMode;
+use crate::sys::timeout::timeout;
 use crate::sys::tty::Winsize;
 use crate::sys::{FdPath, SysError, SysResult, sys, tty};
 
@@ -434,12 +435,8 @@ impl Console {
             if self.to_user.is_empty() || left.is_zero() {
                 return Ok(());
             }
-            let timeout = Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            };
             let output = self.terminal.output();
-            match rustix::event::poll(&mut [PollFd::new(output, PollFlags::OUT)], Some(&timeout)) {
+            match rustix::event::poll(&mut [PollFd::new(output, PollFlags::OUT)], Some(&timeout(left))) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => {
                     let error = SysError::new("poll", FdPath::of(output).to_string(), errno);

@@ -9,7 +9,7 @@ use crate::sys::tty::test_pty;
 /// The poll loop in small: turns until nothing is ready for a moment.
 fn turn(console: &mut Console) -> Vec<Action> {
     let mut actions = Vec::new();
-    let quiet = Timespec { tv_sec: 0, tv_nsec: 30_000_000 };
+    let quiet = timeout(Duration::from_millis(30));
     for _ in 0..10_000 {
         let mut fds: Vec<PollFd<'_>> =
             console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::CWD;
 use rustix::process::Pid;
 
@@ -13,6 +12,7 @@ use crate::runtime::controllers;
 use crate::runtime::root::SCRATCH;
 use crate::settings::MachineName;
 use crate::sys::files::{entries, open_directory, read_at};
+use crate::sys::process::ends_within;
 use crate::sys::process::pidfd_open;
 use crate::sys::{SysError, SysResult};
 
@@ -103,8 +103,7 @@ fn has_died(name: &MachineName) -> bool {
         return false;
     }
     let Ok(pidfd) = pidfd_open(pid) else { return true };
-    let patience = Timespec { tv_sec: i64::try_from(DYING.as_secs()).unwrap_or(0), tv_nsec: 0 };
-    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)) == Ok(1)
+    ends_within(&pidfd, DYING).is_ok_and(|ended| ended)
 }
 
 /// Whether a process with this /proc/PID/status is gone, or has a SIGKILL to die of (proc_pid_status(5)).

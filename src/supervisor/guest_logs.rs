@@ -18,7 +18,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -31,6 +30,7 @@ use crate::runtime::plan::{MachinePlan, RootBase};
 use crate::sys::files::{make_directory_at, open_at, remove_tree_at};
 use crate::sys::fork::fork;
 use crate::sys::in_root::Root;
+use crate::sys::process::ends_within;
 use crate::sys::process::{die_with_parent, pidfd_open, pidfd_send_signal, wait_for_end};
 use crate::sys::{SysError, SysResult};
 
@@ -115,10 +115,10 @@ impl GuestLogs {
         })?;
         let pidfd = pidfd_open(child)?;
         let mut errno = None;
-        if !ended(&pidfd, PATIENCE) {
+        if !ends_within(&pidfd, PATIENCE)? {
             pidfd_send_signal(&pidfd, libc::SIGKILL)?;
             errno = Some(Errno::TIMEDOUT);
-            if !ended(&pidfd, LAST_PATIENCE) {
+            if !ends_within(&pidfd, LAST_PATIENCE)? {
                 return Err(failed(Errno::TIMEDOUT));
             }
         }
@@ -171,20 +171,6 @@ pub(super) fn forget(archive: &OwnedFd) -> SysResult<()> {
 
 fn failed(errno: Errno) -> SysError {
     SysError::new("copy", "the guest's logs", errno)
-}
-
-/// Waits for the end of a process.
-fn ended(pidfd: &OwnedFd, patience: Duration) -> bool {
-    let timeout = Timespec {
-        tv_sec: i64::try_from(patience.as_secs()).unwrap_or(0),
-        tv_nsec: patience.subsec_nanos().into(),
-    };
-    loop {
-        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout)) {
-            Err(Errno::INTR) => {}
-            polled => return polled == Ok(1),
-        }
-    }
 }
 
 /// A page that need not be written.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -21,6 +21,7 @@ use crate::sys::process::{
     CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, join_namespaces_of,
     join_new_session_keyring, pidfd_open, pidfd_send_signal, set_dumpable, set_ids, wait_for_end,
 };
+use crate::sys::timeout::until;
 use crate::sys::{SysError, SysResult, process_title, sys};
 
 use super::boot::Boot;
@@ -160,13 +161,8 @@ fn read_until(pipe: &OwnedFd, deadline: Instant) -> SysResult<Vec<u8>> {
     let mut output = Vec::new();
     let mut chunk = [0; 4096];
     while output.len() < OUTPUT_BYTES {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
         let mut fds = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)];
-        match poll(&mut fds, Some(&timeout)) {
+        match poll(&mut fds, Some(&until(deadline))) {
             Ok(0) => break,
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => continue,

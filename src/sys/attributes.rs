@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::{FdPath, SysError, SysResult, sys};
 
 /// The most that a list of names, or a value, may have (limits.h, XATTR_LIST_MAX and XATTR_SIZE_MAX).
-const LIMIT: usize = 65536;
+pub(super) const LIMIT: usize = 65536;
 
 /// The names of the attributes of `fd` that we may see. A file system without any has none.
 pub fn list(fd: impl AsFd) -> SysResult<Vec<Vec<u8>>> {

@@ -74,6 +74,12 @@ impl fmt::Display for FdPath<'_> {
     }
 }
 
+/// `error` with its causes, in one line: `cannot read the tree: openat("/srv"): No such file or directory`.
+pub fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// A path as it may be printed: what of it would steer a terminal is escaped, since a guest may have named the file.
 struct Shown<'a>(&'a str);
 

@@ -14,6 +14,8 @@ mod error;
 pub mod files;
 pub mod fork;
 pub mod in_root;
+pub mod lock_file;
+pub mod loop_device;
 pub mod mount;
 pub mod network;
 pub mod open_files;
@@ -25,6 +27,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod stream_socket;
+pub mod timeout;
 pub mod tty;
 pub mod watch;
 
@@ -39,7 +42,7 @@ pub fn random() -> SysResult<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-pub use error::{FdPath, Flags, SysError, SysResult, sys};
+pub use error::{FdPath, Flags, SysError, SysResult, in_words, sys};
 
 /// The result of a raw call: -1 is an error and errno says which.
 fn check(result: libc::c_long) -> Result<libc::c_long, rustix::io::Errno> {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
@@ -47,10 +47,7 @@ pub fn wait_for_any<const N: usize>(
     timeout: Option<Duration>,
 ) -> SysResult<[bool; N]> {
     let mut polled = fds.map(|(fd, events)| PollFd::from_borrowed_fd(fd, events));
-    let timeout = timeout.map(|timeout| Timespec {
-        tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: timeout.subsec_nanos().into(),
-    });
+    let timeout = timeout.map(super::timeout::timeout);
     match rustix::event::poll(&mut polled, timeout.as_ref()) {
         Ok(_) => Ok(polled.map(|fd| !fd.revents().is_empty())),
         Err(Errno::INTR) => Ok([false; N]),

@@ -4,12 +4,15 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
 
+use super::timeout::until;
 use super::{FdPath, SysError, SysResult, check, sys};
 
 /// Which namespaces a new process starts in, as `CLONE_NEW*` bits (clone(2)).
@@ -90,6 +93,21 @@ pub fn pidfd_open(pid: Pid) -> SysResult<OwnedFd> {
     sys("pidfd_open", rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()), || {
         format!("{}", pid.as_raw_nonzero())
     })
+}
+
+/// Waits until the process behind `pidfd` has ended, `patience` at most; says whether it has.
+///
+/// # Errors
+/// When poll(2) fails.
+pub fn ends_within(pidfd: &OwnedFd, patience: Duration) -> SysResult<bool> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&until(deadline))) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(SysError::new("poll", "a pidfd", errno)),
+        }
+    }
 }
 
 /// When `pid` was started, in clock ticks since the host's boot (proc_pid_stat(5), field 22): with the pid it names one

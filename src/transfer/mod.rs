@@ -6,12 +6,26 @@
 //! | file | what it owns |
 //! |---|---|
 //! | [`incoming`] | bytes on their way in, and the proof of them |
+//! | [`compression`] | which compressions there are, and how each is told |
+//! | [`decompress`] | compressed bytes as they were |
+//! | [`ring`] | bytes from one thread to another |
 //! | [`context`] | whom a transfer tells how far it is, and who may stop it |
+//! | [`fetch`] | getting bytes: from servers, files and stdin |
+//! | [`verify`] | whether they are what they should be: checksums and signatures |
 //! | [`error`] | why a transfer failed |
 
+pub mod compression;
 pub mod context;
+pub mod decompress;
 pub mod error;
+pub mod fetch;
+#[cfg(test)]
+#[path = "../../tests/root/http_server.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "of the tests")]
+pub(crate) mod http_server;
 pub mod incoming;
+pub mod ring;
+pub mod verify;
 
 pub use context::{Context, Event, Watcher};
 pub use error::Error;

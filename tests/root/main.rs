@@ -41,7 +41,11 @@ mod guest_units;
 mod harness;
 mod host_state;
 mod hosts;
+#[allow(dead_code, reason = "not each of its faults is asked for here")]
+mod http_server;
 mod hundred;
+mod image_disks;
+mod image_locks;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         security::tests(),
         settings::tests(),
         hosts::tests(),
+        image_disks::tests(),
         kill::tests(),
         guest_units::tests(),
         matrix::tests(),
@@ -99,6 +104,7 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        image_locks::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

@@ -4,9 +4,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::Termios;
@@ -14,6 +14,7 @@ use rustix::termios::Termios;
 use super::keys::{Key, keys};
 use crate::cli::output::Output;
 use crate::sys::signal::{SignalFd, SignalSet};
+use crate::sys::timeout::timeout;
 use crate::sys::tty::{make_raw, set_attributes, window_size};
 use crate::sys::{SysError, SysResult};
 
@@ -89,7 +90,7 @@ impl Screen {
     /// When the kernel does not let us wait.
     pub fn wait(&self, deadline: Option<Instant>) -> SysResult<Input> {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = left.map(timespec);
+        let timeout = left.map(timeout);
         let stdin = stdin();
         let mut fds = [
             PollFd::new(&stdin, PollFlags::IN),
@@ -142,12 +143,5 @@ impl Drop for Screen {
         if !std::thread::panicking() {
             drop(panic::take_hook());
         }
-    }
-}
-
-fn timespec(time: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(time.subsec_nanos()),
     }
 }

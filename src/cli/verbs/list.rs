@@ -11,6 +11,7 @@ use crate::machine::{Record, addresses, find_image};
 use crate::settings::MachineName;
 use crate::supervisor::printable;
 use crate::supervisor::state::{Phase, State};
+use crate::sys::in_words;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -168,7 +169,7 @@ pub fn list(arguments: &ListArguments) -> u8 {
                 }
             }
             // One that is broken is no reason not to see the others.
-            Record::Unreadable(_, error) => output.warning(&words_of(error)),
+            Record::Unreadable(_, error) => output.warning(&in_words(error)),
         }
     }
     if arguments.all {
@@ -224,12 +225,6 @@ fn sum(count: usize, left: usize, all: bool) -> String {
         text.push_str(&format!("{what}: {see}spinney gc clears up\n"));
     }
     text
-}
-
-/// An error with its causes, in one line.
-fn words_of(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

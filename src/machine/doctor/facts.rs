@@ -95,21 +95,20 @@ fn settings_faults() -> Vec<String> {
     if let Ok(any) = "any".parse()
         && let Err(error) = files_of(&any, &Places::default())
     {
-        faults.push(in_words(&error));
+        faults.push(printed(&error));
     }
     match autostart::enabled() {
-        Ok(enabled) => faults.extend(enabled.unknown.iter().map(|(_, error)| in_words(error))),
-        Err(error) => faults.push(in_words(&error)),
+        Ok(enabled) => faults.extend(enabled.unknown.iter().map(|(_, error)| printed(error))),
+        Err(error) => faults.push(printed(&error)),
     }
     faults.sort();
     faults.dedup();
     faults
 }
 
-/// An error with its causes, in one line.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    printable::line(causes.map(ToString::to_string).collect::<Vec<_>>().join(": ").as_bytes())
+/// An error with its causes, safe to print.
+fn printed(error: &dyn std::error::Error) -> String {
+    printable::line(crate::sys::in_words(error).as_bytes())
 }
 
 /// A range that is tried: the last one of those that are picked for machines (<https://systemd.io/UIDS-GIDS>).

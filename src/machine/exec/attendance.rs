@@ -27,6 +27,7 @@ use crate::supervisor::terminal::Terminal;
 use crate::sys::in_root::Metadata;
 use crate::sys::process::{Ended, pidfd_open, pidfd_send_signal, wait_for_end};
 use crate::sys::signal::{SignalFd, SignalSet};
+use crate::sys::timeout::timeout;
 use crate::sys::{SysError, SysResult, socket, tty};
 
 /// What we hear of.
@@ -188,7 +189,7 @@ impl Attendance {
                 PollFd::from_borrowed_fd(entered.birth.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
             ];
-            match poll(&mut polled, left.map(timespec).as_ref()) {
+            match poll(&mut polled, left.map(timeout).as_ref()) {
                 Ok(0) if left == Some(Duration::ZERO) => {
                     give_up()?;
                     return Ok(Born::TooLate);
@@ -265,7 +266,7 @@ impl Attendance {
             self.pumps.iter().any(Pump::must_wait).then(|| now + LOOK),
         ];
         let left = deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
-        match poll(&mut polled, left.map(timespec).as_ref()) {
+        match poll(&mut polled, left.map(timeout).as_ref()) {
             Ok(_) => Ok(polled.first().is_some_and(|command| !command.revents().is_empty())),
             Err(Errno::INTR) => Ok(false),
             Err(errno) => Err(SysError::new("poll", format!("{} fds", polled.len()), errno)),
@@ -418,13 +419,6 @@ enum Born {
     Interrupted(i32),
     /// Its time was over first.
     TooLate,
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(duration.subsec_nanos()),
-    }
 }
 
 fn ends(signal: i32) -> bool {

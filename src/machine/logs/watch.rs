@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 
@@ -71,11 +71,7 @@ impl Watch {
     pub fn wait(&self, others: &[PollFd<'_>], timeout: Duration) -> SysResult<Woken> {
         let mut fds = vec![PollFd::new(&self.inotify, PollFlags::IN)];
         fds.extend(others.iter().cloned());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        match poll(&mut fds, Some(&timeout)) {
+        match poll(&mut fds, Some(&crate::sys::timeout::timeout(timeout))) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(SysError::new("poll", format!("{} fds", fds.len()), errno)),
         }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::Condition;
 use crate::machine::MachineHandle;
 use crate::machine::control::Control;
 use crate::machine::event_stream::{EventStream, Heard};
+use crate::sys::timeout::timeout;
 
 /// How long a supervisor may take to let us listen; without it we look more often.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -47,12 +48,8 @@ impl Bell {
             Some(Ok(supervisor)) => {
                 let mut polled = vec![PollFd::new(&supervisor, PollFlags::IN)];
                 polled.extend(self.events.iter().map(|events| PollFd::new(events, PollFlags::IN)));
-                let timeout = Timespec {
-                    tv_sec: i64::try_from(pause.as_secs()).unwrap_or(i64::MAX),
-                    tv_nsec: i64::from(pause.subsec_nanos()),
-                };
                 // Interrupted or not, the machine is looked at next.
-                let _ = poll(&mut polled, Some(&timeout));
+                let _ = poll(&mut polled, Some(&timeout(pause)));
                 let rang = polled.get(1).is_some_and(|events| !events.revents().is_empty());
                 if rang {
                     self.hear_all();

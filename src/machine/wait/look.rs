@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::CWD;
 use rustix::pipe::PipeFlags;
 
@@ -24,6 +24,7 @@ use crate::sys::process::{
     CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, pidfd_open, pidfd_send_signal,
     wait_for_end,
 };
+use crate::sys::timeout::until;
 use crate::sys::{SysResult, sys};
 
 /// A program that says how a unit is has this long; one that hangs with its init is asked anew.
@@ -204,12 +205,7 @@ fn hear(reader: &OwnedFd, patience: Duration) -> Option<Vec<u8>> {
     const LIMIT: usize = 4096;
     let deadline = Instant::now() + patience;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        };
-        match poll(&mut [PollFd::new(reader, PollFlags::IN)], Some(&timeout)) {
+        match poll(&mut [PollFd::new(reader, PollFlags::IN)], Some(&until(deadline))) {
             // One write, then the end.
             Ok(1) => return read_all(reader, LIMIT).ok(),
             Err(rustix::io::Errno::INTR) => {}

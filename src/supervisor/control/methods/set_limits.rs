@@ -4,6 +4,7 @@ use serde_json::{Map, json};
 
 use super::{Answer, Arguments, Context, Fault, Method, failed};
 use crate::settings::Limits;
+use crate::sys::in_words;
 
 pub(super) const METHOD: Method = Method {
     name: "SetLimits",
@@ -20,15 +21,7 @@ fn perform(context: &mut Context<'_, '_, '_>, mut arguments: Arguments) -> Resul
     let changes: Limits = serde_json::from_value(limits).map_err(|error| failed(error.to_string(), None))?;
     let changed = context.machine.change_limits(&changes);
     context.boot.write_state(context.machine, context.report);
-    let warnings = changed.map_err(|error| {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            text += &format!(": {error}");
-            cause = error.source();
-        }
-        failed(text, error.hint())
-    })?;
+    let warnings = changed.map_err(|error| failed(in_words(&error), error.hint()))?;
     let mut results = Map::new();
     results.insert("limits".to_owned(), json!(context.machine.parts.limits));
     results.insert("warnings".to_owned(), json!(warnings));

@@ -1,0 +1,244 @@
+//! The one client of HTTP that a process has.
+//!
+//! Redirects are followed here and not by reqwest: never from https to http, and authorization goes to no other server
+//! than the one it was for.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::Url;
+use reqwest::blocking;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
+
+use super::Error;
+use super::fault;
+use super::location::shown;
+
+/// How long connecting may take: longer than two lost SYNs (tcp(7), tcp_syn_retries).
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// As curl has it (`--max-redirs` is 50 there, browsers take 20); mirror directors need two or three.
+const REDIRECTS: usize = 10;
+
+/// A question to a server.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Where.
+    pub url: Url,
+    /// The value of `Authorization:`; not sent to a server that this one redirects to.
+    pub authorization: Option<String>,
+    /// Other headers.
+    pub headers: Vec<(String, String)>,
+    /// Sent as POST with its type, instead of GET.
+    pub body: Option<(String, Vec<u8>)>,
+    /// HEAD instead of GET.
+    pub head_only: bool,
+    /// The longest wait for an answer to begin, and for each piece of it.
+    pub stall: Duration,
+}
+
+impl Request {
+    /// GET.
+    pub fn get(url: Url) -> Self {
+        Self {
+            url,
+            authorization: None,
+            headers: Vec::new(),
+            body: None,
+            head_only: false,
+            stall: super::STALL,
+        }
+    }
+
+    /// With a header more.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+/// An answer, whatever its status. Reading gives its body; a fault of that is an [`io::Error`] of a text.
+pub struct Response {
+    inner: blocking::Response,
+}
+
+/// A client.
+pub struct Client {
+    inner: blocking::Client,
+    authorities: bool,
+}
+
+impl Client {
+    /// That of this process, made when it is first asked for.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn shared() -> Result<&'static Self, Error> {
+        static SHARED: OnceLock<Result<Client, String>> = OnceLock::new();
+        SHARED.get_or_init(Self::new).as_ref().map_err(|why| Error::Setup { why: why.clone() })
+    }
+
+    fn new() -> Result<Self, String> {
+        let builder = || {
+            blocking::Client::builder()
+                .user_agent(concat!("spinney/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(CONNECT)
+                // Each request says its own.
+                .timeout(None)
+                .referer(false)
+        };
+        if let Ok(inner) = builder().build() {
+            return Ok(Self { inner, authorities: true });
+        }
+        // What fails is TLS without any certificates of authorities. Plain http needs none.
+        match builder().tls_certs_only([]).build() {
+            Ok(inner) => Ok(Self { inner, authorities: false }),
+            Err(error) => Err(fault::reason(&error)),
+        }
+    }
+
+    /// Asks, and follows redirects. Any status is an answer.
+    ///
+    /// # Errors
+    /// When nobody answers, or nobody who can be believed.
+    pub fn get(&self, request: &Request) -> Result<Response, Error> {
+        let mut url = request.url.clone();
+        let mut authorization = request.authorization.as_ref();
+        for _ in 0..=REDIRECTS {
+            let response = self.ask(request, &url, authorization)?;
+            let Some(next) = redirect(&url, response.status().as_u16(), response.headers())? else {
+                return Ok(Response { inner: response });
+            };
+            if !same_server(&url, &next) {
+                authorization = None;
+            }
+            url = next;
+        }
+        Err(Error::Redirects { url: shown(&request.url), limit: REDIRECTS })
+    }
+
+    fn ask(
+        &self,
+        request: &Request,
+        url: &Url,
+        authorization: Option<&String>,
+    ) -> Result<blocking::Response, Error> {
+        if url.scheme() == "https" && !self.authorities {
+            return Err(Error::NoAuthorities { host: fault::host(url) });
+        }
+        let mut asked = match &request.body {
+            Some((kind, body)) => {
+                self.inner.post(url.clone()).header("content-type", kind).body(body.clone())
+            }
+            None if request.head_only => self.inner.head(url.clone()),
+            None => self.inner.get(url.clone()),
+        };
+        let mut headers = HeaderMap::new();
+        let authorization = authorization.map(|value| ("authorization", value.as_str()));
+        let others = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in others.chain(authorization) {
+            let pair = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
+            let (name, value) = pair.ok_or_else(|| Error::Setup { why: format!("{name:?} is no header") })?;
+            headers.append(name, value);
+        }
+        asked = asked.headers(headers).timeout(request.stall);
+        asked.send().map_err(|error| fault::of(url, &error, request.stall))
+    }
+}
+
+impl Response {
+    /// 200, 404, ...
+    pub fn status(&self) -> u16 {
+        self.inner.status().as_u16()
+    }
+
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.inner.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// All headers of that name.
+    pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.inner.headers().get_all(name).iter().filter_map(|value| value.to_str().ok())
+    }
+
+    /// How long its body will be, if it says so.
+    pub fn length(&self) -> Option<u64> {
+        self.header("content-length").and_then(|text| text.trim().parse().ok())
+    }
+
+    /// Where it came from, after redirects.
+    pub fn url(&self) -> &Url {
+        self.inner.url()
+    }
+
+    /// The error of a status that is none of success.
+    ///
+    /// # Errors
+    /// That one.
+    pub fn successful(self) -> Result<Self, Error> {
+        match fault::of_status(&shown(self.url()), self.status()) {
+            None => Ok(self),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Its whole body, of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When it is larger, or breaks off.
+    pub fn bytes(mut self, limit: u64) -> Result<Vec<u8>, Error> {
+        let url = shown(self.url());
+        let mut body = Vec::new();
+        match (&mut self).take(limit + 1).read_to_end(&mut body) {
+            Ok(_) if body.len() as u64 > limit => Err(Error::TooLarge { url, limit }),
+            Ok(_) => Ok(body),
+            Err(error) => Err(Error::Broken { url, at: body.len() as u64, tries: 1, why: error.to_string() }),
+        }
+    }
+}
+
+impl Read for Response {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer).map_err(fault::of_body)
+    }
+}
+
+/// Where an answer leads, if it is a redirect (RFC 9110, section 15.4).
+fn redirect(url: &Url, status: u16, headers: &HeaderMap) -> Result<Option<Url>, Error> {
+    if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let nonsense = |what: String| Error::Nonsense { url: shown(url), what };
+    let location =
+        headers.get(LOCATION).ok_or_else(|| nonsense(format!("{status} without saying where to")))?;
+    let text = String::from_utf8_lossy(location.as_bytes());
+    let next = url.join(&text).map_err(|_| nonsense(format!("{status} to {text:?}")))?;
+    match (url.scheme(), next.scheme()) {
+        ("https", "http") => Err(Error::Downgrade { url: shown(url), to: shown(&next) }),
+        (_, "http" | "https") => Ok(Some(next)),
+        _ => Err(Error::Astray { url: shown(url), to: text.into_owned() }),
+    }
+}
+
+fn same_server(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme()
+        && one.host() == other.host()
+        && one.port_or_known_default() == other.port_or_known_default()
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("authorities", &self.authorities).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response").field("status", &self.status()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! Files of this host, and stdin.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+
+use super::Error;
+use super::stream::{Gone, Outlet, Source};
+use crate::sys::files::open_at;
+use crate::sys::{FdPath, sys};
+
+/// Something that is open.
+pub(super) struct Local {
+    name: String,
+    file: File,
+    length: Option<u64>,
+}
+
+impl Local {
+    /// Opens `path`: a file, a fifo or a block device.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::File { path: path.to_owned(), source };
+        let file = open_at(CWD, path, OFlags::RDONLY | OFlags::NOCTTY, Mode::empty()).map_err(failed)?;
+        let stat =
+            sys("fstat", rustix::fs::fstat(&file), || FdPath::of(&file).to_string()).map_err(failed)?;
+        let length = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => return Err(Error::Directory { path: path.to_owned() }),
+            FileType::RegularFile => u64::try_from(stat.st_size).ok(),
+            _ => None,
+        };
+        Ok(Self { name: path.display().to_string(), file: file.into(), length })
+    }
+
+    /// Stdin.
+    pub(super) fn stdin() -> Result<Self, Error> {
+        let failed = |source| Error::Read { name: "stdin".to_owned(), source };
+        let fd =
+            rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3).map_err(|errno| failed(errno.into()))?;
+        Ok(Self { name: "stdin".to_owned(), file: fd.into(), length: None })
+    }
+}
+
+impl Source for Local {
+    fn run(mut self, outlet: &mut Outlet) -> Result<(), crate::transfer::Error> {
+        if outlet.begin(self.length).is_err() {
+            return Ok(());
+        }
+        loop {
+            let mut buffer = outlet.buffer();
+            match self.file.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(length) => {
+                    buffer.truncate(length);
+                    if let Err(Gone) = outlet.send(buffer) {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(source) => return Err(Error::Read { name: self.name, source }.into()),
+            }
+        }
+    }
+}
