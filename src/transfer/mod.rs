@@ -6,6 +6,7 @@
 //! | file | what it owns |
 //! |---|---|
 //! | [`incoming`] | bytes on their way in, and the proof of them |
+//! | [`catalogue`] | which distros there are, and where each release comes from |
 //! | [`compression`] | which compressions there are, and how each is told |
 //! | [`decompress`] | compressed bytes as they were |
 //! | [`ring`] | bytes from one thread to another |
@@ -19,6 +20,7 @@
 //! | `fault` | where tests kill a transfer |
 //! | [`error`] | why a transfer failed |
 
+pub mod catalogue;
 pub mod compression;
 pub mod context;
 pub mod decompress;
