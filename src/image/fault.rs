@@ -25,10 +25,13 @@ pub const CLONE: &[&str] = &["clone-begun", "clone-built", "clone-done"];
 /// Those of `spinney commit`.
 pub const COMMIT: &[&str] = &["commit-begun", "commit-copied", "commit-done"];
 
+/// Those of every image that is made, when all of it is there.
+pub const FINISH: &[&str] = &["synced", "renamed"];
+
 /// Says that the command has come to `name`.
 pub(super) fn point(name: &'static str) {
     debug_assert!(
-        [SNAPSHOT, CONVERT, ROLLBACK, CLONE, COMMIT].concat().contains(&name),
+        [SNAPSHOT, CONVERT, ROLLBACK, CLONE, COMMIT, FINISH].concat().contains(&name),
         "{name} is not listed"
     );
     if cfg!(debug_assertions) && std::env::var_os("SPINNEY_FAULT").is_some_and(|wanted| wanted == name) {
