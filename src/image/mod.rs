@@ -11,6 +11,8 @@
 //! | [`store`] | the directories, and the images in them |
 //! | [`discover`] | what of a directory is an image |
 //! | [`properties`] | whether it may be changed, what it takes, when it was made |
+//! | [`merged`] | layers as the one tree that they make |
+//! | [`diff`] | what differs between two of them |
 //! | [`lock`] | who may write to an image, agreed on with systemd |
 //! | [`users`] | who has an image in use |
 //! | [`fresh`] | images that are being made |
@@ -21,18 +23,20 @@
 //! | [`opened`] | an image opened as a root, to look into or to run |
 //! | [`error`] | why something cannot be done to an image |
 
+pub mod diff;
 pub mod discover;
 pub mod disk;
 pub mod error;
+pub mod fault;
 pub mod fresh;
+pub mod layers;
 pub mod lock;
+pub mod merged;
 pub mod mstack;
 pub mod name;
-pub mod properties;
-pub mod store;
-pub mod users;
 pub mod opened;
 pub mod overlay;
+pub mod properties;
 pub mod store;
 pub mod users;
 pub mod versions;
