@@ -56,16 +56,22 @@ impl LayerError {
             Self::Image(error) => return error.hint(),
             Self::Open(error) => return error.hint(),
             Self::Copy(error) => return error.hint().map(str::to_owned),
-            Self::NoSnapshot { image, .. } => return Some(format!("spinney snapshot --list {image} shows them")),
+            Self::NoSnapshot { image, .. } => {
+                return Some(format!("spinney snapshot --list {image} shows them"));
+            }
             Self::NoSnapshots { image } => return Some(format!("spinney snapshot {image} makes one")),
             Self::SnapshotExists { image, name } => {
                 return Some(format!("give another name, or spinney snapshot --delete {image} {name}"));
             }
             Self::ReadOnly { name } => return Some(format!("spinney read-only {name} no makes it writable")),
-            Self::Kind { name, .. } => return Some(format!("spinney clone --copy {name} NEW makes an image that can do it")),
+            Self::Kind { name, .. } => {
+                return Some(format!("spinney clone --copy {name} NEW makes an image that can do it"));
+            }
             Self::OwnEntry { .. } => "put it elsewhere and a link to it there (systemd.mstack(7))",
             Self::Elsewhere { name, .. } => {
-                return Some(format!("spinney clone {name} NEW makes an image over it that can have snapshots"));
+                return Some(format!(
+                    "spinney clone {name} NEW makes an image over it that can have snapshots"
+                ));
             }
             Self::NotLayered { name } => return Some(format!("spinney snapshot {name} makes it layered")),
             Self::NothingBelow { .. } => "--against=IMAGE says with which",

@@ -143,7 +143,11 @@ fn looks(directory: &OwnedFd) -> SysResult<Looks> {
 ///
 /// # Errors
 /// When one cannot be moved.
-pub fn share_own_layers(store: &Store, image: LayeredImage, _lock: &LayersLock) -> Result<LayeredImage, LayerError> {
+pub fn share_own_layers(
+    store: &Store,
+    image: LayeredImage,
+    _lock: &LayersLock,
+) -> Result<LayeredImage, LayerError> {
     let failed = || LayerError::system("share the layers of", image.path());
     let own = image.own_layers();
     if own.is_empty() {
@@ -154,7 +158,8 @@ pub fn share_own_layers(store: &Store, image: LayeredImage, _lock: &LayersLock) 
         let suffix = if layer.disk { ".raw" } else { "" };
         let name = format!("{}{suffix}", LayerPlace::fresh_id().map_err(failed())?);
         let target = place.path().join(&name);
-        super::stack::link(&place, &name, &super::stack::link_text(&target, image.pool())).map_err(failed())?;
+        super::stack::link(&place, &name, &super::stack::link_text(&target, image.pool()))
+            .map_err(failed())?;
         rename(&image, entry, &place, &name, RenameFlags::EXCHANGE).map_err(failed())?;
     }
     LayeredImage::open(image.path())
@@ -171,5 +176,6 @@ pub(super) fn remove(place: &LayerPlace, name: &str) -> SysResult<()> {
 
 /// Opens the layer `name` of `place` as what it is, links not followed.
 pub(super) fn open(place: &LayerPlace, name: &str) -> SysResult<OwnedFd> {
-    open_directory_at(place, name).or_else(|_| open_at(place, name, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()))
+    open_directory_at(place, name)
+        .or_else(|_| open_at(place, name, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()))
 }

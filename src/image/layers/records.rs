@@ -50,7 +50,13 @@ struct LayerReference {
 
 impl Record {
     /// A snapshot of `layers`.
-    pub fn new(store: &Store, name: String, message: Option<String>, automatic: bool, layers: &[Layer]) -> Self {
+    pub fn new(
+        store: &Store,
+        name: String,
+        message: Option<String>,
+        automatic: bool,
+        layers: &[Layer],
+    ) -> Self {
         let mut record =
             Self { name, created: now(), message, automatic, subvolume: false, layers: Vec::new() };
         record.set_layers(store, layers);

@@ -36,7 +36,8 @@ pub fn dependents(store: &Store, path: &Path) -> Result<Vec<Referrer>, LayerErro
 /// When it cannot be told who refers to what: then none is removed.
 pub fn collect(store: &Store, lock: &LayersLock) -> Result<usize, LayerError> {
     let places = LayerPlace::all(store);
-    let listed: Vec<_> = places.iter().filter_map(|place| entries(place).ok().map(|list| (place, list))).collect();
+    let listed: Vec<_> =
+        places.iter().filter_map(|place| entries(place).ok().map(|list| (place, list))).collect();
     if listed.iter().all(|(_, list)| list.is_empty()) {
         return Ok(0);
     }
@@ -56,8 +57,9 @@ pub fn collect(store: &Store, lock: &LayersLock) -> Result<usize, LayerError> {
                 }
                 continue;
             }
-            let is_referred = referred.range(path.clone()..).next().is_some_and(|next| next.starts_with(&path))
-                || key(&path).is_some_and(|key| files.contains(&key));
+            let is_referred =
+                referred.range(path.clone()..).next().is_some_and(|next| next.starts_with(&path))
+                    || key(&path).is_some_and(|key| files.contains(&key));
             if !is_referred {
                 super::freeze::remove(place, &name).map_err(LayerError::system("remove layer", &path))?;
                 removed += 1;
@@ -97,7 +99,9 @@ fn all(store: &Store) -> Result<Vec<(Referrer, PathBuf)>, LayerError> {
             } else if text.ends_with(".mstack.v") {
                 let versions = open_directory(&path).and_then(entries).unwrap_or_default();
                 let paths = versions.into_iter().map(|(version, _)| path.join(version));
-                found.extend(paths.flat_map(|path| layers_of(&path)).map(|target| (format!("image {text}"), target)));
+                found.extend(
+                    paths.flat_map(|path| layers_of(&path)).map(|target| (format!("image {text}"), target)),
+                );
             }
         }
     }

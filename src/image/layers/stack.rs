@@ -188,7 +188,10 @@ impl LayeredImage {
     /// Its layers that are directories or files of its own, no links: their entries.
     pub fn own_layers(&self) -> Vec<(&str, &Layer)> {
         let pairs = self.stack.layers.iter().zip(&self.layers);
-        pairs.filter(|(_, layer)| layer.path.starts_with(&self.path)).map(|(part, layer)| (part.entry.as_str(), layer)).collect()
+        pairs
+            .filter(|(_, layer)| layer.path.starts_with(&self.path))
+            .map(|(part, layer)| (part.entry.as_str(), layer))
+            .collect()
     }
 }
 
@@ -225,7 +228,14 @@ impl NewStack {
             let made = make_directory_at(&directory, &hidden, 0o755)?;
             // Nobody else knows the name.
             try_lock(&made)?;
-            Ok(Self { path: pool.to_owned(), pool: directory, hidden, directory: made, old: None, shown: false })
+            Ok(Self {
+                path: pool.to_owned(),
+                pool: directory,
+                hidden,
+                directory: made,
+                old: None,
+                shown: false,
+            })
         };
         begun().map_err(LayerError::system("make an image in", pool))
     }
@@ -330,7 +340,11 @@ pub(super) fn copy_root(from: &impl AsFd, to: &impl AsFd) -> SysResult<()> {
         tv_sec: seconds,
         tv_nsec: i64::try_from(nanoseconds).unwrap_or(0),
     };
-    attributes::set_times(to, time(stat.st_atime, stat.st_atime_nsec), time(stat.st_mtime, stat.st_mtime_nsec))
+    attributes::set_times(
+        to,
+        time(stat.st_atime, stat.st_atime_nsec),
+        time(stat.st_mtime, stat.st_mtime_nsec),
+    )
 }
 
 /// How an image in `pool` says where `target` is: relative within the pool, so that the pool can be moved.
@@ -347,7 +361,9 @@ pub(super) fn target_of(directory: &OwnedFd, path: &Path, entry: &str) -> SysRes
     match rustix::fs::readlinkat(directory, entry, Vec::new()) {
         Ok(text) => Ok(normal(&path.join(std::ffi::OsString::from_vec(text.into_bytes())))),
         Err(Errno::INVAL) => Ok(path.join(entry)),
-        Err(errno) => Err(SysError::new("readlinkat", format!("{}, {entry:?}", FdPath::of(directory)), errno)),
+        Err(errno) => {
+            Err(SysError::new("readlinkat", format!("{}, {entry:?}", FdPath::of(directory)), errno))
+        }
     }
 }
 
