@@ -1,6 +1,6 @@
 //! Why a transfer failed: one line, a hint.
 
-use super::{decompress, fetch, verify};
+use super::{decompress, fetch, qcow2, verify};
 use crate::{archive, image};
 
 /// Why a transfer failed.
@@ -25,6 +25,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot write what {name} holds")]
+    Write {
+        name: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot read {name}: {fault}")]
+    Qcow2 { name: String, fault: qcow2::Fault },
     #[error(transparent)]
     Fetch(#[from] fetch::Error),
     #[error(transparent)]
@@ -39,7 +47,8 @@ impl Error {
             Self::Image(error) => error.hint(),
             Self::Decompress(error) => error.hint(),
             Self::Unpack { source, .. } => source.hint().map(str::to_owned),
-            Self::Read { .. } => None,
+            Self::Read { .. } | Self::Write { .. } => None,
+            Self::Qcow2 { fault, .. } => Some(fault.hint().to_owned()),
             Self::Fetch(error) => error.hint(),
             Self::Verify(error) => error.hint(),
         }

@@ -9,6 +9,7 @@
 //! | [`compression`] | which compressions there are, and how each is told |
 //! | [`decompress`] | compressed bytes as they were |
 //! | [`format`](mod@format) | what a file is, by its bytes |
+//! | [`qcow2`] | disks of QEMU as raw ones |
 //! | [`ring`] | bytes from one thread to another |
 //! | [`context`] | whom a transfer tells how far it is, and who may stop it |
 //! | [`fetch`] | getting bytes: from servers, files and stdin |
@@ -26,6 +27,7 @@ pub mod format;
 #[allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "of the tests")]
 pub(crate) mod http_server;
 pub mod incoming;
+pub mod qcow2;
 pub mod ring;
 pub mod verify;
 
