@@ -1,4 +1,4 @@
-//! Block devices, and file systems that grow on them.
+//! Block devices: their size, whether they can be written to (linux/fs.h), and file systems that grow on them.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -6,18 +6,40 @@ use rustix::fs::OFlags;
 use rustix::ioctl::opcode;
 
 use super::in_root::reopen;
-use super::{FdPath, SysResult, check, sys};
+use super::{FdPath, SysError, SysResult, check, sys};
 
 // linux/fs.h, fs/ext4/ext4.h, linux/btrfs.h; the first one's size is that of a pointer, and 64 bits are written.
 const BLKGETSIZE64: libc::Ioctl = opcode::read::<usize>(0x12, 114) as libc::Ioctl;
 const EXT4_IOC_RESIZE_FS: libc::Ioctl = opcode::write::<u64>(b'f', 16) as libc::Ioctl;
 const BTRFS_IOC_RESIZE: libc::Ioctl = opcode::write::<BtrfsVolume>(0x94, 3) as libc::Ioctl;
+const BLKROSET: libc::Ioctl = opcode::none(0x12, 93) as libc::Ioctl;
+const BLKROGET: libc::Ioctl = opcode::none(0x12, 94) as libc::Ioctl;
 
 /// `struct btrfs_ioctl_vol_args` of linux/btrfs.h.
 #[repr(C)]
 struct BtrfsVolume {
     fd: i64,
     name: [u8; 4088],
+}
+
+/// Whether nobody can write to `device`.
+pub fn is_read_only(device: impl AsFd) -> SysResult<bool> {
+    let mut state: libc::c_int = 0;
+    // SAFETY: the request writes an int, which lives across the call.
+    let result = unsafe { libc::ioctl(device.as_fd().as_raw_fd(), BLKROGET, &raw mut state) };
+    check(result.into())
+        .map_err(|errno| SysError::new("ioctl", format!("{}, BLKROGET", FdPath::of(&device)), errno))?;
+    Ok(state != 0)
+}
+
+/// Sets whether nobody can.
+pub fn set_read_only(device: impl AsFd, read_only: bool) -> SysResult<()> {
+    let state = libc::c_int::from(read_only);
+    // SAFETY: the request reads an int, which lives across the call.
+    let result = unsafe { libc::ioctl(device.as_fd().as_raw_fd(), BLKROSET, &raw const state) };
+    check(result.into())
+        .map(drop)
+        .map_err(|errno| SysError::new("ioctl", format!("{}, BLKROSET {state}", FdPath::of(&device)), errno))
 }
 
 /// The length of `device`, in bytes.

@@ -22,6 +22,7 @@ pub mod map;
 use super::context::{Context, Event};
 use super::error::Error;
 use crate::image::disk::source::{DiskFile, Source};
+use crate::sys::{FdPath, SysError, SysResult, sys};
 use cluster::Decompressor;
 use header::Header;
 use map::{Cluster, Map};
@@ -86,7 +87,7 @@ impl Fault {
 enum Stop {
     Fault(Fault),
     Read(io::Error),
-    Write(io::Error),
+    Write(SysError),
     Cancelled(Box<Error>),
 }
 
@@ -132,18 +133,18 @@ pub fn check(source: &[u8]) -> Result<u64, Fault> {
 
 /// Where a raw disk is written.
 trait Sink {
-    fn set_length(&mut self, length: u64) -> io::Result<()>;
-    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()>;
+    fn set_length(&mut self, length: u64) -> SysResult<()>;
+    fn write(&mut self, offset: u64, data: &[u8]) -> SysResult<()>;
 }
 
 struct File<'a>(BorrowedFd<'a>);
 
 impl Sink for File<'_> {
-    fn set_length(&mut self, length: u64) -> io::Result<()> {
-        Ok(rustix::fs::ftruncate(self.0, length)?)
+    fn set_length(&mut self, length: u64) -> SysResult<()> {
+        sys("ftruncate", rustix::fs::ftruncate(self.0, length), || format!("{}, {length}", FdPath(self.0)))
     }
 
-    fn write(&mut self, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
+    fn write(&mut self, mut offset: u64, mut data: &[u8]) -> SysResult<()> {
         while !data.is_empty() {
             match rustix::io::pwrite(self.0.as_fd(), data, offset) {
                 Ok(length) => {
@@ -151,7 +152,10 @@ impl Sink for File<'_> {
                     offset += length as u64;
                 }
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => {
+                    let call = format!("{}, {} bytes at {offset}", FdPath(self.0), data.len());
+                    return Err(SysError::new("pwrite", call, errno));
+                }
             }
         }
         Ok(())
@@ -161,11 +165,11 @@ impl Sink for File<'_> {
 struct Nowhere;
 
 impl Sink for Nowhere {
-    fn set_length(&mut self, _: u64) -> io::Result<()> {
+    fn set_length(&mut self, _: u64) -> SysResult<()> {
         Ok(())
     }
 
-    fn write(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+    fn write(&mut self, _: u64, _: &[u8]) -> SysResult<()> {
         Ok(())
     }
 }

@@ -33,12 +33,12 @@ fn put(file: &mut [u8], offset: usize, number: u64) {
 struct Memory(Vec<u8>, Vec<(u64, usize)>);
 
 impl Sink for Memory {
-    fn set_length(&mut self, length: u64) -> io::Result<()> {
+    fn set_length(&mut self, length: u64) -> SysResult<()> {
         self.0.resize(usize::try_from(length).unwrap(), 0);
         Ok(())
     }
 
-    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn write(&mut self, offset: u64, data: &[u8]) -> SysResult<()> {
         let at = usize::try_from(offset).unwrap();
         self.0[at..at + data.len()].copy_from_slice(data);
         self.1.push((offset, data.len()));
