@@ -45,6 +45,7 @@ mod hosts;
 mod http_server;
 mod hundred;
 mod image_disks;
+mod image_layers;
 mod image_locks;
 mod image_roots;
 mod kill;
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        image_layers::tests(),
         image_locks::tests(),
         image_roots::tests(),
     ];
