@@ -8,11 +8,13 @@
 //! | [`incoming`] | bytes on their way in, and the proof of them |
 //! | [`catalogue`] | which distros there are, and where each release comes from |
 //! | [`compression`] | which compressions there are, and how each is told |
+//! | [`compress`] | bytes to compressed ones, on all processors |
 //! | [`decompress`] | compressed bytes as they were |
 //! | [`ring`] | bytes from one thread to another |
 //! | [`flow`] | what comes in, decompressed, to whoever makes something of it |
 //! | [`install`] | what comes in, as an image |
 //! | [`context`] | whom a transfer tells how far it is, and who may stop it |
+//! | [`export`] | an image to a stream |
 //! | [`source`] | what a user named to be pulled |
 //! | [`naming`] | what an image is called that nobody gave a name |
 //! | [`fetch`] | getting bytes: from servers, files and stdin |
@@ -21,10 +23,12 @@
 //! | [`error`] | why a transfer failed |
 
 pub mod catalogue;
+pub mod compress;
 pub mod compression;
 pub mod context;
 pub mod decompress;
 pub mod error;
+pub mod export;
 mod fault;
 pub mod fetch;
 pub mod flow;
