@@ -6,15 +6,18 @@
 //! | file | what it owns |
 //! |---|---|
 //! | [`incoming`] | bytes on their way in, and the proof of them |
+//! | [`bootstrap`] | trees made of packages, by the distro's own tool |
 //! | [`catalogue`] | which distros there are, and where each release comes from |
 //! | [`compression`] | which compressions there are, and how each is told |
 //! | [`decompress`] | compressed bytes as they were |
 //! | [`ring`] | bytes from one thread to another |
 //! | [`context`] | whom a transfer tells how far it is, and who may stop it |
 //! | [`fetch`] | getting bytes: from servers, files and stdin |
+//! | [`simplestreams`] | what image servers say they have |
 //! | [`verify`] | whether they are what they should be: checksums and signatures |
 //! | [`error`] | why a transfer failed |
 
+pub mod bootstrap;
 pub mod catalogue;
 pub mod compression;
 pub mod context;
@@ -27,6 +30,7 @@ pub mod fetch;
 pub(crate) mod http_server;
 pub mod incoming;
 pub mod ring;
+pub mod simplestreams;
 pub mod verify;
 
 pub use context::{Context, Event, Watcher};

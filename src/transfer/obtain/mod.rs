@@ -1,0 +1,145 @@
+//! From what the catalogue says to an image: sources tried in turn, each that cannot be used told in one line.
+//!
+//! A source that cannot be reached, has not what is asked for, or speaks nonsense before anything of it is believed, is
+//! passed over. One whose bytes are not what its own checksum or signature says is not: somebody changed them, and the next
+//! source would only hide it.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | [`attempt`] | one source |
+//! | [`probe`] | whether a server answers at all, soon |
+//! | [`passed`] | which faults pass a source over |
+
+use std::path::PathBuf;
+
+use super::catalogue::{Attempt, Resolved};
+use super::lockfile::Pin;
+use super::verify::Mode;
+use super::{Context, Digest, Error as TransferError, Event, Proof};
+use crate::image::{Finish, Image, ImageName, Store};
+
+pub mod attempt;
+pub mod passed;
+pub mod probe;
+
+/// What is wanted.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// What the catalogue says.
+    pub resolved: &'a Resolved,
+    /// Where the image is to be.
+    pub store: &'a Store,
+    /// Under which name.
+    pub name: &'a ImageName,
+    /// How it is finished.
+    pub finish: Finish,
+    /// What downloads are held to (`--verify=`); `None`: to a signature where its key is here, else to a checksum.
+    pub mode: Option<Mode>,
+    /// Keys that are believed instead of the catalogue's (`--key=`).
+    pub keys: Vec<PathBuf>,
+    /// Where downloads that break off are kept.
+    pub partial: Option<PathBuf>,
+    /// The digest of what that image was made of, if it is there.
+    pub known: Option<Digest>,
+    /// Only what can be pinned: no bootstrap.
+    pub pinnable: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Obtained {
+    /// An image.
+    Made(Box<Made>),
+    /// The source has nothing newer than the image that there is.
+    UpToDate {
+        /// Which source.
+        address: String,
+    },
+}
+
+/// An image that was made.
+#[derive(Debug)]
+pub struct Made {
+    /// It.
+    pub image: Image,
+    /// The kind of its source.
+    pub kind: &'static str,
+    /// Where it came from: an address, a reference, a tool and its suite.
+    pub address: String,
+    /// What vouches for it; `None` where a tool saw to it.
+    pub proof: Option<Proof>,
+    /// How many files it has, and how many bytes those have, where they were counted.
+    pub counts: Option<(u64, u64)>,
+    /// How to have exactly that again.
+    pub pin: Option<Pin>,
+    /// What of it is not as it was, and what its user should know.
+    pub notes: Vec<String>,
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Error {
+    #[error("cannot get {what}: none of its {} sources can be used", .tried.len())]
+    Nothing { what: String, tried: Vec<String> },
+}
+
+impl Error {
+    /// The next step.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Nothing { tried, .. } => Some(format!("what was tried:\n    {}", tried.join("\n    "))),
+        }
+    }
+}
+
+/// Makes an image of the first source that can be used.
+///
+/// # Errors
+/// When none can, when one is not what it should be, or when the user has enough of it.
+pub fn obtain(request: &Request<'_>, context: &Context) -> Result<Obtained, TransferError> {
+    let attempts = &request.resolved.attempts;
+    let mut tried = Vec::new();
+    for (number, attempt) in attempts.iter().enumerate() {
+        context.check()?;
+        let error = match attempt::perform(request, attempt, context) {
+            Ok(obtained) => return Ok(obtained),
+            Err(error) if !passed::is_passed_over(&error) => return Err(error),
+            // A single source: its own words are the clearest.
+            Err(error) if attempts.len() == 1 => return Err(error),
+            Err(error) => error,
+        };
+        let line = format!("{}: {}", place(attempt), passed::line(&error));
+        if number + 1 < attempts.len() {
+            context.tell(Event::Note(line.clone()));
+        }
+        tried.push(with_hint(line, &error));
+    }
+    let what = request.resolved.reference();
+    Err(Error::Nothing { what, tried }.into())
+}
+
+/// What messages call a source: its kind, and the host of its address.
+fn place(attempt: &Attempt) -> String {
+    use super::catalogue::Action;
+    let address = match &attempt.action {
+        Action::Simplestreams { url, .. } => url,
+        Action::Download(download) => &download.url,
+        Action::Oci { reference } => reference,
+        Action::Bootstrap { .. } => return attempt.kind.to_owned(),
+    };
+    let host = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or(host);
+    if host.is_empty() { attempt.kind.to_owned() } else { format!("{} {host}", attempt.kind) }
+}
+
+/// What a tool said last is worth more than its exit status.
+fn with_hint(line: String, error: &TransferError) -> String {
+    match error {
+        TransferError::Bootstrap(error) => match error.hint() {
+            Some(hint) => format!("{line}\n    {hint}"),
+            None => line,
+        },
+        _ => line,
+    }
+}
