@@ -17,6 +17,8 @@ pub enum Error {
     Exists { name: String, path: PathBuf },
     #[error("image {name:?} is in use: {}", .by.join(", "))]
     InUse { name: String, by: Vec<String> },
+    #[error("somebody else is making an image {name:?}")]
+    Busy { name: String },
     #[error(transparent)]
     Disk(#[from] super::disk::Error),
     #[error("cannot {action} {}", .path.display())]
@@ -50,6 +52,7 @@ impl Error {
             }
             Self::Disk(error) => return error.hint(),
             Self::InUse { .. } => "end what uses it first",
+            Self::Busy { .. } => "wait until it is there, or give another name",
             Self::System { .. } => return None,
         };
         Some(hint.to_owned())

@@ -9,15 +9,27 @@
 //! |---|---|
 //! | [`name`] | what an image may be called |
 //! | [`store`] | the directories, and the images in them |
+//! | [`lock`] | who may write to an image, agreed on with systemd |
+//! | [`users`] | who has an image in use |
 //! | [`fresh`] | images that are being made |
 //! | [`disk`] | disk images: their partitions and file systems, mounted |
+//! | [`mstack`] | layered images: what the names in one mean, and writing one |
+//! | [`versions`] | which of two versions is newer, which entry of a `.v` directory is meant |
+//! | [`overlay`] | one overlay of directories |
+//! | [`opened`] | an image opened as a root, to look into or to run |
 //! | [`error`] | why something cannot be done to an image |
 
 pub mod disk;
 pub mod error;
 pub mod fresh;
+pub mod lock;
+pub mod mstack;
 pub mod name;
+pub mod opened;
+pub mod overlay;
 pub mod store;
+pub mod users;
+pub mod versions;
 
 pub use error::Error;
 pub use fresh::{Finish, NewImage};

@@ -1,6 +1,6 @@
 //! Extended attributes (xattr(7)) and times of files, by fds.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Timespec, Timestamps, XattrFlags};
@@ -44,6 +44,45 @@ pub fn get(fd: impl AsFd, name: &[u8]) -> SysResult<Option<Vec<u8>>> {
 pub fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> SysResult<()> {
     rustix::fs::fsetxattr(&fd, name, value, XattrFlags::empty())
         .map_err(|errno| failed("fsetxattr", &fd, name, errno))
+}
+
+/// Sets the attribute `name` of what `place` (`O_PATH`) stands for, a link itself too: xattr calls that take an fd do not
+/// take such a one.
+pub fn set_of_place(place: impl AsFd, name: &[u8], value: &[u8]) -> SysResult<()> {
+    let path = format!("/proc/self/fd/{}", place.as_fd().as_raw_fd());
+    rustix::fs::setxattr(path, name, value, XattrFlags::empty())
+        .map_err(|errno| failed("setxattr", &place, name, errno))
+}
+
+/// The names of the attributes of what `place` (`O_PATH`) stands for, as [`list`] gives them.
+pub fn list_of_place(place: impl AsFd) -> SysResult<Vec<Vec<u8>>> {
+    let path = format!("/proc/self/fd/{}", place.as_fd().as_raw_fd());
+    let mut names = Vec::with_capacity(LIMIT);
+    match rustix::fs::listxattr(path, rustix::buffer::spare_capacity(&mut names)) {
+        Ok(_) => {}
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
+        Err(errno) => return Err(SysError::new("listxattr", FdPath::of(&place).to_string(), errno)),
+    }
+    Ok(names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+}
+
+/// The value of the attribute `name` of what `place` (`O_PATH`) stands for; `None` if it is gone.
+pub fn get_of_place(place: impl AsFd, name: &[u8]) -> SysResult<Option<Vec<u8>>> {
+    let path = format!("/proc/self/fd/{}", place.as_fd().as_raw_fd());
+    let mut value = Vec::with_capacity(LIMIT);
+    match rustix::fs::getxattr(path, name, rustix::buffer::spare_capacity(&mut value)) {
+        Ok(_) => Ok(Some(value)),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(errno) => Err(failed("getxattr", &place, name, errno)),
+    }
+}
+
+/// Removes the attribute `name`; one that is not there is fine.
+pub fn remove(fd: impl AsFd, name: &[u8]) -> SysResult<()> {
+    match rustix::fs::fremovexattr(&fd, name) {
+        Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        Err(errno) => Err(failed("fremovexattr", &fd, name, errno)),
+    }
 }
 
 /// Sets when the file `fd` (`O_PATH` is enough, Linux 5.8) was last read and changed, in seconds since 1970 and

@@ -95,6 +95,19 @@ impl FsContext {
     }
 }
 
+/// Mounts a new file system of `kind` at `target` with `options` (mount(2)): for what fsconfig(2) cannot say, whose values
+/// have 255 bytes.
+///
+/// # Errors
+/// The kernel's reason is in its log alone.
+pub fn mount_with_options(kind: &str, target: &str, options: &str) -> SysResult<()> {
+    let describe = || format!("{kind:?}, {target:?}, {kind:?}, 0, {options:?}");
+    let data =
+        std::ffi::CString::new(options).map_err(|_| SysError::new("mount", describe(), Errno::INVAL))?;
+    let flags = rustix::mount::MountFlags::empty();
+    sys("mount", rustix::mount::mount(kind, target, kind, flags, data.as_c_str()), describe)
+}
+
 /// Makes the superblock of the mount `mount` writable again (fspick(2)); the flags of the mount itself stay.
 pub fn make_superblock_writable(mount: impl AsFd) -> SysResult<()> {
     let describe = || FdPath::of(&mount).to_string();

@@ -45,6 +45,7 @@ mod hosts;
 mod http_server;
 mod hundred;
 mod image_disks;
+mod image_locks;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -103,6 +104,7 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        image_locks::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

@@ -265,7 +265,7 @@ fn attempt(distro: &Distro, release: &Release, variant: &str, source: &Source, a
                     let key = distro.keys.get(&signature.key)?.clone();
                     Some((signature.url.as_deref().map(beside), key))
                 }),
-                strip: file.strip.as_deref().map(expand),
+                strip: file.strip.clone(),
                 url: url.clone(),
             })
         }

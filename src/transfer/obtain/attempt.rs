@@ -7,7 +7,7 @@ use crate::transfer::catalogue::{Action, Attempt, Download};
 use crate::transfer::fetch::{self, FetchOptions};
 use crate::transfer::install::{self, InstallOptions, Wanted};
 use crate::transfer::lockfile::Pin;
-use crate::transfer::simplestreams::{self, Form, INDEX, INDEX_LIMIT, PRODUCTS_LIMIT};
+use crate::transfer::simplestreams::{self, Form, INDEX, INDEX_LIMIT, Listed, PRODUCTS_LIMIT, Products};
 use crate::transfer::verify::{Mode, Verification};
 use crate::transfer::{Context, Error, Event, bootstrap};
 
@@ -15,7 +15,11 @@ use crate::transfer::{Context, Error, Event, bootstrap};
 const LISTING_LIMIT: u64 = 16 << 20;
 
 /// Makes an image of `attempt`.
-pub(super) fn perform(request: &Request<'_>, attempt: &Attempt, context: &Context) -> Result<Obtained, Error> {
+pub(super) fn perform(
+    request: &Request<'_>,
+    attempt: &Attempt,
+    context: &Context,
+) -> Result<Obtained, Error> {
     let mut obtained = match &attempt.action {
         Action::Simplestreams { url, alias, arch } => from_server(request, url, alias, arch, context)?,
         Action::Download(download) => from_file(request, attempt.kind, download, context)?,
@@ -48,23 +52,18 @@ fn from_server(
         return Err(unusable("it signs nothing, and --verify=signature was asked for"));
     }
     if base.starts_with("http://") && request.mode.is_none() {
-        return Err(unusable("it is not reached by https, and signs nothing; --verify=checksum takes it as it is"));
+        return Err(unusable(
+            "it is not reached by https, and signs nothing; --verify=checksum takes it as it is",
+        ));
     }
-    context.tell(Event::Stage { what: format!("asking {}", host(base)), total: None });
-    let paths = simplestreams::index(&probe::document(&format!("{base}/{INDEX}"), INDEX_LIMIT, context)?)?;
-    let mut offer = None;
-    for path in paths {
-        let bytes =
-            fetch::document(&format!("{base}/{path}"), PRODUCTS_LIMIT, &FetchOptions::default(), context)?;
-        match simplestreams::products(&bytes)?.offer(alias, arch) {
-            Ok(found) => {
-                offer = Some(Ok(found));
-                break;
-            }
-            Err(error) => offer = Some(Err(error)),
+    let mut offer = Err(simplestreams::Error::NoImages);
+    for products in products(base, context)? {
+        offer = products.offer(alias, arch);
+        if offer.is_ok() {
+            break;
         }
     }
-    let offer = offer.unwrap_or(Err(simplestreams::Error::NoImages))?;
+    let offer = offer?;
     let address = format!("{base}/{}", offer.path);
     if request.known == Some(offer.sha256) {
         return Ok(Obtained::UpToDate { address });
@@ -75,6 +74,23 @@ fn from_server(
         Form::Squashfs => Wanted::Raw,
     };
     install(request, "simplestreams", Item { address, verification, wanted, strip: None }, context)
+}
+
+/// What the server `base` has.
+fn products(base: &str, context: &Context) -> Result<Vec<Products>, Error> {
+    context.tell(Event::Stage { what: format!("asking {}", host(base)), total: None });
+    let paths = simplestreams::index(&probe::document(&format!("{base}/{INDEX}"), INDEX_LIMIT, context)?)?;
+    let read = |path| {
+        let address = format!("{base}/{path}");
+        let bytes = fetch::document(&address, PRODUCTS_LIMIT, &FetchOptions::default(), context)?;
+        Ok(simplestreams::products(&bytes)?)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// The same, for those who look around.
+pub(super) fn listing(base: &str, context: &Context) -> Result<Vec<Listed>, Error> {
+    Ok(products(base, context)?.iter().flat_map(Products::list).collect())
 }
 
 /// From a file of the distro.
@@ -94,7 +110,8 @@ fn from_file(
         Some((url, pattern)) => {
             let text = probe::document(url, LISTING_LIMIT, context)?;
             let text = String::from_utf8_lossy(&text);
-            let name = download.look_up(&text).ok_or_else(|| unusable(format!("{url} names no {pattern}")))?;
+            let name =
+                download.look_up(&text).ok_or_else(|| unusable(format!("{url} names no {pattern}")))?;
             download.clone().found(name)
         }
     };
@@ -109,7 +126,9 @@ fn from_file(
     let wanted = match download.format {
         FileFormat::Tar => Wanted::Tar,
         FileFormat::Disk => Wanted::Raw,
-        FileFormat::OciArchive => return Err(unusable("archives of OCI images are for spinney pull oci-archive:")),
+        FileFormat::OciArchive => {
+            return Err(unusable("archives of OCI images are for spinney pull oci-archive:"));
+        }
     };
     let item = Item { address: download.url, verification, wanted, strip: download.strip };
     let mut obtained = install(request, kind, item, context)?;
@@ -208,6 +227,19 @@ fn from_packages(
     })))
 }
 
+/// Exactly what `pin` says.
+pub(super) fn pinned(request: &Request<'_>, pin: &Pin, context: &Context) -> Result<Obtained, Error> {
+    let sha256 = pin.digest().ok_or_else(|| unusable(format!("{:?} is no sha256 digest", pin.sha256)))?;
+    let wanted = match pin.form.as_str() {
+        "tar" => Wanted::Tar,
+        "disk" => Wanted::Raw,
+        _ => return Err(unusable("pinned images of registries cannot be pulled yet")),
+    };
+    let verification = Verification::digest(sha256);
+    let item = Item { address: pin.url.clone(), verification, wanted, strip: pin.strip.clone() };
+    install(request, "pinned", item, context)
+}
+
 /// Whether the day `date` is over.
 fn is_past(date: &str) -> bool {
     date.parse::<jiff::civil::Date>().is_ok_and(|date| date < jiff::Zoned::now().date())
@@ -248,10 +280,10 @@ pub(super) fn install(
         image: installed.image,
         kind,
         address: item.address,
-        counts: Some((installed.counts.entries(), installed.counts.bytes())),
+        counts: Some(installed.counts),
         proof: Some(installed.proof),
         pin: Some(pin),
-        notes: Vec::new(),
+        notes: installed.notes.lines(),
     })))
 }
 

@@ -14,8 +14,10 @@ use std::path::PathBuf;
 
 use super::catalogue::{Attempt, Resolved};
 use super::lockfile::Pin;
+use super::simplestreams::Listed;
 use super::verify::Mode;
 use super::{Context, Digest, Error as TransferError, Event, Proof};
+use crate::archive::Counts;
 use crate::image::{Finish, Image, ImageName, Store};
 
 pub mod attempt;
@@ -68,8 +70,8 @@ pub struct Made {
     pub address: String,
     /// What vouches for it; `None` where a tool saw to it.
     pub proof: Option<Proof>,
-    /// How many files it has, and how many bytes those have, where they were counted.
-    pub counts: Option<(u64, u64)>,
+    /// What is in it, where that was counted.
+    pub counts: Option<Counts>,
     /// How to have exactly that again.
     pub pin: Option<Pin>,
     /// What of it is not as it was, and what its user should know.
@@ -117,6 +119,25 @@ pub fn obtain(request: &Request<'_>, context: &Context) -> Result<Obtained, Tran
     }
     let what = request.resolved.reference();
     Err(Error::Nothing { what, tried }.into())
+}
+
+/// Makes an image of exactly what `pin` says (`--frozen`).
+///
+/// # Errors
+/// When that cannot be had, or is something else.
+pub fn obtain_pinned(request: &Request<'_>, pin: &Pin, context: &Context) -> Result<Obtained, TransferError> {
+    if request.known.is_some() && request.known == pin.digest() {
+        return Ok(Obtained::UpToDate { address: pin.url.clone() });
+    }
+    attempt::pinned(request, pin, context)
+}
+
+/// What the image server `url` has.
+///
+/// # Errors
+/// When it cannot be asked, or says something else.
+pub fn listing(url: &str, context: &Context) -> Result<Vec<Listed>, TransferError> {
+    attempt::listing(url.trim_end_matches('/'), context)
 }
 
 /// What messages call a source: its kind, and the host of its address.
