@@ -17,6 +17,8 @@ pub enum Error {
     Exists { name: String, path: PathBuf },
     #[error("image {name:?} is in use: {}", .by.join(", "))]
     InUse { name: String, by: Vec<String> },
+    #[error("image {name:?} is read-only: {} cannot be written to", .path.display())]
+    OutOfReach { name: String, path: PathBuf },
     #[error("somebody else is making an image {name:?}")]
     Busy { name: String },
     #[error(transparent)]
@@ -52,6 +54,9 @@ impl Error {
             }
             Self::Disk(error) => return error.hint(),
             Self::InUse { .. } => "end what uses it first",
+            Self::OutOfReach { .. } => {
+                "it lies below /usr or on a read-only file system; spinney clone makes one to change"
+            }
             Self::Busy { .. } => "wait until it is there, or give another name",
             Self::System { .. } => return None,
         };
