@@ -117,9 +117,10 @@ fn matching<'a>(catalogue: &'a Catalogue, word: &str) -> Result<Vec<&'a Distro>,
     let lower = word.to_lowercase();
     let occurs = |distro: &&Distro| {
         let names = [&distro.name, &distro.title].into_iter().chain(&distro.aliases);
-        let releases = distro.releases.iter().flat_map(|release| {
-            [&release.name].into_iter().chain(&release.version).chain(&release.aliases)
-        });
+        let releases = distro
+            .releases
+            .iter()
+            .flat_map(|release| [&release.name].into_iter().chain(&release.version).chain(&release.aliases));
         names.into_iter().any(|name| name.to_lowercase().contains(&lower))
             || releases.into_iter().any(|name| name.to_lowercase() == lower)
     };
@@ -149,7 +150,10 @@ fn details(distro: &Distro, output: Output) {
     let architectures: Vec<&str> = distro.architectures.keys().map(String::as_str).collect();
     let mut text = format!("{}, {}\n", output.in_colour(Colour::Bold, &distro.title), distro.init);
     for (name, words) in [
-        ("called", std::iter::once(&distro.name).chain(&distro.aliases).cloned().collect::<Vec<_>>().join(", ")),
+        (
+            "called",
+            std::iter::once(&distro.name).chain(&distro.aliases).cloned().collect::<Vec<_>>().join(", "),
+        ),
         ("variants", distro.variants.join(", ")),
         ("architectures", architectures.join(", ")),
         ("file", distro.file.clone()),
@@ -158,8 +162,7 @@ fn details(distro: &Distro, output: Output) {
     }
     text += "\n  releases\n";
     for release in &distro.releases {
-        let names: Vec<&str> =
-            release.version.iter().chain(&release.aliases).map(String::as_str).collect();
+        let names: Vec<&str> = release.version.iter().chain(&release.aliases).map(String::as_str).collect();
         let mark = if release.name == distro.default { " (default)" } else { "" };
         let until = release.until.as_deref().map(|date| format!(", cared for until {date}"));
         let names = if names.is_empty() { String::new() } else { format!(" = {}", names.join(", ")) };
@@ -191,7 +194,8 @@ fn place(source: &Source) -> String {
 
 /// What would be tried.
 fn plan(resolved: &Resolved, output: Output) {
-    let mut text = format!("{} would be {}, from the first of these:\n", resolved.reference(), resolved.image_name());
+    let mut text =
+        format!("{} would be {}, from the first of these:\n", resolved.reference(), resolved.image_name());
     for fact in attempts(resolved) {
         let word = |key: &str| fact[key].as_str().unwrap_or_default().to_owned();
         let boots = if fact["boots"] == json!(true) { "" } else { " (no init)" };
@@ -208,9 +212,7 @@ fn attempts(resolved: &Resolved) -> Vec<Value> {
         Action::Oci { reference } => reference.clone(),
         Action::Bootstrap { plan, .. } => format!("{} with {}", plan.suite, plan.packages.join(" ")),
     };
-    let fact = |attempt: &crate::transfer::catalogue::Attempt| {
-        json!({ "kind": attempt.kind, "address": address(&attempt.action), "boots": attempt.boots })
-    };
+    let fact = |attempt: &crate::transfer::catalogue::Attempt| json!({ "kind": attempt.kind, "address": address(&attempt.action), "boots": attempt.boots });
     resolved.attempts.iter().map(fact).collect()
 }
 
@@ -266,7 +268,12 @@ fn facts(distro: &Distro) -> Value {
 }
 
 /// What the image servers have of it. One that does not answer is told of; that none does, is a failure.
-fn online(catalogue: &Catalogue, word: &str, arguments: &SearchArguments, output: Output) -> Result<(), Error> {
+fn online(
+    catalogue: &Catalogue,
+    word: &str,
+    arguments: &SearchArguments,
+    output: Output,
+) -> Result<(), Error> {
     let mut servers: Vec<&str> = Vec::new();
     for source in catalogue.distros.iter().flat_map(|distro| &distro.sources) {
         if let SourceKind::Simplestreams { url, .. } = &source.kind
@@ -330,4 +337,3 @@ fn online(catalogue: &Catalogue, word: &str, arguments: &SearchArguments, output
     });
     Ok(())
 }
-

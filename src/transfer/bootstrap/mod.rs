@@ -34,7 +34,7 @@ pub mod seal;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum Error {
-    #[error("{tool} is not installed")]
+    #[error("{tool} is not installed (the package {package} has it)")]
     NoTool { tool: &'static str, package: &'static str },
     #[error("no keyring for {what}: {}", .files.join(", "))]
     NoKeyring { what: String, files: Vec<String>, package: Option<String> },
@@ -60,8 +60,9 @@ impl Error {
     /// The next step.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoTool { package, .. } => format!("install the package {package}"),
-            Self::NoKeyring { package: Some(package), .. } => format!("install the package {package}"),
+            Self::NoTool { package, .. } | Self::NoKeyring { package: Some(package), .. } => {
+                format!("install the package {package}")
+            }
             Self::NoKeyring { .. } => "put the distro's keyring there".to_owned(),
             Self::Failed { log, .. } if !log.is_empty() => format!("it said:\n    {}", log.join("\n    ")),
             _ => return None,
@@ -98,7 +99,7 @@ pub fn check(wanted: &Wanted<'_>) -> Result<(), Error> {
     keyring(wanted).map(drop)
 }
 
-/// Fills the directory `new` with a tree, and gives what vouches for it, for people.
+/// Fills the directory `new` with a tree, and gives what vouches for it, for people: `verified by ...`.
 ///
 /// # Errors
 /// When there is no tool, when it fails, or when the user has enough of it.

@@ -1,6 +1,6 @@
 //! One source: from what the catalogue says of it to an image.
 
-use super::{Made, Obtained, Request, probe};
+use super::{Made, Obtained, Request, host, probe};
 use crate::image::NewImage;
 use crate::transfer::catalogue::model::{Bootstrap, FileFormat, Key};
 use crate::transfer::catalogue::{Action, Attempt, Download};
@@ -9,7 +9,7 @@ use crate::transfer::install::{self, InstallOptions, Wanted};
 use crate::transfer::lockfile::Pin;
 use crate::transfer::simplestreams::{self, Form, INDEX, INDEX_LIMIT, Listed, PRODUCTS_LIMIT, Products};
 use crate::transfer::verify::{Mode, Verification};
-use crate::transfer::{Context, Error, Event, bootstrap};
+use crate::transfer::{Context, Digest, Error, Event, bootstrap};
 
 /// The longest page of a directory, list of checksums or pointer file.
 const LISTING_LIMIT: u64 = 16 << 20;
@@ -65,15 +65,17 @@ fn from_server(
     }
     let offer = offer?;
     let address = format!("{base}/{}", offer.path);
-    if request.known == Some(offer.sha256) {
-        return Ok(Obtained::UpToDate { address });
-    }
-    let verification = Verification { size: Some(offer.size), ..Verification::digest(offer.sha256) };
     let wanted = match offer.form {
         Form::Tar => Wanted::Tar,
         Form::Squashfs => Wanted::Raw,
     };
-    install(request, "simplestreams", Item { address, verification, wanted, strip: None }, context)
+    let verification = Verification { size: Some(offer.size), ..Verification::digest(offer.sha256) };
+    let item = Item { address, verification, wanted, strip: None };
+    if request.known == Some(offer.sha256) {
+        let pin = Some(item.pin("simplestreams", offer.sha256));
+        return Ok(Obtained::UpToDate { address: item.address, pin });
+    }
+    install(request, "simplestreams", item, context)
 }
 
 /// What the server `base` has.
@@ -205,7 +207,6 @@ fn from_packages(
     let wanted = bootstrap::Wanted { bootstrap: plan, arch, native: resolved.native, key, past };
     bootstrap::check(&wanted)?;
     let what = format!("making {} of packages, with {}", request.name, plan.tool.name());
-    context.tell(Event::Note(what.clone()));
     context.tell(Event::Stage { what, total: None });
     let new = NewImage::directory(request.store, request.name)?;
     let vouched = bootstrap::fill(&new, &wanted, context)?;
@@ -221,9 +222,10 @@ fn from_packages(
         kind: plan.tool.name(),
         address,
         proof: None,
+        vouched: Some(vouched),
         counts: None,
         pin: None,
-        notes: vec![format!("it was held to {vouched}")],
+        notes: Vec::new(),
     })))
 }
 
@@ -253,6 +255,22 @@ pub(super) struct Item {
     pub(super) strip: Option<String>,
 }
 
+impl Item {
+    fn pin(&self, kind: &str, sha256: Digest) -> Pin {
+        let form = match self.wanted {
+            Wanted::Tar => "tar",
+            Wanted::Raw => "disk",
+        };
+        Pin {
+            kind: kind.to_owned(),
+            url: self.address.clone(),
+            sha256: sha256.to_string(),
+            form: form.to_owned(),
+            strip: self.strip.clone(),
+        }
+    }
+}
+
 /// Downloads and installs it.
 pub(super) fn install(
     request: &Request<'_>,
@@ -266,28 +284,15 @@ pub(super) fn install(
     let options = InstallOptions { finish: request.finish, strip: item.strip.clone() };
     let installed =
         install::image(incoming, request.store, request.name, Some(item.wanted), &options, context)?;
-    let pin = Pin {
-        kind: kind.to_owned(),
-        url: item.address.clone(),
-        sha256: installed.proof.sha256.to_string(),
-        form: match item.wanted {
-            Wanted::Tar => "tar".to_owned(),
-            Wanted::Raw => "disk".to_owned(),
-        },
-        strip: item.strip,
-    };
+    let pin = item.pin(kind, installed.proof.sha256);
     Ok(Obtained::Made(Box::new(Made {
         image: installed.image,
         kind,
         address: item.address,
         counts: Some(installed.counts),
+        vouched: installed.proof.checked.clone(),
         proof: Some(installed.proof),
         pin: Some(pin),
         notes: installed.notes.lines(),
     })))
-}
-
-fn host(address: &str) -> &str {
-    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest)
 }

@@ -12,7 +12,7 @@
 
 use std::path::PathBuf;
 
-use super::catalogue::{Attempt, Resolved};
+use super::catalogue::{Action, Attempt, Download, Resolved};
 use super::lockfile::Pin;
 use super::simplestreams::Listed;
 use super::verify::Mode;
@@ -56,6 +56,8 @@ pub enum Obtained {
     UpToDate {
         /// Which source.
         address: String,
+        /// How to have exactly that again.
+        pin: Option<Pin>,
     },
 }
 
@@ -68,8 +70,10 @@ pub struct Made {
     pub kind: &'static str,
     /// Where it came from: an address, a reference, a tool and its suite.
     pub address: String,
-    /// What vouches for it; `None` where a tool saw to it.
+    /// The digest of what came, and what it was compared with; `None` where a tool saw to that.
     pub proof: Option<Proof>,
+    /// What vouches for it, for people.
+    pub vouched: Option<String>,
     /// What is in it, where that was counted.
     pub counts: Option<Counts>,
     /// How to have exactly that again.
@@ -111,7 +115,7 @@ pub fn obtain(request: &Request<'_>, context: &Context) -> Result<Obtained, Tran
             Err(error) if attempts.len() == 1 => return Err(error),
             Err(error) => error,
         };
-        let line = format!("{}: {}", place(attempt), passed::line(&error));
+        let line = passed::line(&place(attempt), &error);
         if number + 1 < attempts.len() {
             context.tell(Event::Note(line.clone()));
         }
@@ -127,7 +131,7 @@ pub fn obtain(request: &Request<'_>, context: &Context) -> Result<Obtained, Tran
 /// When that cannot be had, or is something else.
 pub fn obtain_pinned(request: &Request<'_>, pin: &Pin, context: &Context) -> Result<Obtained, TransferError> {
     if request.known.is_some() && request.known == pin.digest() {
-        return Ok(Obtained::UpToDate { address: pin.url.clone() });
+        return Ok(Obtained::UpToDate { address: pin.url.clone(), pin: None });
     }
     attempt::pinned(request, pin, context)
 }
@@ -142,16 +146,21 @@ pub fn listing(url: &str, context: &Context) -> Result<Vec<Listed>, TransferErro
 
 /// What messages call a source: its kind, and the host of its address.
 fn place(attempt: &Attempt) -> String {
-    use super::catalogue::Action;
-    let address = match &attempt.action {
-        Action::Simplestreams { url, .. } => url,
-        Action::Download(download) => &download.url,
-        Action::Oci { reference } => reference,
-        Action::Bootstrap { .. } => return attempt.kind.to_owned(),
-    };
-    let host = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
-    let host = host.split('/').next().unwrap_or(host);
-    if host.is_empty() { attempt.kind.to_owned() } else { format!("{} {host}", attempt.kind) }
+    match &attempt.action {
+        Action::Simplestreams { url: address, .. }
+        | Action::Download(Download { url: address, .. })
+        | Action::Oci { reference: address } => format!("{} ({})", host(address), attempt.kind),
+        Action::Bootstrap { .. } => attempt.kind.to_owned(),
+    }
+}
+
+/// The host of an address or a reference; of a file, that.
+fn host(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    match rest.split_once('/') {
+        Some(("", _)) | None => rest,
+        Some((host, _)) => host,
+    }
 }
 
 /// What a tool said last is worth more than its exit status.

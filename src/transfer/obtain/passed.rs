@@ -1,7 +1,6 @@
 //! Which faults pass a source over, and which end it all.
 
-use std::error::Error as _;
-
+use crate::sys::in_words;
 use crate::transfer::{Error, bootstrap, fetch, simplestreams};
 
 /// Whether the next source is tried after `error`: nothing that was believed turned out to be false.
@@ -42,13 +41,13 @@ pub(super) fn is_passed_over(error: &Error) -> bool {
     }
 }
 
-/// `error` and its causes in one line.
-pub(super) fn line(error: &Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
+/// Why the source `place` is passed over, in one line.
+pub(super) fn line(place: &str, error: &Error) -> String {
+    match error {
+        Error::Fetch(fetch::Error::Unreachable { host, why }) => format!("could not reach {host}: {why}"),
+        Error::Fetch(fetch::Error::NoName { host, .. }) => {
+            format!("could not reach {host}: its name cannot be looked up")
+        }
+        error => format!("passed over {place}: {}", in_words(error)),
     }
-    line
 }
