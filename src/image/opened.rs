@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-mod aside;
+pub(super) mod aside;
 mod error;
 mod parts;
 
@@ -108,7 +108,10 @@ impl Opened {
                 (tree.root, Content::Directory)
             }
             _ => {
-                let mount = disk::mount(&path, &DiskOptions { read_only: access == Access::ReadOnly })?;
+                let mount = disk::mount(
+                    &path,
+                    &DiskOptions { read_only: access == Access::ReadOnly, ..DiskOptions::default() },
+                )?;
                 let read_only = mount.is_read_only();
                 (Root::from_fd(mount.into_fd(), &path), Content::Disk { read_only })
             }

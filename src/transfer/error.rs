@@ -25,6 +25,8 @@ pub enum Error {
         #[source]
         source: archive::Error,
     },
+    #[error("{name} would not be unpacked as it is: {}", .lines.join("; "))]
+    Incomplete { name: String, lines: Vec<String> },
     #[error("{name} {what}")]
     Format { name: String, what: String, hint: &'static str },
     #[error("cannot write image {name:?}")]
@@ -93,6 +95,9 @@ impl Error {
             Self::Unpack { source, .. } | Self::Copy { source, .. } => source.hint().map(str::to_owned),
             Self::Format { hint, .. } => Some((*hint).to_owned()),
             Self::Write { source, .. } if is_full(source) => Some("make room there".to_owned()),
+            Self::Incomplete { .. } => {
+                Some("half an image is none: what was made of it is removed".to_owned())
+            }
             Self::Read { .. } | Self::Write { .. } => None,
             Self::Fetch(error) => error.hint(),
             Self::Verify(error) => error.hint(),

@@ -221,7 +221,7 @@ impl Opener<'_> {
         }
         let path = self.path.join(&place);
         let read_only = read_only || self.access == Access::ReadOnly;
-        let mounted = disk::mount(&path, &DiskOptions { read_only })?;
+        let mounted = disk::mount(&path, &DiskOptions { read_only, ..DiskOptions::default() })?;
         let read_only = mounted.is_read_only();
         self.disks += 1;
         let root = attach_disk(mounted.into_fd(), self.place, self.disks, &path).map_err(self.failed())?;
