@@ -7,6 +7,7 @@ use serde_json::json;
 use super::search::catalogue;
 use crate::cli::transferring::reporting::Done;
 use crate::cli::transferring::{Failure, Transferring, existing, image_name, store};
+use crate::image::origin::{self, Origin};
 use crate::image::{Finish, Image, Store};
 use crate::sys::SysError;
 use crate::sys::files::{open_directory, read_at, replace_at};
@@ -153,13 +154,21 @@ fn report(made: &Made, reference: &str) -> Done {
 }
 
 /// What an image that is there was made of.
-fn digest_of(_store: &Store, _image: &Image) -> Option<Digest> {
-    None
+fn digest_of(store: &Store, image: &Image) -> Option<Digest> {
+    origin::of(store, image)?.digest?.parse().ok()
 }
 
 /// Writes down where the image came from.
-fn write_down(_store: &Store, _reference: &str, _made: &Made) -> Result<(), Failure> {
-    Ok(())
+fn write_down(store: &Store, reference: &str, made: &Made) -> Result<(), Failure> {
+    let action = if made.proof.is_some() { "pull" } else { "bootstrap" };
+    let origin = Origin {
+        reference: Some(reference.to_owned()),
+        source: Some(made.address.clone()),
+        digest: made.proof.as_ref().map(|proof| format!("sha256:{}", proof.sha256)),
+        proof: made.vouched.clone(),
+        ..Origin::new(action)
+    };
+    Ok(origin::write(store, &made.image, &origin)?)
 }
 
 fn is_past(date: &str) -> bool {

@@ -60,9 +60,8 @@ impl Error {
     /// The next step.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoTool { package, .. } | Self::NoKeyring { package: Some(package), .. } => {
-                format!("install the package {package}")
-            }
+            Self::NoTool { package, .. } => format!("install the package {package}"),
+            Self::NoKeyring { package: Some(package), .. } => format!("install the package {package}"),
             Self::NoKeyring { .. } => "put the distro's keyring there".to_owned(),
             Self::Failed { log, .. } if !log.is_empty() => format!("it said:\n    {}", log.join("\n    ")),
             _ => return None,

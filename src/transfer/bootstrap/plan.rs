@@ -45,13 +45,17 @@ pub fn program(tool: Tool) -> Result<PathBuf, Error> {
         Tool::Apk => (&["apk", "apk.static"], "apk-tools"),
         Tool::Xbps => (&["xbps-install", "xbps-install.static"], "xbps"),
     };
+    find(names).ok_or(Error::NoTool { tool: tool.name(), package })
+}
+
+/// The first program of one of these names.
+pub fn find(names: &[&str]) -> Option<PathBuf> {
     let own = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&own).chain(PATH.map(PathBuf::from));
     directories
         .filter(|directory| directory.is_absolute())
         .flat_map(|directory| names.iter().map(move |name| directory.join(name)))
         .find(|path| path.is_file())
-        .ok_or(Error::NoTool { tool: tool.name(), package })
 }
 
 /// What is run for `wanted`.

@@ -146,15 +146,21 @@ fn held_to(request: &Request<'_>, download: &Download) -> Result<(Verification, 
     let key = download.signature.as_ref().map(|(_, key)| key);
     let keys: Vec<_> = match key {
         Some(_) if !request.keys.is_empty() => request.keys.clone(),
-        Some(key) => key.files.iter().filter(|file| file.exists()).cloned().collect(),
-        None => Vec::new(),
+        Some(key) if bootstrap::plan::find(&["gpgv"]).is_some() => {
+            key.files.iter().filter(|file| file.exists()).cloned().collect()
+        }
+        _ => Vec::new(),
     };
     let fingerprints = match key {
         Some(key) if request.keys.is_empty() => key.fingerprints.clone(),
         _ => Vec::new(),
     };
-    let with = |mode, keys| Verification { mode: Some(mode), keys, ..Verification::default() };
-    let _ = &fingerprints;
+    let with = |mode, keys| Verification {
+        mode: Some(mode),
+        keys,
+        fingerprints: fingerprints.clone(),
+        ..Verification::default()
+    };
     match request.mode {
         Some(Mode::No) => Ok((with(Mode::No, Vec::new()), None)),
         Some(Mode::Checksum) if download.checksums.is_some() => Ok((with(Mode::Checksum, Vec::new()), None)),
@@ -175,13 +181,16 @@ fn held_to(request: &Request<'_>, download: &Download) -> Result<(Verification, 
 
 fn no_key(key: Option<&Key>) -> String {
     match key {
-        None => "they are not signed".to_owned(),
+        None => "the distro does not sign them".to_owned(),
+        Some(_) if bootstrap::plan::find(&["gpgv"]).is_none() => {
+            "there is no gpgv here to check their signature (the package gpgv has it)".to_owned()
+        }
         Some(Key { package: Some(package), .. }) => {
-            format!("the key that signs them is not here (the package {package} has it)")
+            format!("the key that they are signed with is not here (the package {package} has it)")
         }
         Some(key) => {
             let files: Vec<_> = key.files.iter().map(|file| file.display().to_string()).collect();
-            format!("the key that signs them is not here ({})", files.join(", "))
+            format!("the key that they are signed with is not here ({})", files.join(", "))
         }
     }
 }
