@@ -25,6 +25,8 @@ mod background;
 mod background_life;
 mod bad_input;
 mod bind;
+mod catalogue;
+mod catalogue_host;
 mod command;
 mod console;
 mod control;
@@ -104,6 +106,7 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        catalogue::tests(),
         image_locks::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
