@@ -28,6 +28,7 @@ mod parts;
 
 pub use error::OpenError;
 use parts::Parts;
+pub use parts::changes;
 
 use super::disk::{self, DiskOptions};
 use super::mstack;
@@ -153,6 +154,11 @@ impl Opened {
             Content::Disk { read_only } => !read_only,
             Content::Layered(parts) => parts.is_writable(),
         }
+    }
+
+    /// Whether a part of its root is /usr alone: see [`Assembled::usr`].
+    pub fn has_own_usr(&self) -> bool {
+        matches!(&self.content, Content::Layered(parts) if parts.has_own_usr())
     }
 
     /// Whether its root is a directory that is mounted as it is: no layer, and not to be read only.

@@ -1,6 +1,7 @@
 //! Why a transfer failed: one line, a hint.
 
 use super::{bootstrap, catalogue, decompress, fetch, lockfile, obtain, simplestreams, verify};
+use super::{decompress, fetch, qcow2, verify};
 use crate::{archive, image};
 
 /// Why a transfer failed.
@@ -41,6 +42,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot read {name}: {fault}")]
+    Qcow2 { name: String, fault: qcow2::Fault },
     #[error(transparent)]
     Fetch(#[from] fetch::Error),
     #[error(transparent)]
@@ -80,7 +83,7 @@ impl Error {
     /// Whether the bytes are at fault, and not what was to be done with them.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Decompress(_) | Self::Format { .. } => true,
+            Self::Decompress(_) | Self::Format { .. } | Self::Qcow2 { .. } => true,
             Self::Unpack { source, .. } => matches!(source, archive::Error::Stream(_)),
             _ => false,
         }
@@ -92,6 +95,7 @@ impl Error {
             Self::Cancelled => None,
             Self::Image(error) => error.hint(),
             Self::Decompress(error) => error.hint(),
+            Self::Qcow2 { fault, .. } => Some(fault.hint().to_owned()),
             Self::Unpack { source, .. } | Self::Copy { source, .. } => source.hint().map(str::to_owned),
             Self::Format { hint, .. } => Some((*hint).to_owned()),
             Self::Write { source, .. } if is_full(source) => Some("make room there".to_owned()),

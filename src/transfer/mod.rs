@@ -11,6 +11,7 @@
 //! | [`compression`] | which compressions there are, and how each is told |
 //! | [`decompress`] | compressed bytes as they were |
 //! | [`format`](mod@format) | what a file is, by its bytes |
+//! | [`qcow2`] | disks of QEMU as raw ones |
 //! | [`ring`] | bytes from one thread to another |
 //! | [`flow`] | what comes in, decompressed, to whoever makes something of it |
 //! | [`install`] | what comes in, as an image |
@@ -44,6 +45,7 @@ pub mod install;
 pub mod lockfile;
 pub mod naming;
 pub mod obtain;
+pub mod qcow2;
 pub mod ring;
 pub mod simplestreams;
 pub mod source;

@@ -47,6 +47,7 @@ mod hosts;
 mod http_server;
 mod hundred;
 mod image_disks;
+mod image_layers;
 mod image_locks;
 mod kill;
 mod legacy_cgroups;
@@ -107,6 +108,7 @@ fn main() -> ExitCode {
         hundred::tests(),
         views::tests(),
         catalogue::tests(),
+        image_layers::tests(),
         image_locks::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

@@ -77,6 +77,10 @@ impl Parts {
         matches!(&self.root, Some((_, false)))
     }
 
+    pub(super) fn has_own_usr(&self) -> bool {
+        self.root.is_some() && !self.layers.is_empty()
+    }
+
     pub(super) fn layers(&self) -> Vec<PathBuf> {
         self.layers.iter().map(|held| self.path.join(&held.place)).collect()
     }
@@ -186,7 +190,7 @@ impl Opener<'_> {
         }
         let mut lower: Vec<&Root> = layers.iter().map(|(root, _)| root).collect();
         let data = match &writable {
-            Some((root, _)) => data_of(root).map_err(self.failed())?,
+            Some((root, _)) => changes(root).map_err(self.failed())?,
             None => None,
         };
         lower.extend(&data);
@@ -287,8 +291,11 @@ fn read_only(mount: OwnedFd) -> SysResult<OwnedFd> {
     Ok(mount)
 }
 
-/// What the writable layer `writable` has changed, if a machine ran on it already.
-pub(super) fn data_of(writable: &Root) -> SysResult<Option<Root>> {
+/// What machines have changed on the writable layer `writable`, if any ran on it.
+///
+/// # Errors
+/// When it is no directory.
+pub fn changes(writable: &Root) -> SysResult<Option<Root>> {
     match writable.symlink_metadata(mstack::DATA) {
         Ok(metadata) if metadata.is_dir() => writable.subroot(mstack::DATA).map(Some),
         Ok(_) => Err(SysError::new("openat2", format!("{:?}/data", writable.path()), Errno::NOTDIR)),
