@@ -1,7 +1,6 @@
 //! Why a transfer failed: one line, a hint.
 
-use super::{bootstrap, catalogue, decompress, fetch, lockfile, obtain, simplestreams, verify};
-use super::{decompress, fetch, qcow2, verify};
+use super::{bootstrap, catalogue, decompress, fetch, lockfile, obtain, qcow2, simplestreams, verify};
 use crate::{archive, image};
 
 /// Why a transfer failed.
