@@ -49,6 +49,7 @@ mod hundred;
 mod image_disks;
 mod image_layers;
 mod image_locks;
+mod image_roots;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -110,6 +111,7 @@ fn main() -> ExitCode {
         catalogue::tests(),
         image_layers::tests(),
         image_locks::tests(),
+        image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
