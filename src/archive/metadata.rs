@@ -1,18 +1,23 @@
 //! Owner, permissions, attributes and times: in this order, since chown(2) takes set-id bits and capabilities away, and all
 //! of them change times.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::Timespec;
+use rustix::fs::{Mode, OFlags, Timespec};
 use rustix::io::Errno;
 
 use super::entry::Time;
 use super::notes::{Notes, Reason};
-use crate::sys::files::{change_mode, change_owner_partly};
+use crate::sys::files::{change_mode, change_owner_partly, open_at};
 use crate::sys::{SysError, SysResult, attributes};
 
 /// Who owns what has no owner here (the kernel's overflow uid, Documentation/admin-guide/sysctl/kernel.rst).
 const NOBODY: u32 = 65534;
+
+/// Leaves a time as it is (utimensat(2)).
+pub(super) const OMIT: Timespec = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT as _ };
 
 /// What a file gets when it is whole.
 #[derive(Debug)]
@@ -63,6 +68,33 @@ impl Metadata {
         attributes::set_times_of_open(file, accessed, modified)
     }
 
+    /// The same for what is no file or directory: `name` in `parent`, which nobody else can change.
+    ///
+    /// # Errors
+    /// As [`Metadata::apply`].
+    pub(super) fn apply_at(
+        &self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        made: Option<AsMade>,
+        path: &[u8],
+        notes: &mut Notes,
+    ) -> SysResult<()> {
+        let has_owner = made.is_some_and(|made| made.owner == self.owner);
+        if !has_owner || !self.attributes.is_empty() {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW;
+            let place = open_at(parent, OsStr::from_bytes(name), flags, Mode::empty())?;
+            self.give_owner(&place, path, notes)?;
+            for (name, value) in &self.attributes {
+                if let Err(error) = attributes::set_of_place(&place, name, value) {
+                    notes.add_fault(Reason::Attribute, path, &error);
+                }
+            }
+        }
+        let (accessed, modified) = self.times();
+        attributes::set_times_at(parent, OsStr::from_bytes(name), accessed, modified)
+    }
+
     /// Gives owner and times to what is no file or directory: `place` is `O_PATH`.
     ///
     /// # Errors
@@ -75,8 +107,6 @@ impl Metadata {
 
     /// When it was read and changed, for utimensat(2).
     pub(super) fn times(&self) -> (Timespec, Timespec) {
-        /// Leaves a time as it is (utimensat(2)).
-        const OMIT: Timespec = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT as _ };
         let timespec = |time: Time| Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() };
         (self.accessed.map_or(OMIT, timespec), timespec(self.modified))
     }

@@ -12,6 +12,7 @@
 //! | [`pack`] | a tree to a stream |
 //! | [`unpack`] | a stream to a tree |
 //! | [`copy_tree`] | a tree to another place, exactly |
+//! | [`extract`] | a stream to a fresh directory: whole images, fast |
 //! | [`write`] | members as bytes (POSIX pax; sparse as GNU tar 1.0) |
 //! | [`read`] | bytes as members (pax, GNU, ustar, v7) |
 //! | [`pax`] | records of extended headers |
@@ -20,15 +21,20 @@
 //! | [`input`] | the bytes of an archive, from anything that can be read |
 //! | [`stream`] | the bytes: pipes and files, with a way to be interrupted |
 //! | `metadata` | owner, permissions, attributes and times of what was made |
+//! | `names` | paths of a stream, and the directories that they lead through |
 //! | [`notes`] | what was left out, and what failed without stopping the rest |
 //! | [`error`] | what stops the rest |
 
 pub mod acl;
+#[cfg(test)]
+mod by_hand;
 pub mod copy_tree;
 pub mod entry;
 pub mod error;
+pub mod extract;
 pub mod input;
 mod metadata;
+mod names;
 pub mod notes;
 pub mod pack;
 pub mod pax;
@@ -41,6 +47,7 @@ pub mod write;
 pub use copy_tree::{CopyTreeOptions, copy_tree};
 pub use entry::{Entry, Kind};
 pub use error::{BadStream, Error};
+pub use extract::{ExtractOptions, Extracted, Limits, Verdict, extract};
 pub use notes::Counts;
 pub use notes::Notes;
 pub use pack::{PackOptions, Packer};

@@ -16,6 +16,9 @@ use said::{Said, Sparse};
 /// What a stream may still have after its end marker before we stop reading: GNU tar fills its last record.
 const AFTER_END: u64 = 1 << 20;
 
+/// GNU tar's type of a label of the archive as a whole.
+const LABEL: u8 = b'V';
+
 /// Reads an archive. The data of a member must be taken from the source before the next one is asked for:
 /// [`Reader::left`] says how much there is.
 #[derive(Debug)]
@@ -70,8 +73,10 @@ impl<I: Input> Reader<I> {
                     | EntryType::XGlobalHeader
                     | EntryType::GNULongName
                     | EntryType::GNULongLink
-            ) {
-                room = room.checked_sub(size).ok_or(BadStream::Excessive("its headers are too long"))?;
+            ) || header.entry_type().as_byte() == LABEL
+            {
+                let all = size.saturating_add(BLOCK as u64);
+                room = room.checked_sub(all).ok_or(BadStream::Excessive("its headers are too long"))?;
             }
             match header.entry_type() {
                 EntryType::XHeader => {
@@ -86,7 +91,7 @@ impl<I: Input> Reader<I> {
                     said.take(&records)?;
                 }
                 // A label of the archive as a whole.
-                kind if kind.as_byte() == b'V' => {
+                kind if kind.as_byte() == LABEL => {
                     self.source.skip(size)?;
                     self.source.skip_padding(size)?;
                 }

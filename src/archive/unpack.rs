@@ -6,20 +6,20 @@
 //! rename(2). Nothing that was there before is ever opened for writing.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, RenameFlags};
 use rustix::io::Errno;
 
 use super::entry::{DEPTH_LIMIT, Entry, Kind};
 use super::error::{BadStream, Error};
 use super::metadata::Metadata;
+use super::names::{components, make_directory, open_directory};
 use super::notes::{Counts, Notes, Reason, shown};
 use super::read::Reader;
 use super::stream::{Source, ToFile};
-use crate::sys::files::open_at;
 use crate::sys::{FdPath, SysError, SysResult, sys};
 
 mod metadata;
@@ -81,11 +81,6 @@ impl From<SysError> for Fault {
     }
 }
 
-/// What the next member would meet too.
-fn ends_all(errno: Errno) -> bool {
-    matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO | Errno::NFILE | Errno::MFILE)
-}
-
 impl<'a> Unpacker<'a> {
     /// Unpacks `source` at `place`.
     pub fn new(source: Source<'a>, place: Place, options: UnpackOptions) -> Self {
@@ -114,7 +109,7 @@ impl<'a> Unpacker<'a> {
             }
             match self.member(&entry, &path) {
                 Ok(()) => {}
-                Err(Fault::Member(error)) if !ends_all(error.errno()) => {
+                Err(Fault::Member(error)) if !error.ends_all() => {
                     self.notes.add_fault(Reason::Failed, &entry.path, &error);
                 }
                 Err(Fault::Member(error)) => return Err(Error::system("make", &entry.path)(error)),
@@ -324,33 +319,6 @@ fn wanted(kind: &Kind) -> &'static str {
         Kind::Fifo => "a FIFO",
         Kind::Device { .. } | Kind::Unknown => "something else",
     }
-}
-
-/// The components of a path in a stream, without empty ones and `.`; `None` if it leads upwards. Leading slashes are
-/// dropped, as tar(1) does.
-fn components(path: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut components = Vec::new();
-    for component in path.split(|byte| *byte == b'/') {
-        match component {
-            b"" | b"." => {}
-            b".." => return None,
-            name => components.push(name.to_vec()),
-        }
-    }
-    Some(components)
-}
-
-/// Enters the directory `name` of `parent`: itself, never through a link.
-fn open_directory(parent: impl AsFd, name: &[u8]) -> SysResult<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    open_at(parent, OsStr::from_bytes(name), flags, Mode::empty())
-}
-
-fn make_directory(parent: impl AsFd, name: &[u8], mode: u32) -> SysResult<()> {
-    let name = OsStr::from_bytes(name);
-    sys("mkdirat", rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode)), || {
-        format!("{}, {name:?}, {mode:o}", FdPath::of(&parent))
-    })
 }
 
 #[cfg(test)]

@@ -13,6 +13,11 @@
 //! | [`properties`] | whether it may be changed, what it takes, when it was made |
 //! | [`merged`] | layers as the one tree that they make |
 //! | [`diff`] | what differs between two of them |
+//! | [`clone`] | a new image of another's state, in no time |
+//! | [`snapshot`] | the state of an image, kept under a name |
+//! | [`rollback`] | back to it |
+//! | [`commit`] | an image of a machine's present state |
+//! | [`layers`] | where layers are kept, who refers to them, stacks of them |
 //! | [`lock`] | who may write to an image, agreed on with systemd |
 //! | [`users`] | who has an image in use |
 //! | [`fresh`] | images that are being made |
@@ -27,6 +32,8 @@
 //! | [`opened`] | an image opened as a root, to look into or to run |
 //! | [`error`] | why something cannot be done to an image |
 
+pub mod clone;
+pub mod commit;
 pub mod companions;
 pub mod diff;
 pub mod discover;
@@ -46,6 +53,8 @@ pub mod overlay;
 pub mod properties;
 pub mod remove;
 pub mod rename;
+pub mod rollback;
+pub mod snapshot;
 pub mod store;
 pub mod users;
 pub mod versions;

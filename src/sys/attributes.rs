@@ -83,6 +83,21 @@ pub fn set(fd: impl AsFd, name: &[u8], value: &[u8]) -> SysResult<()> {
         .map_err(|errno| failed("fsetxattr", &fd, name, errno))
 }
 
+/// Sets the attribute `name` of what `place` (`O_PATH`) stands for, a link itself too: xattr calls that take an fd do not
+/// take such a one.
+pub fn set_of_place(place: impl AsFd, name: &[u8], value: &[u8]) -> SysResult<()> {
+    rustix::fs::setxattr(through_proc(&place), name, value, XattrFlags::empty())
+        .map_err(|errno| failed("setxattr", &place, name, errno))
+}
+
+/// Removes the attribute `name`; one that is not there is fine.
+pub fn remove(fd: impl AsFd, name: &[u8]) -> SysResult<()> {
+    match rustix::fs::fremovexattr(&fd, name) {
+        Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        Err(errno) => Err(failed("fremovexattr", &fd, name, errno)),
+    }
+}
+
 /// The magic link leads to the very file, and the file, if it is a symlink, is not followed any more.
 fn through_proc(place: &impl AsFd) -> String {
     format!("/proc/self/fd/{}", place.as_fd().as_raw_fd())

@@ -29,6 +29,12 @@ impl SysError {
         self.errno
     }
 
+    /// Whether a call on another file would fail as well: a full or failing disk, too many open files.
+    pub fn ends_all(&self) -> bool {
+        use Errno as E;
+        matches!(self.errno, E::NOSPC | E::DQUOT | E::ROFS | E::IO | E::NFILE | E::MFILE | E::NOMEM)
+    }
+
     /// The name of the call.
     pub fn call(&self) -> &'static str {
         self.call

@@ -5,47 +5,16 @@ use std::io::{Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use tar::{EntryType, Header};
+use rustix::fs::{Mode, OFlags};
+use tar::Header;
 
 use super::*;
+use crate::archive::by_hand::{archive, extended, file, listing, member};
 use crate::archive::pack::{PackOptions, Packer};
+use crate::archive::read;
 use crate::archive::stream::{Sink, Watch};
-use crate::archive::{pax, read};
+use crate::sys::files::open_at;
 use crate::sys::open_files::OpenFiles;
-
-/// A member by hand: type, name, link, data.
-fn member(kind: u8, name: &str, link: &str, data: &[u8]) -> Vec<u8> {
-    let mut header = Header::new_ustar();
-    header.set_entry_type(EntryType::new(kind));
-    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-    header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
-    header.set_mode(0o644);
-    header.set_uid(rustix::process::geteuid().as_raw().into());
-    header.set_gid(rustix::process::getegid().as_raw().into());
-    header.set_mtime(1_000_000_000);
-    header.set_size(data.len() as u64);
-    header.set_cksum();
-    let mut bytes = header.as_bytes().to_vec();
-    bytes.extend(data);
-    bytes.resize(bytes.len().next_multiple_of(512), 0);
-    bytes
-}
-
-fn file(name: &str, data: &str) -> Vec<u8> {
-    member(b'0', name, "", data.as_bytes())
-}
-
-fn extended(records: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    records.iter().for_each(|(key, value)| pax::append(&mut bytes, key.as_bytes(), value));
-    member(b'x', "x", "", &bytes)
-}
-
-fn archive(members: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = members.concat();
-    bytes.extend([0; 1024]);
-    bytes
-}
 
 fn place(directory: &Path, naming: Naming) -> Place {
     let fd = open_at(rustix::fs::CWD, directory, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
@@ -64,29 +33,6 @@ fn unpacked(directory: &Path, bytes: &[u8], options: UnpackOptions) -> (String, 
     let unpacker = Unpacker::new(source(bytes), place(directory, Naming::AsTheyAre), options);
     let (_, notes, result) = unpacker.run();
     (result.map_or_else(|error| error.to_string(), |()| "ok".to_owned()), notes.lines())
-}
-
-/// All paths below `directory`, sorted, links with their targets.
-fn listing(directory: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut left = vec![directory.to_owned()];
-    while let Some(path) = left.pop() {
-        for entry in fs::read_dir(&path).unwrap().map(Result::unwrap) {
-            let shown = entry.path().strip_prefix(directory).unwrap().display().to_string();
-            match entry.file_type().unwrap() {
-                kind if kind.is_dir() => {
-                    left.push(entry.path());
-                    found.push(shown + "/");
-                }
-                kind if kind.is_symlink() => {
-                    found.push(format!("{shown} -> {}", fs::read_link(entry.path()).unwrap().display()));
-                }
-                _ => found.push(shown),
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 /// A name, the members, what is there afterwards.

@@ -6,6 +6,7 @@
 //!
 //! | file | what it owns |
 //! |---|---|
+//! | [`sides`] | which two states are compared |
 //! | [`compare`] | two views, file by file |
 //! | [`change`] | one file that differs, and in what |
 //! | [`packages`] | databases of packages: dpkg, apk, pacman |
@@ -18,6 +19,7 @@ pub mod change;
 pub mod compare;
 pub mod packages;
 pub mod privileges;
+pub mod sides;
 pub mod units;
 
 pub use change::{Change, Detail, Kind};
