@@ -45,7 +45,9 @@ mod hosts;
 mod http_server;
 mod hundred;
 mod image_disks;
+mod image_inspect;
 mod image_locks;
+mod image_store;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -104,7 +106,9 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        image_inspect::tests(),
         image_locks::tests(),
+        image_store::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
