@@ -95,7 +95,10 @@ impl Removal<'_> {
             drop(inner);
             match &self.first_fault {
                 // It cannot be empty, or may be: the fault that was told first says why.
-                Some(_) => Ok(drop(remove_directory_at(directory, name))),
+                Some(_) => {
+                    let _ = remove_directory_at(directory, name);
+                    Ok(())
+                }
                 None => remove_subvolume_or_directory(directory, name),
             }
         });

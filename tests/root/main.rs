@@ -46,7 +46,9 @@ mod http_server;
 mod hundred;
 mod image_disks;
 mod image_inspect;
+mod image_layers;
 mod image_locks;
+mod image_roots;
 mod image_store;
 mod kill;
 mod legacy_cgroups;
@@ -109,6 +111,8 @@ fn main() -> ExitCode {
         image_inspect::tests(),
         image_locks::tests(),
         image_store::tests(),
+        image_layers::tests(),
+        image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::fail;
-use super::stores::StoreOptions;
+use super::states::StoreArguments;
 use crate::cli::output::Output;
 use crate::cli::{EXIT_FAILURE, require_root};
 use crate::image::layers::{self, LayersLock};
@@ -47,7 +47,7 @@ pub struct CleanArguments {
     quiet: bool,
 
     #[command(flatten)]
-    store: StoreOptions,
+    store: StoreArguments,
 }
 
 /// What was done, for programs.
@@ -108,13 +108,13 @@ fn cleaned(store: &Store, arguments: &CleanArguments, output: Output) -> Result<
             done.kept.push(Kept { name, why: "somebody works on it".to_owned() });
             continue;
         }
-        match arguments.dry_run
+        let removed = arguments.dry_run
             || remove_hidden(store, &entry).unwrap_or_else(|error| {
                 tell(&error);
                 false
-            }) {
-            true => done.removed.push(name),
-            false => {}
+            });
+        if removed {
+            done.removed.push(name);
         }
     }
     let images = if arguments.all { store.all()? } else { Vec::new() };

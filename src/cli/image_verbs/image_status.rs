@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::images::printable_origin;
-use super::stores::{StoreOptions, each};
+use super::states::StoreArguments;
+use super::stores::each;
 use crate::cli::EXIT_FAILURE;
 use crate::cli::output::{Colour, Output, words};
 use crate::guest::os_release::OsRelease;
@@ -40,7 +41,7 @@ pub struct ImageStatusArguments {
     json: bool,
 
     #[command(flatten)]
-    store: StoreOptions,
+    store: StoreArguments,
 }
 
 /// What is told of an image. Texts are safe to print.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::stores::StoreOptions;
+use super::states::StoreArguments;
 use super::{fail, stores};
 use crate::cli::EXIT_FAILURE;
 use crate::cli::output::table::{Cell, Table};
@@ -58,7 +58,7 @@ pub struct ImagesArguments {
     full: bool,
 
     #[command(flatten)]
-    store: StoreOptions,
+    store: StoreArguments,
 }
 
 /// One image in the list. Texts are safe to print.

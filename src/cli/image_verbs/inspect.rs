@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::fail;
-use super::stores::{StoreOptions, find};
+use super::states::StoreArguments;
+use super::stores::find;
 use crate::cli::EXIT_FAILURE;
 use crate::cli::output::{Colour, Output};
 use crate::guest::preflight::{self, Finding, Level, Preflight, Verdict};
@@ -49,7 +50,7 @@ pub struct InspectArguments {
     quiet: bool,
 
     #[command(flatten)]
-    store: StoreOptions,
+    store: StoreArguments,
 }
 
 /// What is told of it.

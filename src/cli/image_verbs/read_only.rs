@@ -1,7 +1,8 @@
 //! `spinney read-only`
 
 use super::fail;
-use super::stores::{StoreOptions, find};
+use super::states::StoreArguments;
+use super::stores::find;
 use crate::cli::output::Output;
 use crate::image::properties::set_read_only;
 
@@ -30,7 +31,7 @@ pub struct ReadOnlyArguments {
     quiet: bool,
 
     #[command(flatten)]
-    store: StoreOptions,
+    store: StoreArguments,
 }
 
 /// A boolean as systemd reads them (systemd.syntax(7)).

@@ -1,6 +1,7 @@
 //! `spinney remove`
 
-use super::stores::{StoreOptions, each};
+use super::states::StoreArguments;
+use super::stores::each;
 use crate::cli::output::Output;
 use crate::image::remove as image_remove;
 
@@ -30,7 +31,7 @@ pub struct RemoveArguments {
     quiet: bool,
 
     #[command(flatten)]
-    store: StoreOptions,
+    store: StoreArguments,
 }
 
 /// Runs the verb, gives the exit status.

@@ -1,7 +1,8 @@
 //! `spinney rename`
 
 use super::fail;
-use super::stores::{StoreOptions, find};
+use super::states::StoreArguments;
+use super::stores::find;
 use crate::cli::output::Output;
 use crate::image::{Error, rename as image_rename};
 
@@ -29,7 +30,7 @@ pub struct RenameArguments {
     quiet: bool,
 
     #[command(flatten)]
-    store: StoreOptions,
+    store: StoreArguments,
 }
 
 /// Runs the verb, gives the exit status.

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::fail;
-use super::stores::{StoreOptions, each};
+use super::states::StoreArguments;
+use super::stores::each;
 use crate::cli::EXIT_FAILURE;
 use crate::cli::output::{Output, words};
 use crate::cli::refusal::Message;
@@ -51,7 +52,7 @@ pub struct ShowImageArguments {
     json: bool,
 
     #[command(flatten)]
-    store: StoreOptions,
+    store: StoreArguments,
 }
 
 /// All properties, in the order in which they are shown.

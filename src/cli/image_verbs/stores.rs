@@ -1,26 +1,12 @@
 //! What the verbs of images at rest have in common: which store, which image, what was left behind.
 
-use std::path::PathBuf;
-
 use super::fail;
+use super::states::StoreArguments;
 use crate::cli::output::Output;
-use crate::cli::{EXIT_FAILURE, require_root, transferring};
+use crate::cli::{EXIT_FAILURE, require_root};
 use crate::image::{Error, Image, ImageName, Store, hidden, origin};
 
-/// Which store is meant.
-#[derive(Debug, clap::Args)]
-pub struct StoreOptions {
-    /// Look for images in this directory instead of the system's
-    #[arg(long, value_name = "DIR")]
-    image_root: Option<PathBuf>,
-}
-
-impl StoreOptions {
-    /// The store, to be looked at.
-    pub(super) fn store(&self, output: Output) -> Result<Store, u8> {
-        transferring::store(self.image_root.as_deref()).map_err(|error| fail(&error, error.hint(), output))
-    }
-
+impl StoreArguments {
     /// The store, to be changed by `verb`: as root. What killed commands left in it is removed first.
     pub(super) fn store_to_change(&self, verb: &str, output: Output) -> Result<Store, u8> {
         if !require_root(verb, &format!("sudo spinney {verb}"), output) {
