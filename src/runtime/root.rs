@@ -104,7 +104,7 @@ pub struct RootIds<'a> {
 pub const MOUNT_POINTS: [&str; 6] = [ROOT, SEALED, "lower", "upper", BINDS, super::staging::PLACE];
 
 /// Where the binds of an image are, each by its number.
-pub const BINDS: &str = "binds";
+pub const BINDS: &str = "parts";
 
 /// The writable root's name there.
 pub const ROOT: &str = "root";
