@@ -14,6 +14,7 @@
 //! | [`rollback`] | back to it |
 //! | [`commit`] | an image of a machine's present state |
 //! | [`layers`] | where layers are kept, who refers to them, stacks of them |
+//! | `subvolume` | snapshots of btrfs, for all of these |
 //! | [`merged`] | layers as the one tree that they make |
 //! | [`diff`] | what differs between two of them |
 //! | [`discover`] | what of a directory is an image |
@@ -56,6 +57,7 @@ pub mod rename;
 pub mod rollback;
 pub mod snapshot;
 pub mod store;
+mod subvolume;
 pub mod users;
 pub mod versions;
 
