@@ -123,6 +123,7 @@ pub(super) fn settle(store: &Store, image: &Image, pause: Pause<'_>) -> Result<S
 fn settle_running(store: &Store, image: &Image, pause: Pause<'_>) -> Result<Settled, LayerError> {
     let layered = LayeredImage::open(&image.path)?;
     let stopped = pause(image)?;
+    point("paused");
     let since = Instant::now();
     let copied = NewLayer::copy_of_changes(store, &layered);
     drop(stopped);
