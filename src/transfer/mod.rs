@@ -10,6 +10,7 @@
 //! | [`compression`] | which compressions there are, and how each is told |
 //! | [`decompress`] | compressed bytes as they were |
 //! | [`format`](mod@format) | what a file is, by its bytes |
+//! | [`qcow2`] | disks of QEMU as raw ones |
 //! | [`ring`] | bytes from one thread to another |
 //! | [`flow`] | what comes in, decompressed, to whoever makes something of it |
 //! | [`install`] | what comes in, as an image |
@@ -37,6 +38,7 @@ pub(crate) mod http_server;
 pub mod incoming;
 pub mod install;
 pub mod naming;
+pub mod qcow2;
 pub mod ring;
 pub mod source;
 pub mod verify;
