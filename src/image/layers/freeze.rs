@@ -17,7 +17,7 @@ use crate::image::{Store, mstack};
 use crate::sys::files::{
     entries, make_directory_at, open_at, open_directory, open_directory_at, remove_tree_at, try_lock,
 };
-use crate::sys::{SysResult, attributes};
+use crate::sys::{SysResult, attributes, btrfs};
 
 /// Makes a layer of what was changed over the layers of `image`, which no machine runs from. `None` if nothing was.
 ///
@@ -171,6 +171,12 @@ pub(super) fn remove(place: &LayerPlace, name: &str) -> SysResult<()> {
     let dead = if name.starts_with(".#") { name.to_owned() } else { format!(".#{name}") };
     if dead != name {
         rename(place, name, place, &dead, RenameFlags::NOREPLACE)?;
+    }
+    // A snapshot of btrfs cannot be written to, nor emptied.
+    if let Ok(layer) = open_directory_at(place, &dead)
+        && btrfs::is_subvolume(&layer)
+    {
+        btrfs::set_read_only(&layer, false)?;
     }
     remove_tree_at(place, &dead)
 }

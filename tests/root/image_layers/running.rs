@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::command::{Ended, run};
+use crate::command::{Ended, PATIENCE, run};
 use crate::harness::{Context, TestResult};
 
 const POOL: &str = "/var/lib/machines";
@@ -88,6 +89,11 @@ pub fn running(context: &Context) -> TestResult {
     let mut command = context.spinney();
     command.args(["snapshot", &web, "killed"]).env("SPINNEY_FAULT", "paused");
     assert_eq!(run(&mut command).status, 137);
+    // Who resumes it has to notice first.
+    let deadline = Instant::now() + PATIENCE;
+    while system.says(&web, "true").is_err() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert_eq!(system.says(&web, "cat /data/file")?, "two\n");
     // Both run at once, apart.
     system.spinney(&["start", &other]).ok()?;
