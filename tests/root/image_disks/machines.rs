@@ -116,6 +116,13 @@ pub(super) fn refused(context: &Context) -> TestResult {
     run(Command::new("cp").arg("--sparse=always").arg(&image).arg(at("short.raw"))).ok()?;
     File::options().write(true).open(at("short.raw"))?.set_len(length / 2)?;
     run(Command::new("qemu-img").args(["convert", "-O", "qcow2"]).arg(&image).arg(at("disk.qcow2"))).ok()?;
+    // What can be used nevertheless, told as a warning.
+    run(Command::new("cp").arg("--sparse=always").arg(&image).arg(at("damaged.raw"))).ok()?;
+    File::options().write(true).open(at("damaged.raw"))?.write_all_at(&[0; 512], 512)?;
+    let ended = script(context, &at("damaged.raw"), &["-x"], "cat /usr/which");
+    assert_eq!((ended.status, ended.stdout.as_str()), (0, "usr"), "{ended:#?}");
+    let warned = "disk image: its partition table is damaged; the copy at its end is used\n";
+    assert!(ended.stderr.contains(warned), "{ended:#?}");
     run(Command::new("cp").arg("--sparse=always").arg(&image).arg(at("hashed.raw"))).ok()?;
     std::fs::write(at("hashed.roothash"), "ab".repeat(32))?;
     run(Command::new("cp").arg("--sparse=always").arg(&image).arg(at("misread.raw"))).ok()?;
