@@ -65,6 +65,20 @@ pub(super) fn machines(context: &Context) -> TestResult {
     Ok(())
 }
 
+/// A disk with /usr alone: all else is in memory, and empty.
+pub(super) fn usr_alone(context: &Context) -> TestResult {
+    let (usr, at) = (context.tree("busybox")?.join("usr"), |name: &str| context.directory.join(name));
+    make_file_system("squashfs", &usr, &at("usr.squashfs"))?;
+    let image = at("disk.raw");
+    make_disk(&image, "gpt", 512, &[Part(USR, Some(&at("usr.squashfs")))])?;
+    for options in [&["-x"][..], &[]] {
+        let ended = script(context, &image, options, "touch /x /etc/x; ls -d /x /etc/x /root; readlink /bin");
+        let expected = "/etc/x\n/root\n/x\nusr/bin\n";
+        assert_eq!((ended.status, ended.stdout.as_str()), (0, expected), "{options:?}: {ended:#?}");
+    }
+    no_loop_devices(&context.directory)
+}
+
 /// An init boots from it, and reboots; two machines at once from one disk.
 pub(super) fn boots(context: &Context) -> TestResult {
     let image = disk(context)?;
