@@ -62,6 +62,7 @@ mod settings;
 mod shell;
 mod start;
 mod tree_snapshot;
+mod unpack;
 mod verbs;
 mod views;
 mod wait;
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
         hundred::tests(),
         views::tests(),
         image_locks::tests(),
+        unpack::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
