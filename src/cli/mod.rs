@@ -14,6 +14,7 @@
 //! | [`top`] | `spinney top`: samples, keys, view, picture, terminal |
 //! | [`copying`] | what copies in and out have in common |
 //! | [`transfer_bar`] | bytes on their way |
+//! | [`transferring`] | what the verbs that move images have in common |
 //! | [`logs`] | showing and following logs |
 //! | [`verb`] | which verbs there are |
 //! | [`verbs`] | the verbs of machines, a file each |
@@ -39,6 +40,7 @@ pub mod run;
 pub mod settings;
 pub mod top;
 pub mod transfer_bar;
+pub mod transferring;
 pub mod verb;
 pub mod verbs;
 

@@ -78,10 +78,21 @@ pub enum Verb {
     Inspect(inspect::InspectArguments),
     #[command(name = "search")]
     Search(search::SearchArguments),
-    #[command(name = "pull", visible_aliases = ["pull-tar", "pull-raw", "pull-oci"])]
+    #[command(name = "pull", visible_aliases = ["pull-oci"])]
     Pull(pull::PullArguments),
+    // importctl's names for parts of these: known, but no news to who reads the list.
+    #[command(name = "pull-tar", hide = true)]
+    PullTar(pull::PullTarArguments),
+    #[command(name = "pull-raw", hide = true)]
+    PullRaw(pull::PullRawArguments),
     #[command(name = "import")]
     Import(import::ImportArguments),
+    #[command(name = "import-tar", hide = true)]
+    ImportTar(import::ImportTarArguments),
+    #[command(name = "import-raw", hide = true)]
+    ImportRaw(import::ImportRawArguments),
+    #[command(name = "import-fs", hide = true)]
+    ImportFs(import::ImportFsArguments),
     #[command(name = "export")]
     Export(export::ExportArguments),
 }
@@ -134,7 +145,12 @@ impl Verb {
             Self::Inspect(arguments) => inspect::inspect(arguments),
             Self::Search(arguments) => search::search(arguments),
             Self::Pull(arguments) => pull::pull(arguments),
+            Self::PullTar(arguments) => pull::pull_tar(arguments),
+            Self::PullRaw(arguments) => pull::pull_raw(arguments),
             Self::Import(arguments) => import::import(arguments),
+            Self::ImportTar(arguments) => import::import_tar(arguments),
+            Self::ImportRaw(arguments) => import::import_raw(arguments),
+            Self::ImportFs(arguments) => import::import_fs(arguments),
             Self::Export(arguments) => export::export(arguments),
         }
     }

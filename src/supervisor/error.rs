@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::guest::TreeError;
 use crate::host::limits::DiskError;
+use crate::image;
+use crate::image::layers::LayerError;
+use crate::image::opened::OpenError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::controllers::LimitError;
@@ -42,8 +45,22 @@ pub enum Error {
     Name(ValueError),
     #[error("user {user:?} is not in the tree's /etc/passwd")]
     NoSuchUser { user: String },
+    #[error(transparent)]
+    Image(#[from] OpenError),
+    #[error(transparent)]
+    Locked(#[from] image::Error),
+    #[error(transparent)]
+    Layers(#[from] LayerError),
+    #[error("{name} is what {} made from", are(.made))]
+    HasClones { name: String, made: Vec<String> },
+    #[error("image {name:?} is read-only")]
+    ReadOnlyImage { name: String },
     #[error("{0:?} is on a read-only file system")]
     ReadOnlyTree(std::path::PathBuf),
+    #[error("the file system in {0:?} cannot be written to")]
+    ReadOnlyDisk(std::path::PathBuf),
+    #[error("{0:?} has no layer that can be written to")]
+    NoWritableLayer(std::path::PathBuf),
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
@@ -106,6 +123,16 @@ pub enum Error {
     Teardown { name: String, faults: Vec<SysError> },
 }
 
+/// `image a is`, `image a and image b are`.
+fn are(made: &[String]) -> String {
+    match made {
+        [only] => format!("{only} is"),
+        [first, last] => format!("{first} and {last} are"),
+        [first, second, rest @ ..] => format!("{first}, {second} and {} more are", rest.len()),
+        [] => String::new(),
+    }
+}
+
 fn because(diagnosis: &Diagnosis) -> String {
     diagnosis.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
 }
@@ -162,7 +189,23 @@ impl Error {
             }
             Self::Stale { .. } => "run spinney gc, and see what still uses it",
             Self::NoSuchUser { .. } => "give a user of the tree, or a number",
-            Self::ReadOnlyTree(_) => {
+            Self::Image(error) => return error.hint(),
+            Self::Locked(error) => return error.hint(),
+            Self::Layers(error) => return error.hint(),
+            Self::HasClones { name, .. } => {
+                return Some(format!(
+                    "start it with --ephemeral, or start a clone of it: spinney clone {name} NEW"
+                ));
+            }
+            Self::ReadOnlyImage { name } => {
+                return Some(format!(
+                    "--ephemeral runs it on a layer that is thrown away; spinney clone {name} NEW makes one to change"
+                ));
+            }
+            Self::NoWritableLayer(_) => {
+                "--ephemeral runs it on a layer that is thrown away; spinney clone makes an image with one that stays"
+            }
+            Self::ReadOnlyTree(_) | Self::ReadOnlyDisk(_) => {
                 "--ephemeral or --volatile=overlay run it on a layer of its own, --read-only as it is"
             }
             Self::IdRange(IdRangeError::InUse { .. }) => "let one be picked: --private-users=pick",

@@ -6,7 +6,9 @@
 #![allow(unsafe_code)]
 
 pub mod attributes;
+pub mod block_device;
 pub mod bpf;
+pub mod btrfs;
 pub mod capability;
 pub mod directory_watch;
 pub mod environment;
@@ -17,11 +19,13 @@ pub mod in_root;
 pub mod lock_file;
 pub mod loop_device;
 pub mod mount;
+pub mod names;
 pub mod network;
 pub mod open_files;
 pub mod pipe;
 pub mod process;
 pub mod process_title;
+pub mod remove_tree;
 pub mod sealed_program;
 pub mod seccomp;
 pub mod signal;

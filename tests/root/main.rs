@@ -45,7 +45,9 @@ mod hosts;
 mod http_server;
 mod hundred;
 mod image_disks;
+mod image_layers;
 mod image_locks;
+mod image_roots;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -105,8 +107,10 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        image_layers::tests(),
         image_locks::tests(),
         unpack::tests(),
+        image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

@@ -1,22 +1,177 @@
-//! `spinney pull`.
+//! `spinney pull`, and `pull-tar` and `pull-raw` as importctl(1) has them.
 
-use super::fail;
-use crate::cli::output::Output;
-use crate::cli::refusal::Message;
+use crate::cli::require_root;
+use crate::cli::transferring::options::{ImageOptions, ReportOptions, VerifyOptions, boolean};
+use crate::cli::transferring::reporting::Done;
+use crate::cli::transferring::{Failure, Transferring, image_name, must_be_free, store};
+use crate::cli::{EXIT_FAILURE, output::Output};
+use crate::image::Finish;
+use crate::transfer::fetch::{self, FetchOptions};
+use crate::transfer::install::{self, InstallOptions, Wanted};
+use crate::transfer::naming;
+use crate::transfer::source::Source;
+use crate::transfer::verify::{Mode, Verification};
+use crate::transfer::{Digest, Event};
+
+const RULES: &str = "\
+SOURCE is an address (https://, http://, file://) of a tar archive or a disk image (raw or qcow2), compressed with gzip, xz, zstd or \
+bzip2 or not at all: what it is, its bytes say. Or it is a name of the catalogue (debian:trixie; see spinney search), or an image of an \
+OCI registry (docker.io/library/debian:trixie). NAME is by default the file's name without its endings.
+
+The image is unpacked under a hidden name while it is downloaded, and appears when it is whole, verified and on disk. Ctrl-C removes what \
+there is of it; with --keep-partial the next pull of the same address goes on where this one stopped.
+
+pull-tar and pull-raw insist on an archive or a disk image.
+
+Examples:
+  spinney pull https://example.org/debian-13.tar.xz
+  spinney pull https://example.org/root.tar.zst web --sha256=9f86d081884c7d65...
+  spinney pull http://mirror/disk.qcow2 --key=/etc/keys/mirror.pgp
+  spinney pull debian:trixie
+
+Exit status: 0 when the image is there, 130 or 143 when cancelled by Ctrl-C or SIGTERM, 125 otherwise.";
 
 /// Fetch an image
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "spinney pull [OPTIONS] <SOURCE> [NAME]", after_help = RULES)]
 pub struct PullArguments {
-    /// What it is done to
-    #[arg(value_name = "NAME")]
-    names: Vec<String>,
+    /// An address, a name of the catalogue, or an image of a registry
+    #[arg(value_name = "SOURCE")]
+    source: String,
 
-    /// Print no status lines
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    options: PullOptions,
 }
 
-/// Runs the verb, gives the exit status.
+/// Fetch a tar archive as an image
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "spinney pull-tar [OPTIONS] <URL> [NAME]", after_help = RULES)]
+pub struct PullTarArguments {
+    /// The address of the archive
+    #[arg(value_name = "URL")]
+    url: String,
+
+    #[command(flatten)]
+    options: PullOptions,
+}
+
+/// Fetch a disk image
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "spinney pull-raw [OPTIONS] <URL> [NAME]", after_help = RULES)]
+pub struct PullRawArguments {
+    /// The address of the disk image
+    #[arg(value_name = "URL")]
+    url: String,
+
+    #[command(flatten)]
+    options: PullOptions,
+}
+
+/// What all of them take.
+#[derive(Debug, clap::Args)]
+pub struct PullOptions {
+    /// What the image is to be called
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+
+    #[command(flatten)]
+    image: ImageOptions,
+
+    #[command(flatten)]
+    verify: VerifyOptions,
+
+    /// Keep what was downloaded when it breaks off, and go on from there the next time
+    #[arg(long)]
+    keep_partial: bool,
+
+    /// Take it too as importctl(1) has it; whole downloads are not kept
+    #[arg(long, value_name = "BOOL", hide = true)]
+    keep_download: Option<String>,
+
+    /// The same as --keep-download=no
+    #[arg(short = 'N', hide = true)]
+    no_keep_download: bool,
+
+    #[command(flatten)]
+    report: ReportOptions,
+}
+
+/// Runs `spinney pull`, gives the exit status.
 pub fn pull(arguments: &PullArguments) -> u8 {
-    fail(&Message::new(format!("not built: {:?}", arguments.names)), None, Output::new(arguments.quiet))
+    perform(&arguments.source, None, &arguments.options, "pull")
+}
+
+/// Runs `spinney pull-tar`, gives the exit status.
+pub fn pull_tar(arguments: &PullTarArguments) -> u8 {
+    perform(&arguments.url, Some(Wanted::Tar), &arguments.options, "pull-tar")
+}
+
+/// Runs `spinney pull-raw`, gives the exit status.
+pub fn pull_raw(arguments: &PullRawArguments) -> u8 {
+    perform(&arguments.url, Some(Wanted::Raw), &arguments.options, "pull-raw")
+}
+
+fn perform(source: &str, wanted: Option<Wanted>, options: &PullOptions, verb: &str) -> u8 {
+    if !require_root(verb, &format!("sudo spinney {verb} ..."), Output::new(false)) {
+        return EXIT_FAILURE;
+    }
+    let transferring = Transferring::begin(&options.report);
+    let result = checked(options).and_then(|verification| match (Source::parse(source)?, wanted) {
+        (Source::Url(url), wanted) => pull_url(&url, wanted, verification, options, &transferring),
+        (_, Some(_)) => Err(Failure::refused(
+            format!("{source:?} is no address"),
+            "https://, http:// or file://; spinney pull takes names of the catalogue and registries too",
+        )),
+        (Source::Catalogue(name), None) => {
+            Err(Failure::refused(format!("there is no catalogue to find {name:?} in"), "give an address"))
+        }
+        (Source::Oci(reference), None) => {
+            Err(Failure::refused(format!("there is no way to pull {reference:?} yet"), "give an address"))
+        }
+    });
+    transferring.end(result)
+}
+
+/// What the download is held to; all that can be wrong with the options is found here.
+fn checked(options: &PullOptions) -> Result<Verification, Failure> {
+    options.image.check_class().map_err(Failure::value("--class="))?;
+    let keep = options.keep_download.as_deref().map(boolean).transpose();
+    keep.map_err(Failure::value("--keep-download="))?;
+    let given = &options.verify;
+    let mode = given.verify.as_deref().map(str::parse::<Mode>).transpose();
+    let digest = given.sha256.as_deref().map(str::parse::<Digest>).transpose();
+    Ok(Verification {
+        mode: mode.map_err(Failure::value("--verify="))?,
+        sha256: digest.map_err(Failure::value("--sha256="))?,
+        keys: given.key.clone(),
+        ..Verification::default()
+    })
+}
+
+fn pull_url(
+    url: &str,
+    wanted: Option<Wanted>,
+    verification: Verification,
+    options: &PullOptions,
+    transferring: &Transferring,
+) -> Result<Done, Failure> {
+    let store = store(options.image.image_root.as_deref())?;
+    let file = naming::file_of(url);
+    let default = naming::image_name(file);
+    let name = image_name(options.name.as_deref(), options.image.machine.as_deref(), &default)?;
+    must_be_free(&store, &name, options.image.force)?;
+    let context = &transferring.context;
+    context.tell(Event::Stage { what: format!("asking for {}", shown(file)), total: None });
+    let partial = options.keep_partial.then(|| store.state.join("downloads"));
+    let fetching = FetchOptions { partial, ..FetchOptions::default() };
+    let incoming = fetch::open(url, &verification, &fetching, context)?;
+    context.tell(Event::Stage { what: format!("pulling {name}"), total: incoming.length() });
+    let finish = Finish { replace: options.image.force, read_only: options.image.read_only };
+    let installed = install::image(incoming, &store, &name, wanted, &InstallOptions { finish }, context)?;
+    Ok(Done::installed("pulled", &installed))
+}
+
+/// A file's name as it may be printed.
+fn shown(file: &str) -> String {
+    crate::supervisor::printable::line(file.as_bytes())
 }

@@ -1,0 +1,132 @@
+//! How a transfer ended.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::watching::print_line;
+use crate::cli::EXIT_FAILURE;
+use crate::cli::output::Output;
+use crate::cli::refusal::Message;
+use crate::cli::transfer_bar::bytes;
+use crate::image::{Image, ImageKind};
+use crate::sys::in_words;
+use crate::transfer::install::Installed;
+
+/// What was done.
+#[derive(Debug)]
+pub struct Done {
+    /// `pulled debian-13`
+    what: String,
+    /// `8431 files, 258 MiB`
+    amount: String,
+    /// What vouches for it; of what nothing vouches for, that.
+    proof: Option<String>,
+    /// What comes next.
+    next: Option<String>,
+    notes: Vec<String>,
+    facts: Value,
+}
+
+impl Done {
+    /// An image was made: `verb` says how.
+    pub fn installed(verb: &str, installed: &Installed) -> Self {
+        let Installed { image, proof, counts, notes } = installed;
+        let checked = match &proof.checked {
+            Some(checked) => format!("verified by {checked}"),
+            None => "not verified".to_owned(),
+        };
+        let mut done = Self::made(verb, image, counts.files, counts.bytes);
+        done.proof = Some(checked);
+        done.notes = notes.lines();
+        done.facts["sha256"] = json!(proof.sha256.to_string());
+        done.facts["verified_by"] = json!(proof.checked);
+        done
+    }
+
+    /// The same, of what came from this host and needs no proof.
+    pub fn made(verb: &str, image: &Image, files: u64, size: u64) -> Self {
+        let amount = match image.kind {
+            ImageKind::Raw | ImageKind::Block => bytes(size),
+            _ => format!("{files} file{}, {}", if files == 1 { "" } else { "s" }, bytes(size)),
+        };
+        let facts = json!({
+            "event": "done",
+            "image": image.name.as_str(),
+            "path": image.path,
+            "kind": match image.kind {
+                ImageKind::Directory => "directory",
+                ImageKind::Subvolume => "subvolume",
+                ImageKind::Raw => "raw",
+                ImageKind::Block => "block",
+                ImageKind::Layered => "layered",
+            },
+            "files": files,
+            "bytes": size,
+        });
+        Self {
+            what: format!("{verb} {}", image.name),
+            amount,
+            proof: None,
+            next: Some(format!("spinney start {}", image.name)),
+            notes: Vec::new(),
+            facts,
+        }
+    }
+
+    /// With what is not as it was.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes = notes;
+        self
+    }
+
+    /// An image was written to a file.
+    pub fn exported(image: &Image, target: &str, size: u64, notes: Vec<String>) -> Self {
+        Self {
+            what: format!("exported {} to {target}", image.name),
+            amount: bytes(size),
+            proof: None,
+            next: None,
+            notes,
+            facts: json!({ "event": "done", "image": image.name.as_str(), "file": target, "bytes": size }),
+        }
+    }
+
+    pub(super) fn report(mut self, took: Duration, json: bool, output: Output) -> u8 {
+        for note in &self.notes {
+            output.warning(note);
+        }
+        if json {
+            self.facts["seconds"] = json!(took.as_secs_f64());
+            self.facts["notes"] = json!(self.notes);
+            print_line(output, &self.facts);
+            return 0;
+        }
+        let proof = self.proof.map(|proof| format!(", {proof}")).unwrap_or_default();
+        output.status(&format!("{}: {} in {:.1} s{proof}", self.what, self.amount, took.as_secs_f64()));
+        if let Some(next) = self.next {
+            output.status(&format!("next: {next}"));
+        }
+        0
+    }
+}
+
+/// Says why nothing was made, and gives the exit status: that of a shell for who was told to stop by `signal`.
+pub(super) fn failed(failure: &Failure, signal: Option<i32>, json: bool, output: Output) -> u8 {
+    let (cancelled, hint) = (failure.is_cancelled(), failure.hint());
+    let gone = Message::new("cancelled; what there was of it is removed");
+    output.error(if cancelled { &gone } else { failure.error() }, hint.as_deref());
+    if json {
+        let text = in_words(failure.error());
+        print_line(
+            output,
+            &json!({ "event": "failed", "cancelled": cancelled, "error": text, "hint": hint }),
+        );
+    }
+    match signal {
+        Some(signal) if cancelled => u8::try_from(128 + signal).unwrap_or(EXIT_FAILURE),
+        _ => EXIT_FAILURE,
+    }
+}
