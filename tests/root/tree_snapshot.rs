@@ -17,8 +17,8 @@ pub type Snapshot = BTreeMap<PathBuf, String>;
 /// Looks at all below `tree`, links not followed. Of directories the size is left out, which a file system chooses.
 pub fn snapshot(tree: &Path) -> Snapshot {
     let mut found = Snapshot::new();
-    // The first name of each file with several.
-    let mut names: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
+    // The names of each file with several.
+    let mut names: BTreeMap<(u64, u64), Vec<PathBuf>> = BTreeMap::new();
     let mut left = vec![tree.to_owned()];
     while let Some(path) = left.pop() {
         let metadata = fs::symlink_metadata(&path).unwrap();
@@ -54,19 +54,16 @@ pub fn snapshot(tree: &Path) -> Snapshot {
             line += &format!(" {}={value:x?}", String::from_utf8_lossy(&name));
         }
         if metadata.nlink() > 1 && !metadata.is_dir() {
-            // Whichever comes first by name stands for all.
-            let key = (metadata.dev(), metadata.ino());
-            let first = names.entry(key).or_insert_with(|| name.clone());
-            if name.as_os_str().as_bytes() < first.as_os_str().as_bytes() {
-                first.clone_from(&name);
-            }
-            line += &format!(" links {} of {}:{}", metadata.nlink(), key.0, key.1);
+            names.entry((metadata.dev(), metadata.ino())).or_default().push(name.clone());
+            line += &format!(" links {}", metadata.nlink());
         }
         found.insert(name, line);
     }
-    for ((device, inode), first) in names {
-        for line in found.values_mut() {
-            *line = line.replace(&format!(" of {device}:{inode}"), &format!(" of {first:?}"));
+    for group in names.into_values() {
+        // Whichever comes first by name stands for all.
+        let first = group.iter().min_by_key(|path| path.as_os_str().as_bytes()).unwrap();
+        for name in &group {
+            *found.get_mut(name).unwrap() += &format!(" of {first:?}");
         }
     }
     found

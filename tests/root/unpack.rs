@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use spinney::archive::entry::Time;
 use spinney::archive::extract::filter::oci_whiteouts;
 use spinney::archive::{ExportOptions, ExtractOptions, Extracted, Modified, export, extract};
@@ -143,6 +144,13 @@ fn tree_without_much(tree: &Path) {
     set_time(tree, time.mtime(), time.mtime_nsec());
 }
 
+/// Of these bsdtar writes and reads the fraction as if it went on from zero.
+fn no_fractions_before_1970(tree: &Path) {
+    for name in ["fifo", "setid"] {
+        set_time(&tree.join(name), -7, 0);
+    }
+}
+
 /// Unpacks `archive` to `name`, by us.
 fn unpacked(context: &Context, archive: &Path, name: &str) -> Result<(Extracted, Snapshot), Stop> {
     let target = context.subdirectory(name);
@@ -155,8 +163,8 @@ fn unpacked(context: &Context, archive: &Path, name: &str) -> Result<(Extracted,
 }
 
 /// The same by `program`.
-fn unpacked_by(context: &Context, program: &str, archive: &Path) -> Result<Snapshot, Stop> {
-    let target = context.subdirectory(&format!("by-{program}"));
+fn unpacked_by(context: &Context, program: &str, archive: &Path, name: &str) -> Result<Snapshot, Stop> {
+    let target = context.subdirectory(name);
     let mut command = Command::new(program);
     match program {
         "tar" => command.args(&ALL[1..]).args(["--same-owner", "--delay-directory-restore"]),
@@ -184,6 +192,9 @@ fn torture(context: &Context, format: &Format) -> TestResult {
         fs::remove_file(tree.join("all-hole"))?;
         fs::remove_file(tree.join("sparse"))?;
     }
+    if format.program == "bsdtar" {
+        no_fractions_before_1970(&tree);
+    }
     let archive = context.directory.join("archive.tar");
     let mut command = Command::new(format.program);
     if format.program == "tar" {
@@ -200,26 +211,29 @@ fn torture(context: &Context, format: &Format) -> TestResult {
     assert_eq!(extracted.notes.lines(), Vec::<String>::new());
     if format.exact {
         let mut expected = snapshot(&tree);
-        if format.program == "tar" {
-            // It has hard links of files and links alone: of a FIFO or device it makes several.
-            let nodes = expected.values_mut().filter(|line| line.starts_with(['1', '2', '6']));
-            for line in nodes.filter(|line| !line.starts_with("100") && !line.starts_with("120")) {
+        // They have hard links of files and links: of a device both make several, GNU tar of a FIFO too.
+        let nodes: &[char] = if format.program == "tar" { &['1', '2', '6'] } else { &['2', '6'] };
+        for line in expected.values_mut().filter(|line| line.starts_with(nodes)) {
+            if !line.starts_with("100") && !line.starts_with("120") {
                 line.truncate(line.find(" links ").unwrap_or(line.len()));
             }
         }
         same("the tree and what we unpack", &expected, &found);
     }
-    let mut theirs = unpacked_by(context, format.peer, &archive)?;
+    let mut theirs = unpacked_by(context, format.peer, &archive, "theirs")?;
     if format.peer == "bsdtar" {
-        // It restores attributes of files and directories alone, and none of root's.
-        let (found, theirs) = (without_attributes(&found), without_attributes(&theirs));
+        // It restores attributes of files and directories alone, and none of root's; the directory that was there before it
+        // leaves as it is.
+        let (mut found, mut theirs) = (without_attributes(&found), without_attributes(&theirs));
+        found.remove(Path::new(""));
+        theirs.remove(Path::new(""));
         same("what bsdtar and we unpack, but for attributes", &theirs, &found);
     } else {
         // tar(1) makes files of no name that it has no room for: what it leaves out is in neither.
         theirs.retain(|path, _| found.contains_key(path));
         same("what tar and we unpack", &theirs, &found);
     }
-    assert!(found.len() > 40, "{}", found.len());
+    assert!(found.len() > 30, "{}", found.len());
     Ok(())
 }
 
@@ -254,9 +268,17 @@ fn our_own_export(context: &Context) -> TestResult {
     let (extracted, found) = unpacked(context, &archive, "ours")?;
     assert_eq!(extracted.notes.lines(), Vec::<String>::new());
     same("the tree and what we unpack", &expected, &found);
-    same("the tree and what tar unpacks", &expected, &unpacked_by(context, "tar", &archive)?);
-    let theirs = unpacked_by(context, "bsdtar", &archive)?;
-    same("the tree and what bsdtar unpacks", &without_attributes(&expected), &without_attributes(&theirs));
+    same("the tree and what tar unpacks", &expected, &unpacked_by(context, "tar", &archive, "theirs")?);
+    no_fractions_before_1970(&tree);
+    let archive = exported(context, &tree, "own.tar", &ExportOptions::default());
+    let mut theirs = unpacked_by(context, "bsdtar", &archive, "theirs")?;
+    let mut expected = snapshot(&tree);
+    // The directory that was there before it leaves as it is.
+    for snapshot in [&mut theirs, &mut expected] {
+        snapshot.remove(Path::new(""));
+    }
+    let (theirs, expected) = (without_attributes(&theirs), without_attributes(&expected));
+    same("the tree and what bsdtar unpacks", &expected, &theirs);
     // A socket is left out, with a word.
     std::os::unix::net::UnixListener::bind(tree.join("socket"))?;
     let done = export(File::open(&tree)?, std::io::sink(), &ExportOptions::default()).unwrap();
@@ -268,23 +290,33 @@ fn a_debian_tree(context: &Context) -> TestResult {
     need_gnu_tar()?;
     let tree = context.tree("debian-13")?;
     let expected = snapshot(&tree);
-    let archive = context.directory.join("gnu.tar");
+    // Not the disk's: an ext4 without a journal looks for a minute past each inode that was freed (recently_deleted() in
+    // fs/ext4/ialloc.c), and the tests before this one freed many.
+    let memory = context.subdirectory("memory");
+    mount("tmpfs", &memory, "tmpfs", MountFlags::empty(), None)?;
+    let result = debian_tree_in(context, &tree, &expected);
+    unmount(&memory, UnmountFlags::empty())?;
+    result
+}
+
+fn debian_tree_in(context: &Context, tree: &Path, expected: &Snapshot) -> TestResult {
+    let archive = context.directory.join("memory/gnu.tar");
     run(Command::new("tar")
         .args(ALL)
         .args(["--format=pax", "--one-file-system", "-cf"])
         .arg(&archive)
         .arg("-C")
-        .arg(&tree)
+        .arg(tree)
         .arg("."))
     .ok()?;
-    let (extracted, found) = unpacked(context, &archive, "ours")?;
+    let (extracted, found) = unpacked(context, &archive, "memory/ours")?;
     assert_eq!(extracted.notes.lines(), Vec::<String>::new());
-    same("of tar", &expected, &found);
-    assert_eq!((extracted.counts.files + extracted.counts.directories) as usize, expected.len());
+    same("of tar", expected, &found);
+    assert_eq!(extracted.counts.files + extracted.counts.directories, expected.len() as u64);
     fs::remove_file(archive)?;
-    let archive = exported(context, &tree, "own.tar", &ExportOptions::default());
-    same("of ours", &expected, &unpacked(context, &archive, "ours")?.1);
-    same("of ours by tar", &expected, &unpacked_by(context, "tar", &archive)?);
+    let archive = exported(context, tree, "memory/own.tar", &ExportOptions::default());
+    same("of ours", expected, &unpacked(context, &archive, "memory/ours")?.1);
+    same("of ours by tar", expected, &unpacked_by(context, "tar", &archive, "memory/tar")?);
     Ok(())
 }
 
@@ -372,8 +404,8 @@ fn layers(context: &Context) -> TestResult {
         assert_eq!(paths, ["", "a", "a/dir", "a/dir/in", "a/file", "a/gone", "b", "b/new"], "{members:?}");
         assert!(found[Path::new("a/gone")].contains(" device 0x0"), "{found:#?}");
         for (path, is_opaque) in [("a", false), ("a/dir", true), ("b", true)] {
-            let opaque = found[Path::new(path)].contains("trusted.overlay.opaque=Some([79])");
-            assert_eq!(opaque, is_opaque, "{members:?}: {path}");
+            let opaque = found[Path::new(path)].contains("user.overlay.opaque=Some([79])");
+            assert_eq!(opaque, is_opaque, "{members:?}: {path}: {found:#?}");
         }
         assert_eq!(fs::read_to_string(target.join("a/file"))?, "file");
         fs::remove_dir_all(target)?;
