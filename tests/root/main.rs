@@ -68,6 +68,7 @@ mod settings;
 mod shell;
 mod start;
 mod tree_snapshot;
+mod unpack;
 mod verbs;
 mod views;
 mod wait;
@@ -116,6 +117,7 @@ fn main() -> ExitCode {
         image_locks::tests(),
         image_store::tests(),
         image_layers::tests(),
+        unpack::tests(),
         image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
