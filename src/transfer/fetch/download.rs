@@ -129,6 +129,7 @@ impl Run<'_> {
             };
             fruitless = if self.known.position > before { 0 } else { fruitless + 1 };
             breaks += 1;
+            let patience = if self.begun { patience } else { patience.before_contact(&error) };
             let pause = patience.pause(fruitless.max(1), random().unwrap_or_default(), asked);
             match pause {
                 Some(pause) if again && breaks < BREAKS => {
