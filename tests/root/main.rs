@@ -48,6 +48,7 @@ mod hundred;
 mod image_disks;
 mod image_layers;
 mod image_locks;
+mod image_roots;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -109,6 +110,7 @@ fn main() -> ExitCode {
         views::tests(),
         image_layers::tests(),
         image_locks::tests(),
+        image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
