@@ -25,6 +25,8 @@ mod background;
 mod background_life;
 mod bad_input;
 mod bind;
+mod catalogue;
+mod catalogue_host;
 mod command;
 mod console;
 mod control;
@@ -108,6 +110,7 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        catalogue::tests(),
         image_layers::tests(),
         image_locks::tests(),
         image_roots::tests(),
