@@ -39,6 +39,7 @@ mod exec;
 mod exec_attack;
 mod exec_end;
 mod exec_terminal;
+mod fetch;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -107,6 +108,7 @@ fn main() -> ExitCode {
         exec_attack::tests(),
         exec_end::tests(),
         exec_terminal::tests(),
+        fetch::tests(),
         shell::tests(),
         wait::tests(),
         hundred::tests(),

@@ -24,7 +24,7 @@ OCI registry (docker.io/library/debian:trixie). NAME is by default the file's na
 The image is unpacked under a hidden name while it is downloaded, and appears when it is whole, verified and on disk. Ctrl-C removes what \
 there is of it; with --keep-partial the next pull of the same address goes on where this one stopped.
 
-pull-tar and pull-raw insist on an archive or a disk image.
+pull-tar and pull-raw insist on an archive or a disk image, and by default on a signature, as importctl(1) does.
 
 Examples:
   spinney pull https://example.org/debian-13.tar.xz
@@ -151,7 +151,9 @@ fn perform(
     }
     let transferring = Transferring::begin(&options.report);
     let result = checked(options).and_then(|verification| match (Source::parse(source)?, wanted) {
-        (Source::Url(url), wanted) => pull_url(&url, name, wanted, verification, options, &transferring),
+        (Source::Url(url), wanted) => {
+            pull_url(&url, name, wanted, as_importctl(verification, wanted, &url), options, &transferring)
+        }
         (Source::Catalogue(text), None) if let Some(reference) = reference => {
             let asked = Asked {
                 reference: &text,
@@ -194,6 +196,17 @@ fn checked(options: &PullOptions) -> Result<Verification, Failure> {
         keys: given.key.clone(),
         ..Verification::default()
     })
+}
+
+/// `pull-tar` and `pull-raw` want of a server what importctl(1) wants, if nobody says otherwise: a signature.
+fn as_importctl(verification: Verification, wanted: Option<Wanted>, url: &str) -> Verification {
+    let unsaid = verification.mode.is_none() && verification.sha256.is_none();
+    match wanted {
+        Some(_) if unsaid && url.starts_with("http") => {
+            Verification { mode: Some(Mode::Signature), ..verification }
+        }
+        _ => verification,
+    }
 }
 
 fn pull_url(
