@@ -13,7 +13,6 @@ use self::kind::Found;
 use super::flow::{Contents, flow};
 use super::{Context, Error, Event, Incoming, Proof, fault};
 use crate::archive::{self, Counts, Notes};
-use crate::image::lock::lock_name;
 use crate::image::{Finish, Image, ImageName, NewImage, Store};
 
 mod kind;
@@ -61,7 +60,6 @@ pub fn tar(
     options: &InstallOptions,
     context: &Context,
 ) -> Result<Installed, Error> {
-    let _name = lock_name(new.name())?;
     let (made, proof) = flow(incoming, context, |contents| {
         kind::must_be(contents, Wanted::Tar)?;
         let (counts, notes) = unpack(contents, new.content(), context)?;
@@ -80,7 +78,6 @@ pub fn raw(
     options: &InstallOptions,
     context: &Context,
 ) -> Result<Installed, Error> {
-    let _name = lock_name(new.name())?;
     let (made, proof) = flow(incoming, context, |contents| {
         let found = kind::must_be(contents, Wanted::Raw)?;
         let counts = raw::write(contents, &new, found, context)?;
@@ -101,7 +98,6 @@ pub fn image(
     options: &InstallOptions,
     context: &Context,
 ) -> Result<Installed, Error> {
-    let _name = lock_name(name)?;
     let (made, proof) = flow(incoming, context, |contents| {
         let found = match wanted {
             Some(wanted) => kind::must_be(contents, wanted)?,
@@ -181,7 +177,6 @@ pub fn directory(
     options: &InstallOptions,
     context: &Context,
 ) -> Result<(Image, Counts, Notes), Error> {
-    let _name = lock_name(new.name()).map_err(Error::from)?;
     let failed = |source| match source {
         archive::Error::Interrupted => Error::Cancelled,
         source => Error::Copy { name: new.name().to_string(), source },
