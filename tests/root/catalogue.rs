@@ -451,8 +451,16 @@ fn cancelled(context: &Context) -> TestResult {
     equal(status.code(), Some(130))?;
     equal(pull.images(), Vec::new())?;
     let pid = fs::read_to_string(&begun)?;
-    let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    equal(state.is_empty() || state.contains(") Z "), true)
+    // It is killed when we are told; the kernel may take a moment.
+    let ended = || {
+        let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        state.is_empty() || state.contains(") Z ")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !ended() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    equal(ended(), true)
 }
 
 fn search(context: &Context) -> TestResult {
