@@ -11,9 +11,9 @@
 //! | [`entry`] | one member of an archive, and the limits on it |
 //! | [`pack`] | a tree to a stream |
 //! | [`unpack`] | a stream to a tree |
+//! | [`copy_tree`] | a tree to another place, exactly |
 //! | [`extract`] | a stream to a fresh directory: whole images, fast |
 //! | [`export`] | a tree to a stream: whole images, the same bytes each time |
-//! | [`copy_tree`] | a tree to another place, exactly |
 //! | [`write`] | members as bytes (POSIX pax; sparse as GNU tar 1.0) |
 //! | [`read`] | bytes as members (pax, GNU, ustar, v7) |
 //! | [`pax`] | records of extended headers |

@@ -21,7 +21,7 @@ use super::snapshot::{Pause, settle};
 use super::{Error, Finish, Image, ImageKind, ImageName, NewImage, Store, opened, properties};
 use crate::archive::copy_tree::{CopyTreeOptions, copy_tree};
 use crate::archive::sparse::Map;
-use crate::sys::files::{open_at, open_directory};
+use crate::sys::files::open_at;
 use crate::sys::{FdPath, SysResult, sys};
 
 /// Bytes that the kernel copies by one call.
@@ -222,9 +222,4 @@ fn copy_file(from: &OwnedFd, to: &impl AsFd) -> SysResult<()> {
         }
     }
     sys("ftruncate", rustix::fs::ftruncate(to, size), || FdPath::of(to).to_string())
-}
-
-/// The directory of an image that is one.
-pub(super) fn open_tree(image: &Image) -> Result<OwnedFd, LayerError> {
-    open_directory(&image.path).map_err(LayerError::system("open", &image.path))
 }

@@ -25,13 +25,14 @@ pub const CLONE: &[&str] = &["clone-begun", "clone-built", "clone-done"];
 /// Those of `spinney commit`.
 pub const COMMIT: &[&str] = &["commit-begun", "commit-copied", "commit-done"];
 
-/// Those of every image that is made, when all of it is there.
-pub const FINISH: &[&str] = &["synced", "renamed"];
+/// Those of `spinney remove` and `rename`, and of whoever makes an image.
+pub const STORE: &[&str] =
+    &["remove-hidden", "rename-renamed", "finish-synced", "finish-shown", "finish-replaced"];
 
 /// Says that the command has come to `name`.
 pub(super) fn point(name: &'static str) {
     debug_assert!(
-        [SNAPSHOT, CONVERT, ROLLBACK, CLONE, COMMIT, FINISH].concat().contains(&name),
+        [SNAPSHOT, CONVERT, ROLLBACK, CLONE, COMMIT, STORE].concat().contains(&name),
         "{name} is not listed"
     );
     if cfg!(debug_assertions) && std::env::var_os("SPINNEY_FAULT").is_some_and(|wanted| wanted == name) {

@@ -1,20 +1,21 @@
 //! Images that are being made: under a hidden name, locked, and gone with whoever makes them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::Error;
-use super::fault;
-use super::lock::{self, Hold};
+use super::fault::point;
+use super::lock::{ImageLock, NameLock, lock_name};
 use super::name::ImageName;
-use super::properties;
+use super::origin::{self, Origin};
+use super::remove::{place, unlock_top};
 use super::store::{Image, ImageKind, Store};
-use crate::sys::files::{
-    make_directories, make_directory_at, open_at, open_directory_at, remove_tree_at, try_lock,
-};
-use crate::sys::{FdPath, SysError, SysResult, btrfs, sys};
+use super::{hidden, properties, users};
+use crate::sys::files::{make_directories, open_at, remove_tree_at};
+use crate::sys::{FdPath, SysError, btrfs, sys};
 
 /// An image that nobody sees yet. Dropped before [`NewImage::finish`], it is removed; killed, it is unlocked, and whoever
 /// comes next removes it.
@@ -26,6 +27,7 @@ pub struct NewImage {
     pool: OwnedFd,
     hidden: String,
     content: OwnedFd,
+    origin: Option<Origin>,
     finished: bool,
 }
 
@@ -66,28 +68,26 @@ impl NewImage {
     fn begin(store: &Store, name: &ImageName, kind: ImageKind) -> Result<Self, Error> {
         let failed = || Error::system("make an image in", &store.pool);
         let pool = make_directories(&store.pool, 0o700).map_err(failed())?;
-        let hidden = format!(".#{name}.{:016x}", crate::sys::random().map_err(failed())?);
-        let mut kind = kind;
-        let content = match kind {
-            ImageKind::Raw => {
-                let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-                open_at(&pool, &hidden, flags, Mode::from_raw_mode(0o600))
-            }
-            ImageKind::Directory if btrfs::is_on(&pool) => match btrfs::create(&pool, &hidden) {
-                Ok(subvolume) => {
-                    kind = ImageKind::Subvolume;
-                    Ok(subvolume)
-                }
-                Err(_) => make_directory_at(&pool, &hidden, 0o755),
-            },
-            _ => make_directory_at(&pool, &hidden, 0o755),
-        }
-        .map_err(failed())?;
-        let new =
-            Self { store: store.clone(), name: name.clone(), kind, pool, hidden, content, finished: false };
-        // Nobody else knows the name.
-        try_lock(&new.content).map_err(failed())?;
-        Ok(new)
+        let kind = match kind {
+            ImageKind::Directory if btrfs::is_on(&pool) => ImageKind::Subvolume,
+            kind => kind,
+        };
+        let (hidden, content) = hidden::make(&pool, name, kind).map_err(failed())?;
+        Ok(Self {
+            store: store.clone(),
+            name: name.clone(),
+            kind,
+            pool,
+            hidden,
+            content,
+            origin: None,
+            finished: false,
+        })
+    }
+
+    /// Where it comes from, to be written down when it is finished.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = Some(origin);
     }
 
     /// Its directory, or the file of a disk image.
@@ -95,96 +95,117 @@ impl NewImage {
         self.content.as_fd()
     }
 
+    /// A file without a name on the same file system, for what has to be whole before it can be made use of.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn spool(&self) -> Result<OwnedFd, Error> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR;
+        open_at(&self.pool, ".", flags, Mode::from_raw_mode(0o600))
+            .map_err(Error::system("make a file in", &self.store.pool))
+    }
+
     /// What it will be called.
     pub fn name(&self) -> &ImageName {
         &self.name
     }
 
-    /// Brings it to disk and gives it its name, which the caller has locked if others may be at it too. What it replaces is there until then, and nobody sees none.
+    /// Brings it to disk and gives it its name. What it replaces is whole until then, and removed after.
     ///
     /// # Errors
-    /// [`Error::Exists`] where the name is taken and not to be replaced, [`Error::InUse`] where somebody uses what has it.
+    /// [`Error::Exists`] where the name is taken and not to be replaced, [`Error::InUse`] where what it would replace is
+    /// in use.
     pub fn finish(mut self, how: Finish) -> Result<Image, Error> {
-        let name = format!("{}{}", self.name, self.kind.suffix());
-        let path = self.store.pool.join(&name);
-        let failed = || Error::system("finish image", &path);
-        let old = self.replaced(how)?;
-        let _old = old.as_ref().map(|image| lock::lock(image, Hold::Exclusive)).transpose()?;
-        let marks_first = matches!(self.kind, ImageKind::Raw | ImageKind::Subvolume);
-        if how.read_only {
-            properties::mark(&self.content, self.kind, true).map_err(failed())?;
-            if !marks_first {
-                // What is immutable cannot be renamed: now it is known that this file system has the mark.
-                properties::mark(&self.content, self.kind, false).map_err(failed())?;
-            }
+        let entry = format!("{}{}", self.name, self.kind.suffix());
+        let image = Image { name: self.name.clone(), path: self.store.pool.join(&entry), kind: self.kind };
+        let failed = || Error::system("finish image", &image.path);
+        let _name = wait_for_name(&self.name)?;
+        let old = self.taken(how.replace)?;
+        // A file is marked before it is seen; a directory with its mark cannot be renamed.
+        let mark = |opened: &OwnedFd| properties::mark_opened(opened, self.kind, true);
+        if how.read_only && self.kind == ImageKind::Raw {
+            mark(&self.content).map_err(failed())?;
         }
         sys("syncfs", rustix::fs::syncfs(&self.content), || FdPath::of(&self.content).to_string())
             .map_err(failed())?;
-        fault::point("synced");
-        if let Some(old) = &old {
-            allow_renaming(&self.pool, old);
+        point("finish-synced");
+        self.show(&entry, &image, old.as_ref())?;
+        self.finished = true;
+        point("finish-shown");
+        if how.read_only && self.kind != ImageKind::Raw {
+            mark(&self.content).map_err(failed())?;
         }
-        let same_name = old.as_ref().is_some_and(|image| image.path == path);
-        let (flags, call) = match same_name {
-            // The hidden name is that of the old one then.
-            true => (RenameFlags::EXCHANGE, "RENAME_EXCHANGE"),
-            false => (RenameFlags::NOREPLACE, "RENAME_NOREPLACE"),
+        sys("fsync", rustix::fs::fsync(&self.pool), || FdPath::of(&self.pool).to_string())
+            .map_err(failed())?;
+        match &self.origin {
+            Some(origin) => origin::write(&self.store, &image, origin)?,
+            // What was written down was of another one.
+            None if old.is_some() => origin::remove(&self.store, &self.name)?,
+            None => {}
+        }
+        if let Some((old, _lock)) = old {
+            point("finish-replaced");
+            // Of the same kind, it has the hidden name now.
+            let left = if old.path == image.path { self.hidden.clone() } else { self.hide(&old)? };
+            remove_tree_at(&self.pool, &left).map_err(Error::system("remove", &old.path))?;
+        }
+        Ok(image)
+    }
+
+    /// The image that has the name, locked, where it is to be replaced.
+    fn taken(&self, replace: bool) -> Result<Option<(Image, ImageLock)>, Error> {
+        let there = match self.store.find(&self.name) {
+            Ok(there) => there,
+            Err(Error::NoImage { .. }) => return Ok(None),
+            Err(error) => return Err(error),
         };
-        match rustix::fs::renameat_with(&self.pool, &self.hidden, &self.pool, &name, flags) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => return Err(Error::Exists { name: self.name.to_string(), path }),
+        // One that is elsewhere would hide the new one.
+        if !replace || there.path.parent() != Some(&self.store.pool) {
+            return Err(Error::Exists { name: self.name.to_string(), path: there.path });
+        }
+        let lock = users::lock_unused(&self.store, &there)?;
+        Ok(Some((there, lock)))
+    }
+
+    /// Gives it its name, in one step.
+    fn show(&self, entry: &str, image: &Image, old: Option<&(Image, ImageLock)>) -> Result<(), Error> {
+        let same = old.is_some_and(|(old, _)| old.path == image.path);
+        let flags = if same { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+        if same {
+            unlock_top(&self.pool, entry, self.kind);
+        }
+        match rustix::fs::renameat_with(&self.pool, &self.hidden, &self.pool, entry, flags) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => Err(Error::Exists { name: self.name.to_string(), path: image.path.clone() }),
             Err(errno) => {
-                let call = format!("{:?}, {name:?}, {call}", self.hidden);
-                return Err(failed()(SysError::new("renameat2", call, errno)));
+                let call = format!("{:?}, {entry:?}, {flags:?}", self.hidden);
+                Err(Error::system("finish image", &image.path)(SysError::new("renameat2", call, errno)))
             }
         }
-        self.finished = !same_name;
-        fault::point("renamed");
-        if let Some(old) = old.filter(|_| !same_name) {
-            self.hide(&old).map_err(failed())?;
-        }
-        let sync = || sys("fsync", rustix::fs::fsync(&self.pool), || FdPath::of(&self.pool).to_string());
-        sync().map_err(failed())?;
-        if how.read_only && !marks_first {
-            properties::mark(&self.content, self.kind, true).map_err(failed())?;
-        }
-        let (name, kind) = (self.name.clone(), self.kind);
-        // The old one, if there was one, goes with us; its name is gone already.
-        drop(self);
-        Ok(Image { name, path, kind })
     }
 
-    /// The image that has the name, if it may be replaced.
-    fn replaced(&self, how: Finish) -> Result<Option<Image>, Error> {
-        match self.store.find(&self.name) {
-            Err(Error::NoImage { .. }) => Ok(None),
-            // What lies elsewhere is not ours to take away.
-            Ok(image) if how.replace && image.path.parent() == Some(&*self.store.pool) => Ok(Some(image)),
-            Ok(Image { path, .. }) => Err(Error::Exists { name: self.name.to_string(), path }),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Takes the name of `old`, which is another than ours since it is of another kind: from now on it is hidden.
-    fn hide(&mut self, old: &Image) -> SysResult<()> {
-        let Some(name) = old.path.file_name() else { return Ok(()) };
-        let hidden = format!(".#{}.{:016x}", self.name, crate::sys::random()?);
-        let renamed = rustix::fs::renameat(&self.pool, name, &self.pool, &hidden);
-        sys("renameat", renamed, || format!("{name:?}, {hidden:?}"))?;
-        self.hidden = hidden;
-        self.finished = false;
-        Ok(())
+    /// Hides an image of another kind that had the name.
+    fn hide(&self, old: &Image) -> Result<String, Error> {
+        let hidden = || {
+            let (directory, entry) = place(&old.path)?;
+            unlock_top(&directory, &entry, old.kind);
+            Ok(hidden::hide(&directory, &entry, &old.name)?.0)
+        };
+        hidden().map_err(Error::system("remove", &old.path))
     }
 }
 
-/// Takes the mark of read-only images off a directory. Where that is not possible, renaming says so.
-fn allow_renaming(pool: &OwnedFd, image: &Image) {
-    if matches!(image.kind, ImageKind::Directory | ImageKind::Layered)
-        && let Some(name) = image.path.file_name()
-        && let Ok(directory) = open_directory_at(pool, name)
-    {
-        let _ = properties::set_immutable(directory, false);
+/// The lock of a name, for which others have it only while they give it.
+fn wait_for_name(name: &ImageName) -> Result<NameLock, Error> {
+    const LOOKS: u32 = 300;
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 1..LOOKS {
+        match lock_name(name) {
+            Err(Error::Busy { .. }) => std::thread::sleep(PAUSE),
+            taken => return taken,
+        }
     }
+    lock_name(name)
 }
 
 impl Drop for NewImage {

@@ -21,6 +21,10 @@
 //! | [`lock`] | who may write to an image, agreed on with systemd |
 //! | [`users`] | who has an image in use |
 //! | [`fresh`] | images that are being made |
+//! | [`hidden`] | their hidden names, and what killed commands left under such |
+//! | [`origin`] | where an image came from |
+//! | [`companions`] | what else there is of an image: its settings, its root hash |
+//! | [`remove`], [`rename`] | an image with all that is its own |
 //! | [`disk`] | disk images: their partitions and file systems, mounted |
 //! | [`mstack`] | layered images: what the names in one mean, and writing one |
 //! | [`versions`] | which of two versions is newer, which entry of a `.v` directory is meant |
@@ -30,20 +34,25 @@
 
 pub mod clone;
 pub mod commit;
+pub mod companions;
 pub mod diff;
 pub mod discover;
 pub mod disk;
 pub mod error;
 pub mod fault;
 pub mod fresh;
+pub mod hidden;
 pub mod layers;
 pub mod lock;
 pub mod merged;
 pub mod mstack;
 pub mod name;
 pub mod opened;
+pub mod origin;
 pub mod overlay;
 pub mod properties;
+pub mod remove;
+pub mod rename;
 pub mod rollback;
 pub mod snapshot;
 pub mod store;

@@ -99,21 +99,20 @@ pub fn set_read_only(image: &Image, read_only: bool) -> Result<(), Error> {
 }
 
 /// Sets the mark of read-only images on `opened`, an `O_PATH` fd.
-pub(super) fn mark(opened: &OwnedFd, kind: ImageKind, read_only: bool) -> SysResult<()> {
+fn mark(opened: &OwnedFd, kind: ImageKind, read_only: bool) -> SysResult<()> {
+    mark_opened(&reopen(opened, OFlags::NONBLOCK | OFlags::NOCTTY)?, kind, read_only)
+}
+
+/// The same on an image that is open for reading.
+pub(super) fn mark_opened(opened: &OwnedFd, kind: ImageKind, read_only: bool) -> SysResult<()> {
     match kind {
-        ImageKind::Directory | ImageKind::Layered => {
-            let directory = reopen(opened, OFlags::DIRECTORY)?;
-            set_immutable(&directory, read_only)
-        }
-        ImageKind::Subvolume => btrfs::set_read_only(reopen(opened, OFlags::DIRECTORY)?, read_only),
+        ImageKind::Directory | ImageKind::Layered => set_immutable(opened, read_only),
+        ImageKind::Subvolume => btrfs::set_read_only(opened, read_only),
         ImageKind::Raw => {
-            let file = reopen(opened, OFlags::empty())?;
-            let stat = sys("fstat", rustix::fs::fstat(&file), || FdPath::of(&file).to_string())?;
-            change_mode(&file, (stat.st_mode & 0o444) | if read_only { 0 } else { 0o200 })
+            let stat = sys("fstat", rustix::fs::fstat(opened), || FdPath::of(opened).to_string())?;
+            change_mode(opened, (stat.st_mode & 0o444) | if read_only { 0 } else { 0o200 })
         }
-        ImageKind::Block => {
-            block_device::set_read_only(reopen(opened, OFlags::NONBLOCK | OFlags::NOCTTY)?, read_only)
-        }
+        ImageKind::Block => block_device::set_read_only(opened, read_only),
     }
 }
 

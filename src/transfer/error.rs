@@ -1,6 +1,6 @@
 //! Why a transfer failed: one line, a hint.
 
-use super::{decompress, fetch, verify};
+use super::{decompress, fetch, qcow2, verify};
 use crate::{archive, image};
 
 /// Why a transfer failed.
@@ -59,6 +59,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot read {name}: {fault}")]
+    Qcow2 { name: String, fault: qcow2::Fault },
     #[error(transparent)]
     Fetch(#[from] fetch::Error),
     #[error(transparent)]
@@ -85,7 +87,7 @@ impl Error {
     /// Whether the bytes are at fault, and not what was to be done with them.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Decompress(_) | Self::Format { .. } => true,
+            Self::Decompress(_) | Self::Format { .. } | Self::Qcow2 { .. } => true,
             Self::Unpack { source, .. } => matches!(source, archive::Error::Stream(_)),
             _ => false,
         }
@@ -100,6 +102,7 @@ impl Error {
             Self::Unpack { source, .. } | Self::Copy { source, .. } | Self::Pack { source, .. } => {
                 source.hint().map(str::to_owned)
             }
+            Self::Qcow2 { fault, .. } => Some(fault.hint().to_owned()),
             Self::Format { hint, .. } => Some((*hint).to_owned()),
             Self::Write { source, .. } if is_full(source) => Some("make room there".to_owned()),
             Self::Incomplete { .. } => {

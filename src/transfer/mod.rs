@@ -10,6 +10,8 @@
 //! | [`compression`] | which compressions there are, and how each is told |
 //! | [`compress`] | bytes to compressed ones, on all processors |
 //! | [`decompress`] | compressed bytes as they were |
+//! | [`format`](mod@format) | what a file is, by its bytes |
+//! | [`qcow2`] | disks of QEMU as raw ones |
 //! | [`ring`] | bytes from one thread to another |
 //! | [`flow`] | what comes in, decompressed, to whoever makes something of it |
 //! | [`install`] | what comes in, as an image |
@@ -32,6 +34,7 @@ pub mod export;
 mod fault;
 pub mod fetch;
 pub mod flow;
+pub mod format;
 #[cfg(test)]
 #[path = "../../tests/root/http_server.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "of the tests")]
@@ -39,6 +42,7 @@ pub(crate) mod http_server;
 pub mod incoming;
 pub mod install;
 pub mod naming;
+pub mod qcow2;
 pub mod ring;
 pub mod source;
 pub mod verify;

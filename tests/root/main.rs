@@ -45,6 +45,7 @@ mod hosts;
 mod http_server;
 mod hundred;
 mod image_disks;
+mod image_layers;
 mod image_locks;
 mod kill;
 mod legacy_cgroups;
@@ -61,6 +62,7 @@ mod security;
 mod settings;
 mod shell;
 mod start;
+mod transfers;
 mod tree_snapshot;
 mod verbs;
 mod views;
@@ -104,6 +106,8 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        transfers::tests(),
+        image_layers::tests(),
         image_locks::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

@@ -86,7 +86,8 @@ impl Done {
     pub fn exported(image: &Image, target: &str, size: u64, notes: Vec<String>) -> Self {
         Self {
             what: format!("exported {} to {target}", image.name),
-            amount: bytes(size),
+            // Of a stream nobody knows.
+            amount: if size == 0 { String::new() } else { bytes(size) },
             proof: None,
             next: None,
             notes,
@@ -105,7 +106,8 @@ impl Done {
             return 0;
         }
         let proof = self.proof.map(|proof| format!(", {proof}")).unwrap_or_default();
-        output.status(&format!("{}: {} in {:.1} s{proof}", self.what, self.amount, took.as_secs_f64()));
+        let amount = if self.amount.is_empty() { String::new() } else { format!(": {}", self.amount) };
+        output.status(&format!("{}{amount} in {:.1} s{proof}", self.what, took.as_secs_f64()));
         if let Some(next) = self.next {
             output.status(&format!("next: {next}"));
         }

@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn users() {
         let old = "root:x:0:0:root:/root:/bin/sh\nold:x:10:10::/:/bin/false\nsame:x:5:5::/:/bin/sh\n";
-        let rows: &[(&str, &[(&str, Kind, &str, &[&str])])] = &[
+        type Expected<'a> = &'a [(&'a str, Kind, &'a str, &'a [&'a str])];
+        let rows: &[(&str, Expected<'_>)] = &[
             (old, &[]),
             (
                 "",

@@ -86,7 +86,8 @@ fn view(kind: ImageKind, layers: &[Layer], changes: Option<OwnedFd>) -> Result<V
 
 fn open(layer: &Layer) -> Result<OwnedFd, LayerError> {
     if layer.disk {
-        let mount = disk::mount(&layer.path, &DiskOptions { read_only: true }).map_err(OpenError::from)?;
+        let mount = disk::mount(&layer.path, &DiskOptions { read_only: true, ..DiskOptions::default() })
+            .map_err(OpenError::from)?;
         return Ok(mount.into_fd());
     }
     open_directory(&layer.path).map_err(LayerError::system("open layer", &layer.path))

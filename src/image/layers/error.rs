@@ -41,6 +41,8 @@ pub enum LayerError {
     Record { path: PathBuf, message: String },
     #[error("cannot pause the machine that runs from image {name:?}: {why}")]
     Pause { name: String, why: String },
+    #[error("cannot write JSON: {0}")]
+    Json(String),
 }
 
 impl LayerError {
@@ -77,6 +79,7 @@ impl LayerError {
             Self::NothingBelow { .. } => "--against=IMAGE says with which",
             Self::NothingCalled { .. } => "spinney snapshot --list and spinney images show what there is",
             Self::Record { .. } => "remove it if nothing else helps; its layers stay until then",
+            Self::Json(_) => return None,
             Self::Pause { .. } => "stop the machine first",
         };
         Some(hint.to_owned())

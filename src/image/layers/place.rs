@@ -19,7 +19,7 @@ use crate::sys::{FdPath, SysResult, sys};
 const LAYERS: &str = "layers";
 
 /// Hidden beside images whose file system is not that of the state directory.
-const BESIDE: &str = ".#spinney";
+pub(in crate::image) const BESIDE: &str = ".#spinney";
 
 /// Held by whoever changes which layers there are, or who refers to them.
 #[derive(Debug)]
