@@ -62,6 +62,7 @@ mod security;
 mod settings;
 mod shell;
 mod start;
+mod transfer_faults;
 mod transfers;
 mod tree_snapshot;
 mod verbs;
@@ -107,6 +108,7 @@ fn main() -> ExitCode {
         hundred::tests(),
         views::tests(),
         transfers::tests(),
+        transfer_faults::tests(),
         image_layers::tests(),
         image_locks::tests(),
     ];

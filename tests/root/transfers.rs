@@ -189,8 +189,8 @@ fn the_same_bytes_each_time(context: &Context) -> TestResult {
         pool.run(context, &["import", text(&tree), name]).ok()?;
     }
     // A file that is newer in one of them.
-    fs::write(pool.image("b").join("etc/deep/er/new"), "")?;
-    fs::remove_file(pool.image("b").join("etc/deep/er/new"))?;
+    fs::write(pool.image("b").join("usr/bin/new"), "")?;
+    fs::remove_file(pool.image("b").join("usr/bin/new"))?;
     let export = |name: &str, options: &[&str]| {
         let ended = pool.run(context, &[&["export", name, "-q"][..], options].concat()).ok()?;
         Ok::<_, String>(Sha256::digest(ended.as_bytes()).to_vec())
