@@ -1,6 +1,6 @@
 //! Why a transfer failed: one line, a hint.
 
-use super::{decompress, fetch, qcow2, verify};
+use super::{bootstrap, catalogue, decompress, fetch, lockfile, obtain, qcow2, simplestreams, verify};
 use crate::{archive, image};
 
 /// Why a transfer failed.
@@ -65,6 +65,27 @@ pub enum Error {
     Fetch(#[from] fetch::Error),
     #[error(transparent)]
     Verify(#[from] verify::Error),
+    #[error(transparent)]
+    Catalogue(#[from] catalogue::Error),
+    #[error(transparent)]
+    Simplestreams(#[from] simplestreams::Error),
+    #[error(transparent)]
+    Bootstrap(bootstrap::Error),
+    #[error(transparent)]
+    LockFile(#[from] lockfile::Error),
+    #[error(transparent)]
+    Obtain(#[from] obtain::Error),
+    #[error("{why}")]
+    Unusable { why: String },
+}
+
+impl From<bootstrap::Error> for Error {
+    fn from(error: bootstrap::Error) -> Self {
+        match error {
+            bootstrap::Error::Cancelled => Self::Cancelled,
+            error => Self::Bootstrap(error),
+        }
+    }
 }
 
 impl Error {
@@ -99,10 +120,10 @@ impl Error {
             Self::Cancelled => None,
             Self::Image(error) => error.hint(),
             Self::Decompress(error) => error.hint(),
+            Self::Qcow2 { fault, .. } => Some(fault.hint().to_owned()),
             Self::Unpack { source, .. } | Self::Copy { source, .. } | Self::Pack { source, .. } => {
                 source.hint().map(str::to_owned)
             }
-            Self::Qcow2 { fault, .. } => Some(fault.hint().to_owned()),
             Self::Format { hint, .. } => Some((*hint).to_owned()),
             Self::Write { source, .. } if is_full(source) => Some("make room there".to_owned()),
             Self::Incomplete { .. } => {
@@ -115,6 +136,11 @@ impl Error {
             Self::WriteTo { .. } | Self::Read { .. } | Self::Write { .. } => None,
             Self::Fetch(error) => error.hint(),
             Self::Verify(error) => error.hint(),
+            Self::Catalogue(error) => error.hint(),
+            Self::Bootstrap(error) => error.hint(),
+            Self::LockFile(error) => error.hint(),
+            Self::Obtain(error) => error.hint(),
+            Self::Simplestreams(_) | Self::Unusable { .. } => None,
         }
     }
 }

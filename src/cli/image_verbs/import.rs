@@ -186,7 +186,11 @@ fn imported(
     let finish = Finish { replace: options.image.force, read_only: options.image.read_only };
     let source = if is_stdin { None } else { std::path::absolute(file).ok() };
     let source = source.map(|path| path.display().to_string());
-    let installing = InstallOptions { finish, origin: Some(Origin { source, ..Origin::new("import") }) };
+    let installing = InstallOptions {
+        finish,
+        origin: Some(Origin { source, ..Origin::new("import") }),
+        ..InstallOptions::default()
+    };
     if is_directory {
         return from_directory(file, &store, &name, &installing, transferring);
     }
