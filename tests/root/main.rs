@@ -68,6 +68,8 @@ mod security;
 mod settings;
 mod shell;
 mod start;
+mod transfer_faults;
+mod transfers;
 mod tree_snapshot;
 mod unpack;
 mod verbs;
@@ -113,6 +115,8 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        transfers::tests(),
+        transfer_faults::tests(),
         catalogue::tests(),
         image_layers::tests(),
         image_inspect::tests(),

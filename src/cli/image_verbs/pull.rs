@@ -9,6 +9,7 @@ use crate::cli::transferring::reporting::Done;
 use crate::cli::transferring::{Failure, Transferring, image_name, must_be_free, store};
 use crate::cli::{EXIT_FAILURE, output::Output};
 use crate::image::Finish;
+use crate::image::origin::Origin;
 use crate::transfer::fetch::{self, FetchOptions};
 use crate::transfer::install::{self, InstallOptions, Wanted};
 use crate::transfer::naming;
@@ -229,14 +230,9 @@ fn pull_url(
     let incoming = fetch::open(url, &verification, &fetching, context)?;
     context.tell(Event::Stage { what: format!("pulling {name}"), total: incoming.length() });
     let finish = Finish { replace: options.image.force, read_only: options.image.read_only };
-    let installed = install::image(
-        incoming,
-        &store,
-        &name,
-        wanted,
-        &InstallOptions { finish, ..InstallOptions::default() },
-        context,
-    )?;
+    let origin = Origin { source: Some(incoming.name().to_owned()), ..Origin::new("pull") };
+    let installing = InstallOptions { finish, origin: Some(origin), ..InstallOptions::default() };
+    let installed = install::image(incoming, &store, &name, wanted, &installing, context)?;
     Ok(Done::installed("pulled", &installed))
 }
 

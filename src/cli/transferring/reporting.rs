@@ -115,7 +115,8 @@ impl Done {
     pub fn exported(image: &Image, target: &str, size: u64, notes: Vec<String>) -> Self {
         Self {
             what: format!("exported {} to {target}", image.name),
-            amount: bytes(size),
+            // Of a stream nobody knows.
+            amount: if size == 0 { String::new() } else { bytes(size) },
             proof: None,
             next: None,
             notes,

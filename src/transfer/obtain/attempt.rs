@@ -293,7 +293,8 @@ pub(super) fn install(
     let fetching = FetchOptions { partial: request.partial.clone(), ..FetchOptions::default() };
     let incoming = fetch::open(&item.address, &item.verification, &fetching, context)?;
     context.tell(Event::Stage { what: format!("pulling {}", request.name), total: incoming.length() });
-    let options = InstallOptions { finish: request.finish, strip: item.strip.clone() };
+    let options =
+        InstallOptions { finish: request.finish, strip: item.strip.clone(), ..InstallOptions::default() };
     let installed =
         install::image(incoming, request.store, request.name, Some(item.wanted), &options, context)?;
     let pin = item.pin(kind, installed.proof.sha256);
