@@ -12,7 +12,7 @@ pub const DEPTH_LIMIT: usize = 500;
 pub const HEADER_LIMIT: u64 = 1 << 20;
 
 /// A point in time: seconds since 1970, and nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Time {
     /// Seconds since 1970, negative before.
     pub seconds: i64,
@@ -107,12 +107,12 @@ pub const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
 pub const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
 
 /// Whether an attribute of an image is kept: what `tar --xattrs --xattrs-include='*'` keeps, so labels of security modules
-/// too, which are the guest's own. But not `trusted.overlay.`, with which a tree that becomes a layer would steer its
-/// overlay (Documentation/filesystems/overlayfs.rst, "redirect_dir"), nor what file systems make of themselves as `system.`.
+/// too, which are the guest's own. But not `trusted.overlay.` and `user.overlay.`, with which a tree that becomes a layer
+/// would steer its overlay (Documentation/filesystems/overlayfs.rst, "redirect_dir"), nor what file systems make of themselves as `system.`.
 pub fn is_kept(attribute: &[u8]) -> bool {
     let starts = |start: &[u8]| attribute.starts_with(start);
     [ACL_ACCESS, ACL_DEFAULT].contains(&attribute)
-        || starts(b"user.")
+        || starts(b"user.") && !starts(b"user.overlay.")
         || starts(b"security.")
         || starts(b"trusted.") && !starts(b"trusted.overlay.")
 }

@@ -13,12 +13,14 @@
 //! | [`unpack`] | a stream to a tree |
 //! | [`copy_tree`] | a tree to another place, exactly |
 //! | [`extract`] | a stream to a fresh directory: whole images, fast |
+//! | [`export`] | a tree to a stream: whole images, the same bytes each time |
 //! | [`write`] | members as bytes (POSIX pax; sparse as GNU tar 1.0) |
 //! | [`read`] | bytes as members (pax, GNU, ustar, v7) |
 //! | [`pax`] | records of extended headers |
 //! | [`sparse`] | where a file has data and where holes |
 //! | [`acl`] | POSIX ACLs as text and as the kernel has them |
 //! | [`input`] | the bytes of an archive, from anything that can be read |
+//! | [`output`] | the same to anything that can be written |
 //! | [`stream`] | the bytes: pipes and files, with a way to be interrupted |
 //! | `metadata` | owner, permissions, attributes and times of what was made |
 //! | `names` | paths of a stream, and the directories that they lead through |
@@ -31,11 +33,13 @@ mod by_hand;
 pub mod copy_tree;
 pub mod entry;
 pub mod error;
+pub mod export;
 pub mod extract;
 pub mod input;
 mod metadata;
 mod names;
 pub mod notes;
+pub mod output;
 pub mod pack;
 pub mod pax;
 pub mod read;
@@ -47,9 +51,10 @@ pub mod write;
 pub use copy_tree::{CopyTreeOptions, copy_tree};
 pub use entry::{Entry, Kind};
 pub use error::{BadStream, Error};
+pub use export::{ExportOptions, Exported, export};
 pub use extract::{ExtractOptions, Extracted, Limits, Verdict, extract};
 pub use notes::Counts;
 pub use notes::Notes;
-pub use pack::{PackOptions, Packer};
+pub use pack::{Modified, PackOptions, Packer};
 pub use stream::{Sink, Source, Watch};
 pub use unpack::{Naming, Place, UnpackOptions, Unpacker};

@@ -4,24 +4,25 @@
 //! reading by that very place: what the tree's owner swaps meanwhile is another file, and FIFOs and devices are never opened.
 //! A directory is open while what is in it is packed; no path is resolved.
 
-use std::collections::HashMap;
-use std::ffi::CStr;
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::entry::{CAPABILITY, DEPTH_LIMIT, Entry, Kind, NAME_LIMIT, Time, travels};
+use super::entry::{CAPABILITY, DEPTH_LIMIT, Entry, Kind, NAME_LIMIT, Time, is_kept, travels};
 use super::error::Error;
 use super::notes::{Counts, Notes, Reason};
+use super::output::Output;
 use super::sparse::Map;
-use super::stream::Sink;
 use super::write;
 use crate::sys::open_files::OpenFiles;
 use crate::sys::{FdPath, SysError, SysResult, attributes, sys};
 
-/// How much memory the names of files with several links may take.
-const LINKS_LIMIT: usize = 64 << 20;
+mod links;
+
+use links::Links;
 
 /// The set-user-ID and set-group-ID bits.
 pub(super) const SET_ID: u32 = 0o6000;
@@ -33,12 +34,50 @@ pub struct PackOptions {
     pub drop_privileges: bool,
     /// Without what is in directories on other file systems.
     pub one_file_system: bool,
+    /// What of files is packed.
+    pub extent: Extent,
+    /// Directories in the order of their names, so that the same tree gives the same bytes.
+    pub sorted: bool,
+    /// When files were changed, to those who unpack them.
+    pub modified: Modified,
+}
+
+/// What of files is packed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// What a guest and its host may have of each other: no device nodes, no labels.
+    #[default]
+    Copy,
+    /// All that makes an image, and nothing that reading it changes: when files were read is left out.
+    Image,
+}
+
+/// What becomes of the times of files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Modified {
+    /// They stay.
+    #[default]
+    AsItIs,
+    /// What is later becomes this (reproducible-builds.org, "SOURCE_DATE_EPOCH").
+    AtMost(Time),
+    /// All become this.
+    Fixed(Time),
+}
+
+impl Modified {
+    fn apply(self, time: Time) -> Time {
+        match self {
+            Self::AsItIs => time,
+            Self::AtMost(limit) => time.min(limit),
+            Self::Fixed(fixed) => fixed,
+        }
+    }
 }
 
 /// Packs trees into one stream.
 #[derive(Debug)]
-pub struct Packer<'a> {
-    sink: Sink<'a>,
+pub struct Packer<O> {
+    sink: O,
     open_files: OpenFiles,
     options: PackOptions,
     links: Links,
@@ -46,17 +85,9 @@ pub struct Packer<'a> {
     counts: Counts,
 }
 
-/// The first names of files that have more than one.
-#[derive(Debug, Default)]
-struct Links {
-    /// By device and inode: the name in the stream, and how many more are to come.
-    seen: HashMap<(u64, u64), (Vec<u8>, u64)>,
-    size: usize,
-}
-
-impl<'a> Packer<'a> {
+impl<O: Output> Packer<O> {
     /// Packs into `sink`.
-    pub fn new(sink: Sink<'a>, open_files: OpenFiles, options: PackOptions) -> Self {
+    pub fn new(sink: O, open_files: OpenFiles, options: PackOptions) -> Self {
         let (links, notes, counts) = Default::default();
         Self { sink, open_files, options, links, notes, counts }
     }
@@ -94,8 +125,8 @@ impl<'a> Packer<'a> {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            modified: time(stat.st_mtime, stat.st_mtime_nsec),
-            accessed: Some(time(stat.st_atime, stat.st_atime_nsec)),
+            modified: self.options.modified.apply(time(stat.st_mtime, stat.st_mtime_nsec)),
+            accessed: (self.options.extent == Extent::Copy).then(|| time(stat.st_atime, stat.st_atime_nsec)),
             ..Entry::new(path.as_slice(), Kind::Unknown)
         };
         match FileType::from_raw_mode(stat.st_mode) {
@@ -104,7 +135,7 @@ impl<'a> Packer<'a> {
             FileType::Symlink => match rustix::fs::readlinkat(&place, c"", Vec::new()) {
                 Ok(target) => {
                     entry.kind = Kind::Symlink { target: target.into_bytes() };
-                    self.small(entry, &stat)
+                    self.small(entry, &stat, &place)
                 }
                 Err(errno) => {
                     self.failed(path, &SysError::new("readlinkat", FdPath::of(&place).to_string(), errno))
@@ -112,11 +143,16 @@ impl<'a> Packer<'a> {
             },
             FileType::Fifo => {
                 entry.kind = Kind::Fifo;
-                self.small(entry, &stat)
+                self.small(entry, &stat, &place)
             }
             FileType::Socket => {
                 self.notes.add(Reason::Socket, path);
                 Ok(())
+            }
+            kind if self.options.extent == Extent::Image => {
+                let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+                entry.kind = Kind::Device { is_block: kind == FileType::BlockDevice, major, minor };
+                self.small(entry, &stat, &place)
             }
             _ => {
                 self.notes.add(Reason::Device, path);
@@ -125,10 +161,12 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// What has no data and no attributes.
-    fn small(&mut self, mut entry: Entry, stat: &Stat) -> Result<(), Error> {
+    /// What has no data.
+    fn small(&mut self, mut entry: Entry, stat: &Stat, place: &OwnedFd) -> Result<(), Error> {
         if let Some(first) = self.links.first_name(stat, &entry.path, &mut self.notes) {
             entry.kind = Kind::HardLink { target: first };
+        } else if self.options.extent == Extent::Image {
+            self.take_attributes_of_place(&mut entry, place);
         }
         self.counts.files += 1;
         self.header(&entry)
@@ -213,55 +251,102 @@ impl<'a> Packer<'a> {
                 SysError::new("openat", format!("{DEPTH_LIMIT} directories deep"), Errno::NAMETOOLONG);
             return self.failed(path, &error);
         }
+        if self.options.sorted {
+            // One directory's worth of names, and those of the directories above.
+            let mut names = match crate::sys::files::entries(&directory) {
+                Ok(names) => names,
+                Err(error) => return self.failed(path, &error),
+            };
+            names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+            for (name, _) in names {
+                self.member_of(path, &directory, name.as_bytes(), depth, device)?;
+            }
+            return Ok(());
+        }
         let mut entries = match rustix::fs::Dir::new(directory) {
             Ok(entries) => entries,
             Err(errno) => return self.failed(path, &SysError::new("getdents64", String::new(), errno)),
         };
-        let length = path.len();
         while let Some(next) = entries.read() {
             let name = match &next {
-                Ok(next) => next.file_name(),
+                Ok(next) => next.file_name().to_bytes(),
                 Err(errno) => {
                     return self.failed(path, &SysError::new("getdents64", String::new(), *errno));
                 }
             };
-            if name == c"." || name == c".." {
+            if name == b"." || name == b".." {
                 continue;
             }
-            path.push(b'/');
-            path.extend(name.to_bytes());
-            let done = match entries.fd().map_err(|errno| SysError::new("dirfd", String::new(), errno)) {
-                _ if path.len() > NAME_LIMIT => {
-                    let error = SysError::new("openat", "the name in the archive", Errno::NAMETOOLONG);
-                    self.failed(path, &error)
-                }
-                Ok(directory) => match open_place(directory, name) {
-                    Ok(place) => self.file(path, place, depth + 1, Some(device)),
-                    Err(error) if error.errno() == Errno::NOENT => {
-                        self.notes.add(Reason::Changed, path);
-                        Ok(())
-                    }
-                    Err(error) => self.failed(path, &error),
-                },
-                Err(error) => self.failed(path, &error),
-            };
-            path.truncate(length);
-            done?;
+            match entries.fd() {
+                Ok(directory) => self.member_of(path, directory, name, depth, device)?,
+                Err(errno) => self.failed(path, &SysError::new("dirfd", String::new(), errno))?,
+            }
         }
         Ok(())
     }
 
+    /// Packs `name`, which is in the directory at `path`.
+    fn member_of(
+        &mut self,
+        path: &mut Vec<u8>,
+        directory: impl AsFd,
+        name: &[u8],
+        depth: usize,
+        device: u64,
+    ) -> Result<(), Error> {
+        let length = path.len();
+        path.push(b'/');
+        path.extend(name);
+        let done = if path.len() > NAME_LIMIT {
+            let error = SysError::new("openat", "the name in the archive", Errno::NAMETOOLONG);
+            self.failed(path, &error)
+        } else {
+            match open_place(directory, name) {
+                Ok(place) => self.file(path, place, depth + 1, Some(device)),
+                Err(error) if error.errno() == Errno::NOENT => {
+                    self.notes.add(Reason::Changed, path);
+                    Ok(())
+                }
+                Err(error) => self.failed(path, &error),
+            }
+        };
+        path.truncate(length);
+        done
+    }
+
     fn take_attributes(&mut self, entry: &mut Entry, file: &OwnedFd) {
-        let names = match attributes::list(file) {
+        let names = attributes::list(file);
+        self.take(entry, names, |name| attributes::get(file, name));
+    }
+
+    /// The same for what cannot be opened.
+    fn take_attributes_of_place(&mut self, entry: &mut Entry, place: &OwnedFd) {
+        let names = attributes::list_of_place(place);
+        self.take(entry, names, |name| attributes::get_of_place(place, name));
+    }
+
+    fn take(
+        &mut self,
+        entry: &mut Entry,
+        names: SysResult<Vec<Vec<u8>>>,
+        value: impl Fn(&[u8]) -> SysResult<Option<Vec<u8>>>,
+    ) {
+        let mut names = match names {
             Ok(names) => names,
             Err(error) => return self.notes.add_fault(Reason::Attribute, &entry.path, &error),
         };
-        for name in names.into_iter().filter(|name| travels(name)) {
+        let taken = match self.options.extent {
+            Extent::Copy => travels,
+            Extent::Image => is_kept,
+        };
+        // File systems have an order of their own.
+        names.sort_unstable();
+        for name in names.into_iter().filter(|name| taken(name)) {
             if name == CAPABILITY && self.options.drop_privileges {
                 self.notes.add(Reason::Capability, &entry.path);
                 continue;
             }
-            match attributes::get(file, &name) {
+            match value(&name) {
                 Ok(Some(value)) => entry.attributes.push((name, value)),
                 Ok(None) => {}
                 Err(error) => self.notes.add_fault(Reason::Attribute, &entry.path, &error),
@@ -283,42 +368,11 @@ impl<'a> Packer<'a> {
     }
 }
 
-impl Links {
-    /// The name that the file was packed by before. Otherwise `name` is that from now on.
-    fn first_name(&mut self, stat: &Stat, name: &[u8], notes: &mut Notes) -> Option<Vec<u8>> {
-        if stat.st_nlink < 2 {
-            return None;
-        }
-        let key = (stat.st_dev, stat.st_ino);
-        if let Some((first, left)) = self.seen.get_mut(&key) {
-            *left = left.saturating_sub(1);
-            let (first, left) = (first.clone(), *left);
-            if left == 0 {
-                self.forget(stat);
-            }
-            return Some(first);
-        }
-        let size = name.len() + size_of::<((u64, u64), (Vec<u8>, u64))>();
-        if self.size + size > LINKS_LIMIT {
-            notes.add(Reason::HardLink, name);
-            return None;
-        }
-        self.size += size;
-        #[allow(clippy::useless_conversion, reason = "the type of st_nlink differs between architectures")]
-        self.seen.insert(key, (name.to_vec(), u64::from(stat.st_nlink) - 1));
-        None
-    }
-
-    fn forget(&mut self, stat: &Stat) {
-        if let Some((name, _)) = self.seen.remove(&(stat.st_dev, stat.st_ino)) {
-            self.size -= name.len() + size_of::<((u64, u64), (Vec<u8>, u64))>();
-        }
-    }
-}
-
 /// Opens `name` of `directory` as a place, itself if it is a link.
-fn open_place(directory: impl AsFd, name: &CStr) -> SysResult<OwnedFd> {
-    if name.to_bytes().contains(&b'/') {
+fn open_place(directory: impl AsFd, name: &[u8]) -> SysResult<OwnedFd> {
+    let name = OsStr::from_bytes(name);
+    // A file system of the guest's may say anything.
+    if name.as_bytes().contains(&b'/') {
         return Err(SysError::new("openat", format!("{name:?}"), Errno::INVAL));
     }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

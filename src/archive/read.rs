@@ -248,15 +248,16 @@ impl<I: Input> Reader<I> {
 }
 
 fn device(header: &Header) -> Result<Kind, BadStream> {
-    let number = |number: Result<Option<u32>, std::io::Error>| match number {
-        // v7 headers have no room for them.
+    let number = |number: Result<Option<u32>, std::io::Error>, field: std::ops::Range<usize>| match number {
         Ok(number) => Ok(number.unwrap_or(0)),
-        Err(_) => Err(BadStream::Damaged("a device's number is none")),
+        // v7 headers end before these fields.
+        Err(_) if header.as_bytes()[field].iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(0),
+        Err(_) => Err(BadStream::Damaged("the number of a device is none")),
     };
     Ok(Kind::Device {
         is_block: header.entry_type() == EntryType::Block,
-        major: number(header.device_major())?,
-        minor: number(header.device_minor())?,
+        major: number(header.device_major(), 329..337)?,
+        minor: number(header.device_minor(), 337..345)?,
     })
 }
 

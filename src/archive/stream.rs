@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::error::{BadStream, Error};
 use super::input::Input;
+use super::output::Output;
 use crate::sys::pipe::{splice, wait_for_any};
 use crate::sys::{FdPath, SysError};
 
@@ -87,80 +88,6 @@ impl<'a> Sink<'a> {
         Self { fd, watch, buffer: Vec::with_capacity(CHUNK), splices: true, moved }
     }
 
-    /// Writes `bytes`, sooner or later.
-    ///
-    /// # Errors
-    /// [`Error::Gone`] when nobody reads.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        if self.buffer.len() + bytes.len() > CHUNK {
-            self.flush()?;
-        }
-        if bytes.len() >= CHUNK {
-            return self.write_now(bytes);
-        }
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Writes what is held back.
-    ///
-    /// # Errors
-    /// As [`Sink::write`].
-    pub fn flush(&mut self) -> Result<(), Error> {
-        let buffer = std::mem::take(&mut self.buffer);
-        let written = self.write_now(&buffer);
-        self.buffer = buffer;
-        self.buffer.clear();
-        written
-    }
-
-    /// Writes zeros up to the next block after data of `length`.
-    ///
-    /// # Errors
-    /// As [`Sink::write`].
-    pub fn pad(&mut self, length: u64) -> Result<(), Error> {
-        let missing = length.next_multiple_of(BLOCK as u64) - length;
-        self.write(&[0; BLOCK][..at_most(missing, BLOCK)])
-    }
-
-    /// Writes `length` bytes of `file` from `offset` on. Gives how many there were; the rest is zeros.
-    ///
-    /// # Errors
-    /// As [`Sink::write`]. A file that cannot be read is as if it ended there.
-    pub fn write_file(&mut self, file: impl AsFd, offset: u64, length: u64) -> Result<u64, Error> {
-        let (mut at, end) = (offset, offset + length);
-        while at < end && self.splices && end - at >= WORTH_SPLICING {
-            self.flush()?;
-            match self.splice_file(&file, &mut at, end)? {
-                Some(0) => break,
-                Some(count) => (self.moved)(count),
-                None => self.splices = false,
-            }
-        }
-        let mut chunk = vec![0; at_most(end - at, CHUNK)];
-        while at < end {
-            let wanted = at_most(end - at, chunk.len());
-            match rustix::io::pread(&file, &mut chunk[..wanted], at) {
-                Ok(0) => break,
-                Ok(count) => {
-                    self.write(&chunk[..count])?;
-                    at += count as u64;
-                    (self.moved)(count as u64);
-                }
-                Err(Errno::INTR) => {}
-                Err(_) => break,
-            }
-        }
-        let there = at - offset;
-        chunk.fill(0);
-        while at < end {
-            let count = at_most(end - at, chunk.len());
-            self.write(&chunk[..count])?;
-            at += count as u64;
-        }
-        Ok(there)
-    }
-
     /// Moves data without looking at it; `None` where that cannot be.
     fn splice_file(&mut self, file: &impl AsFd, at: &mut u64, end: u64) -> Result<Option<u64>, Error> {
         loop {
@@ -197,6 +124,61 @@ impl<'a> Sink<'a> {
             }
         }
         Ok(())
+    }
+}
+
+impl Output for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if self.buffer.len() + bytes.len() > CHUNK {
+            self.flush()?;
+        }
+        if bytes.len() >= CHUNK {
+            return self.write_now(bytes);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let written = self.write_now(&buffer);
+        self.buffer = buffer;
+        self.buffer.clear();
+        written
+    }
+
+    fn write_file(&mut self, file: impl AsFd, offset: u64, length: u64) -> Result<u64, Error> {
+        let (mut at, end) = (offset, offset + length);
+        while at < end && self.splices && end - at >= WORTH_SPLICING {
+            self.flush()?;
+            match self.splice_file(&file, &mut at, end)? {
+                Some(0) => break,
+                Some(count) => (self.moved)(count),
+                None => self.splices = false,
+            }
+        }
+        let mut chunk = vec![0; at_most(end - at, CHUNK)];
+        while at < end {
+            let wanted = at_most(end - at, chunk.len());
+            match rustix::io::pread(&file, &mut chunk[..wanted], at) {
+                Ok(0) => break,
+                Ok(count) => {
+                    self.write(&chunk[..count])?;
+                    at += count as u64;
+                    (self.moved)(count as u64);
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        let there = at - offset;
+        chunk.fill(0);
+        while at < end {
+            let count = at_most(end - at, chunk.len());
+            self.write(&chunk[..count])?;
+            at += count as u64;
+        }
+        Ok(there)
     }
 }
 

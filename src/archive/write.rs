@@ -5,10 +5,11 @@
 use tar::{EntryType, Header};
 
 use super::acl;
-use super::entry::{ACL_ACCESS, ACL_DEFAULT, Entry, HEADER_LIMIT, Kind};
+use super::entry::{ACL_ACCESS, ACL_DEFAULT, Entry, HEADER_LIMIT, Kind, Time};
 use super::error::Error;
+use super::output::Output;
 use super::pax;
-use super::stream::{BLOCK, Sink};
+use super::stream::BLOCK;
 
 /// The largest number of seven and of eleven octal digits, as ustar has for ids and for sizes and times.
 const ID_LIMIT: u32 = 0o7_777_777;
@@ -24,7 +25,7 @@ pub struct LeftOut(pub bool);
 ///
 /// # Errors
 /// When the sink fails.
-pub fn header(sink: &mut Sink<'_>, entry: &Entry) -> Result<LeftOut, Error> {
+pub fn header(sink: &mut impl Output, entry: &Entry) -> Result<LeftOut, Error> {
     let (records, left_out) = extended(entry);
     if !records.is_empty() {
         let mut header = Header::new_ustar();
@@ -45,7 +46,7 @@ pub fn header(sink: &mut Sink<'_>, entry: &Entry) -> Result<LeftOut, Error> {
 ///
 /// # Errors
 /// When the sink fails.
-pub fn end(sink: &mut Sink<'_>) -> Result<(), Error> {
+pub fn end(sink: &mut impl Output) -> Result<(), Error> {
     sink.write(&[0; 2 * BLOCK])?;
     sink.flush()
 }
@@ -69,13 +70,20 @@ fn plain(entry: &Entry) -> Header {
         Kind::Directory => EntryType::Directory,
         Kind::Symlink { .. } => EntryType::Symlink,
         Kind::Fifo => EntryType::Fifo,
-        Kind::Device { .. } | Kind::Unknown => EntryType::new(b'?'),
+        Kind::Device { is_block: true, .. } => EntryType::Block,
+        Kind::Device { is_block: false, .. } => EntryType::Char,
+        Kind::Unknown => EntryType::new(b'?'),
     });
     header.set_mode(entry.mode);
     header.set_uid(entry.uid.min(ID_LIMIT).into());
     header.set_gid(entry.gid.min(ID_LIMIT).into());
     header.set_size(stored_size(entry).min(SIZE_LIMIT));
     header.set_mtime(u64::try_from(entry.modified.seconds).unwrap_or(0).min(SIZE_LIMIT));
+    if let (Kind::Device { major, minor, .. }, Some(ustar)) = (&entry.kind, header.as_ustar_mut()) {
+        // The kernel's are of 12 and 20 bits, for which there is room.
+        ustar.set_device_major((*major).min(ID_LIMIT));
+        ustar.set_device_minor((*minor).min(ID_LIMIT));
+    }
     let old = header.as_old_mut();
     if matches!(entry.kind, Kind::Directory) && entry.path.len() < old.name.len() {
         put(&mut old.name, &[entry.path.as_slice(), b"/"].concat());
@@ -115,7 +123,10 @@ fn extended(entry: &Entry) -> (Vec<u8>, LeftOut) {
             record(key, id.to_string().as_bytes());
         }
     }
-    record(b"mtime", pax::time_to_text(entry.modified).as_bytes());
+    let Time { seconds, nanoseconds } = entry.modified;
+    if nanoseconds != 0 || !u64::try_from(seconds).is_ok_and(|seconds| seconds <= SIZE_LIMIT) {
+        record(b"mtime", pax::time_to_text(entry.modified).as_bytes());
+    }
     if let Some(accessed) = entry.accessed {
         record(b"atime", pax::time_to_text(accessed).as_bytes());
     }
@@ -141,13 +152,24 @@ fn extended(entry: &Entry) -> (Vec<u8>, LeftOut) {
         left_out |= match name.as_slice() {
             ACL_ACCESS => acl(b"SCHILY.acl.access", &mut records),
             ACL_DEFAULT => acl(b"SCHILY.acl.default", &mut records),
-            // The key ends at the first '='.
-            name if name.contains(&b'=') => true,
             name => {
-                pax::append(&mut records, &[b"SCHILY.xattr.", name].concat(), value);
+                pax::append(&mut records, &attribute_key(name), value);
                 false
             }
         };
     }
     (records, LeftOut(left_out))
+}
+
+/// The key of an attribute: it ends at the first `=`, so that one is written as GNU tar does.
+fn attribute_key(name: &[u8]) -> Vec<u8> {
+    let mut key = b"SCHILY.xattr.".to_vec();
+    for byte in name {
+        match byte {
+            b'=' => key.extend(b"%3D"),
+            b'%' => key.extend(b"%25"),
+            byte => key.push(*byte),
+        }
+    }
+    key
 }

@@ -20,6 +20,7 @@ Examples:
                                              boot with arguments for the init
   spinney run --bind=/srv/data:/data:idmap --setenv=LANG=C.UTF-8 /srv/trixie
   spinney run -d -M web /srv/trixie          boot it in the background, return when it is up
+  spinney run -x ./disk.raw                  a disk image; web.mstack, a block device or an image's name do as well
   spinney run --explain=json /srv/trixie     print what would be done, do nothing
 
 On the console, ^] three times within a second kills the machine, ^] ^] r reboots it, ^] ^] p powers it off.
@@ -79,6 +80,14 @@ pub struct RunArguments {
     /// Root directory of the machine, instead of TREE
     #[arg(short = 'D', long, value_name = "PATH", help_heading = "Image options")]
     pub directory: Option<PathBuf>,
+
+    /// Disk image or block device to run, instead of TREE
+    #[arg(short = 'i', long, value_name = "PATH", help_heading = "Image options")]
+    pub image: Option<PathBuf>,
+
+    /// Layered image to run, a directory NAME.mstack, instead of TREE
+    #[arg(long, value_name = "PATH", help_heading = "Image options")]
+    pub mstack: Option<PathBuf>,
 
     /// Run on a throw-away layer over the tree
     #[arg(short = 'x', long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]

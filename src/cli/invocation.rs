@@ -63,7 +63,8 @@ fn parse_run(mut arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
     let mut matches = matches_of(&arguments)?;
     let (mut options, mut operands) = options_and_operands(&matches)?;
     let mut tree = None;
-    if options.directory.is_none() && !operands.is_empty() {
+    let by_option = options.directory.is_some() || options.image.is_some() || options.mstack.is_some();
+    if !by_option && !operands.is_empty() {
         tree = Some(PathBuf::from(operands.remove(0)));
         if operands.first().is_some_and(|next| is_option(next)) {
             arguments.remove(arguments.len() - operands.len() - 1);
@@ -72,21 +73,7 @@ fn parse_run(mut arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
         }
     }
     let may_be_image = tree.as_ref().is_some_and(|tree| !tree.as_os_str().as_encoded_bytes().contains(&b'/'));
-    let tree = match (options.directory.take(), tree) {
-        (Some(_), Some(tree)) => {
-            return Err(Refusal::error(
-                format!("two trees given: {} and --directory=", tree.display()),
-                "give one of them",
-            ));
-        }
-        (Some(tree), None) | (None, Some(tree)) => tree,
-        (None, None) => {
-            return Err(Refusal::error(
-                "no tree given",
-                "spinney run TREE, where TREE is the root directory of a Linux system",
-            ));
-        }
-    };
+    let tree = one_tree(&mut options, tree)?;
     let command = match after_dashes {
         None => operands,
         Some(command) if operands.is_empty() => command,
@@ -95,6 +82,34 @@ fn parse_run(mut arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
     };
     let given = given_in_order(run_matches(&matches)?);
     Ok(Invocation::Run(Box::new(RunInvocation { options, tree, may_be_image, command, given })))
+}
+
+/// What is to be run, said in one of the ways there are.
+fn one_tree(options: &mut RunArguments, operand: Option<PathBuf>) -> Result<PathBuf, Refusal> {
+    let operand = operand.map(|tree| (tree.display().to_string(), tree));
+    let by_option = [
+        ("--directory=", options.directory.take()),
+        ("--image=", options.image.take()),
+        ("--mstack=", options.mstack.take()),
+    ];
+    let by_option = by_option.into_iter().filter_map(|(option, tree)| Some((option.to_owned(), tree?)));
+    let mut given: Vec<(String, PathBuf)> = operand.into_iter().chain(by_option).collect();
+    if let [(one, _), (other, _), ..] = given.as_slice() {
+        return Err(Refusal::error(format!("two trees given: {one} and {other}"), "give one of them"));
+    }
+    let (option, tree) = given.pop().ok_or_else(|| {
+        Refusal::error(
+            "no tree given",
+            "spinney run TREE, where TREE is the root directory of a Linux system, or an image",
+        )
+    })?;
+    if option == "--mstack=" && !tree.as_os_str().as_encoded_bytes().ends_with(b".mstack") {
+        return Err(Refusal::error(
+            format!("--mstack={} is no layered image by its name", tree.display()),
+            "a directory whose name ends in .mstack (systemd.mstack(7))",
+        ));
+    }
+    Ok(tree)
 }
 
 fn is_option(argument: &OsStr) -> bool {
@@ -151,6 +166,8 @@ mod tests {
         let rows: &[(&[&str], &str, &[&str])] = &[
             (&["/t"], "/t", &[]),
             (&["-D", "/t"], "/t", &[]),
+            (&["-i", "/t.raw", "ls"], "/t.raw", &["ls"]),
+            (&["--mstack=/t.mstack", "-x", "ls"], "/t.mstack", &["ls"]),
             (&["-D/t", "ls", "-l", "/"], "/t", &["ls", "-l", "/"]),
             (&["--directory=/t", "--", "ls", "-l"], "/t", &["ls", "-l"]),
             (&["/t", "--", "ls", "-l"], "/t", &["ls", "-l"]),
@@ -231,6 +248,9 @@ mod tests {
             (&["-x"], "no tree given"),
             (&["--", "ls"], "no tree given"),
             (&["/t", "-D", "/u"], "two trees given: /t and --directory="),
+            (&["/t", "-i", "/u"], "two trees given: /t and --image="),
+            (&["-D", "/t", "--mstack=/u.mstack"], "two trees given: --directory= and --mstack="),
+            (&["--mstack=/u"], "--mstack=/u is no layered image by its name"),
             (&["--nonsense", "/t"], "unknown option --nonsense"),
             (&["/t", "--nonsense"], "unknown option --nonsense"),
             (&["-y", "/t"], "unknown option -y"),

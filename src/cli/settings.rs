@@ -22,7 +22,7 @@ const SHORTHANDS: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// Options that say what runs, and where: not values of their own, but told by [`asked`].
-const NOT_BY_VALUE: [&str; 3] = ["boot", "directory", "as_pid2"];
+const NOT_BY_VALUE: [&str; 5] = ["boot", "directory", "image", "mstack", "as_pid2"];
 
 /// One option as it was given.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::layers::LayerError;
 use crate::settings::{ValueError, did_you_mean};
 use crate::sys::SysError;
 
@@ -17,6 +18,16 @@ pub enum Error {
     Exists { name: String, path: PathBuf },
     #[error("image {name:?} is in use: {}", .by.join(", "))]
     InUse { name: String, by: Vec<String> },
+    #[error("image {name:?} is read-only: {} cannot be written to", .path.display())]
+    OutOfReach { name: String, path: PathBuf },
+    #[error("image {name:?} is read-only")]
+    ReadOnly { name: String },
+    #[error("image {name:?} has versions, of which this would be one: {}", .path.display())]
+    Versions { name: String, path: PathBuf },
+    #[error("{} is a device, whose name is not ours to change", .path.display())]
+    Device { path: PathBuf },
+    #[error(transparent)]
+    Layers(#[from] Box<LayerError>),
     #[error("somebody else is making an image {name:?}")]
     Busy { name: String },
     #[error(transparent)]
@@ -28,6 +39,15 @@ pub enum Error {
         #[source]
         source: SysError,
     },
+}
+
+impl From<LayerError> for Error {
+    fn from(error: LayerError) -> Self {
+        match error {
+            LayerError::Image(error) => error,
+            other => Self::Layers(Box::new(other)),
+        }
+    }
 }
 
 impl Error {
@@ -52,6 +72,17 @@ impl Error {
             }
             Self::Disk(error) => return error.hint(),
             Self::InUse { .. } => "end what uses it first",
+            Self::OutOfReach { .. } => {
+                "it lies below /usr or on a read-only file system; spinney clone makes one to change"
+            }
+            Self::ReadOnly { name } => {
+                return Some(format!(
+                    "spinney read-only {name} no makes it writable; --force does it all the same"
+                ));
+            }
+            Self::Versions { .. } => "rename the directory that they are in, or one of them",
+            Self::Device { .. } => "remove or rename the link to it, if there is one",
+            Self::Layers(error) => return error.hint(),
             Self::Busy { .. } => "wait until it is there, or give another name",
             Self::System { .. } => return None,
         };

@@ -1,15 +1,21 @@
 //! Images that are being made: under a hidden name, locked, and gone with whoever makes them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, RenameFlags};
+use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use super::error::Error;
+use super::fault::point;
+use super::lock::{ImageLock, NameLock, lock_name};
 use super::name::ImageName;
+use super::origin::{self, Origin};
+use super::remove::{place, unlock_top};
 use super::store::{Image, ImageKind, Store};
-use crate::sys::files::{make_directories, make_directory_at, open_at, remove_tree_at, try_lock};
-use crate::sys::{FdPath, SysError, sys};
+use super::{hidden, properties, users};
+use crate::sys::files::{make_directories, remove_tree_at};
+use crate::sys::{FdPath, SysError, btrfs, sys};
 
 /// An image that nobody sees yet. Dropped before [`NewImage::finish`], it is removed; killed, it is unlocked, and whoever
 /// comes next removes it.
@@ -21,6 +27,7 @@ pub struct NewImage {
     pool: OwnedFd,
     hidden: String,
     content: OwnedFd,
+    origin: Option<Origin>,
     finished: bool,
 }
 
@@ -61,20 +68,26 @@ impl NewImage {
     fn begin(store: &Store, name: &ImageName, kind: ImageKind) -> Result<Self, Error> {
         let failed = || Error::system("make an image in", &store.pool);
         let pool = make_directories(&store.pool, 0o700).map_err(failed())?;
-        let hidden = format!(".#{name}.{:016x}", crate::sys::random().map_err(failed())?);
-        let content = match kind {
-            ImageKind::Raw => {
-                let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-                open_at(&pool, &hidden, flags, Mode::from_raw_mode(0o600))
-            }
-            _ => make_directory_at(&pool, &hidden, 0o755),
-        }
-        .map_err(failed())?;
-        let new =
-            Self { store: store.clone(), name: name.clone(), kind, pool, hidden, content, finished: false };
-        // Nobody else knows the name.
-        try_lock(&new.content).map_err(failed())?;
-        Ok(new)
+        let kind = match kind {
+            ImageKind::Directory if btrfs::is_on(&pool) => ImageKind::Subvolume,
+            kind => kind,
+        };
+        let (hidden, content) = hidden::make(&pool, name, kind).map_err(failed())?;
+        Ok(Self {
+            store: store.clone(),
+            name: name.clone(),
+            kind,
+            pool,
+            hidden,
+            content,
+            origin: None,
+            finished: false,
+        })
+    }
+
+    /// Where it comes from, to be written down when it is finished.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = Some(origin);
     }
 
     /// Its directory, or the file of a disk image.
@@ -87,35 +100,102 @@ impl NewImage {
         &self.name
     }
 
-    /// Brings it to disk and gives it its name.
+    /// Brings it to disk and gives it its name. What it replaces is whole until then, and removed after.
     ///
     /// # Errors
-    /// [`Error::Exists`] where the name is taken and not to be replaced.
+    /// [`Error::Exists`] where the name is taken and not to be replaced, [`Error::InUse`] where what it would replace is
+    /// in use.
     pub fn finish(mut self, how: Finish) -> Result<Image, Error> {
-        let suffix = match self.kind {
-            ImageKind::Raw => ".raw",
-            ImageKind::Layered => ".mstack",
-            _ => "",
-        };
-        let name = format!("{}{suffix}", self.name);
-        let path = self.store.pool.join(&name);
-        let failed = || Error::system("finish image", &path);
+        let entry = format!("{}{}", self.name, self.kind.suffix());
+        let image = Image { name: self.name.clone(), path: self.store.pool.join(&entry), kind: self.kind };
+        let failed = || Error::system("finish image", &image.path);
+        let _name = wait_for_name(&self.name)?;
+        let old = self.taken(how.replace)?;
+        // A file is marked before it is seen; a directory with its mark cannot be renamed.
+        let mark = |opened: &OwnedFd| properties::mark_opened(opened, self.kind, true);
+        if how.read_only && self.kind == ImageKind::Raw {
+            mark(&self.content).map_err(failed())?;
+        }
         sys("syncfs", rustix::fs::syncfs(&self.content), || FdPath::of(&self.content).to_string())
             .map_err(failed())?;
-        let flags = if how.replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        match rustix::fs::renameat_with(&self.pool, &self.hidden, &self.pool, &name, flags) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => return Err(Error::Exists { name: self.name.to_string(), path }),
-            Err(errno) => {
-                let call = format!("{:?}, {name:?}", self.hidden);
-                return Err(failed()(SysError::new("renameat2", call, errno)));
-            }
-        }
+        point("finish-synced");
+        self.show(&entry, &image, old.as_ref())?;
         self.finished = true;
+        point("finish-shown");
+        if how.read_only && self.kind != ImageKind::Raw {
+            mark(&self.content).map_err(failed())?;
+        }
         sys("fsync", rustix::fs::fsync(&self.pool), || FdPath::of(&self.pool).to_string())
             .map_err(failed())?;
-        Ok(Image { name: self.name.clone(), path, kind: self.kind })
+        match &self.origin {
+            Some(origin) => origin::write(&self.store, &image, origin)?,
+            // What was written down was of another one.
+            None if old.is_some() => origin::remove(&self.store, &self.name)?,
+            None => {}
+        }
+        if let Some((old, _lock)) = old {
+            point("finish-replaced");
+            // Of the same kind, it has the hidden name now.
+            let left = if old.path == image.path { self.hidden.clone() } else { self.hide(&old)? };
+            remove_tree_at(&self.pool, &left).map_err(Error::system("remove", &old.path))?;
+        }
+        Ok(image)
     }
+
+    /// The image that has the name, locked, where it is to be replaced.
+    fn taken(&self, replace: bool) -> Result<Option<(Image, ImageLock)>, Error> {
+        let there = match self.store.find(&self.name) {
+            Ok(there) => there,
+            Err(Error::NoImage { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // One that is elsewhere would hide the new one.
+        if !replace || there.path.parent() != Some(&self.store.pool) {
+            return Err(Error::Exists { name: self.name.to_string(), path: there.path });
+        }
+        let lock = users::lock_unused(&self.store, &there)?;
+        Ok(Some((there, lock)))
+    }
+
+    /// Gives it its name, in one step.
+    fn show(&self, entry: &str, image: &Image, old: Option<&(Image, ImageLock)>) -> Result<(), Error> {
+        let same = old.is_some_and(|(old, _)| old.path == image.path);
+        let flags = if same { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+        if same {
+            unlock_top(&self.pool, entry, self.kind);
+        }
+        match rustix::fs::renameat_with(&self.pool, &self.hidden, &self.pool, entry, flags) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => Err(Error::Exists { name: self.name.to_string(), path: image.path.clone() }),
+            Err(errno) => {
+                let call = format!("{:?}, {entry:?}, {flags:?}", self.hidden);
+                Err(Error::system("finish image", &image.path)(SysError::new("renameat2", call, errno)))
+            }
+        }
+    }
+
+    /// Hides an image of another kind that had the name.
+    fn hide(&self, old: &Image) -> Result<String, Error> {
+        let hidden = || {
+            let (directory, entry) = place(&old.path)?;
+            unlock_top(&directory, &entry, old.kind);
+            Ok(hidden::hide(&directory, &entry, &old.name)?.0)
+        };
+        hidden().map_err(Error::system("remove", &old.path))
+    }
+}
+
+/// The lock of a name, for which others have it only while they give it.
+fn wait_for_name(name: &ImageName) -> Result<NameLock, Error> {
+    const LOOKS: u32 = 300;
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 1..LOOKS {
+        match lock_name(name) {
+            Err(Error::Busy { .. }) => std::thread::sleep(PAUSE),
+            taken => return taken,
+        }
+    }
+    lock_name(name)
 }
 
 impl Drop for NewImage {

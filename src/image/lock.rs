@@ -7,7 +7,7 @@
 //! giving the same name to two images.
 
 use std::ffi::OsStr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -130,6 +130,11 @@ pub fn held(path: &Path) -> Option<Hold> {
     });
     let directory = open_directory(Path::new(LOCKS)).ok();
     local.or_else(|| LockFile::held_by_others(directory?, &global).ok().flatten())
+}
+
+/// Whether somebody has the lock file `name` of `directory`.
+pub(super) fn is_held(directory: impl AsFd, name: &str) -> bool {
+    LockFile::held_by_others(directory, name).is_ok_and(|hold| hold.is_some())
 }
 
 /// The files by which the image at `path` is locked, to find who has them open.

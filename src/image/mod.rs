@@ -9,9 +9,22 @@
 //! |---|---|
 //! | [`name`] | what an image may be called |
 //! | [`store`] | the directories, and the images in them |
+//! | [`clone`] | a new image of another's state, in no time |
+//! | [`snapshot`] | the state of an image, kept under a name |
+//! | [`rollback`] | back to it |
+//! | [`commit`] | an image of a machine's present state |
+//! | [`layers`] | where layers are kept, who refers to them, stacks of them |
+//! | [`merged`] | layers as the one tree that they make |
+//! | [`diff`] | what differs between two of them |
+//! | [`discover`] | what of a directory is an image |
+//! | [`properties`] | whether it may be changed, what it takes, when it was made |
 //! | [`lock`] | who may write to an image, agreed on with systemd |
 //! | [`users`] | who has an image in use |
 //! | [`fresh`] | images that are being made |
+//! | [`hidden`] | their hidden names, and what killed commands left under such |
+//! | [`origin`] | where an image came from |
+//! | [`companions`] | what else there is of an image: its settings, its root hash |
+//! | [`remove`], [`rename`] | an image with all that is its own |
 //! | [`disk`] | disk images: their partitions and file systems, mounted |
 //! | [`mstack`] | layered images: what the names in one mean, and writing one |
 //! | [`versions`] | which of two versions is newer, which entry of a `.v` directory is meant |
@@ -19,14 +32,29 @@
 //! | [`opened`] | an image opened as a root, to look into or to run |
 //! | [`error`] | why something cannot be done to an image |
 
+pub mod clone;
+pub mod commit;
+pub mod companions;
+pub mod diff;
+pub mod discover;
 pub mod disk;
 pub mod error;
+pub mod fault;
 pub mod fresh;
+pub mod hidden;
+pub mod layers;
 pub mod lock;
+pub mod merged;
 pub mod mstack;
 pub mod name;
 pub mod opened;
+pub mod origin;
 pub mod overlay;
+pub mod properties;
+pub mod remove;
+pub mod rename;
+pub mod rollback;
+pub mod snapshot;
 pub mod store;
 pub mod users;
 pub mod versions;

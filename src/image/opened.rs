@@ -22,12 +22,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-mod aside;
+pub(super) mod aside;
 mod error;
 mod parts;
 
 pub use error::OpenError;
 use parts::Parts;
+pub use parts::changes;
 
 use super::disk::{self, DiskOptions};
 use super::mstack;
@@ -108,7 +109,10 @@ impl Opened {
                 (tree.root, Content::Directory)
             }
             _ => {
-                let mount = disk::mount(&path, &DiskOptions { read_only: access == Access::ReadOnly })?;
+                let mount = disk::mount(
+                    &path,
+                    &DiskOptions { read_only: access == Access::ReadOnly, ..DiskOptions::default() },
+                )?;
                 let read_only = mount.is_read_only();
                 (Root::from_fd(mount.into_fd(), &path), Content::Disk { read_only })
             }
@@ -150,6 +154,11 @@ impl Opened {
             Content::Disk { read_only } => !read_only,
             Content::Layered(parts) => parts.is_writable(),
         }
+    }
+
+    /// Whether a part of its root is /usr alone: see [`Assembled::usr`].
+    pub fn has_own_usr(&self) -> bool {
+        matches!(&self.content, Content::Layered(parts) if parts.has_own_usr())
     }
 
     /// Whether its root is a directory that is mounted as it is: no layer, and not to be read only.

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::discover;
 use super::error::Error;
 use super::name::ImageName;
+use crate::settings::nearest;
 
 /// Where images are, the first that has one wins.
 pub const SEARCH_PATH: [&str; 6] = [
@@ -47,6 +49,28 @@ pub enum ImageKind {
     Layered,
 }
 
+impl ImageKind {
+    /// machinectl's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::Subvolume => "subvolume",
+            Self::Raw => "raw",
+            Self::Block => "block",
+            Self::Layered => "mstack",
+        }
+    }
+
+    /// What a path of one ends with.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Raw => ".raw",
+            Self::Layered => ".mstack",
+            Self::Directory | Self::Subvolume | Self::Block => "",
+        }
+    }
+}
+
 /// An image of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
@@ -78,11 +102,46 @@ impl Store {
         }
     }
 
-    /// The image `name`.
+    /// Whether it is the system's, whose images have settings of their own in /etc.
+    pub fn is_system(&self) -> bool {
+        self.pool == Path::new(POOL)
+    }
+
+    /// The image `name`. What is hidden is no image.
     ///
     /// # Errors
-    /// [`Error::NoImage`].
+    /// [`Error::NoImage`], with the nearest name there is.
     pub fn find(&self, name: &ImageName) -> Result<Image, Error> {
-        Err(Error::NoImage { name: name.to_string(), nearest: None })
+        for directory in &self.search {
+            if let Some(image) = discover::find(directory, name)? {
+                return Ok(image);
+            }
+        }
+        let names: Vec<String> = match self.all() {
+            Ok(images) => images.into_iter().map(|image| image.name.to_string()).collect(),
+            Err(_) => Vec::new(),
+        };
+        // Who gives the name of the file means the image.
+        let stem = ["", ".v"].iter().find_map(|version| {
+            let stem = name.as_str().strip_suffix(version)?;
+            [".raw", ".mstack", ""].iter().find_map(|suffix| stem.strip_suffix(suffix))
+        });
+        let stem = stem.filter(|stem| names.iter().any(|name| name == stem));
+        let nearest = stem.or_else(|| nearest(name.as_str(), names.iter().map(String::as_str)));
+        Err(Error::NoImage { name: name.to_string(), nearest: nearest.map(str::to_owned) })
+    }
+
+    /// All images, by name; of several of a name the one that [`Store::find`] gives.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn all(&self) -> Result<Vec<Image>, Error> {
+        let mut images = std::collections::BTreeMap::new();
+        for directory in &self.search {
+            for image in discover::all(directory)? {
+                images.entry(image.name.clone()).or_insert(image);
+            }
+        }
+        Ok(images.into_values().collect())
     }
 }

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::lock;
+use super::error::Error;
+use super::layers;
+use super::lock::{self, Hold};
+use super::store::{Image, Store};
 use crate::sys::files::{entries, open_directory, read_at};
 
 /// Where the supervisors of machines say what they run (docs/architecture.md).
@@ -17,6 +20,51 @@ const MACHINES: &str = "/run/spinney/machines";
 struct MachineState {
     name: String,
     supervisor: i32,
+    tree: PathBuf,
+}
+
+/// All who have `image` in use: machines that run from it, images and snapshots that have it as a layer, and processes that
+/// have it locked, of systemd or of ours.
+///
+/// # Errors
+/// When it cannot be told which images have layers.
+pub fn of(store: &Store, image: &Image) -> Result<Vec<String>, Error> {
+    let mut found = machines_on(&image.path);
+    found.extend(layers::dependents(store, &image.path)?);
+    if lock::held(&image.path).is_some() {
+        found.extend(holders(&image.path));
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Locks `image` for whoever changes it as a whole, when nobody uses it.
+///
+/// # Errors
+/// [`Error::InUse`] with all who do.
+pub fn lock_unused(store: &Store, image: &Image) -> Result<lock::ImageLock, Error> {
+    let in_use = |by| Error::InUse { name: image.name.to_string(), by };
+    // First the lock: who takes it as a layer meanwhile shares it until that is to be seen.
+    let Some(lock) = lock::try_lock_path(&image.path, Hold::Exclusive)? else {
+        return Err(in_use(of(store, image)?));
+    };
+    let mut by = machines_on(&image.path);
+    by.extend(layers::dependents(store, &image.path)?);
+    match by.is_empty() {
+        true => Ok(lock),
+        false => Err(in_use(by)),
+    }
+}
+
+/// The machines that run from the tree or disk image at `path`.
+fn machines_on(path: &Path) -> Vec<String> {
+    let key = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let Some(image) = key(path) else { return Vec::new() };
+    let on_it = machines().into_iter().filter(|machine| key(&machine.tree) == Some(image));
+    // One that was killed runs no more, whatever its state says.
+    let alive = on_it.filter(|machine| Path::new(&format!("/proc/{}", machine.supervisor)).exists());
+    alive.map(|machine| format!("machine {}", machine.name)).collect()
 }
 
 /// Those who hold a lock of the image at `path`: `machine web`, `systemd-nspawn (PID 42)`. If there are any that cannot be

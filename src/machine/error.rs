@@ -37,7 +37,7 @@ pub enum Error {
     NoBoot { name: String, number: i64, boots: usize },
     #[error("no image {name:?}{}", did_you_mean(.nearest.as_deref()))]
     NoImage { name: String, nearest: Option<String> },
-    #[error("{name:?} is {kind}, which cannot be started yet")]
+    #[error("{name:?} is {kind}, which is no image")]
     ImageKind { name: String, path: PathBuf, kind: &'static str },
     #[error("{name:?} is running already")]
     RunningAlready { name: String },
@@ -181,11 +181,11 @@ impl Error {
             Self::Helper(failure) | Self::Copy { failure, .. } => return failure.hint.clone(),
             Self::Archive(error) => return error.hint().map(str::to_owned),
             Self::NoImage { .. } => {
-                "an image is a directory in /var/lib/machines; spinney run PATH boots a tree that is elsewhere"
+                "spinney images lists those that there are; spinney run PATH boots a tree or image that is elsewhere"
             }
             Self::ImageKind { path, .. } => {
                 return Some(format!(
-                    "it is {}; so far directories can be started: unpack or mount it into one",
+                    "it is {}; a disk image has a name that ends in .raw; spinney import makes images of archives",
                     path.display()
                 ));
             }

@@ -1,7 +1,7 @@
 //! Images by name, in the directories where systemd looks for them (machinectl(1), "Files and directories").
 //!
-//! So far an image is a directory, or a symlink to one. Others are found and named, so that who has one hears why it does
-//! not start. What begins with a dot is a download that is not whole yet, or the host itself (`.host`): no image.
+//! An image is a directory, a block device, a disk image, layers, or a directory of versions of one of these; or a symlink
+//! to one. What begins with a dot is a download that is not whole yet, or the host itself (`.host`): no image.
 
 use std::path::{Path, PathBuf};
 
@@ -23,14 +23,19 @@ pub const SEARCH_PATH: [&str; 6] = [
     "/usr/lib/machines",
 ];
 
-/// Suffixes of images that are no plain directories, and what such an image is (systemd.mstack(7), systemd.v(7)).
-const KINDS: [(&str, &str); 3] =
-    [(".raw", "a disk image"), (".mstack", "a layered image"), (".v", "a directory of versions")];
+/// Suffixes of images that are no plain directories, and what has them (systemd.mstack(7), systemd.v(7)).
+const SUFFIXES: [(&str, FileType); 5] = [
+    (".raw", FileType::RegularFile),
+    (".mstack", FileType::Directory),
+    (".v", FileType::Directory),
+    (".raw.v", FileType::Directory),
+    (".mstack.v", FileType::Directory),
+];
 
 /// The tree of machine `name`: what its settings call its directory, else the image of this name.
 ///
 /// # Errors
-/// [`Error::NoImage`] where there is none, [`Error::ImageKind`] where it is of a kind that cannot be started yet,
+/// [`Error::NoImage`] where there is none, [`Error::ImageKind`] where it is something that is no image,
 /// [`Error::Settings`] when its settings are wrong.
 pub fn find(name: &MachineName) -> Result<PathBuf, Error> {
     if let Some(directory) = files_of(name, &Places::default())?.directory {
@@ -43,15 +48,14 @@ fn find_in(directories: &[&Path], name: &MachineName) -> Result<PathBuf, Error> 
     for directory in directories {
         let path = directory.join(name.as_str());
         match file_type(&path)? {
-            Some(FileType::Directory) => return Ok(path),
-            Some(FileType::BlockDevice) => return Err(kind_error(name, path, "a block device")),
+            Some(FileType::Directory | FileType::BlockDevice) => return Ok(path),
             Some(_) => return Err(kind_error(name, path, "a file")),
             None => {}
         }
-        for (suffix, kind) in KINDS {
+        for (suffix, wanted) in SUFFIXES {
             let path = directory.join(format!("{name}{suffix}"));
-            if file_type(&path)?.is_some() {
-                return Err(kind_error(name, path, kind));
+            if file_type(&path)? == Some(wanted) {
+                return Ok(path);
             }
         }
     }
@@ -60,7 +64,7 @@ fn find_in(directories: &[&Path], name: &MachineName) -> Result<PathBuf, Error> 
     Err(Error::NoImage { name: name.to_string(), nearest })
 }
 
-/// The names of all images that are directories.
+/// The names of all images.
 pub fn names() -> Vec<String> {
     names_in(&SEARCH_PATH.map(Path::new))
 }
@@ -69,10 +73,17 @@ fn names_in(directories: &[&Path]) -> Vec<String> {
     let mut names = Vec::new();
     for directory in directories {
         let list = open_directory(directory).and_then(entries).unwrap_or_default();
-        names.extend(list.into_iter().filter_map(|(name, _)| name.into_string().ok()).filter(|name| {
-            let kind = file_type(&directory.join(name)).ok().flatten();
-            let other = KINDS.iter().any(|(suffix, _)| name.ends_with(suffix));
-            kind == Some(FileType::Directory) && !other && name.parse::<MachineName>().is_ok()
+        names.extend(list.into_iter().filter_map(|(name, _)| {
+            let name = name.into_string().ok()?;
+            let found = file_type(&directory.join(&name)).ok().flatten()?;
+            let of_kind = SUFFIXES.iter().rev().find(|(suffix, _)| name.ends_with(suffix));
+            let image = match of_kind {
+                Some((suffix, wanted)) => (found == *wanted).then(|| name.strip_suffix(suffix))??,
+                None => {
+                    matches!(found, FileType::Directory | FileType::BlockDevice).then_some(name.as_str())?
+                }
+            };
+            image.parse::<MachineName>().is_ok().then(|| image.to_owned())
         }));
     }
     names.sort();
@@ -122,10 +133,10 @@ mod tests {
             ("alias", Ok("second/alias")),
             ("dangling", Err("no image \"dangling\"")),
             ("dbb", Err("no image \"dbb\"; did you mean \"db\"?")),
-            ("disk", Err("\"disk\" is a disk image, which cannot be started yet")),
-            ("lay", Err("\"lay\" is a layered image, which cannot be started yet")),
-            ("x", Err("\"x\" is a directory of versions, which cannot be started yet")),
-            ("notes", Err("\"notes\" is a file, which cannot be started yet")),
+            ("disk", Ok("second/disk.raw")),
+            ("lay", Ok("second/lay.mstack")),
+            ("x", Ok("second/x.v")),
+            ("notes", Err("\"notes\" is a file, which is no image")),
         ];
         let directories = [missing.as_path(), &first, &second];
         for (name, expected) in rows {
@@ -137,6 +148,6 @@ mod tests {
                 (found, expected) => panic!("{name}: {found:?}, not {expected:?}"),
             }
         }
-        assert_eq!(names_in(&directories), ["alias", "db", "web"]);
+        assert_eq!(names_in(&directories), ["alias", "db", "disk", "lay", "web", "x"]);
     }
 }

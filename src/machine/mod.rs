@@ -21,6 +21,7 @@
 //! | [`signal`] | signals to its processes |
 //! | [`logs`] | what a machine has logged |
 //! | [`enter`] | joining a machine's namespaces |
+//! | [`paused`] | a machine stopped for a moment |
 //! | [`copy`] | files in and out |
 //! | [`bind`] | paths of the host, mounted in it |
 //! | [`helper`] | a child that works in a machine, and what it tells |
@@ -46,6 +47,7 @@ pub mod find_image;
 pub mod handle;
 pub mod helper;
 pub mod logs;
+pub mod paused;
 pub mod process_tree;
 pub mod records;
 pub mod registry_watch;

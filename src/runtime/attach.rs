@@ -298,7 +298,7 @@ fn bind_in_guest(
         }
         BindSource::Guest(path) if path == target => None,
         BindSource::Guest(path) => Some(root.open_path(path)?),
-        BindSource::Host(_) | BindSource::Tree(_) | BindSource::Temporary => {
+        BindSource::Host(_) | BindSource::Tree(_) | BindSource::Image(_) | BindSource::Temporary => {
             return Err(SysError::new("prepare", "a bind of the host", Errno::INVAL));
         }
     };

@@ -30,8 +30,10 @@ pub fn describe(plan: &MachinePlan) -> Value {
                 RootBase::Tree => "tree",
                 RootBase::Overlay(UpperLayer::Disk) => "overlay, upper layer on disk",
                 RootBase::Overlay(UpperLayer::Memory) => "overlay, upper layer in memory",
+                RootBase::Overlay(UpperLayer::Image) => "overlay, upper layer of the image",
                 RootBase::Tmpfs => "tmpfs",
             },
+            "layers": plan.root.layers.iter().map(|layer| layer.to_string_lossy()).collect::<Vec<_>>(),
             "read-only": plan.root.read_only,
             "pivot-root": plan.root.pivot.as_ref().map(|pivot| pivot.new.to_string_lossy()),
         },
@@ -109,6 +111,7 @@ pub(super) fn operation(operation: &MountOperation) -> String {
                 BindSource::Host(path) => format!("host:{}", path.display()),
                 BindSource::Guest(path) => format!("guest:{}", path.display()),
                 BindSource::Tree(path) => format!("tree:{}", path.display()),
+                BindSource::Image(_) => "a part of the image".to_owned(),
                 BindSource::Temporary => "a temporary directory".to_owned(),
                 BindSource::Inaccessible => "nothing".to_owned(),
             };

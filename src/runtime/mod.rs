@@ -22,6 +22,7 @@ pub mod channel;
 pub mod controllers;
 pub mod id_range;
 pub mod launch;
+pub mod layers;
 pub mod leader;
 pub mod legacy_cgroup;
 mod limit_files;

@@ -67,6 +67,9 @@ pub struct IdMap {
 pub struct RootPlan {
     /// What it is made of.
     pub base: RootBase,
+    /// The layers of a layered image, the lowest first: its own, and the writable one where that is not written to. Empty
+    /// for a tree.
+    pub layers: Vec<PathBuf>,
     /// Mounted read-only.
     pub read_only: bool,
     /// Pivot into a subdirectory at the end.
@@ -91,6 +94,8 @@ pub enum UpperLayer {
     Disk,
     /// In memory, with the host's ids of the machine.
     Memory,
+    /// The image's own, which stays.
+    Image,
 }
 
 /// One thing made or mounted in the root. Targets are absolute paths of the guest, resolved inside the root only.
@@ -222,6 +227,8 @@ pub enum BindSource {
     Guest(PathBuf),
     /// A path of the tree itself, beside whatever root there is.
     Tree(PathBuf),
+    /// A bind of the image, by its number.
+    Image(usize),
     /// A fresh empty directory that goes with the machine.
     Temporary,
     /// Nothing that anyone can use: a file or directory without permissions, as the target is.

@@ -61,6 +61,33 @@ pub struct TreeView {
     pub legacy_cgroups: bool,
     /// It has the host's time zone.
     pub zone: bool,
+    /// What its root is made of.
+    pub root: RootView,
+}
+
+/// What the plan takes from how the image is made.
+#[derive(Debug, Clone, Default)]
+pub struct RootView {
+    /// How it is mounted.
+    pub form: RootForm,
+    /// Its layers, the lowest first.
+    pub layers: Vec<PathBuf>,
+    /// What it mounts in the guest, and whether that is read-only.
+    pub binds: Vec<(PathBuf, bool)>,
+    /// No path of the host leads to what the guest writes.
+    pub out_of_reach: bool,
+}
+
+/// How the root of an image is mounted when nobody asks for another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RootForm {
+    /// A directory, as it is.
+    #[default]
+    Directory,
+    /// A file system of its own: read-only it is read-only to us too.
+    Disk,
+    /// Layers, with a writable one unless the root is to be read-only.
+    Layers,
 }
 
 /// What the plan takes from our caller.
@@ -137,6 +164,7 @@ pub fn plan(
         selinux_apifs_context: settings.selinux_apifs_context.as_deref(),
     };
     let mut operations = volatile(settings.volatile, tree);
+    operations.extend(image_binds(&tree.root, read_only));
     let mode = host_files::resolve_auto(settings.resolv_conf, settings.private_network, read_only);
     operations.extend(host_files::resolv_conf(mode, around.resolv_conf));
     let zone = TimezoneContext {
@@ -152,7 +180,7 @@ pub fn plan(
         &JournalContext {
             machine_id: id.as_deref(),
             host_machine_id: &host.machine_id,
-            thrown_away: settings.ephemeral || settings.volatile != Volatile::No,
+            thrown_away: settings.ephemeral || settings.volatile != Volatile::No || tree.root.out_of_reach,
             host_journals: around.journals.0,
             host_journal: around.journals.1,
         },
@@ -227,7 +255,12 @@ pub fn plan(
         namespaces: namespaces(settings),
         ids: around.ids.map(|(base, size)| IdMap { base, size, tree_base: tree.id_base }),
         boot_clock,
-        root: RootPlan { base: root_base(settings), read_only, pivot: settings.pivot_root.clone() },
+        root: RootPlan {
+            base: root_base(settings, tree.root.form, read_only),
+            layers: tree.root.layers.clone(),
+            read_only,
+            pivot: settings.pivot_root.clone(),
+        },
         mounts: operations,
         legacy_cgroups: tree.legacy_cgroups,
         devices,
@@ -254,13 +287,35 @@ fn namespaces(settings: &MachineSettings) -> Namespaces {
     if settings.private_network { all | Namespaces::NEWNET } else { all }
 }
 
-fn root_base(settings: &MachineSettings) -> RootBase {
-    match (settings.volatile, settings.ephemeral) {
-        (Volatile::Yes, _) => RootBase::Tmpfs,
-        (Volatile::Overlay, _) => RootBase::Overlay(UpperLayer::Memory),
-        (_, true) => RootBase::Overlay(UpperLayer::Disk),
-        _ => RootBase::Tree,
+fn root_base(settings: &MachineSettings, form: RootForm, read_only: bool) -> RootBase {
+    match (settings.volatile, settings.ephemeral, form) {
+        (Volatile::Yes, ..) => RootBase::Tmpfs,
+        (Volatile::Overlay, ..) => RootBase::Overlay(UpperLayer::Memory),
+        (_, true, _) => RootBase::Overlay(UpperLayer::Disk),
+        (_, _, RootForm::Directory) => RootBase::Tree,
+        // Mount points that are missing are made in memory; several machines may have it at once.
+        (_, _, RootForm::Disk | RootForm::Layers) if read_only => RootBase::Overlay(UpperLayer::Memory),
+        (_, _, RootForm::Disk) => RootBase::Tree,
+        (_, _, RootForm::Layers) => RootBase::Overlay(UpperLayer::Image),
     }
+}
+
+/// What the image itself mounts in its root; before all that the user binds.
+fn image_binds(root: &RootView, root_read_only: bool) -> impl Iterator<Item = MountOperation> {
+    use crate::sys::mount::MountAttributes;
+    root.binds.iter().enumerate().map(move |(number, (target, read_only))| MountOperation::Bind {
+        source: BindSource::Image(number),
+        target: target.clone(),
+        recursive: true,
+        attributes: match *read_only || root_read_only {
+            true => MountAttributes::MOUNT_ATTR_RDONLY,
+            false => MountAttributes::empty(),
+        },
+        clear: MountAttributes::empty(),
+        // They are mounted with the guest's ids, as the root is.
+        ids: crate::settings::BindIds::NoIdmap,
+        if_target_exists: false,
+    })
 }
 
 /// `--volatile=yes` binds /usr into the empty root, `state` covers /var (systemd-nspawn(1)).

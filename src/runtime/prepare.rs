@@ -18,7 +18,7 @@ use crate::sys::mount::{
 use crate::sys::{FdPath, SysError, SysResult, sys};
 
 use super::plan::{BindSource, DeviceNode, IdMap, MountOperation};
-use super::root::{temporary_directory, tree_layer};
+use super::root::{BINDS, temporary_directory, tree_layer};
 use super::user_namespace::{Creator, IdMapping, create};
 
 /// What the leader attaches for one operation.
@@ -117,6 +117,9 @@ pub fn prepare(
                         let at = tree_layer(context.mounts).and_then(|tree| tree.open_path(path));
                         at.and_then(|at| clone_mount(at, Path::new(""), *recursive))
                     }
+                    BindSource::Image(number) => {
+                        clone_mount(context.mounts, &Path::new(BINDS).join(number.to_string()), *recursive)
+                    }
                     BindSource::Temporary => temporary(index, context),
                     BindSource::Guest(_) | BindSource::Inaccessible => return Ok(Prepared::Nothing),
                 };
@@ -124,7 +127,7 @@ pub fn prepare(
                     .and_then(|mount| {
                         set_propagation(&mount, Propagation::Private, *recursive)?;
                         // What lies in the tree has no more devices than the root itself, and its ids are mapped already.
-                        let in_tree = matches!(source, BindSource::Tree(_));
+                        let in_tree = matches!(source, BindSource::Tree(_) | BindSource::Image(_));
                         let attributes = *attributes | context.no_devices(in_tree);
                         if !(attributes.is_empty() && clear.is_empty()) {
                             set_mount_attributes(&mount, attributes, *clear, *recursive)?;

@@ -28,7 +28,7 @@ impl MachineName {
     /// is left out, the rest cut to 64 bytes. Fails when nothing is left (`/`, `..`, `___`).
     pub fn from_tree(tree: &Path) -> Result<Self, ValueError> {
         let directory = tree.file_name().map(|name| name.as_bytes()).unwrap_or_default();
-        let name = cleaned(directory);
+        let name = cleaned(without_suffix(directory));
         check_hostname(&name).map(|()| Self(name)).map_err(|_| {
             ValueError::new(
                 tree.to_string_lossy(),
@@ -85,6 +85,16 @@ pub fn check_hostname(text: &str) -> Result<(), ValueError> {
         }
     }
     Ok(())
+}
+
+/// The name of an image without what says its kind: `web` of `web.raw`, `web.mstack`, `web.raw.v`.
+fn without_suffix(name: &[u8]) -> &[u8] {
+    let without = |name: &'_ [u8], suffix: &str| -> Option<usize> {
+        name.strip_suffix(suffix.as_bytes()).filter(|stem| !stem.is_empty()).map(<[u8]>::len)
+    };
+    let stem = without(name, ".v").and_then(|length| name.get(..length)).unwrap_or(name);
+    let length = without(stem, ".raw").or_else(|| without(stem, ".mstack")).unwrap_or(stem.len());
+    stem.get(..length).unwrap_or(stem)
 }
 
 /// What is left of `raw` when all that a hostname cannot hold is left out.
@@ -223,6 +233,11 @@ mod tests {
             ("/srv/.#a..b-.", "a.b"),
             ("/srv/--x--", "x"),
             ("relative/tree", "tree"),
+            ("/srv/web.mstack", "web"),
+            ("/srv/web.raw", "web"),
+            ("/srv/web.raw.v", "web"),
+            ("/srv/web.v/", "web"),
+            ("/srv/web-1.2", "web-1.2"),
             (&long, &"y".repeat(64)),
         ];
         for (tree, name) in rows {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::guest::TreeError;
 use crate::host::limits::DiskError;
+use crate::image::opened::OpenError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::controllers::LimitError;
@@ -42,8 +43,14 @@ pub enum Error {
     Name(ValueError),
     #[error("user {user:?} is not in the tree's /etc/passwd")]
     NoSuchUser { user: String },
+    #[error(transparent)]
+    Image(#[from] OpenError),
     #[error("{0:?} is on a read-only file system")]
     ReadOnlyTree(std::path::PathBuf),
+    #[error("the file system in {0:?} cannot be written to")]
+    ReadOnlyDisk(std::path::PathBuf),
+    #[error("{0:?} has no layer that can be written to")]
+    NoWritableLayer(std::path::PathBuf),
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
@@ -162,7 +169,11 @@ impl Error {
             }
             Self::Stale { .. } => "run spinney gc, and see what still uses it",
             Self::NoSuchUser { .. } => "give a user of the tree, or a number",
-            Self::ReadOnlyTree(_) => {
+            Self::Image(error) => return error.hint(),
+            Self::NoWritableLayer(_) => {
+                "--ephemeral runs it on a layer that is thrown away; spinney clone makes an image with one that stays"
+            }
+            Self::ReadOnlyTree(_) | Self::ReadOnlyDisk(_) => {
                 "--ephemeral or --volatile=overlay run it on a layer of its own, --read-only as it is"
             }
             Self::IdRange(IdRangeError::InUse { .. }) => "let one be picked: --private-users=pick",

@@ -1,22 +1,25 @@
 //! What is known before anything is claimed: the tree, the host, the plan. Nothing here changes anything.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
 use crate::guest::tree::{inspect, inspect_for_command};
 use crate::guest::users::User;
-use crate::guest::{DetectedInit, Tree, TreeError, TreeFacts};
+use crate::guest::{DetectedInit, TreeError, TreeFacts};
 use crate::host::Host;
 use crate::host::limits::Wholes;
+use crate::image::ImageKind;
+use crate::image::opened::{Access, Opened};
 use crate::runtime::device_filter::{self, DeviceKind, DeviceRule};
 use crate::runtime::host_files;
 use crate::runtime::id_range::{SIZE, candidates};
 use crate::runtime::journal::JOURNALS;
 use crate::runtime::plan::{MachinePlan, UserPlan};
-use crate::runtime::planner::{Surroundings, TreeView, plan, wants_user_namespace};
-use crate::settings::{CustomMount, MachineName, MachineSettings, Payload, PrivateUsers, Uuid};
+use crate::runtime::planner::{RootForm, RootView, Surroundings, TreeView, plan, wants_user_namespace};
+use crate::settings::{CustomMount, MachineName, MachineSettings, Payload, PrivateUsers, Uuid, Volatile};
 use crate::sys::SysError;
+use crate::sys::in_root::Root;
 
 use super::Request;
 use super::devices;
@@ -26,22 +29,34 @@ use super::error::Error;
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) name: MachineName,
-    pub(super) tree: Tree,
+    pub(super) image: Opened,
     pub(super) facts: TreeFacts,
     pub(super) view: TreeView,
     pub(super) host: Host,
 }
 
-/// Looks at tree and host; changes nothing.
-pub(super) fn look(settings: &MachineSettings) -> Result<Facts, Error> {
-    let name = super::name_of(settings)?;
-    let tree = Tree::open(&settings.tree)?;
+/// What a machine of these settings may do to its image.
+pub(super) fn access(settings: &MachineSettings) -> Access {
+    match settings.ephemeral || settings.read_only || settings.volatile != Volatile::No {
+        true => Access::ReadOnly,
+        false => Access::Write,
+    }
+}
+
+/// Looks at image and host; changes nothing.
+pub(super) fn look(
+    settings: &MachineSettings,
+    name: MachineName,
+    host: Host,
+    image: Opened,
+) -> Result<Facts, Error> {
+    let tree = image.view();
     // With --pivot-root= a directory of the tree is what runs.
     let pivoted = match &settings.pivot_root {
-        Some(pivot) => Some(tree.root.subroot(&pivot.new).map_err(TreeError::from)?),
+        Some(pivot) => Some(tree.subroot(&pivot.new).map_err(TreeError::from)?),
         None => None,
     };
-    let root = pivoted.as_ref().unwrap_or(&tree.root);
+    let root = pivoted.as_ref().unwrap_or(tree);
     let facts = match &settings.payload {
         Payload::Boot { init, .. } => inspect(root, init.as_deref())?,
         Payload::Command { argv, .. } => {
@@ -52,9 +67,7 @@ pub(super) fn look(settings: &MachineSettings) -> Result<Facts, Error> {
         None => User::root(),
         Some(user) => User::find(root, user).ok_or_else(|| Error::NoSuchUser { user: user.clone() })?,
     };
-    let host = Host::probe().map_err(Error::system("look at this host"))?;
-    refuse_read_only(settings, &tree)?;
-    let owner = rustix::fs::fstat(&tree.root).map(|stat| stat.st_uid).unwrap_or(0);
+    let owner = rustix::fs::fstat(tree).map(|stat| stat.st_uid).unwrap_or(0);
     let zone = host.localtime.as_deref().and_then(host_files::zone_of);
     let view = TreeView {
         init: facts.init.as_ref().map(|init| init.path.clone()),
@@ -69,35 +82,59 @@ pub(super) fn look(settings: &MachineSettings) -> Result<Facts, Error> {
         // Ids come in ranges of 65536: the upper half of the root's owner says which (systemd-nspawn(1)).
         id_base: owner & 0xffff_0000,
         legacy_cgroups: facts.init.as_ref().is_some_and(DetectedInit::needs_legacy_cgroups),
-        links: links(settings, &tree),
-        zone: zone
-            .is_some_and(|zone| tree.root.exists(format!("/usr/share/zoneinfo/{zone}")).unwrap_or(false)),
+        links: links(settings, tree),
+        zone: zone.is_some_and(|zone| tree.exists(format!("/usr/share/zoneinfo/{zone}")).unwrap_or(false)),
+        root: root_view(&image, access(settings)),
     };
-    Ok(Facts { name, tree, facts, view, host })
+    Ok(Facts { name, image, facts, view, host })
+}
+
+/// How the root of `image` is made.
+fn root_view(image: &Opened, access: Access) -> RootView {
+    let form = match (image.is_plain(), image.is_one_tree()) {
+        (true, _) => RootForm::Directory,
+        (false, true) => RootForm::Disk,
+        (false, false) => RootForm::Layers,
+    };
+    let mut layers = image.layers();
+    if access == Access::ReadOnly {
+        layers.extend(image.writable_layer());
+    }
+    let usr = image.has_own_usr().then(|| (PathBuf::from("/usr"), access == Access::ReadOnly));
+    RootView {
+        form,
+        layers,
+        binds: usr.into_iter().chain(image.binds()).collect(),
+        out_of_reach: !image.is_plain(),
+    }
 }
 
 /// Top-level links of the tree that `--volatile=yes` needs again.
-fn links(settings: &MachineSettings, tree: &Tree) -> Vec<(String, std::path::PathBuf)> {
-    if settings.volatile != crate::settings::Volatile::Yes {
+fn links(settings: &MachineSettings, tree: &Root) -> Vec<(String, std::path::PathBuf)> {
+    if settings.volatile != Volatile::Yes {
         return Vec::new();
     }
-    let names = tree.root.read_dir(".").unwrap_or_default();
+    let names = tree.read_dir(".").unwrap_or_default();
     names
         .into_iter()
         .filter_map(|name| {
-            let target = tree.root.read_link(&name).ok()?;
+            let target = tree.read_link(&name).ok()?;
             Some((name.to_string_lossy().into_owned(), target))
         })
         .collect()
 }
 
-/// A tree that cannot be written boots badly; better said at once.
-fn refuse_read_only(settings: &MachineSettings, tree: &Tree) -> Result<(), Error> {
-    use crate::settings::Volatile;
-    let stat = rustix::fs::fstatvfs(&tree.root);
-    let read_only = stat.is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
-    let layered = settings.ephemeral || settings.read_only || settings.volatile != Volatile::No;
-    if read_only && !layered { Err(Error::ReadOnlyTree(settings.tree.clone())) } else { Ok(()) }
+/// An image that cannot be written to boots badly; better said at once.
+pub(super) fn refuse_read_only(settings: &MachineSettings, image: &Opened) -> Result<(), Error> {
+    if access(settings) == Access::ReadOnly || image.is_writable() {
+        return Ok(());
+    }
+    let path = settings.tree.clone();
+    Err(match image.kind() {
+        ImageKind::Layered => Error::NoWritableLayer(path),
+        ImageKind::Raw | ImageKind::Block => Error::ReadOnlyDisk(path),
+        _ => Error::ReadOnlyTree(path),
+    })
 }
 
 /// Which ids a machine is to have.
@@ -191,7 +228,14 @@ fn listen_fds(pid: Option<&str>, count: Option<&str>, our_pid: u32) -> u32 {
 /// The plan alone, with the ids that would be tried first.
 pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
     let settings = &request.settings;
-    let facts = look(settings)?;
+    let name = super::name_of(settings)?;
+    let image = Opened::open(&settings.tree, Access::ReadOnly)?;
+    // A disk that is mounted read-only to be looked at does not tell.
+    if !matches!(image.kind(), ImageKind::Raw | ImageKind::Block) {
+        refuse_read_only(settings, &image)?;
+    }
+    let host = Host::probe().map_err(Error::system("look at this host"))?;
+    let facts = look(settings, name, host, image)?;
     let ids = match wanted_ids(settings, facts.view.id_base) {
         WantedIds::Host => None,
         WantedIds::Pick => candidates(facts.name.as_str()).next().map(|base| (base, SIZE)),

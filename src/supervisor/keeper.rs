@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::runtime::root::{ROOT, SEALED};
+use crate::runtime::root::{BINDS, ROOT, SEALED};
 use crate::sys::SysResult;
 use crate::sys::directory_watch::DirectoryWatch;
 use crate::sys::mount::{attach_mount, clone_mount};
@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The mounts that a boot starts from.
-const MOUNTS: [&str; 3] = ["lower", ROOT, SEALED];
+const MOUNTS: [&str; 4] = ["lower", ROOT, SEALED, BINDS];
 
 /// What is kept against the day, and when to look.
 #[derive(Debug, Default)]

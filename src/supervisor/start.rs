@@ -6,10 +6,13 @@ use std::time::Instant;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use crate::guest::{Contract, ExitMeaning, ReadySignal, StopMethod, Tree};
+use crate::guest::{Contract, ExitMeaning, ReadySignal, StopMethod};
+use crate::host::Host;
+use crate::image::opened::{Assembled, Opened};
 use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
 use crate::runtime::controllers::{self, Controllers};
 use crate::runtime::journal::JournalPlan;
+use crate::runtime::layers::Place;
 use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, UpperLayer};
 use crate::runtime::prepare::PrepareContext;
 use crate::runtime::root::{RootIds, RootPlaces};
@@ -19,6 +22,7 @@ use crate::settings::{ConsoleMode, Limits, MachineSettings, Payload};
 use crate::sys::SysError;
 use crate::sys::directory_watch;
 use crate::sys::files::make_directories;
+use crate::sys::in_root::Root;
 use crate::sys::process::{Namespaces, start_time};
 use crate::sys::signal::{SignalSet, realtime};
 
@@ -27,7 +31,7 @@ use super::console::Console;
 use super::console_log::ConsoleLog;
 use super::control::Control;
 use super::error::Error;
-use super::facts::{Facts, WantedIds, look, make_plan, wanted_ids};
+use super::facts::{Facts, WantedIds, access, look, make_plan, refuse_read_only, wanted_ids};
 use super::fault;
 use super::keeper::Keeper;
 use super::machine_event::MachineEvent;
@@ -53,7 +57,8 @@ pub(super) struct Parts {
     pub(super) contract: Contract,
     pub(super) os: String,
     pub(super) init: Option<String>,
-    pub(super) tree: Tree,
+    /// The tree or image as it was, with the ids that it has on disk.
+    pub(super) tree: Root,
     pub(super) user_namespace: Option<OwnedFd>,
     /// Who has namespaces ready for the first boot.
     pub(super) holder: Option<Holder>,
@@ -92,8 +97,19 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
     // Files of ours are made with exactly the mode given.
     rustix::process::umask(Mode::empty());
     SignalSet::of(&SIGNALS).block().map_err(Error::system("block signals"))?;
-    let facts = look(&request.settings)?;
-    let mut claimed = Claimed::new(&facts.name, facts.host.cgroup.clone())?;
+    let name = super::name_of(&request.settings)?;
+    let host = Host::probe().map_err(Error::system("look at this host"))?;
+    let mut claimed = Claimed::new(&name, host.cgroup.clone())?;
+    let facts =
+        match open_image(&claimed, request).and_then(|image| look(&request.settings, name, host, image)) {
+            Ok(facts) => facts,
+            Err(error) => {
+                for fault in claimed.release() {
+                    report(&Event::Warning(&format!("left behind: {fault}")));
+                }
+                return Err(error);
+            }
+        };
     // Before the state file, which has clients come.
     let control = Control::open(claimed.directory().fd()).map_err(Error::system("listen for clients"));
     let made = control.and_then(|control| Ok((make(&mut claimed, request, facts, report)?, control)));
@@ -114,8 +130,15 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
     }
 }
 
+/// Opens the image that the machine is to run.
+fn open_image(_claimed: &Claimed, request: &Request) -> Result<Opened, Error> {
+    let image = Opened::open(&request.settings.tree, access(&request.settings))?;
+    refuse_read_only(&request.settings, &image)?;
+    Ok(image)
+}
+
 /// Makes the host's side of the journal's link.
-fn link_journal(claimed: &Claimed, plan: &MachinePlan, tree: &Tree) -> Result<(), Error> {
+fn link_journal(claimed: &Claimed, plan: &MachinePlan, tree: &Root) -> Result<(), Error> {
     match &plan.journal {
         JournalPlan::None => Ok(()),
         JournalPlan::Host(path) => make_directories(path, 0o755)
@@ -126,7 +149,7 @@ fn link_journal(claimed: &Claimed, plan: &MachinePlan, tree: &Tree) -> Result<()
                 return Ok(());
             }
             claimed.note(&Resource::JournalLink(path.clone()))?;
-            let target = tree.root.path().join(path.strip_prefix("/").unwrap_or(path));
+            let target = tree.path().join(path.strip_prefix("/").unwrap_or(path));
             rustix::fs::symlink(&target, path)
                 .map_err(|errno| SysError::new("symlink", format!("{target:?}, {path:?}"), errno))
                 .map_err(Error::system("link the guest's journal"))
@@ -198,10 +221,9 @@ fn make(
     };
     fault::point("cgroup");
     claimed.leave_host_mounts().map_err(Error::system("leave the host's mount namespace"))?;
-    let tree = facts.tree.reopen()?;
     let scratch = needs_scratch(&plan).then(|| make_scratch_noted(claimed)).transpose()?;
     fault::point("scratch");
-    mount_root(claimed, &plan, &tree, user_namespace.as_ref(), scratch.as_ref())?;
+    let tree = mount_root(claimed, &plan, &facts.image, user_namespace.as_ref(), scratch.as_ref())?;
     fault::point("root");
     link_journal(claimed, &plan, &tree)?;
     let console = make_console(claimed, &plan)?;
@@ -274,13 +296,20 @@ fn make_scratch_noted(claimed: &Claimed) -> Result<OwnedFd, Error> {
     make_scratch(name).map_err(Error::system("make the scratch directory"))
 }
 
+/// Mounts the root, and gives what it was made from as one tree.
 fn mount_root(
     claimed: &Claimed,
     plan: &MachinePlan,
-    tree: &Tree,
+    image: &Opened,
     user_namespace: Option<&OwnedFd>,
     scratch: Option<&OwnedFd>,
-) -> Result<(), Error> {
+) -> Result<Root, Error> {
+    let machine = claimed.mount_points();
+    let machine_path = claimed.directory().path();
+    let failed = || Error::system("mount the image");
+    let place =
+        (!image.is_plain()).then(|| Place::make(machine, machine_path)).transpose().map_err(failed())?;
+    let parts = image.assemble(place.as_ref().map_or(machine, Place::fd))?;
     let shifted = plan.ids.filter(|ids| ids.tree_base != 0).map(|ids| {
         let map = IdMapping { inside: ids.tree_base, outside: ids.base, count: ids.size };
         create(Creator::Root, map, map)
@@ -288,13 +317,15 @@ fn mount_root(
     let shifted = shifted.transpose().map_err(Error::system("map the ids of a shifted tree"))?;
     let ids = plan.ids.zip(user_namespace).map(|(ids, guest)| RootIds {
         base: ids.base,
+        tree_base: ids.tree_base,
         guest,
         tree: shifted.as_ref().unwrap_or(guest),
     });
     let places = RootPlaces {
-        tree: &tree.root,
-        machine: claimed.mount_points(),
-        machine_path: claimed.directory().path(),
+        parts: &parts,
+        place: place.as_ref().map(Place::fd),
+        machine,
+        machine_path,
         scratch,
         ids,
     };
@@ -307,7 +338,14 @@ fn mount_root(
     if plan.mounts.iter().any(shows_tree) {
         root::mount_tree_layer(&plan.root, &places)?;
     }
-    Ok(())
+    if let Some(place) = place {
+        place.clear(machine).map_err(failed())?;
+    }
+    let Assembled { mut lower, .. } = parts;
+    match (image.is_plain(), lower.pop()) {
+        (true, Some(tree)) => Ok(tree),
+        _ => Ok(image.view().try_clone().map_err(failed())?),
+    }
 }
 
 fn make_console(claimed: &Claimed, plan: &MachinePlan) -> Result<Option<Console>, Error> {
@@ -376,7 +414,7 @@ impl Machine {
         let directory = self.claimed.directory();
         let ids = plan.ids.zip(user_namespace.as_ref());
         let mounts = self.claimed.mount_points();
-        let context = PrepareContext { tree: &tree.root, ids, scratch: scratch.as_ref(), mounts };
+        let context = PrepareContext { tree, ids, scratch: scratch.as_ref(), mounts };
         let prepared = prepare::prepare(&plan.mounts, &context)?;
         // Without a user namespace nothing can be locked against the guest's root, which is the host's.
         let prepared = match plan.ids {

@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+pub use super::remove_tree::remove_tree_at;
 use super::{FdPath, Flags, SysError, SysResult, sys};
 
 /// Opens `path` below `directory`.
@@ -258,74 +259,4 @@ pub fn entries(directory: impl AsFd) -> SysResult<Vec<(OsString, FileType)>> {
         Ok(found)
     };
     sys("getdents64", list(), || FdPath::of(&directory).to_string())
-}
-
-/// Removes `name` below `directory` and all below it, never leaving it through a symlink or onto another mount.
-///
-/// # Errors
-/// The first fault; what could be removed is.
-pub fn remove_tree_at(directory: impl AsFd, name: impl AsRef<Path>) -> SysResult<()> {
-    let name = name.as_ref();
-    match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(errno) => {
-            return Err(SysError::new("unlinkat", format!("{}, {name:?}", FdPath::of(&directory)), errno));
-        }
-    }
-    // Most directories of ours are empty at the end.
-    if remove_directory_at(&directory, name).is_ok() {
-        return Ok(());
-    }
-    let inner = open_directory_on_same_mount(&directory, name)?;
-    let mut first_fault = None;
-    for (entry, kind) in entries(&inner)? {
-        let removed = if kind == FileType::Directory {
-            remove_tree_at(&inner, &entry)
-        } else {
-            clear_immutable_and_remove(&inner, Path::new(&entry))
-        };
-        if let Err(error) = removed {
-            first_fault.get_or_insert(error);
-        }
-    }
-    match first_fault {
-        Some(error) => Err(error),
-        None => remove_directory_at(directory, name),
-    }
-}
-
-fn open_directory_on_same_mount(directory: impl AsFd, name: &Path) -> SysResult<OwnedFd> {
-    use rustix::fs::ResolveFlags;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
-    sys("openat2", rustix::fs::openat2(&directory, name, flags, Mode::empty(), resolve), || {
-        format!("{}, {name:?}, RESOLVE_NO_XDEV", FdPath::of(&directory))
-    })
-}
-
-/// A guest without a user namespace may have set the immutable attribute (chattr(1)) on files and directories of its
-/// layer: taken off before removal.
-fn clear_immutable_and_remove(directory: &OwnedFd, name: &Path) -> SysResult<()> {
-    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
-        Err(Errno::PERM) => {
-            clear_immutable(directory)?;
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-            if let Ok(file) = open_at(directory, name, flags, Mode::empty()) {
-                clear_immutable(&file)?;
-            }
-            remove_file_at(directory, name)
-        }
-        _ => remove_file_at(directory, name),
-    }
-}
-
-fn clear_immutable(file: &OwnedFd) -> SysResult<()> {
-    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
-    let flags = sys("ioctl", ioctl_getflags(file), || format!("{}, FS_IOC_GETFLAGS", FdPath::of(file)))?;
-    let cleared = flags - (IFlags::IMMUTABLE | IFlags::APPEND);
-    if cleared == flags {
-        return Ok(());
-    }
-    sys("ioctl", ioctl_setflags(file, cleared), || format!("{}, FS_IOC_SETFLAGS", FdPath::of(file)))
 }

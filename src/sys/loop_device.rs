@@ -2,7 +2,7 @@
 //!
 //! Each is cleared by the kernel with its last user (LO_FLAGS_AUTOCLEAR): whoever holds it may be killed at any time.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use super::{FdPath, SysError, SysResult, check, sys};
 /// Others take loop devices at the same time: the one that was free may not be when it is configured.
 const TRIES: u32 = 64;
 
+/// The size of a logical sector. File systems may have larger ones, whatever disk they were made on, but none smaller.
+const SECTOR: u32 = 512;
+
 /// How long it is waited after each try but the first ones.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -23,8 +26,8 @@ const CONTROL: (u32, u32) = (10, 237);
 const MAJOR: u32 = 7;
 
 // linux/loop.h
-const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
-const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
+const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
+const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
 const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 
@@ -62,8 +65,6 @@ pub struct LoopRange {
     pub offset: u64,
     /// How long it is, in bytes; 0 is to the end of the file.
     pub length: u64,
-    /// The size of a logical sector: 512 to the size of a page, a power of two.
-    pub sector: u32,
     /// Nothing is written by it.
     pub read_only: bool,
 }
@@ -105,6 +106,11 @@ impl LoopDevice {
         }
     }
 
+    /// The number of its file descriptor.
+    pub fn descriptor(&self) -> RawFd {
+        self.device.as_raw_fd()
+    }
+
     /// What a file system is mounted from: a path of this process's own that names no other device whatever happens to
     /// /dev.
     pub fn source(&self) -> PathBuf {
@@ -135,7 +141,7 @@ fn configure(device: &OwnedFd, file: BorrowedFd<'_>, range: LoopRange) -> SysRes
     let flags = LO_FLAGS_AUTOCLEAR | if range.read_only { LO_FLAGS_READ_ONLY } else { 0 };
     let config = LoopConfig {
         fd: file.as_raw_fd().unsigned_abs(),
-        block_size: range.sector,
+        block_size: SECTOR,
         info: LoopInfo {
             device: 0,
             inode: 0,

@@ -6,7 +6,9 @@
 #![allow(unsafe_code)]
 
 pub mod attributes;
+pub mod block_device;
 pub mod bpf;
+pub mod btrfs;
 pub mod capability;
 pub mod directory_watch;
 pub mod environment;
@@ -22,6 +24,7 @@ pub mod open_files;
 pub mod pipe;
 pub mod process;
 pub mod process_title;
+pub mod remove_tree;
 pub mod sealed_program;
 pub mod seccomp;
 pub mod signal;

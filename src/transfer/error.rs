@@ -1,6 +1,6 @@
 //! Why a transfer failed: one line, a hint.
 
-use super::{decompress, fetch, verify};
+use super::{decompress, fetch, qcow2, verify};
 use crate::{archive, image};
 
 /// Why a transfer failed.
@@ -25,6 +25,8 @@ pub enum Error {
         #[source]
         source: archive::Error,
     },
+    #[error("{name} would not be unpacked as it is: {}", .lines.join("; "))]
+    Incomplete { name: String, lines: Vec<String> },
     #[error("{name} {what}")]
     Format { name: String, what: String, hint: &'static str },
     #[error("cannot write image {name:?}")]
@@ -39,6 +41,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot read {name}: {fault}")]
+    Qcow2 { name: String, fault: qcow2::Fault },
     #[error(transparent)]
     Fetch(#[from] fetch::Error),
     #[error(transparent)]
@@ -57,7 +61,7 @@ impl Error {
     /// Whether the bytes are at fault, and not what was to be done with them.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Decompress(_) | Self::Format { .. } => true,
+            Self::Decompress(_) | Self::Format { .. } | Self::Qcow2 { .. } => true,
             Self::Unpack { source, .. } => matches!(source, archive::Error::Stream(_)),
             _ => false,
         }
@@ -69,9 +73,13 @@ impl Error {
             Self::Cancelled => None,
             Self::Image(error) => error.hint(),
             Self::Decompress(error) => error.hint(),
+            Self::Qcow2 { fault, .. } => Some(fault.hint().to_owned()),
             Self::Unpack { source, .. } | Self::Copy { source, .. } => source.hint().map(str::to_owned),
             Self::Format { hint, .. } => Some((*hint).to_owned()),
             Self::Write { source, .. } if is_full(source) => Some("make room there".to_owned()),
+            Self::Incomplete { .. } => {
+                Some("half an image is none: what was made of it is removed".to_owned())
+            }
             Self::Read { .. } | Self::Write { .. } => None,
             Self::Fetch(error) => error.hint(),
             Self::Verify(error) => error.hint(),

@@ -12,6 +12,7 @@ use self::kind::Found;
 use super::flow::{Contents, flow};
 use super::{Context, Error, Event, Incoming, Proof, fault};
 use crate::archive::{self, Counts, Notes};
+use crate::image::lock::lock_name;
 use crate::image::{Finish, Image, ImageName, NewImage, Store};
 
 mod kind;
@@ -56,6 +57,7 @@ pub fn tar(
     options: &InstallOptions,
     context: &Context,
 ) -> Result<Installed, Error> {
+    let _name = lock_name(new.name())?;
     let (made, proof) = flow(incoming, context, |contents| {
         kind::must_be(contents, Wanted::Tar)?;
         let (counts, notes) = unpack(contents, new.content(), context)?;
@@ -74,6 +76,7 @@ pub fn raw(
     options: &InstallOptions,
     context: &Context,
 ) -> Result<Installed, Error> {
+    let _name = lock_name(new.name())?;
     let (made, proof) = flow(incoming, context, |contents| {
         let found = kind::must_be(contents, Wanted::Raw)?;
         let counts = raw::write(contents, &new, found, context)?;
@@ -94,6 +97,7 @@ pub fn image(
     options: &InstallOptions,
     context: &Context,
 ) -> Result<Installed, Error> {
+    let _name = lock_name(name)?;
     let (made, proof) = flow(incoming, context, |contents| {
         let found = match wanted {
             Some(wanted) => kind::must_be(contents, wanted)?,
@@ -140,46 +144,23 @@ pub fn unpack(
     context: &Context,
 ) -> Result<(Counts, Notes), Error> {
     let name = contents.name().to_owned();
-    let failed = |source| Error::Unpack { name: name.clone(), source };
+    let failed = |source| match source {
+        archive::Error::Input(error) => Error::of_reading(&name, error),
+        source => Error::Unpack { name: name.clone(), source },
+    };
     fault::point("unpacking");
-    let unpacked = interim(contents, target, context).map_err(failed)?;
+    let options = archive::ExtractOptions {
+        devices: rustix::process::geteuid().is_root(),
+        strip_top: true,
+        ..Default::default()
+    };
+    let extracted = archive::extract(contents, target, &options).map_err(failed)?;
+    context.check()?;
     fault::point("unpacked");
-    Ok(unpacked)
-}
-
-fn interim(
-    contents: &mut Contents,
-    target: BorrowedFd<'_>,
-    _context: &Context,
-) -> Result<(Counts, Notes), archive::Error> {
-    use std::io::Write;
-    let failed = |source| archive::Error::system("make", b"/")(source);
-    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|errno| failed(crate::sys::SysError::new("pipe2", "", errno)))?;
-    let directory =
-        crate::sys::files::open_at(target, ".", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
-            .map_err(failed)?;
-    std::thread::scope(|scope| {
-        let unpacking = scope.spawn(move || {
-            let source = archive::Source::new(reader, archive::Watch::default(), Box::new(|_| ()));
-            let place = archive::Place {
-                directory: std::rc::Rc::new(directory),
-                naming: archive::Naming::AsTheyAre,
-                shown: String::new().into(),
-                directory_only: false,
-            };
-            archive::Unpacker::new(source, place, archive::UnpackOptions::default()).run()
-        });
-        let mut file = std::fs::File::from(writer);
-        let copied = std::io::copy(contents, &mut file).and_then(|_| file.flush());
-        drop(file);
-        let _ = copied;
-        match unpacking.join() {
-            Ok((counts, notes, Ok(()))) => Ok((counts, notes)),
-            Ok((_, _, Err(error))) => Err(error),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
+    if extracted.notes.has_faults() {
+        return Err(Error::Incomplete { name, lines: extracted.notes.lines() });
+    }
+    Ok((extracted.counts, extracted.notes))
 }
 
 /// Copies a directory as an image.
@@ -192,6 +173,7 @@ pub fn directory(
     options: &InstallOptions,
     context: &Context,
 ) -> Result<(Image, Counts, Notes), Error> {
+    let _name = lock_name(new.name()).map_err(Error::from)?;
     let failed = |source| match source {
         archive::Error::Interrupted => Error::Cancelled,
         source => Error::Copy { name: new.name().to_string(), source },

@@ -9,6 +9,8 @@
 //! | [`catalogue`] | which distros there are, and where each release comes from |
 //! | [`compression`] | which compressions there are, and how each is told |
 //! | [`decompress`] | compressed bytes as they were |
+//! | [`format`](mod@format) | what a file is, by its bytes |
+//! | [`qcow2`] | disks of QEMU as raw ones |
 //! | [`ring`] | bytes from one thread to another |
 //! | [`flow`] | what comes in, decompressed, to whoever makes something of it |
 //! | [`install`] | what comes in, as an image |
@@ -28,6 +30,7 @@ pub mod error;
 mod fault;
 pub mod fetch;
 pub mod flow;
+pub mod format;
 #[cfg(test)]
 #[path = "../../tests/root/http_server.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "of the tests")]
@@ -35,6 +38,7 @@ pub(crate) mod http_server;
 pub mod incoming;
 pub mod install;
 pub mod naming;
+pub mod qcow2;
 pub mod ring;
 pub mod source;
 pub mod verify;

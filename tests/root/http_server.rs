@@ -72,6 +72,13 @@ impl Reply {
         Self::status(status).header("location", to)
     }
 
+    /// Another status for the same body.
+    #[must_use]
+    pub fn status_is(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));

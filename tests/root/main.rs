@@ -45,6 +45,7 @@ mod hosts;
 mod http_server;
 mod hundred;
 mod image_disks;
+mod image_layers;
 mod image_locks;
 mod kill;
 mod legacy_cgroups;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        image_layers::tests(),
         image_locks::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

@@ -126,12 +126,15 @@ fn refusals(context: &Context) -> TestResult {
     let names: Vec<String> = (0..5).map(|_| context.machine_name()).collect();
     made.directory(MACHINES)?;
     made.file(Path::new(MACHINES).join(format!("{}.raw", names[0])), "")?;
-    made.directory(&format!("{MACHINES}/{}.mstack", names[1]))?;
+    made.directory(&format!("{MACHINES}/{}.mstack/layer", names[1]))?;
     made.directory(&format!("{MACHINES}/{}", names[2]))?;
     made.directory(&format!("{MACHINES}/.{}", names[3]))?;
     let rows = [
-        (names[0].clone(), format!("{:?} is a disk image, which cannot be started yet", names[0])),
-        (names[1].clone(), format!("{:?} is a layered image, which cannot be started yet", names[1])),
+        (names[0].clone(), format!("cannot use disk image {MACHINES}/{}.raw: ", names[0])),
+        (
+            names[1].clone(),
+            format!("layered image {MACHINES}/{}.mstack: \"layer\" is nothing that", names[1]),
+        ),
         (names[2].clone(), format!("tree {MACHINES}/{} ", names[2])),
         (names[3].clone(), format!("no image {:?}", names[3])),
         (format!(".{}", names[3]), "begins or ends with a dot".to_owned()),

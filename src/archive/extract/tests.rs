@@ -158,10 +158,8 @@ fn what_comes_twice() {
         let (_outside, inside) = directories();
         assert_eq!(extracted(&inside, &archive(&members), &ExtractOptions::default()).0, "ok", "{name}");
         assert_eq!(listing(&inside), expected, "{name}");
-        if let Ok(text) = fs::read_to_string(inside.join("a"))
-            && name != "directory, then file"
-        {
-            assert_eq!(text, "new", "{name}");
+        if expected.contains(&"a") && !name.ends_with("fifo") && name != "directory, then file" {
+            assert_eq!(fs::read_to_string(inside.join("a")).unwrap(), "new", "{name}");
         }
         if name.starts_with("hard link, then") {
             assert_eq!(fs::read_to_string(inside.join("c")).unwrap(), "old");

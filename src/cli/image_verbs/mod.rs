@@ -14,6 +14,7 @@
 //! | [`rollback`] | Take a machine back to a snapshot |
 //! | [`diff`] | Show what a machine changed against its image |
 //! | [`commit`] | Make an image of a machine's state |
+//! | [`states`] | what clone, snapshot, rollback, diff and commit have in common |
 //! | [`inspect`] | Check whether a tree can be booted here |
 //! | [`search`] | Look for images in the catalogue |
 //! | [`pull`] | Fetch an image |
@@ -37,6 +38,7 @@ pub mod rollback;
 pub mod search;
 pub mod show_image;
 pub mod snapshot;
+pub mod states;
 
 use super::EXIT_FAILURE;
 use super::output::Output;

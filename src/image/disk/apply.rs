@@ -3,23 +3,31 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::content::{Content, FileSystem};
-use super::error::{Error, Refusal};
-use super::plan::{Volume, options_of};
-use super::source::{DiskFile, Source};
-use crate::sys::SysError;
+use super::assemble::{Mounted, assemble};
+use super::content::FileSystem;
+use super::error::Error;
+use super::plan::{DiskPlan, Place, Wish, plan};
+use super::source::DiskFile;
+use super::verity::{RootHash, beside};
+use super::verity_setup::VerityDevice;
+use super::volume::Volume;
+use super::{facts, grow};
+use crate::guest::architecture::Architecture;
 use crate::sys::files::open_at;
 use crate::sys::loop_device::{LoopDevice, LoopRange};
 use crate::sys::mount::{FsContext, MountAttributes};
+use crate::sys::{SysError, SysResult};
 
 /// How a disk is to be mounted.
 #[derive(Debug, Clone, Default)]
 pub struct DiskOptions {
     /// Nothing is written to it, its journals included: several may use it at once so.
     pub read_only: bool,
+    /// What its root, or /usr, is verified by. Without one, a file `NAME.roothash` beside `NAME.raw` is looked for.
+    pub root_hash: Option<RootHash>,
 }
 
 /// The file systems of a disk: a detached tree of mounts. Loop devices and all go with the last mount.
@@ -27,6 +35,7 @@ pub struct DiskOptions {
 pub struct DiskMount {
     mount: OwnedFd,
     read_only: bool,
+    notes: Vec<String>,
 }
 
 impl DiskMount {
@@ -44,62 +53,150 @@ impl DiskMount {
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
+
+    /// What the user should know: what was not mounted, or not verified.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
 }
 
-/// Mounts the disk image or block device at `path`.
+/// Mounts the disk image or block device at `path`. One that may not be written to is mounted read-only.
 ///
 /// # Errors
 /// See [`Error`]; nothing is left.
 pub fn mount(path: &Path, options: &DiskOptions) -> Result<DiskMount, Error> {
-    let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
-    let opened = open_at(CWD, path, access | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty());
-    let file = opened.map_err(|source| Error::Open { path: path.to_owned(), source })?;
-    let disk = DiskFile::new(file).map_err(|errno| match errno {
-        Errno::NOTBLK => Error::NoDisk { path: path.to_owned() },
-        errno => Error::Open { path: path.to_owned(), source: SysError::new("lseek", "SEEK_END", errno) },
-    })?;
-    let Content::FileSystem { kind, .. } = Content::of(&disk) else {
-        return Err(Error::Refused { path: path.to_owned(), refusal: Refusal::Nothing });
+    let (disk, read_only) = open(path, options.read_only)?;
+    let found = match &options.root_hash {
+        Some(_) => None,
+        None => beside(path)?,
     };
-    let read_only = options.read_only || !kind.is_writable();
-    let volume = Volume {
-        partition: None,
-        offset: 0,
-        length: disk.length(),
-        sector: 512,
-        file_system: kind,
+    let wish = Wish {
         read_only,
-        options: options_of(kind, read_only),
-        attributes: MountAttributes::MOUNT_ATTR_NODEV,
+        root_hash: options.root_hash.as_ref().or(found.as_ref()),
+        host: Architecture::host(),
     };
-    let mount = mount_volume(&disk, path, &volume)?;
-    Ok(DiskMount { mount, read_only })
+    let refused = |refusal| Error::Refused { path: path.to_owned(), refusal };
+    let plan = plan(&facts::read(&disk), wish).map_err(refused)?;
+    Mounter { disk: &disk, path }.mount(plan)
 }
 
-fn mount_volume(disk: &DiskFile, path: &Path, volume: &Volume) -> Result<OwnedFd, Error> {
-    let range = LoopRange {
-        offset: volume.offset,
-        length: volume.length,
-        sector: volume.sector,
-        read_only: volume.read_only,
+/// Opens the disk, for writing where that is wanted and allowed.
+fn open(path: &Path, read_only: bool) -> Result<(DiskFile, bool), Error> {
+    let failed = |source| Error::Open { path: path.to_owned(), source };
+    let open = |access: OFlags| open_at(CWD, path, access | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty());
+    // Opened for more than its type, some devices do something.
+    let place = open(OFlags::PATH).map_err(failed)?;
+    let kind = rustix::fs::fstat(&place).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    let device = match kind {
+        Ok(FileType::BlockDevice) => true,
+        Ok(FileType::RegularFile) => false,
+        _ => return Err(Error::NoDisk { path: path.to_owned() }),
     };
-    let device = LoopDevice::attach(disk.fd().as_fd(), range)
-        .map_err(|source| Error::Loop { path: path.to_owned(), source })?;
-    mount_device(&device, volume).map_err(|source| {
-        let (path, kind) = (path.to_owned(), volume.file_system);
-        match (source.call(), source.errno()) {
-            ("fsopen", Errno::NODEV) => Error::KernelLacks { path, kind },
-            _ => Error::Mount { path, kind, source },
+    // What the host has mounted changes below who reads it, and is destroyed by who writes it. Loop devices hold the file
+    // as it was opened: exclusively, where it is written.
+    if device {
+        let busy = |error: SysError| match error.errno() {
+            Errno::BUSY => Error::DeviceInUse { path: path.to_owned() },
+            _ => failed(error),
+        };
+        open(OFlags::RDONLY | OFlags::EXCL).map_err(busy)?;
+    }
+    let exclusively = if device { OFlags::EXCL } else { OFlags::empty() };
+    let (fd, read_only) = match read_only {
+        true => (open(OFlags::RDONLY).map_err(failed)?, true),
+        false => match open(OFlags::RDWR | exclusively) {
+            Ok(fd) => (fd, false),
+            Err(error) if [Errno::ROFS, Errno::ACCESS, Errno::PERM].contains(&error.errno()) => {
+                (open(OFlags::RDONLY).map_err(failed)?, true)
+            }
+            Err(error) => return Err(failed(error)),
+        },
+    };
+    let disk = DiskFile::new(fd).map_err(|errno| failed(SysError::new("lseek", "SEEK_END", errno)))?;
+    Ok((disk, read_only))
+}
+
+struct Mounter<'a> {
+    disk: &'a DiskFile,
+    path: &'a Path,
+}
+
+impl Mounter<'_> {
+    fn mount(&self, plan: DiskPlan) -> Result<DiskMount, Error> {
+        let mut notes = plan.notes;
+        let root = match &plan.root {
+            Some(volume) => self.volume(volume)?,
+            None => self.memory()?,
+        };
+        let read_only = plan.root.as_ref().is_some_and(|root| root.read_only);
+        let mut below = Vec::new();
+        for (place, volume) in &plan.below {
+            match self.volume(volume) {
+                Ok(mount) => below.push(Mounted { place: *place, mount }),
+                Err(error) if place.is_optional() => notes.push(left_out(*place, &error)),
+                Err(error) => return Err(error),
+            }
         }
-    })
+        let mount = assemble(root, &below, self.path, !read_only, &mut notes)?;
+        Ok(DiskMount { mount, read_only, notes })
+    }
+
+    /// An empty root, for a disk that has /usr alone.
+    fn memory(&self) -> Result<OwnedFd, Error> {
+        let mounted = FsContext::new("tmpfs")
+            .and_then(|context| context.set("mode", "0755"))
+            .and_then(|context| context.mount(MountAttributes::MOUNT_ATTR_NODEV));
+        mounted.map_err(|source| Error::Mount {
+            path: self.path.to_owned(),
+            volume: "an empty root for".to_owned(),
+            source,
+        })
+    }
+
+    fn volume(&self, volume: &Volume) -> Result<OwnedFd, Error> {
+        let device = self.device(volume.offset, volume.length, volume)?;
+        let verified = match &volume.verity {
+            Some(hashes) => {
+                let hash_device = self.device(hashes.offset, hashes.length, volume)?;
+                let opened = VerityDevice::open(&device, &hash_device, &hashes.root_hash);
+                Some(opened.map_err(|why| Error::Verity { path: self.path.to_owned(), why })?)
+            }
+            None => None,
+        };
+        let source = verified.as_ref().map_or_else(|| device.source(), VerityDevice::source);
+        let mount = mount_device(&source, volume).map_err(|source| self.failed(volume, source))?;
+        if volume.grow {
+            // A file system that stays as small as it was is none the worse.
+            let _ = grow::to_device(&mount, volume.file_system, &device);
+        }
+        Ok(mount)
+    }
+
+    fn device(&self, offset: u64, length: u64, volume: &Volume) -> Result<LoopDevice, Error> {
+        let range = LoopRange { offset, length, read_only: volume.read_only };
+        LoopDevice::attach(self.disk.fd().as_fd(), range)
+            .map_err(|source| Error::Loop { path: self.path.to_owned(), source })
+    }
+
+    fn failed(&self, volume: &Volume, source: SysError) -> Error {
+        let path = self.path.to_owned();
+        match (source.call(), source.errno()) {
+            ("fsopen", Errno::NODEV) => Error::KernelLacks { path, kind: volume.file_system },
+            _ => Error::Mount { path, volume: volume.describe(), source },
+        }
+    }
 }
 
-fn mount_device(device: &LoopDevice, volume: &Volume) -> Result<OwnedFd, SysError> {
+fn left_out(place: Place, error: &Error) -> String {
+    format!("nothing is mounted at /{}: {error}", place.path())
+}
+
+fn mount_device(source: &Path, volume: &Volume) -> SysResult<OwnedFd> {
     let kind = match volume.file_system {
         FileSystem::Other(_) => return Err(SysError::new("fsopen", "", Errno::NODEV)),
         kind => kind.name(),
     };
-    let mut context = FsContext::new(kind)?.set("source", &device.source().to_string_lossy())?;
+    let mut context = FsContext::new(kind)?.set("source", &source.to_string_lossy())?;
     let mut attributes = volume.attributes;
     if volume.read_only {
         context = context.flag("ro")?;
@@ -112,4 +209,12 @@ fn mount_device(device: &LoopDevice, volume: &Volume) -> Result<OwnedFd, SysErro
         };
     }
     context.mount(attributes)
+}
+
+/// What facts and plan are of a disk that is not mounted, for those who only look.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn look(path: &Path) -> Result<facts::Facts, Error> {
+    open(path, true).map(|(disk, _)| facts::read(&disk))
 }

@@ -123,7 +123,7 @@ fn file_system(source: &(impl Source + ?Sized)) -> Option<Content> {
         return Some(Content::FileSystem { kind: FileSystem::Btrfs, size, devices });
     }
     if let Some(superblock) = source.array::<512>(1024) {
-        if le16(&superblock, 0x38) == 0xEF53 {
+        if is_ext4(&superblock) {
             return one(FileSystem::Ext4, ext4_size(&superblock));
         }
         if le32(&superblock, 0) == 0xE0F5_E1E2 {
@@ -166,6 +166,13 @@ fn is_fat(start: &[u8; 512]) -> bool {
         .any(|name| [b"FAT12   ", b"FAT16   ", b"FAT32   "].iter().any(|fat| name == &fat.as_slice()));
     let sector = le16(start, 11);
     name && start[510..] == [0x55, 0xAA] && matches!(sector, 512 | 1024 | 2048 | 4096)
+}
+
+/// The magic number alone is two bytes, which random data has too.
+fn is_ext4(superblock: &[u8; 512]) -> bool {
+    let (inodes, blocks) = (le32(superblock, 0), le32(superblock, 4));
+    let (block_size, revision) = (le32(superblock, 0x18), le32(superblock, 0x4C));
+    le16(superblock, 0x38) == 0xEF53 && inodes != 0 && blocks != 0 && block_size <= 6 && revision <= 1
 }
 
 /// Blocks and their size (ext4(5) and Documentation/filesystems/ext4/super.rst).

@@ -14,7 +14,9 @@ use crate::sys::{SysError, SysResult, sys};
 
 /// Does `work` in a mount namespace of this thread's own, with an empty directory in it for mounts, and comes back. What
 /// is to stay is a detached clone: all else is gone then.
-pub(super) fn aside<T, E: From<SysError>>(work: impl FnOnce(&OwnedFd) -> Result<T, E>) -> Result<T, E> {
+pub(in crate::image) fn aside<T, E: From<SysError>>(
+    work: impl FnOnce(&OwnedFd) -> Result<T, E>,
+) -> Result<T, E> {
     let before = open_at(CWD, "/proc/thread-self/ns/mnt", OFlags::RDONLY, Mode::empty())?;
     // Joining a mount namespace leads to its root. A directory that cannot be opened cannot be come back to either.
     let directory = open_at(CWD, ".", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).ok();

@@ -77,6 +77,10 @@ impl Parts {
         matches!(&self.root, Some((_, false)))
     }
 
+    pub(super) fn has_own_usr(&self) -> bool {
+        self.root.is_some() && !self.layers.is_empty()
+    }
+
     pub(super) fn layers(&self) -> Vec<PathBuf> {
         self.layers.iter().map(|held| self.path.join(&held.place)).collect()
     }
@@ -186,7 +190,7 @@ impl Opener<'_> {
         }
         let mut lower: Vec<&Root> = layers.iter().map(|(root, _)| root).collect();
         let data = match &writable {
-            Some((root, _)) => data_of(root).map_err(self.failed())?,
+            Some((root, _)) => changes(root).map_err(self.failed())?,
             None => None,
         };
         lower.extend(&data);
@@ -221,7 +225,7 @@ impl Opener<'_> {
         }
         let path = self.path.join(&place);
         let read_only = read_only || self.access == Access::ReadOnly;
-        let mounted = disk::mount(&path, &DiskOptions { read_only })?;
+        let mounted = disk::mount(&path, &DiskOptions { read_only, ..DiskOptions::default() })?;
         let read_only = mounted.is_read_only();
         self.disks += 1;
         let root = attach_disk(mounted.into_fd(), self.place, self.disks, &path).map_err(self.failed())?;
@@ -287,8 +291,11 @@ fn read_only(mount: OwnedFd) -> SysResult<OwnedFd> {
     Ok(mount)
 }
 
-/// What the writable layer `writable` has changed, if a machine ran on it already.
-pub(super) fn data_of(writable: &Root) -> SysResult<Option<Root>> {
+/// What machines have changed on the writable layer `writable`, if any ran on it.
+///
+/// # Errors
+/// When it is no directory.
+pub fn changes(writable: &Root) -> SysResult<Option<Root>> {
     match writable.symlink_metadata(mstack::DATA) {
         Ok(metadata) if metadata.is_dir() => writable.subroot(mstack::DATA).map(Some),
         Ok(_) => Err(SysError::new("openat2", format!("{:?}/data", writable.path()), Errno::NOTDIR)),

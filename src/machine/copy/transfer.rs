@@ -184,6 +184,7 @@ fn pack(
         // Of what stays a stream: who unpacks it on the host need not know whose it is.
         drop_privileges: request.direction == Direction::Out && !request.options.keep_privileges,
         one_file_system: request.options.one_file_system,
+        ..PackOptions::default()
     };
     let mut packer = Packer::new(Sink::new(stream, watch, Box::new(moved)), open_files, options);
     let packed = sources.into_iter().try_for_each(|source| packer.add(&source.name, source.place));

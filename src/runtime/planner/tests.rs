@@ -33,6 +33,7 @@ fn tree() -> TreeView {
         links: vec![("bin".to_owned(), "usr/bin".into())],
         legacy_cgroups: false,
         zone: true,
+        root: RootView::default(),
     }
 }
 

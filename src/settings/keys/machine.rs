@@ -1,26 +1,43 @@
 //! What machine it is: `[machine]`, `[users]`, `[network]`, `[console]`.
 
+use std::path::PathBuf;
+
 use super::key::{BadValue, Key, Kind, NspawnKey, Trust};
+use crate::settings::assignment::Given;
 use crate::settings::{ConsoleRequest, PrivateUsers, Uuid, ValueError, check_hostname, parse_boolean};
 
 pub(super) static KEYS: &[Key] = &[
     Key::new("machine", "directory", Kind::Text, |draft, given| {
-        if given.text.is_empty() {
-            return Err(BadValue::new("\"\" is no directory", "the root directory of a Linux system"));
-        }
-        let path = given.host_path(given.text.as_ref()).ok_or_else(|| {
-            BadValue::new(
-                format!("{:?} is not an absolute path", given.text),
-                "in a file, a path that begins with /",
-            )
-        })?;
-        draft.directory = Some(path);
+        draft.directory = Some(place(given, "\"\" is no directory", "the root directory of a Linux system")?);
         Ok(())
     })
     .option("--directory=")
     .trust(Trust::Never)
     .machine_only()
     .default("the image of the machine's name"),
+    Key::new("machine", "image", Kind::Text, |draft, given| {
+        draft.directory = Some(place(given, "\"\" is no image", "a disk image or a block device")?);
+        Ok(())
+    })
+    .option("--image=")
+    .trust(Trust::Never)
+    .machine_only()
+    .default("none"),
+    Key::new("machine", "mstack", Kind::Text, |draft, given| {
+        let path = place(given, "\"\" is no image", "a directory whose name ends in .mstack")?;
+        if !path.as_os_str().as_encoded_bytes().ends_with(b".mstack") {
+            return Err(BadValue::new(
+                format!("{:?} is no layered image by its name", given.text),
+                "a directory whose name ends in .mstack (systemd.mstack(7))",
+            ));
+        }
+        draft.directory = Some(path);
+        Ok(())
+    })
+    .option("--mstack=")
+    .trust(Trust::Never)
+    .machine_only()
+    .default("none"),
     Key::new("machine", "hostname", Kind::Text, |draft, given| {
         check_hostname(given.text)?;
         draft.settings.hostname = Some(given.text.to_owned());
@@ -73,6 +90,19 @@ pub(super) static KEYS: &[Key] = &[
     .option("--console=")
     .default("by what our stdin and stdout are"),
 ];
+
+/// The path of what is run.
+fn place(given: &Given<'_>, empty: &str, wanted: &str) -> Result<PathBuf, BadValue> {
+    if given.text.is_empty() {
+        return Err(BadValue::new(empty, wanted));
+    }
+    given.host_path(given.text.as_ref()).ok_or_else(|| {
+        BadValue::new(
+            format!("{:?} is not an absolute path", given.text),
+            "in a file, a path that begins with /",
+        )
+    })
+}
 
 /// An ID that machine-id(5) allows.
 fn parse_machine_uuid(text: &str) -> Result<Uuid, ValueError> {

@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use reqwest::Url;
 use reqwest::blocking;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
@@ -63,42 +64,40 @@ impl Request {
 /// An answer, whatever its status. Reading gives its body; a fault of that is an [`io::Error`] of a text.
 pub struct Response {
     inner: blocking::Response,
+    stall: Duration,
 }
 
 /// A client.
 pub struct Client {
-    inner: blocking::Client,
+    /// By how long a server may say nothing: reqwest takes that of a client alone as what it is, that of a request is for
+    /// the whole of it.
+    inner: Mutex<Vec<(Duration, Inner)>>,
+}
+
+#[derive(Clone)]
+struct Inner {
+    client: blocking::Client,
     authorities: bool,
 }
 
 impl Client {
-    /// That of this process, made when it is first asked for.
+    /// That of this process.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn shared() -> Result<&'static Self, Error> {
-        static SHARED: OnceLock<Result<Client, String>> = OnceLock::new();
-        SHARED.get_or_init(Self::new).as_ref().map_err(|why| Error::Setup { why: why.clone() })
+        static SHARED: Client = Client { inner: Mutex::new(Vec::new()) };
+        Ok(&SHARED)
     }
 
-    fn new() -> Result<Self, String> {
-        let builder = || {
-            blocking::Client::builder()
-                .user_agent(concat!("spinney/", env!("CARGO_PKG_VERSION")))
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(CONNECT)
-                // Each request says its own.
-                .timeout(None)
-                .referer(false)
-        };
-        if let Ok(inner) = builder().build() {
-            return Ok(Self { inner, authorities: true });
+    fn inner(&self, stall: Duration) -> Result<Inner, Error> {
+        let mut all = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, inner)) = all.iter().find(|(of, _)| *of == stall) {
+            return Ok(inner.clone());
         }
-        // What fails is TLS without any certificates of authorities. Plain http needs none.
-        match builder().tls_certs_only([]).build() {
-            Ok(inner) => Ok(Self { inner, authorities: false }),
-            Err(error) => Err(fault::reason(&error)),
-        }
+        let inner = Inner::new(stall).map_err(|why| Error::Setup { why })?;
+        all.push((stall, inner.clone()));
+        Ok(inner)
     }
 
     /// Asks, and follows redirects. Any status is an answer.
@@ -106,12 +105,12 @@ impl Client {
     /// # Errors
     /// When nobody answers, or nobody who can be believed.
     pub fn get(&self, request: &Request) -> Result<Response, Error> {
-        let mut url = request.url.clone();
-        let mut authorization = request.authorization.as_ref();
+        let (mut url, user) = without_user(&request.url);
+        let mut authorization = request.authorization.as_ref().or(user.as_ref());
         for _ in 0..=REDIRECTS {
             let response = self.ask(request, &url, authorization)?;
             let Some(next) = redirect(&url, response.status().as_u16(), response.headers())? else {
-                return Ok(Response { inner: response });
+                return Ok(Response { inner: response, stall: request.stall });
             };
             if !same_server(&url, &next) {
                 authorization = None;
@@ -127,15 +126,14 @@ impl Client {
         url: &Url,
         authorization: Option<&String>,
     ) -> Result<blocking::Response, Error> {
-        if url.scheme() == "https" && !self.authorities {
+        let Inner { client, authorities } = self.inner(request.stall)?;
+        if url.scheme() == "https" && !authorities {
             return Err(Error::NoAuthorities { host: fault::host(url) });
         }
-        let mut asked = match &request.body {
-            Some((kind, body)) => {
-                self.inner.post(url.clone()).header("content-type", kind).body(body.clone())
-            }
-            None if request.head_only => self.inner.head(url.clone()),
-            None => self.inner.get(url.clone()),
+        let asked = match &request.body {
+            Some((kind, body)) => client.post(url.clone()).header("content-type", kind).body(body.clone()),
+            None if request.head_only => client.head(url.clone()),
+            None => client.get(url.clone()),
         };
         let mut headers = HeaderMap::new();
         let authorization = authorization.map(|value| ("authorization", value.as_str()));
@@ -145,8 +143,28 @@ impl Client {
             let (name, value) = pair.ok_or_else(|| Error::Setup { why: format!("{name:?} is no header") })?;
             headers.append(name, value);
         }
-        asked = asked.headers(headers).timeout(request.stall);
-        asked.send().map_err(|error| fault::of(url, &error, request.stall))
+        asked.headers(headers).send().map_err(|error| fault::of(url, &error, request.stall))
+    }
+}
+
+impl Inner {
+    fn new(stall: Duration) -> Result<Self, String> {
+        let builder = || {
+            blocking::Client::builder()
+                .user_agent(concat!("spinney/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(CONNECT.min(stall))
+                .timeout(stall)
+                .referer(false)
+        };
+        if let Ok(client) = builder().build() {
+            return Ok(Self { client, authorities: true });
+        }
+        // What fails is TLS without any certificates of authorities. Plain http needs none.
+        match builder().tls_certs_only([]).build() {
+            Ok(client) => Ok(Self { client, authorities: false }),
+            Err(error) => Err(fault::reason(&error)),
+        }
     }
 }
 
@@ -164,6 +182,14 @@ impl Response {
     /// All headers of that name.
     pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.inner.headers().get_all(name).iter().filter_map(|value| value.to_str().ok())
+    }
+
+    /// All headers that are text, with names in lower case.
+    pub fn all_headers(&self) -> Vec<(String, String)> {
+        let text = |(name, value): (&HeaderName, &HeaderValue)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        };
+        self.inner.headers().iter().filter_map(text).collect()
     }
 
     /// How long its body will be, if it says so.
@@ -192,12 +218,15 @@ impl Response {
     /// # Errors
     /// When it is larger, or breaks off.
     pub fn bytes(mut self, limit: u64) -> Result<Vec<u8>, Error> {
-        let url = shown(self.url());
+        let (url, wait) = (shown(self.url()), self.stall);
         let mut body = Vec::new();
-        match (&mut self).take(limit + 1).read_to_end(&mut body) {
+        match (&mut self).take(limit.saturating_add(1)).read_to_end(&mut body) {
             Ok(_) if body.len() as u64 > limit => Err(Error::TooLarge { url, limit }),
             Ok(_) => Ok(body),
-            Err(error) => Err(Error::Broken { url, at: body.len() as u64, tries: 1, why: error.to_string() }),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::Stalled { url, wait }),
+            Err(error) => {
+                Err(Error::Broken { url, at: body.len() as u64, total: None, why: error.to_string() })
+            }
         }
     }
 }
@@ -209,7 +238,7 @@ impl Read for Response {
 }
 
 /// Where an answer leads, if it is a redirect (RFC 9110, section 15.4).
-fn redirect(url: &Url, status: u16, headers: &HeaderMap) -> Result<Option<Url>, Error> {
+pub(super) fn redirect(url: &Url, status: u16, headers: &HeaderMap) -> Result<Option<Url>, Error> {
     if !matches!(status, 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
@@ -225,6 +254,22 @@ fn redirect(url: &Url, status: u16, headers: &HeaderMap) -> Result<Option<Url>, 
     }
 }
 
+/// `url` without user and password, and these as an authorization (RFC 7617), so that it is known where they may go.
+fn without_user(url: &Url) -> (Url, Option<String>) {
+    let mut bare = url.clone();
+    if url.username().is_empty() && url.password().is_none() {
+        return (bare, None);
+    }
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+    let mut pair = decoded(url.username());
+    pair.push(b':');
+    pair.extend(decoded(url.password().unwrap_or_default()));
+    // These fail for addresses that cannot have them.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    (bare, Some(format!("Basic {}", BASE64_STANDARD.encode(pair))))
+}
+
 fn same_server(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme()
         && one.host() == other.host()
@@ -233,7 +278,7 @@ fn same_server(one: &Url, other: &Url) -> bool {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("authorities", &self.authorities).finish_non_exhaustive()
+        f.debug_struct("Client").finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why bytes could not be had.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::sys::SysError;
 
@@ -26,10 +27,10 @@ pub enum Error {
     Status { url: String, status: u16 },
     #[error("{url} cannot be downloaded: the server said {what}")]
     Nonsense { url: String, what: String },
-    #[error("the download of {url} broke at byte {at} for the {tries}. time: {why}")]
-    Broken { url: String, at: u64, tries: u32, why: String },
-    #[error("no byte of {url} came for {seconds} s")]
-    Stalled { url: String, seconds: u64 },
+    #[error("the download of {url} broke at byte {at}{}: {why}", of(.total))]
+    Broken { url: String, at: u64, total: Option<u64>, why: String },
+    #[error("no byte of {url} came for {} s", .wait.as_secs_f32())]
+    Stalled { url: String, wait: Duration },
     #[error("{url} changed while it was downloaded")]
     Changed { url: String },
     #[error("{url} is cut off: {promised} bytes were promised, {got} came")]
@@ -66,6 +67,10 @@ pub enum Error {
     },
     #[error("cannot prepare to download: {why}")]
     Setup { why: String },
+}
+
+fn of(total: &Option<u64>) -> String {
+    total.map_or_else(String::new, |total| format!(" of {total}"))
 }
 
 impl Error {

@@ -20,7 +20,7 @@ pub(super) fn of(url: &Url, error: &reqwest::Error, stall: Duration) -> Error {
         return Error::Certificate { host, why };
     }
     if error.is_timeout() && !error.is_connect() {
-        return Error::Stalled { url: shown(url), seconds: stall.as_secs() };
+        return Error::Stalled { url: shown(url), wait: stall };
     }
     Error::Unreachable { host, why }
 }

@@ -42,6 +42,13 @@ impl Local {
     }
 }
 
+impl Local {
+    /// Its name, and what is open.
+    pub(super) fn into_parts(self) -> (String, File) {
+        (self.name, self.file)
+    }
+}
+
 impl Source for Local {
     fn run(mut self, outlet: &mut Outlet) -> Result<(), crate::transfer::Error> {
         if outlet.begin(self.length).is_err() {

@@ -7,29 +7,41 @@
 //! |---|---|
 //! | [`location`] | where something is |
 //! | [`client`] | the one client of HTTP, redirects, authorization |
-//! | [`download`] | a download |
+//! | [`document`](mod@document) | small files, whole, and their cache |
+//! | [`download`] | a download: tried again, resumed, taken from mirrors |
+//! | [`range`] | which answers are the rest of the same file |
+//! | [`backoff`] | when to try again, and when to give up |
+//! | [`kept`] | downloads that broke off, kept for the next command |
 //! | [`local`] | files and stdin |
 //! | [`stream`] | from the thread that reads to who takes the bytes |
 //! | [`fault`] | what went wrong, in words |
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+mod backoff;
 mod client;
+mod document;
 mod download;
 mod error;
 mod fault;
+mod kept;
 mod local;
 mod location;
+mod range;
 mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use backoff::Patience;
 pub use client::{Client, Request, Response};
+pub use document::{Answered, Cache, ask, cached, document, small};
 pub use error::Error;
 pub use location::Location;
 
-use super::verify::{Check, Verification};
+use super::verify::{Verification, prepare};
 use super::{Context, Incoming};
 
 /// How long a server may say nothing.
@@ -44,13 +56,33 @@ pub struct FetchOptions {
     pub partial: Option<PathBuf>,
     /// Sent with each request.
     pub headers: Vec<(String, String)>,
+    /// Gives authorization, where a server wants some.
+    pub authorize: Option<Arc<dyn Authorize>>,
     /// How long a server may say nothing.
     pub stall: Duration,
+    /// How often it is tried.
+    pub patience: Patience,
+}
+
+/// Gives authorization to a download.
+pub trait Authorize: fmt::Debug + Send + Sync {
+    /// The value of `Authorization:` for `url`, after the server answered with `challenge` (`WWW-Authenticate:`), if it did.
+    ///
+    /// # Errors
+    /// When it should have some and cannot get it.
+    fn authorize(&self, url: &reqwest::Url, challenge: Option<&str>) -> Result<Option<String>, super::Error>;
 }
 
 impl Default for FetchOptions {
     fn default() -> Self {
-        Self { mirrors: Vec::new(), partial: None, headers: Vec::new(), stall: STALL }
+        Self {
+            mirrors: Vec::new(),
+            partial: None,
+            headers: Vec::new(),
+            authorize: None,
+            stall: STALL,
+            patience: Patience::default(),
+        }
     }
 }
 
@@ -66,46 +98,25 @@ pub fn open(
 ) -> Result<Box<dyn Incoming>, super::Error> {
     let location = Location::parse(address)?;
     let name = location.shown();
-    let check = Check::plain(&name, verification);
+    let check = prepare(&location, verification, options, context)?;
     Ok(Box::new(match location {
         Location::Web(url) => {
-            let download = download::Download { url, options: options.clone() };
+            let mut sources = vec![url];
+            for mirror in &options.mirrors {
+                if let Location::Web(url) = Location::parse(mirror)? {
+                    sources.push(url);
+                }
+            }
+            let download = download::Download {
+                sources,
+                options: options.clone(),
+                context: context.clone(),
+                digest: check.knows_digest(),
+                size: verification.size,
+            };
             stream::Stream::start(name, download, check, context)?
         }
         Location::File(path) => stream::Stream::start(name, local::Local::open(&path)?, check, context)?,
         Location::Stdin => stream::Stream::start(name, local::Local::stdin()?, check, context)?,
     }))
-}
-
-/// The whole of a small file, such as an index or a list of checksums: at most `limit` bytes.
-///
-/// # Errors
-/// As [`open`].
-pub fn document(
-    address: &str,
-    limit: u64,
-    options: &FetchOptions,
-    context: &Context,
-) -> Result<Vec<u8>, super::Error> {
-    context.check()?;
-    match Location::parse(address)? {
-        Location::Web(url) => {
-            let mut request = Request::get(url);
-            request.stall = options.stall;
-            request.headers.clone_from(&options.headers);
-            Ok(Client::shared()?.get(&request)?.successful()?.bytes(limit)?)
-        }
-        location => {
-            use std::io::Read;
-            let mut bytes = Vec::new();
-            open(address, &Verification::none(), options, context)?
-                .take(limit + 1)
-                .read_to_end(&mut bytes)
-                .map_err(|source| Error::Read { name: location.shown(), source })?;
-            if bytes.len() as u64 > limit {
-                return Err(Error::TooLarge { url: location.shown(), limit }.into());
-            }
-            Ok(bytes)
-        }
-    }
 }

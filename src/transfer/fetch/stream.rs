@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
+use super::kept::Kept;
 use crate::transfer::verify::{Check, Hashes, Tap};
 use crate::transfer::{Context, Error, Incoming, Proof};
 
@@ -17,10 +20,18 @@ const BUFFERS: usize = 24;
 /// How often a reader who waits looks whether it should still.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// What there is after the last byte.
+struct Whole {
+    hashes: Hashes,
+    tap: Option<Tap>,
+    kept: Option<Kept>,
+    length: u64,
+}
+
 enum Message {
     Begun { length: Option<u64> },
     Bytes(Vec<u8>),
-    End { hashes: Hashes, tap: Option<Tap> },
+    End(Box<Whole>),
     Failed(Error),
 }
 
@@ -30,7 +41,9 @@ pub(super) struct Outlet {
     emptied: Receiver<Vec<u8>>,
     hashes: Hashes,
     tap: Option<Tap>,
+    kept: Option<Kept>,
     sent: u64,
+    abandoned: Arc<AtomicBool>,
 }
 
 /// Nobody takes bytes any more.
@@ -68,6 +81,21 @@ impl Outlet {
     pub(super) fn sent(&self) -> u64 {
         self.sent
     }
+
+    /// What they hash to so far.
+    pub(super) fn hashes(&self) -> &Hashes {
+        &self.hashes
+    }
+
+    /// Whether nobody takes bytes any more.
+    pub(super) fn abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Takes what was kept of the bytes, to be removed when they are verified.
+    pub(super) fn keep(&mut self, kept: Option<Kept>) {
+        self.kept = kept;
+    }
 }
 
 /// What gets the bytes: hands all of them on, or says why not.
@@ -86,8 +114,9 @@ pub(super) struct Stream {
     emptied: Sender<Vec<u8>>,
     current: Vec<u8>,
     at: usize,
-    end: Option<(Hashes, Option<Tap>)>,
+    end: Option<Box<Whole>>,
     failed: bool,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Stream {
@@ -95,17 +124,27 @@ impl Stream {
     pub(super) fn start(
         name: String,
         source: impl Source,
-        mut check: Check,
+        check: Check,
         context: &Context,
     ) -> Result<Self, Error> {
         let (sender, receiver) = sync_channel(BUFFERS);
         let (emptied, used) = channel();
         let tap = check.tap()?;
-        let mut outlet = Outlet { sender, emptied: used, hashes: check.hashes(), tap, sent: 0 };
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let (hashes, seen) = (check.hashes(), Arc::clone(&abandoned));
+        let mut outlet = Outlet { sender, emptied: used, hashes, tap, kept: None, sent: 0, abandoned: seen };
         let run = move || {
             let message = match source.run(&mut outlet) {
-                Ok(()) => Message::End { hashes: outlet.hashes, tap: outlet.tap },
-                Err(error) => Message::Failed(error),
+                Ok(()) => {
+                    let Outlet { sender, hashes, tap, kept, sent: length, .. } = outlet;
+                    let _ = sender.send(Message::End(Box::new(Whole { hashes, tap, kept, length })));
+                    return;
+                }
+                Err(error) => {
+                    // Whoever hears of it may go on from what was kept.
+                    outlet.kept = None;
+                    Message::Failed(error)
+                }
             };
             // Who has gone needs no end.
             let _ = outlet.sender.send(message);
@@ -125,6 +164,7 @@ impl Stream {
             at: 0,
             end: None,
             failed: false,
+            abandoned,
         };
         match stream.next()? {
             Message::Begun { length } => stream.length = length,
@@ -157,10 +197,10 @@ impl Stream {
                 self.at = 0;
                 let _ = self.emptied.send(used);
             }
-            Message::End { hashes, tap } => {
+            Message::End(whole) => {
                 self.current.clear();
                 self.at = 0;
-                self.end = Some((hashes, tap));
+                self.end = Some(whole);
             }
             Message::Failed(error) => {
                 self.failed = true;
@@ -211,9 +251,22 @@ impl Incoming for Stream {
             self.fill()?;
         }
         match (self.end.take(), self.check.take()) {
-            (Some((hashes, tap)), Some(check)) => check.finish(hashes, tap),
+            (Some(whole), Some(check)) => {
+                let result = check.finish(&whole.hashes, whole.tap, whole.length);
+                // Right or wrong, nobody goes on from it.
+                if let Some(kept) = whole.kept {
+                    kept.remove();
+                }
+                result
+            }
             _ => Err(super::Error::Setup { why: "it was verified twice".to_owned() }.into()),
         }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 }
 

@@ -78,8 +78,9 @@ fn the_first_cause_is_told() {
     let half = whole[..whole.len() / 2].to_vec();
     let damaged = || Err(Error::Format { name: "it".to_owned(), what: "is no archive".to_owned(), hint: "" });
     let full = || Err(Error::Image(crate::image::Error::NoImage { name: "full".to_owned(), nearest: None }));
-    type Consume = fn(&mut Contents) -> Result<usize, Error>;
-    let rows: [(&str, Vec<u8>, bool, bool, Option<Result<usize, Error>>, &str); 8] = [
+    type Told = Result<usize, Error>;
+    type Row = (&'static str, Vec<u8>, bool, bool, Option<Told>, &'static str);
+    let rows: [Row; 8] = [
         ("broken", half.clone(), true, false, None, "cannot read it"),
         ("broken and damaged", half.clone(), true, false, Some(damaged()), "cannot read it"),
         ("broken, plain", data(), true, false, None, "cannot read it"),
@@ -90,12 +91,11 @@ fn the_first_cause_is_told() {
         ("no room", whole, false, true, Some(full()), "no image \"full\""),
     ];
     for (name, bytes, breaks, lies, told, expected) in rows {
-        let consume: Box<dyn FnOnce(&mut Contents) -> Result<usize, Error>> = match told {
-            Some(told) => Box::new(|contents| {
-                contents.start().ok();
-                told
-            }),
-            None => Box::new(all as Consume),
+        let consume = |contents: &mut Contents| match told {
+            Some(told) => {
+                contents.start().map(drop).map_err(|error| Error::of_reading("it", error)).and(told)
+            }
+            None => all(contents),
         };
         let error = flow(scripted(bytes, breaks, lies), &Context::silent(), consume).unwrap_err();
         assert_eq!(error.to_string(), expected, "{name}");

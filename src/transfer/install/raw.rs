@@ -114,7 +114,8 @@ mod tests {
     fn zeros_are_not_written() {
         let data = |length| vec![1_u8; length];
         let zeros = |length| vec![0_u8; length];
-        let rows: [(&str, Vec<Vec<u8>>, u64, &[(usize, usize)]); 7] = [
+        type Row = (&'static str, Vec<Vec<u8>>, u64, &'static [(usize, usize)]);
+        let rows: [Row; 7] = [
             ("nothing", vec![], 0, &[]),
             ("zeros", vec![zeros(10_000)], 0, &[]),
             ("data", vec![data(10_000)], 0, &[(0, 10_000)]),

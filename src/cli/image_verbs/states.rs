@@ -1,0 +1,60 @@
+//! What the verbs of an image's states have in common: clone, snapshot, rollback, diff, commit.
+
+use std::any::Any;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::fail;
+use crate::cli::output::{Output, words};
+use crate::cli::transferring;
+use crate::image::layers::LayerError;
+use crate::image::{Error, Image, ImageName, Store, users};
+use crate::machine::paused::Paused;
+use crate::sys::in_words;
+
+/// Where images are.
+#[derive(Debug, clap::Args)]
+pub struct StoreArguments {
+    /// Look for images in this directory instead of the system's
+    #[arg(long, value_name = "DIR")]
+    image_root: Option<PathBuf>,
+}
+
+impl StoreArguments {
+    /// The store that is meant.
+    pub(super) fn store(&self, output: Output) -> Result<Store, u8> {
+        transferring::store(self.image_root.as_deref()).map_err(|error| fail(&error, error.hint(), output))
+    }
+}
+
+/// Tells why it did not work.
+pub(super) fn refuse(error: &LayerError, output: Output) -> u8 {
+    fail(error, error.hint(), output)
+}
+
+/// The name that a user typed.
+pub(super) fn named(name: &str) -> Result<ImageName, LayerError> {
+    name.parse().map_err(|source| Error::Name { source }.into())
+}
+
+/// The image that a user named.
+pub(super) fn found(store: &Store, name: &str) -> Result<Image, LayerError> {
+    Ok(store.find(&named(name)?)?)
+}
+
+/// Pauses the machine that writes to `image`.
+pub(super) fn pause(image: &Image) -> Result<Box<dyn Any>, LayerError> {
+    match Paused::of_image(&image.path) {
+        Ok(Some(paused)) => Ok(Box::new(paused)),
+        Ok(None) => {
+            let by = users::holders(&image.path);
+            Err(Error::InUse { name: image.name.to_string(), by }.into())
+        }
+        Err(error) => Err(LayerError::Pause { name: image.name.to_string(), why: in_words(&error) }),
+    }
+}
+
+/// `, with its machine paused for 2ms`, if one was.
+pub(super) fn pause_words(paused: Option<Duration>) -> String {
+    paused.map(|time| format!(", with its machine paused for {}", words::span(time))).unwrap_or_default()
+}

@@ -1,0 +1,34 @@
+//! An image of a machine's present state: one plain tree, or the layers that it is made of.
+
+use super::clone::{CloneOptions, Cloned, check_free, clone, flatten};
+use super::layers::LayerError;
+use super::lock::lock_name;
+use super::snapshot::Pause;
+use super::{Image, ImageKind, ImageName, Store, properties};
+
+/// Makes an image `to` of what `from` is now: a directory, or as it is, `layered`, sharing its layers.
+///
+/// # Errors
+/// When the name is taken, or somebody writes to `from` who cannot be paused.
+pub fn commit(
+    store: &Store,
+    from: &Image,
+    to: &ImageName,
+    layered: bool,
+    read_only: bool,
+    pause: Pause<'_>,
+) -> Result<Cloned, LayerError> {
+    if layered {
+        if from.kind != ImageKind::Layered {
+            return Err(LayerError::NotLayered { name: from.name.to_string() });
+        }
+        return clone(store, from, to, CloneOptions { copy: false, read_only }, pause);
+    }
+    check_free(store, to)?;
+    let _name = lock_name(to)?;
+    let committed = flatten(store, from, to, pause)?;
+    if read_only {
+        properties::set_read_only(&committed.image, true)?;
+    }
+    Ok(committed)
+}

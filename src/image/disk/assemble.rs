@@ -1,0 +1,102 @@
+//! Puts the file systems of a disk together: /usr, /home and others below their root, all of it detached.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use super::error::Error;
+use super::plan::Place;
+use crate::image::opened::aside::aside;
+use crate::sys::in_root::Root;
+use crate::sys::mount::{attach_mount, clone_mount};
+use crate::sys::{FdPath, SysError, SysResult, sys};
+
+/// A file system that goes below the root.
+#[derive(Debug)]
+pub(super) struct Mounted {
+    /// Where.
+    pub(super) place: Place,
+    /// Its detached mount.
+    pub(super) mount: OwnedFd,
+}
+
+/// A place below a root where something cannot be mounted.
+struct Failed {
+    place: &'static str,
+    source: SysError,
+}
+
+impl From<SysError> for Failed {
+    fn from(source: SysError) -> Self {
+        Self { place: "", source }
+    }
+}
+
+/// Mounts `below` in `root`. Places that are missing are made if the root is `writable`; what has no place is left out,
+/// with a note.
+pub(super) fn assemble(
+    root: OwnedFd,
+    below: &[Mounted],
+    path: &Path,
+    writable: bool,
+    notes: &mut Vec<String>,
+) -> Result<OwnedFd, Error> {
+    let assembled = match attach(&root, below, writable) {
+        Ok(left_out) => Ok((root, left_out)),
+        // Below what is detached mounts can be attached since Linux 6.15 only.
+        Err(failed) if failed.source.errno() == Errno::INVAL => aside(|place| {
+            attach_mount(&root, place)?;
+            let left_out = attach(&root, below, writable)?;
+            Ok((clone_mount(&root, Path::new(""), true)?, left_out))
+        }),
+        Err(failed) => Err(failed),
+    };
+    let (root, left_out) = assembled.map_err(|Failed { place, source }| Error::Assemble {
+        path: path.to_owned(),
+        place,
+        source,
+    })?;
+    notes.extend(left_out.into_iter().map(|place| {
+        format!("nothing is mounted at /{place}: the root, which is read-only, has no such directory")
+    }));
+    Ok(root)
+}
+
+/// Attaches `below` to `root`; gives the places that are not there.
+fn attach(root: &OwnedFd, below: &[Mounted], writable: bool) -> Result<Vec<&'static str>, Failed> {
+    if below.is_empty() {
+        return Ok(Vec::new());
+    }
+    let handle = sys("fcntl", rustix::io::fcntl_dupfd_cloexec(root, 0), || FdPath::of(root).to_string())?;
+    let tree = Root::from_fd(handle, "/");
+    let mut left_out = Vec::new();
+    let mut at_boot = false;
+    for Mounted { place, mount } in below {
+        let failed = |source| Failed { place: place.path(), source };
+        let name = match place {
+            Place::Esp => esp_place(&tree, at_boot).map_err(failed)?,
+            place => place.path(),
+        };
+        let target = match tree.find(name).map_err(failed)? {
+            Some(target) => target,
+            None if writable => tree.mkdir_all(name, Mode::from_raw_mode(0o755)).map_err(failed)?,
+            None => {
+                if !place.is_optional() {
+                    left_out.push(name);
+                }
+                continue;
+            }
+        };
+        attach_mount(mount, target.as_fd()).map_err(failed)?;
+        at_boot |= name == "boot";
+    }
+    Ok(left_out)
+}
+
+/// Where the EFI system partition goes: /efi if it is there; if not, an empty /boot that nothing is mounted on.
+fn esp_place(tree: &Root, at_boot: bool) -> SysResult<&'static str> {
+    let at_efi = at_boot || tree.find("efi")?.is_some() || tree.find("boot")?.is_none();
+    Ok(if !at_efi && tree.read_dir("boot")?.is_empty() { "boot" } else { "efi" })
+}
