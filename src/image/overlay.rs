@@ -44,13 +44,6 @@ pub struct Overlay<'a> {
     pub marks: Marks,
 }
 
-/// The way to tell of layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    OneByOne,
-    OnePage,
-}
-
 impl Overlay<'_> {
     /// A detached mount of it. Layers must be mounted in our own mount namespace (kernels before 6.13). `place` is an empty
     /// directory of ours there, for kernels that cannot do without.
@@ -58,46 +51,48 @@ impl Overlay<'_> {
     /// # Errors
     /// When the kernel refuses; what it says of the reason is in the error.
     pub fn mount(&self, place: impl AsFd) -> SysResult<OwnedFd> {
-        match self.mount_by(Way::OneByOne, &place) {
+        match self.mount_one_by_one() {
             // Before Linux 6.7 the parameter is not known.
             Err(error) if error.errno() == Errno::INVAL && error.to_string().contains("lowerdir+") => {
-                self.mount_by(Way::OnePage, &place)
+                self.mount_by_one_page(place)
             }
             mounted => mounted,
         }
     }
 
-    fn mount_by(&self, way: Way, place: &impl AsFd) -> SysResult<OwnedFd> {
-        match way {
-            Way::OneByOne => {
-                let mut context = FsContext::new("overlay")?;
-                for (key, value) in self.options() {
-                    context = match value {
-                        Some(value) => context.set(key, &value)?,
-                        None => context.flag(key)?,
-                    };
-                }
-                for layer in self.lower.iter().rev() {
-                    context = context.set("lowerdir+", &by_fd(layer))?;
-                }
-                context.mount(MountAttributes::empty())
-            }
-            Way::OnePage => {
-                let stack: Vec<String> = self.lower.iter().rev().map(by_fd).collect();
-                let mut options = format!("lowerdir={}", stack.join(":"));
-                for (key, value) in self.options().into_iter().filter(|(key, _)| *key != "source") {
-                    options.push(',');
-                    options.push_str(key);
-                    if let Some(value) = value {
-                        options.push('=');
-                        options.push_str(&value);
-                    }
-                }
-                let merged = make_directory_at(place, MERGED, 0o700)?;
-                mount_with_options("overlay", &by_fd(&merged), &options)?;
-                clone_mount(open_directory_at(place, MERGED)?, Path::new(""), false)
+    fn mount_one_by_one(&self) -> SysResult<OwnedFd> {
+        let mut context = FsContext::new("overlay")?;
+        for (key, value) in self.options() {
+            context = match value {
+                Some(value) => context.set(key, &value)?,
+                None => context.flag(key)?,
+            };
+        }
+        for layer in self.lower.iter().rev() {
+            context = context.set("lowerdir+", &by_fd(layer))?;
+        }
+        context.mount(MountAttributes::empty())
+    }
+
+    /// As [`Overlay::mount`] does it where the kernel takes layers in one option only. What is mounted at `merged` below
+    /// `place` goes with the caller's mount namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses; why is in its log.
+    pub fn mount_by_one_page(&self, place: impl AsFd) -> SysResult<OwnedFd> {
+        let stack: Vec<String> = self.lower.iter().rev().map(by_fd).collect();
+        let mut options = format!("lowerdir={}", stack.join(":"));
+        for (key, value) in self.options().into_iter().filter(|(key, _)| *key != "source") {
+            options.push(',');
+            options.push_str(key);
+            if let Some(value) = value {
+                options.push('=');
+                options.push_str(&value);
             }
         }
+        let merged = make_directory_at(&place, MERGED, 0o700)?;
+        mount_with_options("overlay", &by_fd(&merged), &options)?;
+        clone_mount(open_directory_at(place, MERGED)?, Path::new(""), false)
     }
 
     fn options(&self) -> Vec<(&'static str, Option<String>)> {

@@ -1,10 +1,12 @@
 //! What a machine holds of the host while it lives, and the one way to give it all back.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::host::CgroupHierarchy;
+use crate::image::lock::{Hold, ImageLock, lock_path};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::id_range::{IdRangeError, IdRangeLock};
 use crate::runtime::root::MOUNT_POINTS;
@@ -29,6 +31,8 @@ pub(super) struct Claimed {
     journal: Journal,
     cgroups: CgroupHierarchy,
     id_range: Option<IdRangeLock>,
+    /// Of the image and its layers.
+    image_locks: Vec<ImageLock>,
     /// Once we have left the host's mount namespace: it, and the machine's directory as seen from our own. Mounts can
     /// be attached only to what was opened in the namespace that they go to.
     mounts: Option<(OwnedFd, OwnedFd)>,
@@ -52,7 +56,14 @@ impl Claimed {
                     let journal =
                         Journal::open(&directory).map_err(Error::system("open the journal of resources"))?;
                     fault::point("machine-directory");
-                    return Ok(Self { directory, journal, cgroups, id_range: None, mounts: None });
+                    return Ok(Self {
+                        directory,
+                        journal,
+                        cgroups,
+                        id_range: None,
+                        image_locks: Vec::new(),
+                        mounts: None,
+                    });
                 }
             }
         }
@@ -85,6 +96,16 @@ impl Claimed {
         self.id_range = Some(lock);
         fault::point("id-range");
         Ok(range)
+    }
+
+    /// Locks images for the machine's life.
+    pub(super) fn lock_images(&mut self, wanted: &[(PathBuf, Hold)]) -> Result<(), Error> {
+        self.note(&Resource::ImageLocks(wanted.iter().map(|(path, _)| path.clone()).collect()))?;
+        for (path, hold) in wanted {
+            self.image_locks.push(lock_path(path, *hold)?);
+        }
+        fault::point("image-locks");
+        Ok(())
     }
 
     /// Leaves the host's mount namespace for one of our own, in which the host's mounts still come and go but nothing of
@@ -181,6 +202,10 @@ impl Claimed {
             if matches!(resource, Resource::IdRange(_)) {
                 // Not before: what was made after it, and is gone by now, had these ids.
                 drop(self.id_range.take());
+            }
+            if matches!(resource, Resource::ImageLocks(_)) {
+                // All mounts are gone with our namespace: the image is the next one's.
+                self.image_locks.clear();
             }
             if let Err(error) = resources::undo(resource, &self.cgroups) {
                 faults.push(error);

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::guest::TreeError;
 use crate::host::limits::DiskError;
+use crate::image;
+use crate::image::layers::LayerError;
 use crate::image::opened::OpenError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
@@ -45,6 +47,14 @@ pub enum Error {
     NoSuchUser { user: String },
     #[error(transparent)]
     Image(#[from] OpenError),
+    #[error(transparent)]
+    Locked(#[from] image::Error),
+    #[error(transparent)]
+    Layers(#[from] LayerError),
+    #[error("{name} is what {} made from", are(.made))]
+    HasClones { name: String, made: Vec<String> },
+    #[error("image {name:?} is read-only")]
+    ReadOnlyImage { name: String },
     #[error("{0:?} is on a read-only file system")]
     ReadOnlyTree(std::path::PathBuf),
     #[error("the file system in {0:?} cannot be written to")]
@@ -113,6 +123,16 @@ pub enum Error {
     Teardown { name: String, faults: Vec<SysError> },
 }
 
+/// `image a is`, `image a and image b are`.
+fn are(made: &[String]) -> String {
+    match made {
+        [only] => format!("{only} is"),
+        [first, last] => format!("{first} and {last} are"),
+        [first, second, rest @ ..] => format!("{first}, {second} and {} more are", rest.len()),
+        [] => String::new(),
+    }
+}
+
 fn because(diagnosis: &Diagnosis) -> String {
     diagnosis.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
 }
@@ -170,6 +190,18 @@ impl Error {
             Self::Stale { .. } => "run spinney gc, and see what still uses it",
             Self::NoSuchUser { .. } => "give a user of the tree, or a number",
             Self::Image(error) => return error.hint(),
+            Self::Locked(error) => return error.hint(),
+            Self::Layers(error) => return error.hint(),
+            Self::HasClones { name, .. } => {
+                return Some(format!(
+                    "start it with --ephemeral, or start a clone of it: spinney clone {name} NEW"
+                ));
+            }
+            Self::ReadOnlyImage { name } => {
+                return Some(format!(
+                    "--ephemeral runs it on a layer that is thrown away; spinney clone {name} NEW makes one to change"
+                ));
+            }
             Self::NoWritableLayer(_) => {
                 "--ephemeral runs it on a layer that is thrown away; spinney clone makes an image with one that stays"
             }

@@ -124,19 +124,6 @@ fn links(settings: &MachineSettings, tree: &Root) -> Vec<(String, std::path::Pat
         .collect()
 }
 
-/// An image that cannot be written to boots badly; better said at once.
-pub(super) fn refuse_read_only(settings: &MachineSettings, image: &Opened) -> Result<(), Error> {
-    if access(settings) == Access::ReadOnly || image.is_writable() {
-        return Ok(());
-    }
-    let path = settings.tree.clone();
-    Err(match image.kind() {
-        ImageKind::Layered => Error::NoWritableLayer(path),
-        ImageKind::Raw | ImageKind::Block => Error::ReadOnlyDisk(path),
-        _ => Error::ReadOnlyTree(path),
-    })
-}
-
 /// Which ids a machine is to have.
 pub(super) enum WantedIds {
     Host,
@@ -232,7 +219,7 @@ pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
     let image = Opened::open(&settings.tree, Access::ReadOnly)?;
     // A disk that is mounted read-only to be looked at does not tell.
     if !matches!(image.kind(), ImageKind::Raw | ImageKind::Block) {
-        refuse_read_only(settings, &image)?;
+        super::image::refuse_read_only(settings, &image)?;
     }
     let host = Host::probe().map_err(Error::system("look at this host"))?;
     let facts = look(settings, name, host, image)?;

@@ -5,6 +5,7 @@
 /// A point in the supervisor's life; all of them, in order.
 pub const POINTS: &[&str] = &[
     "machine-directory",
+    "image-locks",
     "id-range",
     "controllers",
     "cgroup",
@@ -24,6 +25,7 @@ pub const POINTS: &[&str] = &[
     "teardown-scratch",
     "teardown-id-range",
     "teardown-journal-link",
+    "teardown-image-locks",
     "teardown-directory",
 ];
 

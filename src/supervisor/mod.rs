@@ -25,6 +25,7 @@ pub mod gc;
 pub mod guest_logs;
 mod guest_says;
 pub mod hotkeys;
+mod image;
 pub mod in_force;
 mod inquiry;
 mod keeper;

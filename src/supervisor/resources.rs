@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::host::CgroupHierarchy;
+use crate::image::lock;
 use crate::runtime::cgroup::{CgroupError, Hierarchy};
 use crate::runtime::controllers;
 use crate::runtime::id_range::LOCK_DIRECTORY;
@@ -44,6 +45,8 @@ pub enum Resource {
     },
     /// Its scratch directory below [`SCRATCH`], by its name.
     Scratch(String),
+    /// Lock files of images, by the images' paths.
+    ImageLocks(Vec<PathBuf>),
     /// A symlink of the host to the guest's journal (`--link-journal=guest`).
     JournalLink(PathBuf),
 }
@@ -57,6 +60,7 @@ impl Resource {
             Self::LegacyCgroup(_) => "teardown-legacy-cgroup",
             Self::Controllers { .. } => "teardown-controllers",
             Self::Scratch(_) => "teardown-scratch",
+            Self::ImageLocks(_) => "teardown-image-locks",
             Self::JournalLink(_) => "teardown-journal-link",
         }
     }
@@ -154,6 +158,10 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
         Resource::LegacyCgroup(name) => legacy_cgroup::remove(name),
         Resource::Controllers { name, hierarchies } => controllers::remove(hierarchies, name),
         Resource::Scratch(name) => remove_scratch(name),
+        Resource::ImageLocks(paths) => {
+            paths.iter().for_each(|path| lock::sweep(path));
+            Ok(())
+        }
         Resource::JournalLink(path) => match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_symlink() => remove_file_at(rustix::fs::CWD, path),
             _ => Ok(()),

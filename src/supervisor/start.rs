@@ -31,7 +31,7 @@ use super::console::Console;
 use super::console_log::ConsoleLog;
 use super::control::Control;
 use super::error::Error;
-use super::facts::{Facts, WantedIds, access, look, make_plan, refuse_read_only, wanted_ids};
+use super::facts::{Facts, WantedIds, look, make_plan, wanted_ids};
 use super::fault;
 use super::keeper::Keeper;
 use super::machine_event::MachineEvent;
@@ -100,16 +100,17 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
     let name = super::name_of(&request.settings)?;
     let host = Host::probe().map_err(Error::system("look at this host"))?;
     let mut claimed = Claimed::new(&name, host.cgroup.clone())?;
-    let facts =
-        match open_image(&claimed, request).and_then(|image| look(&request.settings, name, host, image)) {
-            Ok(facts) => facts,
-            Err(error) => {
-                for fault in claimed.release() {
-                    report(&Event::Warning(&format!("left behind: {fault}")));
-                }
-                return Err(error);
+    let facts = match super::image::open(&mut claimed, &request.settings)
+        .and_then(|image| look(&request.settings, name, host, image))
+    {
+        Ok(facts) => facts,
+        Err(error) => {
+            for fault in claimed.release() {
+                report(&Event::Warning(&format!("left behind: {fault}")));
             }
-        };
+            return Err(error);
+        }
+    };
     // Before the state file, which has clients come.
     let control = Control::open(claimed.directory().fd()).map_err(Error::system("listen for clients"));
     let made = control.and_then(|control| Ok((make(&mut claimed, request, facts, report)?, control)));
@@ -128,13 +129,6 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
             Err(error)
         }
     }
-}
-
-/// Opens the image that the machine is to run.
-fn open_image(_claimed: &Claimed, request: &Request) -> Result<Opened, Error> {
-    let image = Opened::open(&request.settings.tree, access(&request.settings))?;
-    refuse_read_only(&request.settings, &image)?;
-    Ok(image)
 }
 
 /// Makes the host's side of the journal's link.

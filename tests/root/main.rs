@@ -25,6 +25,8 @@ mod background;
 mod background_life;
 mod bad_input;
 mod bind;
+mod catalogue;
+mod catalogue_host;
 mod command;
 mod console;
 mod control;
@@ -47,6 +49,7 @@ mod hundred;
 mod image_disks;
 mod image_layers;
 mod image_locks;
+mod image_roots;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -105,8 +108,10 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        catalogue::tests(),
         image_layers::tests(),
         image_locks::tests(),
+        image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

@@ -16,8 +16,8 @@ use crate::archive::notes::{Notes, Reason};
 use crate::sys::files::{change_mode, open_at};
 use crate::sys::{FdPath, SysResult, attributes, sys};
 
-/// What overlayfs knows opaque directories by.
-const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+/// What overlayfs knows opaque directories by in layered images, which are mounted with `userxattr` (`image::mstack`).
+const OPAQUE: &[u8] = b"user.overlay.opaque";
 
 /// The set-group-ID bit.
 const SET_GID: u32 = 0o2000;
