@@ -112,7 +112,14 @@ mod tests {
         };
         let hub = r#"Bearer realm="https://auth.example.org/token",service="registry.example.org",scope="repository:a/b:pull,push""#;
         let rows: [(&[&str], Option<Challenge>); 8] = [
-            (&[hub], bearer("https://auth.example.org/token", Some("registry.example.org"), Some("repository:a/b:pull,push"))),
+            (
+                &[hub],
+                bearer(
+                    "https://auth.example.org/token",
+                    Some("registry.example.org"),
+                    Some("repository:a/b:pull,push"),
+                ),
+            ),
             (&["bearer realm=http://a/t"], bearer("http://a/t", None, None)),
             (&["Basic realm=\"x\"", "Bearer realm=\"http://a/t\""], bearer("http://a/t", None, None)),
             (&["Basic realm=\"a \\\"b\\\"\""], Some(Challenge::Basic)),
@@ -129,7 +136,9 @@ mod tests {
     #[test]
     fn addresses_of_tokens() {
         let url = |header: &str| {
-            Challenge::parse([header]).and_then(|challenge| challenge.token_url("a/b")).map(|url| url.to_string())
+            Challenge::parse([header])
+                .and_then(|challenge| challenge.token_url("a/b"))
+                .map(|url| url.to_string())
         };
         assert_eq!(
             url(r#"Bearer realm="https://x/token?k=v",service="r e""#).as_deref(),

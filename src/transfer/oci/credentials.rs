@@ -43,7 +43,8 @@ pub fn places(environment: impl Fn(&str) -> Option<String>, uid: u32) -> Vec<Pat
         None => PathBuf::from(format!("/run/containers/{uid}/auth.json")),
     };
     let home = environment("HOME").map(PathBuf::from);
-    let config = environment("XDG_CONFIG_HOME").map(PathBuf::from).or(home.as_ref().map(|home| home.join(".config")));
+    let config =
+        environment("XDG_CONFIG_HOME").map(PathBuf::from).or(home.as_ref().map(|home| home.join(".config")));
     let docker = environment("DOCKER_CONFIG").map(PathBuf::from).or(home.map(|home| home.join(".docker")));
     std::iter::once(runtime)
         .chain(config.map(|config| config.join("containers/auth.json")))
@@ -60,8 +61,9 @@ pub const LIMIT: usize = 1 << 20;
 /// [`Error::Credentials`] where it is damaged; what it says is not told.
 pub fn find(path: &Path, bytes: &[u8], reference: &RegistryReference) -> Result<Option<Credentials>, Error> {
     let damaged = |what: &str| Error::Credentials { path: path.to_owned(), what: what.to_owned() };
-    let file: File = serde_json::from_slice(bytes)
-        .map_err(|error| damaged(&format!("line {}, column {}: it is damaged", error.line(), error.column())))?;
+    let file: File = serde_json::from_slice(bytes).map_err(|error| {
+        damaged(&format!("line {}, column {}: it is damaged", error.line(), error.column()))
+    })?;
     // The most specific wins: a repository, a namespace, the host.
     let whole = format!("{}/{}", reference.registry, reference.repository);
     let keys = whole.match_indices('/').map(|(at, _)| &whole[..at]).chain([whole.as_str()]);
@@ -72,7 +74,10 @@ pub fn find(path: &Path, bytes: &[u8], reference: &RegistryReference) -> Result<
         }
     }
     if file.cred_helpers.contains_key(&reference.registry) {
-        return Err(damaged(&format!("a credential helper keeps those of {}, and none is run", reference.registry)));
+        return Err(damaged(&format!(
+            "a credential helper keeps those of {}, and none is run",
+            reference.registry
+        )));
     }
     Ok(None)
 }
@@ -117,7 +122,11 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 fn encode(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let number = chunk.iter().chain([&0, &0]).take(3).fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
+        let number = chunk
+            .iter()
+            .chain([&0, &0])
+            .take(3)
+            .fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
         for place in 0..4 {
             let letter = ALPHABET[number >> (18 - 6 * place) & 63];
             text.push(if place <= chunk.len() { char::from(letter) } else { '=' });
@@ -155,9 +164,14 @@ mod tests {
 
     #[test]
     fn base64() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("user:p\u{e4}ss", "dXNlcjpww6Rzcw==")]
-        {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("user:p\u{e4}ss", "dXNlcjpww6Rzcw=="),
+        ] {
             assert_eq!(encode(plain.as_bytes()), coded);
             assert_eq!(decode(coded).as_deref(), Some(plain.as_bytes()));
         }
@@ -183,10 +197,14 @@ mod tests {
             let found = found.as_ref().map(|found| (found.user.as_str(), found.password.as_str()));
             assert_eq!(found, expected, "{reference}");
         }
-        let helper = find(Path::new("auth.json"), text, &registry("ecr.aws/a")).expect_err("a helper").to_string();
+        let helper =
+            find(Path::new("auth.json"), text, &registry("ecr.aws/a")).expect_err("a helper").to_string();
         assert!(helper.contains("credential helper"), "{helper}");
-        for bad in [&b"{"[..], br#"{"auths":{"a.org":{"auth":"%%"}}}"#, br#"{"auths":{"a.org":{"auth":"YWJj"}}}"#] {
-            let error = find(Path::new("auth.json"), bad, &registry("a.org/x")).expect_err("damaged").to_string();
+        for bad in
+            [&b"{"[..], br#"{"auths":{"a.org":{"auth":"%%"}}}"#, br#"{"auths":{"a.org":{"auth":"YWJj"}}}"#]
+        {
+            let error =
+                find(Path::new("auth.json"), bad, &registry("a.org/x")).expect_err("damaged").to_string();
             assert!(!error.contains("YWJj") && error.starts_with("auth.json"), "{error}");
         }
     }
@@ -203,7 +221,11 @@ mod tests {
         assert_eq!(with(&[("REGISTRY_AUTH_FILE", "/a"), ("HOME", "/root")]), ["/a"]);
         assert_eq!(
             with(&[("HOME", "/root")]),
-            ["/run/containers/7/auth.json", "/root/.config/containers/auth.json", "/root/.docker/config.json"]
+            [
+                "/run/containers/7/auth.json",
+                "/root/.config/containers/auth.json",
+                "/root/.docker/config.json"
+            ]
         );
         assert_eq!(
             with(&[("XDG_RUNTIME_DIR", "/r"), ("XDG_CONFIG_HOME", "/c"), ("DOCKER_CONFIG", "/d")]),

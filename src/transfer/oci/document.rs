@@ -110,7 +110,9 @@ pub struct RunConfiguration {
 }
 
 /// What Go writes for an empty list.
-fn null_is_none<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+fn null_is_none<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
@@ -164,8 +166,12 @@ impl Document {
             return Err(refuse("it is of schema 1, which has no digests of layers and is no longer in use"));
         }
         match (raw.manifests, raw.config) {
-            (Some(manifests), None) if manifests.len() > IMAGES_LIMIT => Err(refuse("it has too many images")),
-            (Some(manifests), None) => manifests.into_iter().map(Descriptor::of).collect::<Result<_, _>>().map(Self::Index),
+            (Some(manifests), None) if manifests.len() > IMAGES_LIMIT => {
+                Err(refuse("it has too many images"))
+            }
+            (Some(manifests), None) => {
+                manifests.into_iter().map(Descriptor::of).collect::<Result<_, _>>().map(Self::Index)
+            }
             (None, Some(_)) if raw.layers.len() > LAYERS_LIMIT => Err(refuse("it has too many layers")),
             (None, Some(config)) => Ok(Self::Manifest(Manifest {
                 config: Descriptor::of(config)?,
@@ -188,7 +194,9 @@ impl Manifest {
             return refuse("it has no layers".to_owned());
         }
         match self.layers.iter().find(|layer| !layer.is_layer()) {
-            Some(layer) => refuse(format!("it has a layer of type {:?}, which is no archive of files", layer.media_type)),
+            Some(layer) => {
+                refuse(format!("it has a layer of type {:?}, which is no archive of files", layer.media_type))
+            }
             None => Ok(()),
         }
     }
@@ -245,7 +253,9 @@ mod tests {
         let layer = descriptor("application/vnd.oci.image.layer.v1.tar+zstd");
         let config = descriptor("application/vnd.oci.image.config.v1+json");
         let text = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]}}"#);
-        let Ok(Document::Manifest(manifest)) = Document::parse(text.as_bytes()) else { panic!("no manifest") };
+        let Ok(Document::Manifest(manifest)) = Document::parse(text.as_bytes()) else {
+            panic!("no manifest")
+        };
         assert_eq!((manifest.config.size, manifest.layers.len()), (3, 1));
         manifest.check().expect("a layer");
         let text = format!(
@@ -271,7 +281,10 @@ mod tests {
             (r#"{"schemaVersion":2,"manifests":[{"digest":"../../etc","size":1}]}"#, "no sha256 digest"),
             (&format!(r#"{{"schemaVersion":2,"config":{{"digest":"{ONE}","size":-1}}}}"#), "invalid value"),
             (
-                &format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{}]}}"#, vec![config.as_str(); 401].join(",")),
+                &format!(
+                    r#"{{"schemaVersion":2,"config":{config},"layers":[{}]}}"#,
+                    vec![config.as_str(); 401].join(",")
+                ),
                 "too many layers",
             ),
         ];
@@ -306,7 +319,10 @@ mod tests {
         assert_eq!(configuration.platform.architecture, "amd64");
         assert_eq!(configuration.diff_ids.len(), 1);
         let run = configuration.run;
-        assert_eq!((run.env, run.entrypoint, run.cmd), (vec!["A=b".to_owned()], vec![], vec!["/bin/sh".to_owned()]));
+        assert_eq!(
+            (run.env, run.entrypoint, run.cmd),
+            (vec!["A=b".to_owned()], vec![], vec!["/bin/sh".to_owned()])
+        );
         let bare = Configuration::parse(br#"{"config":null,"rootfs":{}}"#).expect("bare");
         assert_eq!(bare.run, RunConfiguration::default());
         assert!(Configuration::parse(b"{}").is_err());

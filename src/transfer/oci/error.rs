@@ -32,11 +32,15 @@ impl Error {
     /// The next step.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Reference { .. } => "a reference such as docker.io/library/debian:trixie, oci:DIRECTORY:TAG or oci-archive:FILE",
+            Self::Reference { .. } => {
+                "a reference such as docker.io/library/debian:trixie, oci:DIRECTORY:TAG or oci-archive:FILE"
+            }
             Self::Document { .. } => "is it an image? charts and other artifacts lie in registries too",
             Self::Platform { there, .. } if there.is_empty() => return None,
             Self::Platform { .. } => "--arch= takes one of those; it will not run here without an emulator",
-            Self::Credentials { .. } => "podman login or docker login writes it; REGISTRY_AUTH_FILE names another file",
+            Self::Credentials { .. } => {
+                "podman login or docker login writes it; REGISTRY_AUTH_FILE names another file"
+            }
             Self::Unauthorized { registry, .. } => {
                 return Some(format!(
                     "is it the right name? If so: podman login {registry}, or docker login {registry}, and again"

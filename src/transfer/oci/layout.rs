@@ -66,15 +66,18 @@ impl Layout {
             return self.saved(&bytes, tag);
         }
         let what = "no layout of OCI images: it has neither index.json nor manifest.json";
-        let bytes = self
-            .optional("index.json")?
-            .ok_or_else(|| Error::NoLayout { path: self.path.clone(), what })?;
+        let bytes =
+            self.optional("index.json")?.ok_or_else(|| Error::NoLayout { path: self.path.clone(), what })?;
         let Document::Index(images) = Document::parse(&bytes)? else {
             let what = "no layout of OCI images: its index.json is no index";
             return Err(Error::NoLayout { path: self.path.clone(), what }.into());
         };
         let names = |image: &Descriptor| {
-            [TAG, FULL_NAME].into_iter().filter_map(|key| image.annotations.get(key)).cloned().collect::<Vec<_>>()
+            [TAG, FULL_NAME]
+                .into_iter()
+                .filter_map(|key| image.annotations.get(key))
+                .cloned()
+                .collect::<Vec<_>>()
         };
         let there = images.iter().flat_map(|image| names(image).into_iter().next()).collect();
         let mut fitting: Vec<_> = images
@@ -110,7 +113,11 @@ impl Layout {
     ///
     /// # Errors
     /// When it is not there or not what it should be.
-    pub fn document(&self, descriptor: &Descriptor, document: &'static str) -> Result<Vec<u8>, transfer::Error> {
+    pub fn document(
+        &self,
+        descriptor: &Descriptor,
+        document: &'static str,
+    ) -> Result<Vec<u8>, transfer::Error> {
         let bytes = self.small(&blob(descriptor.digest))?;
         held(&bytes, Some(descriptor.digest), document)?;
         Ok(bytes)
@@ -191,7 +198,7 @@ impl Incoming for Blob {
     fn verify(mut self: Box<Self>) -> Result<Proof, transfer::Error> {
         let read = std::io::copy(&mut *self, &mut std::io::sink());
         read.map_err(|source| transfer::Error::Read { name: self.name.clone(), source })?;
-        let sha256 = Digest(self.hash.finalize().into());
+        let sha256 = Digest(std::mem::take(&mut self.hash).finalize().into());
         match self.digest {
             Some(expected) if expected != sha256 => Err(Error::Document {
                 document: "layer",
@@ -237,9 +244,12 @@ mod tests {
     fn images_of_layouts() {
         let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let entry = |tag: &str| {
-            format!(r#"{{"mediaType":"m","digest":"sha256:{digest}","size":1,"annotations":{{"{TAG}":"{tag}"}}}}"#)
+            format!(
+                r#"{{"mediaType":"m","digest":"sha256:{digest}","size":1,"annotations":{{"{TAG}":"{tag}"}}}}"#
+            )
         };
-        let index = |entries: &[String]| format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+        let index =
+            |entries: &[String]| format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
         let saved = r#"[{"Config":"c.json","RepoTags":["a:1"],"Layers":["l/layer.tar"]},{"Config":"d.json","RepoTags":null,"Layers":[]}]"#;
         let two = index(&[entry("v1"), entry("v2")]);
         let rows: [(&[(&str, &str)], Option<&str>, Result<&str, &str>); 8] = [
@@ -249,8 +259,16 @@ mod tests {
             (&[("index.json", &two)], Some("v3"), Err("/srv/layout has no image \"v3\"; it has v1, v2")),
             (&[("manifest.json", saved)], Some("a:1"), Ok("c.json")),
             (&[("manifest.json", saved)], Some("b"), Err("/srv/layout has no image \"b\"; it has a:1")),
-            (&[("manifest.json", "{")], None, Err("the manifest.json is not right: EOF while parsing an object at line 1 column 1")),
-            (&[], None, Err("/srv/layout is no layout of OCI images: it has neither index.json nor manifest.json")),
+            (
+                &[("manifest.json", "{")],
+                None,
+                Err("the manifest.json is not right: EOF while parsing an object at line 1 column 1"),
+            ),
+            (
+                &[],
+                None,
+                Err("/srv/layout is no layout of OCI images: it has neither index.json nor manifest.json"),
+            ),
         ];
         for (files, tag, expected) in rows {
             let (_directory, layout) = layout(files);
@@ -266,7 +284,9 @@ mod tests {
     #[test]
     fn blobs_are_held_to_their_digests() {
         let (_directory, layout) = layout(&[("l", "x")]);
-        let read = |digest| layout.layer(Path::new("l"), digest).expect("open").verify().map_err(|error| error.to_string());
+        let read = |digest| {
+            layout.layer(Path::new("l"), digest).expect("open").verify().map_err(|error| error.to_string())
+        };
         let proof = read(None).expect("no digest");
         assert_eq!(read(Some(proof.sha256)).map(|again| again.sha256), Ok(proof.sha256));
         assert!(read(Some(Digest([0; 32]))).is_err_and(|error| error.contains("the digest of l is 2d7116")));

@@ -30,4 +30,5 @@ pub mod registry;
 pub mod settings;
 
 pub use error::Error;
+pub use pull::{Asked, Pulled, pull};
 pub use reference::Reference;

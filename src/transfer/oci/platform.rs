@@ -31,7 +31,8 @@ pub fn choose<'a>(images: &'a [Descriptor], architecture: &str) -> Result<&'a De
         None => images.len() == 1,
     });
     fitting.min_by_key(|image| rank(image.platform.as_ref())).ok_or_else(|| {
-        let mut there: Vec<String> = images.iter().filter_map(|image| image.platform.as_ref()).map(shown).collect();
+        let mut there: Vec<String> =
+            images.iter().filter_map(|image| image.platform.as_ref()).map(shown).collect();
         // Attestations of builds stand among the images.
         there.retain(|platform| platform != "unknown/unknown");
         there.dedup();
@@ -71,7 +72,13 @@ mod tests {
             variant: parts.next(),
         });
         let media_type = String::new();
-        Descriptor { media_type, digest: Digest([number; 32]), size: 1, platform, annotations: Default::default() }
+        Descriptor {
+            media_type,
+            digest: Digest([number; 32]),
+            size: 1,
+            platform,
+            annotations: Default::default(),
+        }
     }
 
     #[test]
@@ -87,11 +94,13 @@ mod tests {
             (&["linux/s390x", "unknown/unknown"], "amd64", None),
         ];
         for (platforms, architecture, expected) in rows {
-            let images: Vec<_> = (0..).zip(platforms).map(|(number, platform)| image(number, platform)).collect();
+            let images: Vec<_> =
+                (0..).zip(platforms).map(|(number, platform)| image(number, platform)).collect();
             let found = choose(&images, architecture).ok().map(|image| usize::from(image.digest.0[0]));
             assert_eq!(found, expected, "{platforms:?} {architecture}");
         }
-        let error = choose(&[image(0, "linux/s390x"), image(1, "unknown/unknown")], "amd64").expect_err("none");
+        let error =
+            choose(&[image(0, "linux/s390x"), image(1, "unknown/unknown")], "amd64").expect_err("none");
         assert_eq!(error.to_string(), "the image is not there for amd64, only for linux/s390x");
     }
 }

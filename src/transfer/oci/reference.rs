@@ -78,7 +78,8 @@ impl Reference {
             }
             Self::Layout { directory: path, tag } | Self::Archive { file: path, tag } => {
                 let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("image");
-                let base = ["tar.gz", "tgz", "tar"].iter().find_map(|end| name.strip_suffix(&format!(".{end}")));
+                let base =
+                    ["tar.gz", "tgz", "tar"].iter().find_map(|end| name.strip_suffix(&format!(".{end}")));
                 (base.unwrap_or(name), tag.as_ref())
             }
         };
@@ -119,7 +120,9 @@ impl RegistryReference {
             return Err("has a registry that is no host");
         }
         if repository.len() > NAME_LIMIT || !repository.split('/').all(is_component) {
-            return Err("has a repository that is no name: lower case letters, digits, and . _ - between them");
+            return Err(
+                "has a repository that is no name: lower case letters, digits, and . _ - between them",
+            );
         }
         if tag.as_ref().is_some_and(|tag| !is_tag(tag)) {
             return Err("has a tag that is none: letters, digits, _ . and -");
@@ -155,7 +158,10 @@ impl fmt::Display for RegistryReference {
 fn path_and_tag(text: &str) -> Option<(PathBuf, Option<String>)> {
     let name_at = text.rfind('/').map_or(0, |slash| slash + 1);
     // A reference of docker's as tag has slashes itself.
-    let colon = text.find(':').filter(|colon| *colon > 0).or_else(|| text[name_at..].find(':').map(|at| name_at + at));
+    let colon = text
+        .find(':')
+        .filter(|colon| *colon > 0)
+        .or_else(|| text[name_at..].find(':').map(|at| name_at + at));
     let (path, tag) = match colon {
         Some(at) => (&text[..at], Some(text[at + 1..].to_owned())),
         None => (text, None),
@@ -215,7 +221,11 @@ mod tests {
         ];
         for (text, full, name) in rows {
             let reference = Reference::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!((reference.to_string().as_str(), reference.local_name().as_str()), (full, name), "{text}");
+            assert_eq!(
+                (reference.to_string().as_str(), reference.local_name().as_str()),
+                (full, name),
+                "{text}"
+            );
         }
     }
 

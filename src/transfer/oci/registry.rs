@@ -1,17 +1,17 @@
 //! Talking to a registry (distribution-spec, "Pulling").
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use sha2::{Digest as _, Sha256};
 
+use super::Error;
 use super::challenge::{self, Challenge};
 use super::credentials::Credentials;
 use super::document::{DOCUMENT_LIMIT, Descriptor, MANIFEST_TYPES};
 use super::reference::RegistryReference;
-use super::Error;
-use crate::transfer::fetch::{self, Client, FetchOptions, Request, Response};
+use crate::transfer::fetch::{self, Authorize, Client, FetchOptions, Request, Response};
 use crate::transfer::verify::Verification;
 use crate::transfer::{self, Context, Digest, Incoming};
 
@@ -28,17 +28,23 @@ const TOKEN_LIMIT: u64 = 64 << 10;
 /// A repository of a registry.
 #[derive(Debug)]
 pub struct Registry {
-    reference: RegistryReference,
     base: Url,
+    session: Arc<Session>,
+}
+
+/// Who we are to it.
+#[derive(Debug)]
+struct Session {
+    reference: RegistryReference,
     credentials: Option<Credentials>,
-    authorization: Mutex<Authorization>,
+    state: Mutex<State>,
 }
 
 /// What is sent with each question.
 #[derive(Debug, Default)]
-struct Authorization {
-    value: Option<String>,
+struct State {
     challenge: Option<Challenge>,
+    value: Option<String>,
     until: Option<Instant>,
 }
 
@@ -53,7 +59,7 @@ impl Registry {
         let base = Url::parse(&format!("{scheme}://{host}/v2/{}/", reference.repository)).map_err(|_| {
             Error::Reference { text: reference.to_string(), problem: "has a registry that is no host" }
         })?;
-        Ok(Self { reference, base, credentials, authorization: Mutex::default() })
+        Ok(Self { base, session: Arc::new(Session { reference, credentials, state: Mutex::default() }) })
     }
 
     /// The manifest or index that the reference names, and its digest.
@@ -61,12 +67,13 @@ impl Registry {
     /// # Errors
     /// When it is not there, not for us, or not what its digest says.
     pub fn manifest(&self) -> Result<(Vec<u8>, Digest), transfer::Error> {
-        let name = match (&self.reference.digest, &self.reference.tag) {
+        let reference = &self.session.reference;
+        let name = match (&reference.digest, &reference.tag) {
             (Some(digest), _) => format!("sha256:{digest}"),
             (None, Some(tag)) => tag.clone(),
             (None, None) => "latest".to_owned(),
         };
-        self.manifest_called(&name, self.reference.digest)
+        self.manifest_called(&name, reference.digest)
     }
 
     /// The manifest of an index.
@@ -74,7 +81,8 @@ impl Registry {
     /// # Errors
     /// As [`Registry::manifest`].
     pub fn manifest_of(&self, descriptor: &Descriptor) -> Result<Vec<u8>, transfer::Error> {
-        self.manifest_called(&format!("sha256:{}", descriptor.digest), Some(descriptor.digest)).map(|(bytes, _)| bytes)
+        let name = format!("sha256:{}", descriptor.digest);
+        self.manifest_called(&name, Some(descriptor.digest)).map(|(bytes, _)| bytes)
     }
 
     /// A small blob: a configuration.
@@ -84,21 +92,29 @@ impl Registry {
     pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, transfer::Error> {
         let response = self.ask(&format!("blobs/sha256:{}", descriptor.digest), &[])?;
         let bytes = response.bytes(DOCUMENT_LIMIT)?;
-        held(&bytes, Some(descriptor.digest), "configuration").map(|_| bytes)
+        held(&bytes, Some(descriptor.digest), "configuration").map(|_| bytes).map_err(Into::into)
     }
 
     /// A large blob: a layer.
     ///
     /// # Errors
     /// When it cannot be had. What goes wrong later is a fault of reading.
-    pub fn layer(&self, descriptor: &Descriptor, context: &Context) -> Result<Box<dyn Incoming>, transfer::Error> {
+    pub fn layer(
+        &self,
+        descriptor: &Descriptor,
+        context: &Context,
+    ) -> Result<Box<dyn Incoming>, transfer::Error> {
         let url = self.url(&format!("blobs/sha256:{}", descriptor.digest))?;
-        let options = FetchOptions { authorization: self.fresh_authorization()?, ..FetchOptions::default() };
-        let verification = Verification { sha256: Some(descriptor.digest), ..Verification::none() };
-        fetch::open(url.as_str(), &verification, &options, context)
+        let authorize: Arc<dyn Authorize> = Arc::clone(&self.session) as _;
+        let options = FetchOptions { authorize: Some(authorize), ..FetchOptions::default() };
+        fetch::open(url.as_str(), &Verification::digest(descriptor.digest), &options, context)
     }
 
-    fn manifest_called(&self, name: &str, digest: Option<Digest>) -> Result<(Vec<u8>, Digest), transfer::Error> {
+    fn manifest_called(
+        &self,
+        name: &str,
+        digest: Option<Digest>,
+    ) -> Result<(Vec<u8>, Digest), transfer::Error> {
         let response = self.ask(&format!("manifests/{name}"), &MANIFEST_TYPES)?;
         let bytes = response.bytes(DOCUMENT_LIMIT)?;
         let digest = held(&bytes, digest, "manifest")?;
@@ -107,7 +123,7 @@ impl Registry {
 
     fn url(&self, path: &str) -> Result<Url, Error> {
         self.base.join(path).map_err(|_| Error::Reference {
-            text: self.reference.to_string(),
+            text: self.session.reference.to_string(),
             problem: "makes no address",
         })
     }
@@ -121,48 +137,54 @@ impl Registry {
             request.authorization = authorization;
             Client::shared()?.get(&request)
         };
-        let mut response = ask(self.fresh_authorization()?)?;
+        let mut response = ask(self.session.authorization()?)?;
         if response.status() == 401 {
-            let challenge = Challenge::parse(response.headers("www-authenticate"));
-            {
-                let mut authorization = self.authorization();
-                *authorization = Authorization { challenge, ..Authorization::default() };
-            }
-            response = ask(self.fresh_authorization()?)?;
+            self.session.challenged(Challenge::parse(response.headers("www-authenticate")));
+            response = ask(self.session.authorization()?)?;
         }
+        let reference = &self.session.reference;
         match response.status() {
-            401 => Err(self.unauthorized().into()),
-            403 => Err(self.denied().into()),
-            404 => Err(Error::NoImage { registry: self.reference.registry.clone(), reference: self.reference.to_string() }.into()),
+            401 => Err(self.session.unauthorized().into()),
+            403 => Err(self.session.denied().into()),
+            404 => {
+                let registry = reference.registry.clone();
+                Err(Error::NoImage { registry, reference: reference.to_string() }.into())
+            }
             _ => Ok(response.successful()?),
         }
     }
+}
 
-    fn authorization(&self) -> std::sync::MutexGuard<'_, Authorization> {
-        self.authorization.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+impl Session {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on it is answered so.
+    fn challenged(&self, challenge: Option<Challenge>) {
+        *self.state() = State { challenge, ..State::default() };
     }
 
     /// What to send: nothing before a registry asked, a token that still holds afterwards.
-    fn fresh_authorization(&self) -> Result<Option<String>, transfer::Error> {
-        let mut authorization = self.authorization();
-        let is_fresh = authorization.until.is_none_or(|until| Instant::now() < until);
-        if is_fresh && authorization.value.is_some() {
-            return Ok(authorization.value.clone());
+    fn authorization(&self) -> Result<Option<String>, transfer::Error> {
+        let mut state = self.state();
+        let is_fresh = state.until.is_none_or(|until| Instant::now() < until);
+        if is_fresh && state.value.is_some() {
+            return Ok(state.value.clone());
         }
-        let value = match &authorization.challenge {
+        let (value, until) = match &state.challenge {
             None => return Ok(None),
             Some(Challenge::Basic) => match &self.credentials {
-                Some(credentials) => credentials.basic(),
+                Some(credentials) => (credentials.basic(), None),
                 None => return Err(self.unauthorized().into()),
             },
-            Some(bearer) => format!("Bearer {}", self.token(bearer)?),
+            Some(bearer) => (format!("Bearer {}", self.token(bearer)?), Some(Instant::now() + TOKEN)),
         };
-        authorization.until = matches!(authorization.challenge, Some(Challenge::Bearer { .. })).then(|| Instant::now() + TOKEN);
-        authorization.value = Some(value.clone());
+        (state.value, state.until) = (Some(value.clone()), until);
         Ok(Some(value))
     }
 
-    /// Our name and password go to whom the registry names: over https, or where the registry is on this host.
+    /// Our name and password go to whom the registry names: over https, or where that is this host.
     fn token(&self, challenge: &Challenge) -> Result<String, transfer::Error> {
         let url = challenge.token_url(&self.reference.repository).ok_or_else(|| self.unauthorized())?;
         let is_safe = url.scheme() == "https" || url.host_str().is_some_and(is_loopback);
@@ -170,28 +192,33 @@ impl Registry {
         request.authorization = self.credentials.as_ref().filter(|_| is_safe).map(Credentials::basic);
         let response = Client::shared()?.get(&request)?;
         if matches!(response.status(), 401 | 403) {
-            return Err(if self.credentials.is_some() { self.denied() } else { self.unauthorized() }.into());
+            return Err(self.unauthorized().into());
         }
         let answer = response.successful()?.bytes(TOKEN_LIMIT)?;
         Ok(challenge::token(&answer).ok_or_else(|| self.unauthorized())?)
     }
 
     fn unauthorized(&self) -> Error {
+        let (registry, repository) = (self.reference.registry.clone(), self.reference.repository.clone());
         match &self.credentials {
-            None => Error::Unauthorized {
-                registry: self.reference.registry.clone(),
-                repository: self.reference.repository.clone(),
-            },
-            Some(_) => self.denied(),
+            None => Error::Unauthorized { registry, repository },
+            Some(Credentials { user, .. }) => Error::Denied { registry, repository, user: user.clone() },
         }
     }
 
     fn denied(&self) -> Error {
-        Error::Denied {
-            registry: self.reference.registry.clone(),
-            repository: self.reference.repository.clone(),
-            user: self.credentials.as_ref().map_or("nobody", |credentials| &credentials.user).to_owned(),
+        let user = self.credentials.as_ref().map_or("nobody", |credentials| &credentials.user).to_owned();
+        let (registry, repository) = (self.reference.registry.clone(), self.reference.repository.clone());
+        Error::Denied { registry, repository, user }
+    }
+}
+
+impl Authorize for Session {
+    fn authorize(&self, _: &Url, challenge: Option<&str>) -> Result<Option<String>, transfer::Error> {
+        if let Some(challenge) = challenge {
+            self.challenged(Challenge::parse([challenge]));
         }
+        self.authorization()
     }
 }
 
@@ -237,7 +264,7 @@ mod tests {
     #[test]
     fn digests_hold() {
         let digest = held(b"", None, "manifest").expect("a digest");
-        assert_eq!(held(b"", Some(digest), "manifest"). expect("itself"), digest);
+        assert_eq!(held(b"", Some(digest), "manifest").expect("itself"), digest);
         let error = held(b"x", Some(digest), "manifest").expect_err("another").to_string();
         assert!(error.starts_with("the manifest is not right: its digest is 2d7116"), "{error}");
     }
