@@ -47,6 +47,11 @@ pub struct ReferenceOptions {
 }
 
 impl ReferenceOptions {
+    /// The architecture that was asked for.
+    pub(super) fn architecture(&self) -> Option<&str> {
+        self.arch.as_deref()
+    }
+
     /// Whether every operand is a name, not the second one the image's.
     pub(super) fn takes_many(&self) -> bool {
         self.lock.is_some() || self.frozen.is_some()
