@@ -61,6 +61,7 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod oci;
 mod options;
 mod own_host;
 mod payload;
@@ -80,6 +81,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        oci::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),

@@ -272,7 +272,7 @@ mod tests {
         let config = descriptor("c");
         let rows = [
             ("", "EOF"),
-            ("[]", "invalid type"),
+            ("[]", "invalid length"),
             ("{}", "schemaVersion"),
             (r#"{"schemaVersion":1,"fsLayers":[]}"#, "schema 1"),
             (r#"{"schemaVersion":2}"#, "neither"),

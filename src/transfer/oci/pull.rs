@@ -21,7 +21,7 @@ use super::{Error, Reference, settings};
 use crate::archive::extract::oci_whiteouts;
 use crate::archive::{self, Counts, Notes};
 use crate::image::layers::freeze::NewLayer;
-use crate::image::layers::{LayerError, LayerPlace, LayersLock};
+use crate::image::layers::{LayerError, LayerPlace, LayersLock, collect};
 use crate::image::origin::Origin;
 use crate::image::{Finish, Image, ImageName, NewImage, Store, mstack};
 use crate::sys::files::{open_directory, read_at, remove_file_at, replace_at};
@@ -63,13 +63,16 @@ pub struct Pulled {
 
 /// Where an image is taken from.
 enum Place {
-    Registry(Registry),
-    Layout {
-        layout: Layout,
-        tag: Option<String>,
-        /// What an archive was unpacked to.
-        _unpacked: Option<NewImage>,
-    },
+    Registry(Box<Registry>),
+    Layout(Box<OnDisk>),
+}
+
+/// A layout, and which of its images.
+struct OnDisk {
+    layout: Layout,
+    tag: Option<String>,
+    /// What an archive was unpacked to.
+    _unpacked: Option<NewImage>,
 }
 
 /// An image that was found.
@@ -90,6 +93,13 @@ enum Source {
 /// # Errors
 /// When it is not there, not for this host or not what its digests say. There is no image then.
 pub fn pull(store: &Store, asked: &Asked<'_>, context: &Context) -> Result<Pulled, transfer::Error> {
+    pull_all(store, asked, context).inspect_err(|_| {
+        // Layers that came whole belong to nobody. What cannot be removed now is removed by whoever collects next.
+        let _ = LayersLock::take(store).and_then(|lock| collect(store, &lock));
+    })
+}
+
+fn pull_all(store: &Store, asked: &Asked<'_>, context: &Context) -> Result<Pulled, transfer::Error> {
     context.tell(Event::Stage { what: format!("asking for {}", asked.reference), total: None });
     let place = Place::open(store, asked, context)?;
     let resolved = place.resolve(asked.architecture)?;
@@ -133,15 +143,16 @@ impl Place {
         match asked.reference {
             Reference::Registry(reference) => {
                 let credentials = credentials_for(reference)?;
-                Ok(Self::Registry(Registry::new(reference.clone(), credentials)?))
+                Ok(Self::Registry(Box::new(Registry::new(reference.clone(), credentials)?)))
             }
             Reference::Layout { directory, tag } => {
                 let root = Root::open(directory).map_err(crate::image::Error::system("open", directory))?;
-                Ok(Self::Layout { layout: Layout::new(root, directory), tag: tag.clone(), _unpacked: None })
+                let layout = Layout::new(root, directory);
+                Ok(Self::Layout(Box::new(OnDisk { layout, tag: tag.clone(), _unpacked: None })))
             }
             Reference::Archive { file, tag } => {
                 let (layout, unpacked) = archived(store, asked, file, context)?;
-                Ok(Self::Layout { layout, tag: tag.clone(), _unpacked: Some(unpacked) })
+                Ok(Self::Layout(Box::new(OnDisk { layout, tag: tag.clone(), _unpacked: Some(unpacked) })))
             }
         }
     }
@@ -152,10 +163,10 @@ impl Place {
         let wanted = architecture.or(ours.machine().to_str().ok()).map(go_architecture).unwrap_or_default();
         let (bytes, digest) = match self {
             Self::Registry(registry) => registry.manifest()?,
-            Self::Layout { layout, tag, .. } => match layout.find(tag.as_deref())? {
-                Found::Manifest(found) => (layout.document(&found, "manifest")?, found.digest),
+            Self::Layout(on_disk) => match on_disk.layout.find(on_disk.tag.as_deref())? {
+                Found::Manifest(found) => (on_disk.layout.document(&found, "manifest")?, found.digest),
                 Found::Saved { config, layers } => {
-                    let configuration = Configuration::parse(&layout.small(&config)?)?;
+                    let configuration = Configuration::parse(&on_disk.layout.small(&config)?)?;
                     let layers = layers.into_iter().map(Source::File).collect();
                     return Resolved { digest: None, configuration, layers }.checked(wanted);
                 }
@@ -167,7 +178,7 @@ impl Place {
                 let chosen = choose(&images, wanted)?;
                 let bytes = match self {
                     Self::Registry(registry) => registry.manifest_of(chosen)?,
-                    Self::Layout { layout, .. } => layout.document(chosen, "manifest")?,
+                    Self::Layout(on_disk) => on_disk.layout.document(chosen, "manifest")?,
                 };
                 match Document::parse(&bytes)? {
                     Document::Manifest(manifest) => (manifest, chosen.digest),
@@ -181,7 +192,7 @@ impl Place {
         manifest.check()?;
         let bytes = match self {
             Self::Registry(registry) => registry.document(&manifest.config)?,
-            Self::Layout { layout, .. } => layout.document(&manifest.config, "configuration")?,
+            Self::Layout(on_disk) => on_disk.layout.document(&manifest.config, "configuration")?,
         };
         let configuration = Configuration::parse(&bytes)?;
         let layers = manifest.layers.into_iter().map(Source::Blob).collect();
@@ -191,10 +202,10 @@ impl Place {
     fn layer(&self, source: &Source, context: &Context) -> Result<Box<dyn Incoming>, transfer::Error> {
         match (self, source) {
             (Self::Registry(registry), Source::Blob(descriptor)) => registry.layer(descriptor, context),
-            (Self::Layout { layout, .. }, Source::Blob(descriptor)) => {
-                layout.layer(&blob(descriptor.digest), Some(descriptor.digest))
+            (Self::Layout(on_disk), Source::Blob(descriptor)) => {
+                on_disk.layout.layer(&blob(descriptor.digest), Some(descriptor.digest))
             }
-            (Self::Layout { layout, .. }, Source::File(path)) => layout.layer(path, None),
+            (Self::Layout(on_disk), Source::File(path)) => on_disk.layout.layer(path, None),
             (Self::Registry(_), Source::File(path)) => {
                 let what = format!("a registry has no files such as {path:?}");
                 Err(Error::Document { document: "manifest", what }.into())
