@@ -4,6 +4,7 @@
 //! | file | what it owns |
 //! |---|---|
 //! | [`raw`] | disk images, holes instead of zeros |
+//! | `lift` | a directory of an archive as the root |
 //! | `kind` | what it is, by its first bytes |
 
 use std::os::fd::BorrowedFd;
@@ -16,6 +17,7 @@ use crate::image::lock::lock_name;
 use crate::image::{Finish, Image, ImageName, NewImage, Store};
 
 mod kind;
+mod lift;
 pub mod raw;
 
 /// What an image is made of.
@@ -32,6 +34,8 @@ pub enum Wanted {
 pub struct InstallOptions {
     /// How it is finished.
     pub finish: Finish,
+    /// The directory in an archive that is the root, where that is not the archive's own.
+    pub strip: Option<String>,
 }
 
 /// An image that was made.
@@ -128,6 +132,10 @@ fn finish(made: Made, proof: Proof, options: &InstallOptions, context: &Context)
     let Made { new, counts, notes } = made;
     fault::point("verified");
     context.check()?;
+    if let Some(name) = options.strip.as_deref().filter(|_| counts.files + counts.directories > 0) {
+        let failed = |source| Error::Write { name: new.name().to_string(), source };
+        lift::lift(new.content(), name).map_err(failed)?;
+    }
     context.tell(Event::Stage { what: format!("writing {} to disk", new.name()), total: None });
     let image = new.finish(options.finish)?;
     fault::point("finished");

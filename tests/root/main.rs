@@ -25,6 +25,8 @@ mod background;
 mod background_life;
 mod bad_input;
 mod bind;
+mod catalogue;
+mod catalogue_host;
 mod command;
 mod console;
 mod control;
@@ -109,9 +111,10 @@ fn main() -> ExitCode {
         hundred::tests(),
         views::tests(),
         image_inspect::tests(),
+        catalogue::tests(),
+        image_layers::tests(),
         image_locks::tests(),
         image_store::tests(),
-        image_layers::tests(),
         image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

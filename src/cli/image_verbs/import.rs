@@ -183,7 +183,7 @@ fn imported(
     let name = name_of(file, is_directory, options)?;
     must_be_free(&store, &name, options.image.force)?;
     let finish = Finish { replace: options.image.force, read_only: options.image.read_only };
-    let installing = InstallOptions { finish };
+    let installing = InstallOptions { finish, ..InstallOptions::default() };
     if is_directory {
         return from_directory(file, &store, &name, &installing, transferring);
     }

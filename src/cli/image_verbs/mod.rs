@@ -18,6 +18,7 @@
 //! | [`inspect`] | Check whether a tree can be booted here |
 //! | [`search`] | Look for images in the catalogue |
 //! | [`pull`] | Fetch an image |
+//! | [`pull_reference`] | the same, by a name of the catalogue |
 //! | [`import`] | Make an image of an archive, a disk image or a directory |
 //! | [`export`] | Write an image as an archive or a disk image |
 
@@ -31,6 +32,7 @@ pub mod images;
 pub mod import;
 pub mod inspect;
 pub mod pull;
+pub mod pull_reference;
 pub mod read_only;
 pub mod remove;
 pub mod rename;

@@ -1,5 +1,8 @@
 //! `spinney pull`, and `pull-tar` and `pull-raw` as importctl(1) has them.
 
+use super::fail;
+use super::pull_reference::{self, Asked, ReferenceOptions};
+use crate::cli::refusal::Message;
 use crate::cli::require_root;
 use crate::cli::transferring::options::{ImageOptions, ReportOptions, VerifyOptions, boolean};
 use crate::cli::transferring::reporting::Done;
@@ -41,6 +44,13 @@ pub struct PullArguments {
 
     #[command(flatten)]
     options: PullOptions,
+
+    /// More names of the catalogue, with --lock and --frozen
+    #[arg(value_name = "NAME", hide = true)]
+    more: Vec<String>,
+
+    #[command(flatten)]
+    reference: ReferenceOptions,
 }
 
 /// Fetch a tar archive as an image
@@ -98,26 +108,64 @@ pub struct PullOptions {
 
 /// Runs `spinney pull`, gives the exit status.
 pub fn pull(arguments: &PullArguments) -> u8 {
-    perform(&arguments.source, None, &arguments.options, "pull")
+    let options = &arguments.options;
+    if arguments.reference.takes_many() {
+        let mut names = [&arguments.source].into_iter().chain(&options.name).chain(&arguments.more);
+        let one = |name: &String| perform(name, None, None, options, Some(&arguments.reference), "pull");
+        // The first that fails ends it.
+        return names.by_ref().map(one).find(|status| *status != 0).unwrap_or(0);
+    }
+    if let Some(more) = arguments.more.first() {
+        let error = Message::new(format!("an operand too many: {more:?}"));
+        return fail(
+            &error,
+            Some("pull one image at a time, or several with --lock or --frozen".to_owned()),
+            Output::new(false),
+        );
+    }
+    perform(&arguments.source, options.name.as_deref(), None, options, Some(&arguments.reference), "pull")
 }
 
 /// Runs `spinney pull-tar`, gives the exit status.
 pub fn pull_tar(arguments: &PullTarArguments) -> u8 {
-    perform(&arguments.url, Some(Wanted::Tar), &arguments.options, "pull-tar")
+    let options = &arguments.options;
+    perform(&arguments.url, options.name.as_deref(), Some(Wanted::Tar), options, None, "pull-tar")
 }
 
 /// Runs `spinney pull-raw`, gives the exit status.
 pub fn pull_raw(arguments: &PullRawArguments) -> u8 {
-    perform(&arguments.url, Some(Wanted::Raw), &arguments.options, "pull-raw")
+    let options = &arguments.options;
+    perform(&arguments.url, options.name.as_deref(), Some(Wanted::Raw), options, None, "pull-raw")
 }
 
-fn perform(source: &str, wanted: Option<Wanted>, options: &PullOptions, verb: &str) -> u8 {
+fn perform(
+    source: &str,
+    name: Option<&str>,
+    wanted: Option<Wanted>,
+    options: &PullOptions,
+    reference: Option<&ReferenceOptions>,
+    verb: &str,
+) -> u8 {
     if !require_root(verb, &format!("sudo spinney {verb} ..."), Output::new(false)) {
         return EXIT_FAILURE;
     }
     let transferring = Transferring::begin(&options.report);
     let result = checked(options).and_then(|verification| match (Source::parse(source)?, wanted) {
-        (Source::Url(url), wanted) => pull_url(&url, wanted, verification, options, &transferring),
+        (Source::Url(url), wanted) => pull_url(&url, name, wanted, verification, options, &transferring),
+        (Source::Catalogue(text), None) if let Some(reference) = reference => {
+            let asked = Asked {
+                reference: &text,
+                name,
+                machine: options.image.machine.as_deref(),
+                image_root: options.image.image_root.as_deref(),
+                force: options.image.force,
+                mode: verification.mode,
+                keys: &verification.keys,
+                keep_partial: options.keep_partial,
+                options: reference,
+            };
+            pull_reference::pull(&asked, &transferring)
+        }
         (_, Some(_)) => Err(Failure::refused(
             format!("{source:?} is no address"),
             "https://, http:// or file://; spinney pull takes names of the catalogue and registries too",
@@ -150,6 +198,7 @@ fn checked(options: &PullOptions) -> Result<Verification, Failure> {
 
 fn pull_url(
     url: &str,
+    name: Option<&str>,
     wanted: Option<Wanted>,
     verification: Verification,
     options: &PullOptions,
@@ -158,7 +207,7 @@ fn pull_url(
     let store = store(options.image.image_root.as_deref())?;
     let file = naming::file_of(url);
     let default = naming::image_name(file);
-    let name = image_name(options.name.as_deref(), options.image.machine.as_deref(), &default)?;
+    let name = image_name(name, options.image.machine.as_deref(), &default)?;
     must_be_free(&store, &name, options.image.force)?;
     let context = &transferring.context;
     context.tell(Event::Stage { what: format!("asking for {}", shown(file)), total: None });
@@ -167,7 +216,14 @@ fn pull_url(
     let incoming = fetch::open(url, &verification, &fetching, context)?;
     context.tell(Event::Stage { what: format!("pulling {name}"), total: incoming.length() });
     let finish = Finish { replace: options.image.force, read_only: options.image.read_only };
-    let installed = install::image(incoming, &store, &name, wanted, &InstallOptions { finish }, context)?;
+    let installed = install::image(
+        incoming,
+        &store,
+        &name,
+        wanted,
+        &InstallOptions { finish, ..InstallOptions::default() },
+        context,
+    )?;
     Ok(Done::installed("pulled", &installed))
 }
 

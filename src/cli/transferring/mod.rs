@@ -6,6 +6,7 @@
 //! | [`watching`] | how far a transfer is, as a bar, as lines of JSON, or not at all |
 //! | [`cancelling`] | Ctrl-C and SIGTERM |
 //! | [`failure`] | why a verb gives up |
+//! | [`target`] | the file that an export goes to |
 //! | [`reporting`] | how it ended: the result, or why there is none |
 
 use std::path::Path;
@@ -19,6 +20,7 @@ pub mod cancelling;
 pub mod failure;
 pub mod options;
 pub mod reporting;
+pub mod target;
 pub mod watching;
 
 use cancelling::Cancelling;
