@@ -39,6 +39,7 @@ mod exec;
 mod exec_attack;
 mod exec_end;
 mod exec_terminal;
+mod fetch;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -67,7 +68,10 @@ mod security;
 mod settings;
 mod shell;
 mod start;
+mod transfer_faults;
+mod transfers;
 mod tree_snapshot;
+mod unpack;
 mod verbs;
 mod views;
 mod wait;
@@ -106,15 +110,19 @@ fn main() -> ExitCode {
         exec_attack::tests(),
         exec_end::tests(),
         exec_terminal::tests(),
+        fetch::tests(),
         shell::tests(),
         wait::tests(),
         hundred::tests(),
         views::tests(),
         image_inspect::tests(),
+        transfers::tests(),
+        transfer_faults::tests(),
         catalogue::tests(),
         image_layers::tests(),
         image_locks::tests(),
         image_store::tests(),
+        unpack::tests(),
         image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
