@@ -27,7 +27,7 @@ pub struct NewImage {
     pool: OwnedFd,
     hidden: String,
     content: OwnedFd,
-    origin: Option<Origin>,
+    origin: Option<Box<Origin>>,
     finished: bool,
 }
 
@@ -87,7 +87,7 @@ impl NewImage {
 
     /// Where it comes from, to be written down when it is finished.
     pub fn set_origin(&mut self, origin: Origin) {
-        self.origin = Some(origin);
+        self.origin = Some(Box::new(origin));
     }
 
     /// Its directory, or the file of a disk image.

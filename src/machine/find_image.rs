@@ -3,34 +3,11 @@
 //! An image is a directory, a block device, a disk image, layers, or a directory of versions of one of these; or a symlink
 //! to one. What begins with a dot is a download that is not whole yet, or the host itself (`.host`): no image.
 
-use std::path::{Path, PathBuf};
-
-use rustix::fs::{AtFlags, CWD, FileType};
-use rustix::io::Errno;
+use std::path::PathBuf;
 
 use super::error::Error;
-use crate::settings::{MachineName, Places, files_of, nearest};
-use crate::sys::SysError;
-use crate::sys::files::{entries, open_directory};
-
-/// Where images are, the first that has one wins.
-pub const SEARCH_PATH: [&str; 6] = [
-    "/etc/machines",
-    "/run/machines",
-    "/var/lib/machines",
-    "/var/lib/container",
-    "/usr/local/lib/machines",
-    "/usr/lib/machines",
-];
-
-/// Suffixes of images that are no plain directories, and what has them (systemd.mstack(7), systemd.v(7)).
-const SUFFIXES: [(&str, FileType); 5] = [
-    (".raw", FileType::RegularFile),
-    (".mstack", FileType::Directory),
-    (".v", FileType::Directory),
-    (".raw.v", FileType::Directory),
-    (".mstack.v", FileType::Directory),
-];
+use crate::image::{self, Store};
+use crate::settings::{MachineName, Places, files_of};
 
 /// The tree of machine `name`: what its settings call its directory, else the image of this name.
 ///
@@ -41,74 +18,42 @@ pub fn find(name: &MachineName) -> Result<PathBuf, Error> {
     if let Some(directory) = files_of(name, &Places::default())?.directory {
         return Ok(directory);
     }
-    find_in(&SEARCH_PATH.map(Path::new), name)
+    find_in(&Store::system(), name)
 }
 
-fn find_in(directories: &[&Path], name: &MachineName) -> Result<PathBuf, Error> {
-    for directory in directories {
-        let path = directory.join(name.as_str());
-        match file_type(&path)? {
-            Some(FileType::Directory | FileType::BlockDevice) => return Ok(path),
-            Some(_) => return Err(kind_error(name, path, "a file")),
-            None => {}
-        }
-        for (suffix, wanted) in SUFFIXES {
-            let path = directory.join(format!("{name}{suffix}"));
-            if file_type(&path)? == Some(wanted) {
-                return Ok(path);
+fn find_in(store: &Store, name: &MachineName) -> Result<PathBuf, Error> {
+    // Whatever can name a machine can name an image.
+    let image = name.as_str().parse().map_err(|source| Error::Name { source })?;
+    match store.find(&image) {
+        Ok(image) => Ok(image.path),
+        Err(image::Error::System { source, .. }) => Err(Error::system("look for images")(source)),
+        Err(image::Error::NoImage { name, nearest }) => {
+            let file = |directory: &PathBuf| directory.join(&name).is_file();
+            match store.search.iter().find(|directory| file(directory)) {
+                Some(directory) => {
+                    Err(Error::ImageKind { path: directory.join(&name), name, kind: "a file" })
+                }
+                None => Err(Error::NoImage { name, nearest }),
             }
         }
+        Err(_) => Err(Error::NoImage { name: name.to_string(), nearest: None }),
     }
-    let names = names_in(directories);
-    let nearest = nearest(name.as_str(), names.iter().map(String::as_str)).map(str::to_owned);
-    Err(Error::NoImage { name: name.to_string(), nearest })
 }
 
-/// The names of all images.
+/// The names of all images that can be those of machines.
 pub fn names() -> Vec<String> {
-    names_in(&SEARCH_PATH.map(Path::new))
+    names_in(&Store::system())
 }
 
-fn names_in(directories: &[&Path]) -> Vec<String> {
-    let mut names = Vec::new();
-    for directory in directories {
-        let list = open_directory(directory).and_then(entries).unwrap_or_default();
-        names.extend(list.into_iter().filter_map(|(name, _)| {
-            let name = name.into_string().ok()?;
-            let found = file_type(&directory.join(&name)).ok().flatten()?;
-            let of_kind = SUFFIXES.iter().rev().find(|(suffix, _)| name.ends_with(suffix));
-            let image = match of_kind {
-                Some((suffix, wanted)) => (found == *wanted).then(|| name.strip_suffix(suffix))??,
-                None => {
-                    matches!(found, FileType::Directory | FileType::BlockDevice).then_some(name.as_str())?
-                }
-            };
-            image.parse::<MachineName>().is_ok().then(|| image.to_owned())
-        }));
-    }
-    names.sort();
-    names.dedup();
-    names
-}
-
-fn kind_error(name: &MachineName, path: PathBuf, kind: &'static str) -> Error {
-    Error::ImageKind { name: name.to_string(), path, kind }
-}
-
-/// The administrator's own symlinks are followed.
-fn file_type(path: &Path) -> Result<Option<FileType>, Error> {
-    match rustix::fs::statat(CWD, path, AtFlags::empty()) {
-        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(errno) => {
-            Err(Error::system("look for images")(SysError::new("newfstatat", format!("{path:?}"), errno)))
-        }
-    }
+fn names_in(store: &Store) -> Vec<String> {
+    let images = store.all().unwrap_or_default().into_iter().map(|image| image.name.to_string());
+    images.filter(|name| name.parse::<MachineName>().is_ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::path::Path;
 
     use super::*;
 
@@ -117,7 +62,7 @@ mod tests {
         let temporary = tempfile::tempdir().expect("tempdir");
         let (first, second) = (temporary.path().join("first"), temporary.path().join("second"));
         for directory in
-            ["first/web", "first/.#tar", "second/web", "second/db", "second/lay.mstack", "second/x.v"]
+            ["first/web", "first/.#tar", "second/web", "second/db", "second/lay.mstack", "second/x.v/x_1"]
         {
             std::fs::create_dir_all(temporary.path().join(directory)).expect("make");
         }
@@ -135,12 +80,12 @@ mod tests {
             ("dbb", Err("no image \"dbb\"; did you mean \"db\"?")),
             ("disk", Ok("second/disk.raw")),
             ("lay", Ok("second/lay.mstack")),
-            ("x", Ok("second/x.v")),
+            ("x", Ok("second/x.v/x_1")),
             ("notes", Err("\"notes\" is a file, which is no image")),
         ];
-        let directories = [missing.as_path(), &first, &second];
+        let store = Store { search: vec![missing, first, second], ..Store::at(temporary.path()) };
         for (name, expected) in rows {
-            let found = find_in(&directories, &name.parse().expect("a name"));
+            let found = find_in(&store, &name.parse().expect("a name"));
             let found = found.map(|path| path.strip_prefix(temporary.path()).expect("below").to_owned());
             match (found, expected) {
                 (Ok(path), Ok(expected)) => assert_eq!(path, Path::new(expected)),
@@ -148,6 +93,6 @@ mod tests {
                 (found, expected) => panic!("{name}: {found:?}, not {expected:?}"),
             }
         }
-        assert_eq!(names_in(&directories), ["alias", "db", "disk", "lay", "web", "x"]);
+        assert_eq!(names_in(&store), ["alias", "db", "disk", "lay", "web", "x"]);
     }
 }

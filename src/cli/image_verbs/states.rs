@@ -8,7 +8,7 @@ use super::fail;
 use crate::cli::output::{Output, words};
 use crate::cli::transferring;
 use crate::image::layers::LayerError;
-use crate::image::{Error, Image, ImageName, Store, hidden, users};
+use crate::image::{Error, Image, ImageName, Store, users};
 use crate::machine::paused::Paused;
 use crate::sys::in_words;
 
@@ -25,8 +25,7 @@ impl StoreArguments {
     pub(super) fn store(&self, output: Output) -> Result<Store, u8> {
         let store = transferring::store(self.image_root.as_deref());
         let store = store.map_err(|error| fail(&error, error.hint(), output))?;
-        // What killed commands left. A fault says itself where it is in the way.
-        let _ = hidden::sweep(&store);
+        super::stores::sweep(&store, output);
         Ok(store)
     }
 }

@@ -3,23 +3,24 @@
 use super::fail;
 use super::states::StoreArguments;
 use crate::cli::output::Output;
-use crate::cli::{EXIT_FAILURE, require_root};
+use crate::cli::{EXIT_FAILURE, is_root, require_root};
 use crate::image::{Error, Image, ImageName, Store, hidden, origin};
 
 impl StoreArguments {
-    /// The store, to be changed by `verb`: as root. What killed commands left in it is removed first.
+    /// The store, to be changed by `verb`: as root.
     pub(super) fn store_to_change(&self, verb: &str, output: Output) -> Result<Store, u8> {
         if !require_root(verb, &format!("sudo spinney {verb}"), output) {
             return Err(EXIT_FAILURE);
         }
-        let store = self.store(output)?;
-        sweep(&store, output);
-        Ok(store)
+        self.store(output)
     }
 }
 
 /// Removes what killed commands left; that it cannot is no reason not to go on.
 pub(super) fn sweep(store: &Store, output: Output) {
+    if !is_root() {
+        return;
+    }
     let (swept, fault) = hidden::sweep(store);
     for entry in swept {
         let name = hidden::name_of(&entry).unwrap_or_default();
