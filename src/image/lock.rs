@@ -19,7 +19,8 @@ use super::name::ImageName;
 use super::store::Image;
 use super::users;
 use crate::sys::files::{
-    make_directories, make_directory_at, open_at, open_directory, remove_directory_at, while_parents_vanish,
+    entries, make_directories, make_directory_at, open_at, open_directory, remove_directory_at,
+    while_parents_vanish,
 };
 pub use crate::sys::lock_file::Hold;
 use crate::sys::lock_file::LockFile;
@@ -110,6 +111,14 @@ pub fn try_lock_path(path: &Path, hold: Hold) -> Result<Option<ImageLock>, Error
 /// Removes the lock files that a killed holder left of the image at `path`; those that are held stay.
 pub fn sweep(path: &Path) {
     drop(try_lock_path(path, Hold::Exclusive));
+}
+
+/// Removes all global lock files that killed holders left, whatever images they were of.
+pub fn sweep_all() {
+    let names = open_directory(Path::new(LOCKS)).and_then(entries).unwrap_or_default();
+    for name in names.iter().filter_map(|(name, _)| name.to_str()) {
+        drop(take_global(name, Hold::Exclusive));
+    }
 }
 
 /// Keeps others from making an image `name`, systemd's programs too.
