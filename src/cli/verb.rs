@@ -95,6 +95,10 @@ pub enum Verb {
     ImportFs(import::ImportFsArguments),
     #[command(name = "export")]
     Export(export::ExportArguments),
+    #[command(name = "export-tar", hide = true)]
+    ExportTar(export::ExportTarArguments),
+    #[command(name = "export-raw", hide = true)]
+    ExportRaw(export::ExportRawArguments),
 }
 
 impl Verb {
@@ -152,6 +156,8 @@ impl Verb {
             Self::ImportRaw(arguments) => import::import_raw(arguments),
             Self::ImportFs(arguments) => import::import_fs(arguments),
             Self::Export(arguments) => export::export(arguments),
+            Self::ExportTar(arguments) => export::export_tar(arguments),
+            Self::ExportRaw(arguments) => export::export_raw(arguments),
         }
     }
 }

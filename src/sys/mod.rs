@@ -19,6 +19,7 @@ pub mod in_root;
 pub mod lock_file;
 pub mod loop_device;
 pub mod mount;
+pub mod names;
 pub mod network;
 pub mod open_files;
 pub mod pipe;

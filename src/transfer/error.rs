@@ -1,6 +1,6 @@
 //! Why a transfer failed: one line, a hint.
 
-use super::{decompress, fetch, qcow2, verify};
+use super::{bootstrap, catalogue, decompress, fetch, lockfile, obtain, qcow2, simplestreams, verify};
 use crate::{archive, image};
 
 /// Why a transfer failed.
@@ -27,6 +27,24 @@ pub enum Error {
     },
     #[error("{name} would not be unpacked as it is: {}", .lines.join("; "))]
     Incomplete { name: String, lines: Vec<String> },
+    #[error("cannot open image {name:?}")]
+    Open {
+        name: String,
+        #[source]
+        source: Box<image::opened::OpenError>,
+    },
+    #[error("cannot pack {name:?}")]
+    Pack {
+        name: String,
+        #[source]
+        source: archive::Error,
+    },
+    #[error("cannot write {name}")]
+    WriteTo {
+        name: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("{name} {what}")]
     Format { name: String, what: String, hint: &'static str },
     #[error("cannot write image {name:?}")]
@@ -47,6 +65,27 @@ pub enum Error {
     Fetch(#[from] fetch::Error),
     #[error(transparent)]
     Verify(#[from] verify::Error),
+    #[error(transparent)]
+    Catalogue(#[from] catalogue::Error),
+    #[error(transparent)]
+    Simplestreams(#[from] simplestreams::Error),
+    #[error(transparent)]
+    Bootstrap(bootstrap::Error),
+    #[error(transparent)]
+    LockFile(#[from] lockfile::Error),
+    #[error(transparent)]
+    Obtain(#[from] obtain::Error),
+    #[error("{why}")]
+    Unusable { why: String },
+}
+
+impl From<bootstrap::Error> for Error {
+    fn from(error: bootstrap::Error) -> Self {
+        match error {
+            bootstrap::Error::Cancelled => Self::Cancelled,
+            error => Self::Bootstrap(error),
+        }
+    }
 }
 
 impl Error {
@@ -55,6 +94,14 @@ impl Error {
         match error.downcast::<Self>() {
             Ok(error) => error,
             Err(source) => Self::Read { name: name.to_owned(), source },
+        }
+    }
+
+    /// The same of writing to `name`.
+    pub fn of_writing(name: &str, error: std::io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(error) => error,
+            Err(source) => Self::WriteTo { name: name.to_owned(), source },
         }
     }
 
@@ -74,15 +121,26 @@ impl Error {
             Self::Image(error) => error.hint(),
             Self::Decompress(error) => error.hint(),
             Self::Qcow2 { fault, .. } => Some(fault.hint().to_owned()),
-            Self::Unpack { source, .. } | Self::Copy { source, .. } => source.hint().map(str::to_owned),
+            Self::Unpack { source, .. } | Self::Copy { source, .. } | Self::Pack { source, .. } => {
+                source.hint().map(str::to_owned)
+            }
             Self::Format { hint, .. } => Some((*hint).to_owned()),
             Self::Write { source, .. } if is_full(source) => Some("make room there".to_owned()),
             Self::Incomplete { .. } => {
                 Some("half an image is none: what was made of it is removed".to_owned())
             }
-            Self::Read { .. } | Self::Write { .. } => None,
+            Self::Open { source, .. } => source.hint(),
+            Self::WriteTo { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Some("make room there".to_owned())
+            }
+            Self::WriteTo { .. } | Self::Read { .. } | Self::Write { .. } => None,
             Self::Fetch(error) => error.hint(),
             Self::Verify(error) => error.hint(),
+            Self::Catalogue(error) => error.hint(),
+            Self::Bootstrap(error) => error.hint(),
+            Self::LockFile(error) => error.hint(),
+            Self::Obtain(error) => error.hint(),
+            Self::Simplestreams(_) | Self::Unusable { .. } => None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! | file | what it owns |
 //! |---|---|
 //! | [`raw`] | disk images, holes instead of zeros |
+//! | `lift` | a directory of an archive as the root |
 //! | `kind` | what it is, by its first bytes |
 
 use std::os::fd::BorrowedFd;
@@ -12,10 +13,11 @@ use self::kind::Found;
 use super::flow::{Contents, flow};
 use super::{Context, Error, Event, Incoming, Proof, fault};
 use crate::archive::{self, Counts, Notes};
-use crate::image::lock::lock_name;
+use crate::image::origin::Origin;
 use crate::image::{Finish, Image, ImageName, NewImage, Store};
 
 mod kind;
+mod lift;
 pub mod raw;
 
 /// What an image is made of.
@@ -32,6 +34,10 @@ pub enum Wanted {
 pub struct InstallOptions {
     /// How it is finished.
     pub finish: Finish,
+    /// What is written down of where it came from; digest and proof are filled in.
+    pub origin: Option<Origin>,
+    /// The directory in an archive that is the root, where that is not the archive's own.
+    pub strip: Option<String>,
 }
 
 /// An image that was made.
@@ -57,7 +63,6 @@ pub fn tar(
     options: &InstallOptions,
     context: &Context,
 ) -> Result<Installed, Error> {
-    let _name = lock_name(new.name())?;
     let (made, proof) = flow(incoming, context, |contents| {
         kind::must_be(contents, Wanted::Tar)?;
         let (counts, notes) = unpack(contents, new.content(), context)?;
@@ -76,7 +81,6 @@ pub fn raw(
     options: &InstallOptions,
     context: &Context,
 ) -> Result<Installed, Error> {
-    let _name = lock_name(new.name())?;
     let (made, proof) = flow(incoming, context, |contents| {
         let found = kind::must_be(contents, Wanted::Raw)?;
         let counts = raw::write(contents, &new, found, context)?;
@@ -97,7 +101,6 @@ pub fn image(
     options: &InstallOptions,
     context: &Context,
 ) -> Result<Installed, Error> {
-    let _name = lock_name(name)?;
     let (made, proof) = flow(incoming, context, |contents| {
         let found = match wanted {
             Some(wanted) => kind::must_be(contents, wanted)?,
@@ -125,10 +128,21 @@ struct Made {
 }
 
 fn finish(made: Made, proof: Proof, options: &InstallOptions, context: &Context) -> Result<Installed, Error> {
-    let Made { new, counts, notes } = made;
+    let Made { mut new, counts, notes } = made;
     fault::point("verified");
     context.check()?;
+    if let Some(name) = options.strip.as_deref().filter(|_| counts.files + counts.directories > 0) {
+        let failed = |source| Error::Write { name: new.name().to_string(), source };
+        lift::lift(new.content(), name).map_err(failed)?;
+    }
     context.tell(Event::Stage { what: format!("writing {} to disk", new.name()), total: None });
+    if let Some(origin) = &options.origin {
+        new.set_origin(Origin {
+            digest: Some(format!("sha256:{}", proof.sha256)),
+            proof: proof.checked.clone(),
+            ..origin.clone()
+        });
+    }
     let image = new.finish(options.finish)?;
     fault::point("finished");
     Ok(Installed { image, proof, counts, notes })
@@ -169,11 +183,10 @@ pub fn unpack(
 /// What could not be copied. There is no image then.
 pub fn directory(
     source: BorrowedFd<'_>,
-    new: NewImage,
+    mut new: NewImage,
     options: &InstallOptions,
     context: &Context,
 ) -> Result<(Image, Counts, Notes), Error> {
-    let _name = lock_name(new.name()).map_err(Error::from)?;
     let failed = |source| match source {
         archive::Error::Interrupted => Error::Cancelled,
         source => Error::Copy { name: new.name().to_string(), source },
@@ -189,6 +202,9 @@ pub fn directory(
     fault::point("unpacked");
     context.check()?;
     context.tell(Event::Stage { what: format!("writing {} to disk", new.name()), total: None });
+    if let Some(origin) = &options.origin {
+        new.set_origin(origin.clone());
+    }
     let image = new.finish(options.finish)?;
     fault::point("finished");
     Ok((image, counts, notes))

@@ -6,8 +6,10 @@
 //! | file | what it owns |
 //! |---|---|
 //! | [`incoming`] | bytes on their way in, and the proof of them |
+//! | [`bootstrap`] | trees made of packages, by the distro's own tool |
 //! | [`catalogue`] | which distros there are, and where each release comes from |
 //! | [`compression`] | which compressions there are, and how each is told |
+//! | [`compress`] | bytes to compressed ones, on all processors |
 //! | [`decompress`] | compressed bytes as they were |
 //! | [`format`](mod@format) | what a file is, by its bytes |
 //! | [`qcow2`] | disks of QEMU as raw ones |
@@ -15,18 +17,25 @@
 //! | [`flow`] | what comes in, decompressed, to whoever makes something of it |
 //! | [`install`] | what comes in, as an image |
 //! | [`context`] | whom a transfer tells how far it is, and who may stop it |
+//! | [`export`] | an image to a stream |
 //! | [`source`] | what a user named to be pulled |
 //! | [`naming`] | what an image is called that nobody gave a name |
 //! | [`fetch`] | getting bytes: from servers, files and stdin |
+//! | [`simplestreams`] | what image servers say they have |
+//! | [`obtain`] | from what the catalogue says to an image: sources tried in turn |
+//! | [`lockfile`] | which bytes a reference meant |
 //! | [`verify`] | whether they are what they should be: checksums and signatures |
 //! | `fault` | where tests kill a transfer |
 //! | [`error`] | why a transfer failed |
 
+pub mod bootstrap;
 pub mod catalogue;
+pub mod compress;
 pub mod compression;
 pub mod context;
 pub mod decompress;
 pub mod error;
+pub mod export;
 mod fault;
 pub mod fetch;
 pub mod flow;
@@ -37,9 +46,12 @@ pub mod format;
 pub(crate) mod http_server;
 pub mod incoming;
 pub mod install;
+pub mod lockfile;
 pub mod naming;
+pub mod obtain;
 pub mod qcow2;
 pub mod ring;
+pub mod simplestreams;
 pub mod source;
 pub mod verify;
 

@@ -25,6 +25,8 @@ mod background;
 mod background_life;
 mod bad_input;
 mod bind;
+mod catalogue;
+mod catalogue_host;
 mod command;
 mod console;
 mod control;
@@ -37,6 +39,7 @@ mod exec;
 mod exec_attack;
 mod exec_end;
 mod exec_terminal;
+mod fetch;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -45,9 +48,11 @@ mod hosts;
 mod http_server;
 mod hundred;
 mod image_disks;
+mod image_inspect;
 mod image_layers;
 mod image_locks;
 mod image_roots;
+mod image_store;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -63,7 +68,10 @@ mod security;
 mod settings;
 mod shell;
 mod start;
+mod transfer_faults;
+mod transfers;
 mod tree_snapshot;
+mod unpack;
 mod verbs;
 mod views;
 mod wait;
@@ -102,12 +110,20 @@ fn main() -> ExitCode {
         exec_attack::tests(),
         exec_end::tests(),
         exec_terminal::tests(),
+        fetch::tests(),
         shell::tests(),
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        transfers::tests(),
+        transfer_faults::tests(),
+        catalogue::tests(),
         image_layers::tests(),
+        image_inspect::tests(),
         image_locks::tests(),
+        image_store::tests(),
+        image_layers::tests(),
+        unpack::tests(),
         image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

@@ -9,7 +9,7 @@
 //! | [`rename`] | Give an image another name |
 //! | [`remove`] | Remove images |
 //! | [`read_only`] | Mark an image read-only, or writable again |
-//! | [`clean`] | Remove what killed transfers left, and cached downloads |
+//! | [`clean`] | Remove what is hidden beside images, and unused layers |
 //! | [`snapshot`] | Keep the state of a machine under a name |
 //! | [`rollback`] | Take a machine back to a snapshot |
 //! | [`diff`] | Show what a machine changed against its image |
@@ -18,6 +18,7 @@
 //! | [`inspect`] | Check whether a tree can be booted here |
 //! | [`search`] | Look for images in the catalogue |
 //! | [`pull`] | Fetch an image |
+//! | [`pull_reference`] | the same, by a name of the catalogue |
 //! | [`import`] | Make an image of an archive, a disk image or a directory |
 //! | [`export`] | Write an image as an archive or a disk image |
 
@@ -31,6 +32,7 @@ pub mod images;
 pub mod import;
 pub mod inspect;
 pub mod pull;
+pub mod pull_reference;
 pub mod read_only;
 pub mod remove;
 pub mod rename;
@@ -39,6 +41,7 @@ pub mod search;
 pub mod show_image;
 pub mod snapshot;
 pub mod states;
+pub mod stores;
 
 use super::EXIT_FAILURE;
 use super::output::Output;

@@ -1,11 +1,15 @@
 //! `spinney pull`, and `pull-tar` and `pull-raw` as importctl(1) has them.
 
+use super::fail;
+use super::pull_reference::{self, Asked, ReferenceOptions};
+use crate::cli::refusal::Message;
 use crate::cli::require_root;
 use crate::cli::transferring::options::{ImageOptions, ReportOptions, VerifyOptions, boolean};
 use crate::cli::transferring::reporting::Done;
 use crate::cli::transferring::{Failure, Transferring, image_name, must_be_free, store};
 use crate::cli::{EXIT_FAILURE, output::Output};
 use crate::image::Finish;
+use crate::image::origin::Origin;
 use crate::transfer::fetch::{self, FetchOptions};
 use crate::transfer::install::{self, InstallOptions, Wanted};
 use crate::transfer::naming;
@@ -21,7 +25,7 @@ OCI registry (docker.io/library/debian:trixie). NAME is by default the file's na
 The image is unpacked under a hidden name while it is downloaded, and appears when it is whole, verified and on disk. Ctrl-C removes what \
 there is of it; with --keep-partial the next pull of the same address goes on where this one stopped.
 
-pull-tar and pull-raw insist on an archive or a disk image.
+pull-tar and pull-raw insist on an archive or a disk image, and by default on a signature, as importctl(1) does.
 
 Examples:
   spinney pull https://example.org/debian-13.tar.xz
@@ -41,6 +45,13 @@ pub struct PullArguments {
 
     #[command(flatten)]
     options: PullOptions,
+
+    /// More names of the catalogue, with --lock and --frozen
+    #[arg(value_name = "NAME", hide = true)]
+    more: Vec<String>,
+
+    #[command(flatten)]
+    reference: ReferenceOptions,
 }
 
 /// Fetch a tar archive as an image
@@ -98,26 +109,66 @@ pub struct PullOptions {
 
 /// Runs `spinney pull`, gives the exit status.
 pub fn pull(arguments: &PullArguments) -> u8 {
-    perform(&arguments.source, None, &arguments.options, "pull")
+    let options = &arguments.options;
+    if arguments.reference.takes_many() {
+        let mut names = [&arguments.source].into_iter().chain(&options.name).chain(&arguments.more);
+        let one = |name: &String| perform(name, None, None, options, Some(&arguments.reference), "pull");
+        // The first that fails ends it.
+        return names.by_ref().map(one).find(|status| *status != 0).unwrap_or(0);
+    }
+    if let Some(more) = arguments.more.first() {
+        let error = Message::new(format!("an operand too many: {more:?}"));
+        return fail(
+            &error,
+            Some("pull one image at a time, or several with --lock or --frozen".to_owned()),
+            Output::new(false),
+        );
+    }
+    perform(&arguments.source, options.name.as_deref(), None, options, Some(&arguments.reference), "pull")
 }
 
 /// Runs `spinney pull-tar`, gives the exit status.
 pub fn pull_tar(arguments: &PullTarArguments) -> u8 {
-    perform(&arguments.url, Some(Wanted::Tar), &arguments.options, "pull-tar")
+    let options = &arguments.options;
+    perform(&arguments.url, options.name.as_deref(), Some(Wanted::Tar), options, None, "pull-tar")
 }
 
 /// Runs `spinney pull-raw`, gives the exit status.
 pub fn pull_raw(arguments: &PullRawArguments) -> u8 {
-    perform(&arguments.url, Some(Wanted::Raw), &arguments.options, "pull-raw")
+    let options = &arguments.options;
+    perform(&arguments.url, options.name.as_deref(), Some(Wanted::Raw), options, None, "pull-raw")
 }
 
-fn perform(source: &str, wanted: Option<Wanted>, options: &PullOptions, verb: &str) -> u8 {
+fn perform(
+    source: &str,
+    name: Option<&str>,
+    wanted: Option<Wanted>,
+    options: &PullOptions,
+    reference: Option<&ReferenceOptions>,
+    verb: &str,
+) -> u8 {
     if !require_root(verb, &format!("sudo spinney {verb} ..."), Output::new(false)) {
         return EXIT_FAILURE;
     }
     let transferring = Transferring::begin(&options.report);
     let result = checked(options).and_then(|verification| match (Source::parse(source)?, wanted) {
-        (Source::Url(url), wanted) => pull_url(&url, wanted, verification, options, &transferring),
+        (Source::Url(url), wanted) => {
+            pull_url(&url, name, wanted, as_importctl(verification, wanted, &url), options, &transferring)
+        }
+        (Source::Catalogue(text), None) if let Some(reference) = reference => {
+            let asked = Asked {
+                reference: &text,
+                name,
+                machine: options.image.machine.as_deref(),
+                image_root: options.image.image_root.as_deref(),
+                force: options.image.force,
+                mode: verification.mode,
+                keys: &verification.keys,
+                keep_partial: options.keep_partial,
+                options: reference,
+            };
+            pull_reference::pull(&asked, &transferring)
+        }
         (_, Some(_)) => Err(Failure::refused(
             format!("{source:?} is no address"),
             "https://, http:// or file://; spinney pull takes names of the catalogue and registries too",
@@ -148,8 +199,20 @@ fn checked(options: &PullOptions) -> Result<Verification, Failure> {
     })
 }
 
+/// `pull-tar` and `pull-raw` want of a server what importctl(1) wants, if nobody says otherwise: a signature.
+fn as_importctl(verification: Verification, wanted: Option<Wanted>, url: &str) -> Verification {
+    let unsaid = verification.mode.is_none() && verification.sha256.is_none();
+    match wanted {
+        Some(_) if unsaid && url.starts_with("http") => {
+            Verification { mode: Some(Mode::Signature), ..verification }
+        }
+        _ => verification,
+    }
+}
+
 fn pull_url(
     url: &str,
+    name: Option<&str>,
     wanted: Option<Wanted>,
     verification: Verification,
     options: &PullOptions,
@@ -158,7 +221,7 @@ fn pull_url(
     let store = store(options.image.image_root.as_deref())?;
     let file = naming::file_of(url);
     let default = naming::image_name(file);
-    let name = image_name(options.name.as_deref(), options.image.machine.as_deref(), &default)?;
+    let name = image_name(name, options.image.machine.as_deref(), &default)?;
     must_be_free(&store, &name, options.image.force)?;
     let context = &transferring.context;
     context.tell(Event::Stage { what: format!("asking for {}", shown(file)), total: None });
@@ -167,7 +230,9 @@ fn pull_url(
     let incoming = fetch::open(url, &verification, &fetching, context)?;
     context.tell(Event::Stage { what: format!("pulling {name}"), total: incoming.length() });
     let finish = Finish { replace: options.image.force, read_only: options.image.read_only };
-    let installed = install::image(incoming, &store, &name, wanted, &InstallOptions { finish }, context)?;
+    let origin = Origin { source: Some(incoming.name().to_owned()), ..Origin::new("pull") };
+    let installing = InstallOptions { finish, origin: Some(origin), ..InstallOptions::default() };
+    let installed = install::image(incoming, &store, &name, wanted, &installing, context)?;
     Ok(Done::installed("pulled", &installed))
 }
 

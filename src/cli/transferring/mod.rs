@@ -6,12 +6,14 @@
 //! | [`watching`] | how far a transfer is, as a bar, as lines of JSON, or not at all |
 //! | [`cancelling`] | Ctrl-C and SIGTERM |
 //! | [`failure`] | why a verb gives up |
+//! | [`target`] | the file that an export goes to |
 //! | [`reporting`] | how it ended: the result, or why there is none |
 
 use std::path::Path;
 use std::time::Instant;
 
 use super::output::Output;
+use crate::image::hidden;
 use crate::image::{Error as ImageError, Image, ImageName, Store};
 use crate::transfer::{Context, Error};
 
@@ -19,6 +21,7 @@ pub mod cancelling;
 pub mod failure;
 pub mod options;
 pub mod reporting;
+pub mod target;
 pub mod watching;
 
 use cancelling::Cancelling;
@@ -91,8 +94,11 @@ pub fn existing(store: &Store, name: &ImageName) -> Result<Option<Image>, Error>
     }
 }
 
-/// Refuses a name that is taken, before anything is moved; whoever takes it meanwhile is met at the end.
+/// Removes what killed commands left, and refuses a name that is taken, before anything is moved. Whoever takes it meanwhile
+/// is met at the end.
 pub fn must_be_free(store: &Store, name: &ImageName, force: bool) -> Result<(), Error> {
+    // Leavings that cannot be removed are in nobody's way.
+    let _ = hidden::sweep(store);
     match existing(store, name)? {
         Some(image) if !force => Err(ImageError::Exists { name: name.to_string(), path: image.path }.into()),
         _ => Ok(()),

@@ -13,6 +13,7 @@ use crate::cli::transfer_bar::bytes;
 use crate::image::{Image, ImageKind};
 use crate::sys::in_words;
 use crate::transfer::install::Installed;
+use crate::transfer::obtain::Made;
 
 /// What was done.
 #[derive(Debug)]
@@ -75,6 +76,34 @@ impl Done {
         }
     }
 
+    /// Nothing was made: `what` says why that is well.
+    pub fn said(what: String, facts: Value) -> Self {
+        Self { what, amount: String::new(), proof: None, next: None, notes: Vec::new(), facts }
+    }
+
+    /// Without how much of it there is, which nobody counted.
+    #[must_use]
+    pub fn without_amount(mut self) -> Self {
+        self.amount.clear();
+        for fact in ["files", "bytes"] {
+            self.facts[fact] = Value::Null;
+        }
+        self
+    }
+
+    /// With where it came from, and what vouches for it.
+    #[must_use]
+    pub fn from_source(mut self, reference: &str, made: &Made) -> Self {
+        self.facts["reference"] = json!(reference);
+        self.facts["source_kind"] = json!(made.kind);
+        self.facts["source"] = json!(made.address);
+        self.facts["sha256"] = json!(made.proof.as_ref().map(|proof| proof.sha256.to_string()));
+        self.facts["verified_by"] = json!(made.vouched);
+        let vouched = made.vouched.as_ref().map(|vouched| format!("verified by {vouched}"));
+        self.proof = vouched.or(Some("not verified".to_owned()));
+        self
+    }
+
     /// With what is not as it was.
     #[must_use]
     pub fn with_notes(mut self, notes: Vec<String>) -> Self {
@@ -86,7 +115,8 @@ impl Done {
     pub fn exported(image: &Image, target: &str, size: u64, notes: Vec<String>) -> Self {
         Self {
             what: format!("exported {} to {target}", image.name),
-            amount: bytes(size),
+            // Of a stream nobody knows.
+            amount: if size == 0 { String::new() } else { bytes(size) },
             proof: None,
             next: None,
             notes,
@@ -105,7 +135,13 @@ impl Done {
             return 0;
         }
         let proof = self.proof.map(|proof| format!(", {proof}")).unwrap_or_default();
-        output.status(&format!("{}: {} in {:.1} s{proof}", self.what, self.amount, took.as_secs_f64()));
+        match (self.amount.as_str(), self.next.is_some()) {
+            ("", false) => output.status(&self.what),
+            ("", true) => output.status(&format!("{} in {:.1} s{proof}", self.what, took.as_secs_f64())),
+            (amount, _) => {
+                output.status(&format!("{}: {amount} in {:.1} s{proof}", self.what, took.as_secs_f64()));
+            }
+        }
         if let Some(next) = self.next {
             output.status(&format!("next: {next}"));
         }

@@ -7,7 +7,8 @@ use super::architecture;
 use super::error::Error;
 use super::file::is_word;
 
-/// What a user asks for: `DISTRO[:RELEASE][/VARIANT][@ARCHITECTURE]`.
+/// What a user asks for: `DISTRO[:RELEASE][/VARIANT][@ARCHITECTURE]`, or as image servers write it,
+/// `DISTRO/RELEASE[/VARIANT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     /// The name of a distro, or another one of it.
@@ -31,12 +32,12 @@ impl FromStr for Reference {
             Some(_) => return Err(refuse("no architecture behind @")),
             None => (text, None),
         };
-        let (rest, variant) = match rest.split_once('/') {
+        let (rest, variant) = match rest.rsplit_once('/') {
             Some((rest, name)) if is_word(name) => (rest, Some(name.to_owned())),
             Some(_) => return Err(refuse("no variant behind /")),
             None => (rest, None),
         };
-        let (distro, release) = match rest.split_once(':') {
+        let (distro, release) = match rest.split_once([':', '/']) {
             Some((distro, name)) if is_word(name) => (distro, Some(name.to_owned())),
             Some(_) => return Err(refuse("no release behind :")),
             None => (rest, None),
@@ -69,12 +70,13 @@ mod tests {
     #[test]
     fn references() {
         type Parts = (&'static str, Option<&'static str>, Option<&'static str>, Option<&'static str>);
-        let rows: [(&str, Result<Parts, &str>); 13] = [
+        let rows: [(&str, Result<Parts, &str>); 14] = [
             ("debian", Ok(("debian", None, None, None))),
             ("debian:trixie", Ok(("debian", Some("trixie"), None, None))),
             ("ubuntu:24.04@aarch64", Ok(("ubuntu", Some("24.04"), None, Some("arm64")))),
             ("void/musl", Ok(("void", None, Some("musl"), None))),
             ("void:current/musl@amd64", Ok(("void", Some("current"), Some("musl"), Some("amd64")))),
+            ("debian/trixie/cloud", Ok(("debian", Some("trixie"), Some("cloud"), None))),
             ("", Err("\"\" is no reference to an image: no name of a distro")),
             (":13", Err("\":13\" is no reference to an image: no name of a distro")),
             ("debian:", Err("\"debian:\" is no reference to an image: no release behind :")),

@@ -152,9 +152,16 @@ impl Catalogue {
     /// When there is no such thing in the catalogue.
     pub fn resolve(&self, reference: &Reference, host: Option<&'static str>) -> Result<Resolved, Error> {
         let distro = self.find(&reference.distro)?;
-        let wanted = reference.release.as_deref().unwrap_or(&distro.default);
+        // `debian/13`, as image servers write it: what is behind the slash is a release.
+        let (wanted, variant) = match (&reference.release, &reference.variant) {
+            (None, Some(name)) if !distro.variants.contains(name) && distro.release(name).is_some() => {
+                (Some(name), None)
+            }
+            (release, variant) => (release.as_ref(), variant.as_ref()),
+        };
+        let wanted = wanted.unwrap_or(&distro.default);
         let release = distro.release(wanted).ok_or_else(|| no_release(distro, wanted))?;
-        let variant = match &reference.variant {
+        let variant = match variant {
             None => distro.variants.first().map(String::as_str).unwrap_or_default(),
             Some(name) => known_variant(distro, name)?,
         };
@@ -258,7 +265,7 @@ fn attempt(distro: &Distro, release: &Release, variant: &str, source: &Source, a
                     let key = distro.keys.get(&signature.key)?.clone();
                     Some((signature.url.as_deref().map(beside), key))
                 }),
-                strip: file.strip.as_deref().map(expand),
+                strip: file.strip.clone(),
                 url: url.clone(),
             })
         }

@@ -127,7 +127,7 @@ fn file(
             return Err(reader.fault(one.span(), "signature and key go together", None));
         }
     };
-    let strip = raw.strip.as_ref().map(|strip| reader.template(strip, false)).transpose()?;
+    let strip = raw.strip.as_ref().map(|strip| reader.word(strip)).transpose()?;
     Ok(FileSource { format, url: reader.address(url, found)?, find, checksums, signature, strip })
 }
 

@@ -112,13 +112,16 @@ fn faults_have_a_line() {
 fn references_mean() {
     let catalogue = catalogue(&[("oak.toml", GOOD)]).unwrap();
     // reference => the whole reference, the image, kinds in order
-    let rows: [(&str, Result<(&str, &str, &[&str]), &str>); 11] = [
+    type Meaning = Result<(&'static str, &'static str, &'static [&'static str]), &'static str>;
+    let rows: [(&str, Meaning); 13] = [
         ("oak", Ok(("oak:2/default@amd64", "oak-2", &["simplestreams", "tar", "oci"]))),
         ("quercus:stable", Ok(("oak:2/default@amd64", "oak-2", &["simplestreams", "tar", "oci"]))),
         ("oak:2.0@x86_64", Ok(("oak:2/default@amd64", "oak-2", &["simplestreams", "tar", "oci"]))),
         ("oak@arm64", Ok(("oak:2/default@arm64", "oak-2-arm64", &["tar", "oci"]))),
         ("oak:1", Ok(("oak:1/default@amd64", "oak-1", &["tar", "oci"]))),
         ("oak/musl", Ok(("oak:2/musl@amd64", "oak-2-musl", &["simplestreams"]))),
+        ("oak/1", Ok(("oak:1/default@amd64", "oak-1", &["tar", "oci"]))),
+        ("oak/2/musl", Ok(("oak:2/musl@amd64", "oak-2-musl", &["simplestreams"]))),
         ("aok", Err("no distro \"aok\" in the catalogue; did you mean \"oak\"?")),
         ("oak:stabel", Err("no release \"stabel\" of oak in the catalogue; did you mean \"stable\"?")),
         ("oak/muls", Err("no variant \"muls\" of oak; did you mean \"musl\"?")),

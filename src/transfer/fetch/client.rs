@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -16,6 +16,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use super::Error;
 use super::fault;
 use super::location::shown;
+use super::names::Names;
 
 /// How long connecting may take: longer than two lost SYNs (tcp(7), tcp_syn_retries).
 const CONNECT: Duration = Duration::from_secs(10);
@@ -155,6 +156,7 @@ impl Inner {
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(CONNECT.min(stall))
                 .timeout(stall)
+                .dns_resolver(Arc::new(Names))
                 .referer(false)
         };
         if let Ok(client) = builder().build() {

@@ -13,7 +13,7 @@ pub enum Error {
     Address { location: String, problem: String },
     #[error("cannot reach {host}: {why}")]
     Unreachable { host: String, why: String },
-    #[error("no names can be looked up: {host} is not known")]
+    #[error("cannot find {host}: {why}")]
     NoName { host: String, why: String },
     #[error("there are no certificates of authorities here, so no https server can be believed: {host}")]
     NoAuthorities { host: String },

@@ -12,10 +12,12 @@ use super::location::shown;
 /// Of no answer.
 pub(super) fn of(url: &Url, error: &reqwest::Error, stall: Duration) -> Error {
     let why = reason(error);
-    let host = host(url);
     if error.is_dns() {
-        return Error::NoName { host, why };
+        // "failed to lookup address information: Name or service not known"
+        let why = why.rsplit(": ").next().unwrap_or_default().to_owned();
+        return Error::NoName { host: url.host_str().unwrap_or_default().to_owned(), why };
     }
+    let host = host(url);
     if is_certificate(error) {
         return Error::Certificate { host, why };
     }

@@ -13,6 +13,7 @@
 //! | [`backoff`] | when to try again, and when to give up |
 //! | [`kept`] | downloads that broke off, kept for the next command |
 //! | [`local`] | files and stdin |
+//! | [`names`] | the addresses of hosts |
 //! | [`stream`] | from the thread that reads to who takes the bytes |
 //! | [`fault`] | what went wrong, in words |
 
@@ -30,6 +31,7 @@ mod fault;
 mod kept;
 mod local;
 mod location;
+mod names;
 mod range;
 mod stream;
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub enum Error {
     BadSignature { name: String, key: String },
     #[error("{name} is signed with key {key}, which is none of those in {}", .keys.join(", "))]
     UnknownKey { name: String, key: String, keys: Vec<String> },
+    #[error("{name} is signed by {by}, not with the key {}", .wanted.join(" or "))]
+    AnotherKey { name: String, by: String, wanted: Vec<String> },
     #[error("{name} is signed with key {key}, which has been revoked")]
     KeyRevoked { name: String, key: String },
     #[error("{name} is signed with key {key}, which has expired")]
@@ -82,6 +84,9 @@ impl Error {
             Self::SignatureExpired { .. } => "take a newer image, and look at this host's clock",
             Self::Unsupported { .. } => "a newer gpgv may know it",
             Self::NoSignatureInIt { .. } => "is the address of the signature right?",
+            Self::AnotherKey { .. } => {
+                "if that is who signs it now, say so in /etc/spinney/images/, or give the key with --key=FILE"
+            }
             Self::NoKeys { .. } => "--key=FILE with the distribution's keys; --verify=checksum to do without",
             Self::NotAKey { .. } => {
                 "a file of public keys, as gpg --export writes it (--armor or not), or of signify or minisign"

@@ -36,6 +36,8 @@ pub(super) struct Keys {
     pub(super) signify: Vec<signify::Key>,
     /// The files they are from.
     pub(super) files: Vec<String>,
+    /// Which OpenPGP keys, by fingerprint; none: any of them.
+    pub(super) fingerprints: Vec<String>,
 }
 
 /// What a file of keys has.

@@ -140,7 +140,8 @@ impl Search<'_> {
 
     /// Takes what is signed: a list of checksums, or the file itself.
     fn signed(&self, location: &Location, check: &mut Check) -> Result<(), TransferError> {
-        let keys = Keys::load(&self.verification.keys, &self.name)?;
+        let mut keys = Keys::load(&self.verification.keys, &self.name)?;
+        keys.fingerprints.clone_from(&self.verification.fingerprints);
         let only_direct = self.verification.checksums.is_empty() && !self.verification.signatures.is_empty();
         let mut looked = Vec::new();
         let mut refused = None;
@@ -243,7 +244,13 @@ pub(super) fn signer(status: &Status, name: &str, keys: &Keys) -> Result<String,
         Err(None) => return Err(Error::NoSignatureInIt { name }),
     };
     Err(match signature.clone() {
-        Signature::Good { user, fingerprint } => return Ok(format!("{} ({fingerprint})", printable(&user))),
+        Signature::Good { user, fingerprint } => {
+            let by = format!("{} ({fingerprint})", printable(&user));
+            if keys.fingerprints.is_empty() || keys.fingerprints.contains(&fingerprint) {
+                return Ok(by);
+            }
+            Error::AnotherKey { name, by, wanted: keys.fingerprints.clone() }
+        }
         Signature::Bad { key } => Error::BadSignature { name, key },
         Signature::KeyRevoked { key } => Error::KeyRevoked { name, key },
         Signature::KeyExpired { key } => Error::KeyExpired { name, key },

@@ -35,6 +35,9 @@ pub struct Verification {
     /// Whose signature is believed: files of OpenPGP keys (armoured or not), or of signify(1) or minisign(1) keys. Empty:
     /// the keyring of the host, systemd's (importctl(1)).
     pub keys: Vec<PathBuf>,
+    /// Which of these keys, by the fingerprints of the primary ones in capitals; empty: any. A keyring may have all keys of
+    /// a distro, and only one of them signs images.
+    pub fingerprints: Vec<String>,
 }
 
 impl Verification {

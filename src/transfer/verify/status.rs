@@ -3,7 +3,7 @@
 /// What became of one signature.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Signature {
-    /// It holds: who made it, as the key says, and the key's fingerprint.
+    /// It holds: who made it, as the key says, and the fingerprint of the primary key.
     Good { user: String, fingerprint: String },
     /// The bytes are not those that were signed.
     Bad { key: String },
@@ -41,7 +41,9 @@ impl Status {
                 "GOODSIG" => good = rest.split_once(' ').map(|(_, user)| user.to_owned()),
                 "VALIDSIG" => {
                     if let Some(user) = good.take() {
-                        signatures.push(Signature::Good { user, fingerprint: key() });
+                        // The tenth field, where the signature was made with a subkey or not.
+                        let fingerprint = rest.split(' ').nth(9).map_or_else(key, str::to_owned);
+                        signatures.push(Signature::Good { user, fingerprint });
                     }
                 }
                 "BADSIG" => signatures.push(Signature::Bad { key: key() }),
@@ -87,6 +89,11 @@ mod tests {
         let bad = "[GNUPG:] NEWSIG\n[GNUPG:] BADSIG 0123456789ABCDEF A <a@b>\n";
         let rows = [
             ("good", good.to_owned(), holds()),
+            (
+                "by a subkey",
+                good.replace("VALIDSIG FPR", "VALIDSIG SUB"),
+                holds(),
+            ),
             ("one of two known", format!("{unknown}{good}"), holds()),
             ("good and bad", format!("{good}{bad}"), Err(Some(Signature::Bad { key: key.clone() }))),
             ("bad", bad.to_owned(), Err(Some(Signature::Bad { key: key.clone() }))),

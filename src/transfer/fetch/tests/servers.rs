@@ -98,7 +98,7 @@ fn nobody_there() {
     let error = read(&format!("http://{address}/a")).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot reach {address}: Connection refused"));
     let error = read("http://no-such-host.invalid/a").unwrap_err();
-    assert_eq!(error.to_string(), "no names can be looked up: no-such-host.invalid is not known");
+    assert!(error.to_string().starts_with("cannot find no-such-host.invalid: "), "{error}");
 }
 
 #[test]

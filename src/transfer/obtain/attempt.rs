@@ -1,0 +1,311 @@
+//! One source: from what the catalogue says of it to an image.
+
+use super::{Made, Obtained, Request, host, probe};
+use crate::image::NewImage;
+use crate::transfer::catalogue::model::{Bootstrap, FileFormat, Key};
+use crate::transfer::catalogue::{Action, Attempt, Download};
+use crate::transfer::fetch::{self, FetchOptions, Patience};
+use crate::transfer::install::{self, InstallOptions, Wanted};
+use crate::transfer::lockfile::Pin;
+use crate::transfer::simplestreams::{self, Form, INDEX, INDEX_LIMIT, Listed, PRODUCTS_LIMIT, Products};
+use crate::transfer::verify::{Mode, Verification};
+use crate::transfer::{Context, Digest, Error, Event, bootstrap};
+
+/// The longest page of a directory, list of checksums or pointer file.
+const LISTING_LIMIT: u64 = 16 << 20;
+
+/// Makes an image of `attempt`.
+pub(super) fn perform(
+    request: &Request<'_>,
+    attempt: &Attempt,
+    context: &Context,
+) -> Result<Obtained, Error> {
+    let mut obtained = match &attempt.action {
+        Action::Simplestreams { url, alias, arch } => from_server(request, url, alias, arch, context)?,
+        Action::Download(download) => from_file(request, attempt.kind, download, context)?,
+        Action::Oci { reference } => from_registry(request, reference, context)?,
+        Action::Bootstrap { plan, arch, key } => from_packages(request, plan, arch, key.as_ref(), context)?,
+    };
+    if let Obtained::Made(made) = &mut obtained {
+        made.notes.extend(attempt.note.clone());
+        if !attempt.boots {
+            made.notes.push("it has no init: run it with a command, spinney run IMAGE -- COMMAND".to_owned());
+        }
+    }
+    Ok(obtained)
+}
+
+fn unusable(why: impl Into<String>) -> Error {
+    Error::Unusable { why: why.into() }
+}
+
+/// From an image server.
+fn from_server(
+    request: &Request<'_>,
+    url: &str,
+    alias: &str,
+    arch: &str,
+    context: &Context,
+) -> Result<Obtained, Error> {
+    let base = url.trim_end_matches('/');
+    if request.mode == Some(Mode::Signature) {
+        return Err(unusable("it signs nothing, and --verify=signature was asked for"));
+    }
+    if base.starts_with("http://") && request.mode.is_none() {
+        return Err(unusable(
+            "it is not reached by https, and signs nothing; --verify=checksum takes it as it is",
+        ));
+    }
+    let mut offer = Err(simplestreams::Error::NoImages);
+    for products in products(base, context)? {
+        offer = products.offer(alias, arch);
+        if offer.is_ok() {
+            break;
+        }
+    }
+    let offer = offer?;
+    let address = format!("{base}/{}", offer.path);
+    let wanted = match offer.form {
+        Form::Tar => Wanted::Tar,
+        Form::Squashfs => Wanted::Raw,
+    };
+    let verification = Verification { size: Some(offer.size), ..Verification::digest(offer.sha256) };
+    let item = Item { address, verification, wanted, strip: None };
+    if request.known == Some(offer.sha256) {
+        let pin = Some(item.pin("simplestreams", offer.sha256));
+        return Ok(Obtained::UpToDate { address: item.address, pin });
+    }
+    install(request, "simplestreams", item, context)
+}
+
+/// What the server `base` has.
+fn products(base: &str, context: &Context) -> Result<Vec<Products>, Error> {
+    context.tell(Event::Stage { what: format!("asking {}", host(base)), total: None });
+    let paths = simplestreams::index(&probe::document(&format!("{base}/{INDEX}"), INDEX_LIMIT, context)?)?;
+    let read = |path| {
+        let address = format!("{base}/{path}");
+        // It has just answered: what is wrong now may pass.
+        let patience = Patience { tries: 3, ..Patience::default() };
+        let options = FetchOptions { patience, ..FetchOptions::default() };
+        let bytes = fetch::document(&address, PRODUCTS_LIMIT, &options, context)?;
+        Ok(simplestreams::products(&bytes)?)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// The same, for those who look around.
+pub(super) fn listing(base: &str, context: &Context) -> Result<Vec<Listed>, Error> {
+    Ok(products(base, context)?.iter().flat_map(Products::list).collect())
+}
+
+/// From a file of the distro.
+fn from_file(
+    request: &Request<'_>,
+    kind: &'static str,
+    download: &Download,
+    context: &Context,
+) -> Result<Obtained, Error> {
+    let (verification, note) = held_to(request, download)?;
+    context.tell(Event::Stage { what: format!("asking {}", host(&download.url)), total: None });
+    let download = match &download.find {
+        None => {
+            probe::answers(&download.url, context)?;
+            download.clone()
+        }
+        Some((url, pattern)) => {
+            let text = probe::document(url, LISTING_LIMIT, context)?;
+            let text = String::from_utf8_lossy(&text);
+            let name =
+                download.look_up(&text).ok_or_else(|| unusable(format!("{url} names no {pattern}")))?;
+            download.clone().found(name)
+        }
+    };
+    let verification = Verification {
+        checksums: download.checksums.clone().into_iter().collect(),
+        signatures: match (&verification.mode, &download.signature) {
+            (Some(Mode::Signature), Some((Some(url), _))) => vec![url.clone()],
+            _ => Vec::new(),
+        },
+        ..verification
+    };
+    let wanted = match download.format {
+        FileFormat::Tar => Wanted::Tar,
+        FileFormat::Disk => Wanted::Raw,
+        FileFormat::OciArchive => {
+            return Err(unusable("archives of OCI images are for spinney pull oci-archive:"));
+        }
+    };
+    let item = Item { address: download.url, verification, wanted, strip: download.strip };
+    let mut obtained = install(request, kind, item, context)?;
+    if let Obtained::Made(made) = &mut obtained {
+        made.notes.extend(note);
+    }
+    Ok(obtained)
+}
+
+/// What a file of the distro is held to, and what the user should know of that. The addresses are filled in later.
+fn held_to(request: &Request<'_>, download: &Download) -> Result<(Verification, Option<String>), Error> {
+    let secure = !download.url.starts_with("http://");
+    let key = download.signature.as_ref().map(|(_, key)| key);
+    let keys: Vec<_> = match key {
+        Some(_) if !request.keys.is_empty() => request.keys.clone(),
+        Some(key) if bootstrap::plan::find(&["gpgv"]).is_some() => {
+            key.files.iter().filter(|file| file.exists()).cloned().collect()
+        }
+        _ => Vec::new(),
+    };
+    let fingerprints = match key {
+        Some(key) if request.keys.is_empty() => key.fingerprints.clone(),
+        _ => Vec::new(),
+    };
+    let with = |mode, keys| Verification {
+        mode: Some(mode),
+        keys,
+        fingerprints: fingerprints.clone(),
+        ..Verification::default()
+    };
+    match request.mode {
+        Some(Mode::No) => Ok((with(Mode::No, Vec::new()), None)),
+        Some(Mode::Checksum) if download.checksums.is_some() => Ok((with(Mode::Checksum, Vec::new()), None)),
+        Some(Mode::Checksum) => Err(unusable("it has no list of checksums")),
+        _ if !keys.is_empty() => Ok((with(Mode::Signature, keys), None)),
+        Some(Mode::Signature) => Err(unusable(no_key(key))),
+        None if download.checksums.is_some() && secure => {
+            let note = format!("it was held to the distro's checksums alone: {}", no_key(key));
+            Ok((with(Mode::Checksum, Vec::new()), Some(note)))
+        }
+        None if key.is_some() => Err(unusable(no_key(key))),
+        None if secure => {
+            Err(unusable("it publishes neither checksums nor signatures; --verify=no takes it as it is"))
+        }
+        None => Err(unusable("it is not reached by https; --verify=checksum takes it as it is")),
+    }
+}
+
+fn no_key(key: Option<&Key>) -> String {
+    match key {
+        None => "the distro does not sign them".to_owned(),
+        Some(_) if bootstrap::plan::find(&["gpgv"]).is_none() => {
+            "there is no gpgv here to check their signature (the package gpgv has it)".to_owned()
+        }
+        Some(Key { package: Some(package), .. }) => {
+            format!("the key that they are signed with is not here (the package {package} has it)")
+        }
+        Some(key) => {
+            let files: Vec<_> = key.files.iter().map(|file| file.display().to_string()).collect();
+            format!("the key that they are signed with is not here ({})", files.join(", "))
+        }
+    }
+}
+
+/// From a registry.
+fn from_registry(_: &Request<'_>, _: &str, _: &Context) -> Result<Obtained, Error> {
+    Err(unusable("images of registries cannot be pulled yet"))
+}
+
+/// By the distro's own tool.
+fn from_packages(
+    request: &Request<'_>,
+    plan: &Bootstrap,
+    arch: &str,
+    key: Option<&Key>,
+    context: &Context,
+) -> Result<Obtained, Error> {
+    if request.pinnable {
+        return Err(unusable("what a tool makes of packages cannot be pinned"));
+    }
+    let resolved = request.resolved;
+    let past = resolved.until.as_deref().is_some_and(is_past);
+    let wanted = bootstrap::Wanted { bootstrap: plan, arch, native: resolved.native, key, past };
+    bootstrap::check(&wanted)?;
+    let what = format!("making {} of packages, with {}", request.name, plan.tool.name());
+    context.tell(Event::Stage { what, total: None });
+    let new = NewImage::directory(request.store, request.name)?;
+    let vouched = bootstrap::fill(&new, &wanted, context)?;
+    context.check()?;
+    context.tell(Event::Stage { what: format!("writing {} to disk", request.name), total: None });
+    let image = new.finish(request.finish)?;
+    let address = match &plan.mirror {
+        Some(mirror) => format!("{} {} {mirror}", plan.tool.name(), plan.suite),
+        None => format!("{} {}", plan.tool.name(), plan.suite),
+    };
+    Ok(Obtained::Made(Box::new(Made {
+        image,
+        kind: plan.tool.name(),
+        address,
+        proof: None,
+        vouched: Some(vouched),
+        counts: None,
+        pin: None,
+        notes: Vec::new(),
+    })))
+}
+
+/// Exactly what `pin` says.
+pub(super) fn pinned(request: &Request<'_>, pin: &Pin, context: &Context) -> Result<Obtained, Error> {
+    let sha256 = pin.digest().ok_or_else(|| unusable(format!("{:?} is no sha256 digest", pin.sha256)))?;
+    let wanted = match pin.form.as_str() {
+        "tar" => Wanted::Tar,
+        "disk" => Wanted::Raw,
+        _ => return Err(unusable("pinned images of registries cannot be pulled yet")),
+    };
+    let verification = Verification::digest(sha256);
+    let item = Item { address: pin.url.clone(), verification, wanted, strip: pin.strip.clone() };
+    install(request, "pinned", item, context)
+}
+
+/// Whether the day `date` is over.
+fn is_past(date: &str) -> bool {
+    date.parse::<jiff::civil::Date>().is_ok_and(|date| date < jiff::Zoned::now().date())
+}
+
+/// A file to make an image of.
+pub(super) struct Item {
+    pub(super) address: String,
+    pub(super) verification: Verification,
+    pub(super) wanted: Wanted,
+    pub(super) strip: Option<String>,
+}
+
+impl Item {
+    fn pin(&self, kind: &str, sha256: Digest) -> Pin {
+        let form = match self.wanted {
+            Wanted::Tar => "tar",
+            Wanted::Raw => "disk",
+        };
+        Pin {
+            kind: kind.to_owned(),
+            url: self.address.clone(),
+            sha256: sha256.to_string(),
+            form: form.to_owned(),
+            strip: self.strip.clone(),
+        }
+    }
+}
+
+/// Downloads and installs it.
+pub(super) fn install(
+    request: &Request<'_>,
+    kind: &'static str,
+    item: Item,
+    context: &Context,
+) -> Result<Obtained, Error> {
+    let fetching = FetchOptions { partial: request.partial.clone(), ..FetchOptions::default() };
+    let incoming = fetch::open(&item.address, &item.verification, &fetching, context)?;
+    context.tell(Event::Stage { what: format!("pulling {}", request.name), total: incoming.length() });
+    let options =
+        InstallOptions { finish: request.finish, strip: item.strip.clone(), ..InstallOptions::default() };
+    let installed =
+        install::image(incoming, request.store, request.name, Some(item.wanted), &options, context)?;
+    let pin = item.pin(kind, installed.proof.sha256);
+    Ok(Obtained::Made(Box::new(Made {
+        image: installed.image,
+        kind,
+        address: item.address,
+        counts: Some(installed.counts),
+        vouched: installed.proof.checked.clone(),
+        proof: Some(installed.proof),
+        pin: Some(pin),
+        notes: installed.notes.lines(),
+    })))
+}
