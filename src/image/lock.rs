@@ -126,6 +126,14 @@ pub fn sweep(path: &Path) {
     drop(try_lock_path(path, Hold::Exclusive));
 }
 
+/// Removes all global lock files that killed holders left, whatever images they were of.
+pub fn sweep_all() {
+    let names = open_directory(Path::new(LOCKS)).and_then(entries).unwrap_or_default();
+    for name in names.iter().filter_map(|(name, _)| name.to_str()) {
+        drop(take_global(name, Hold::Exclusive));
+    }
+}
+
 /// Keeps others from making an image `name`, systemd's programs too.
 ///
 /// # Errors

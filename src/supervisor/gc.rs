@@ -7,6 +7,7 @@ use rustix::fs::CWD;
 use rustix::process::Pid;
 
 use crate::host::CgroupHierarchy;
+use crate::image::lock;
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::controllers;
 use crate::runtime::root::SCRATCH;
@@ -68,6 +69,8 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
             Err(error) => collected.failed.push((name, error)),
         }
     }
+    // Of machines whose journal somebody has removed.
+    lock::sweep_all();
     Ok(collected)
 }
 
