@@ -41,7 +41,9 @@ const PROXY_VARIABLES: [&str; 8] = [
 /// `spinney pull URL` into a store of the test's own, without the proxies of whoever runs the test.
 fn pull(context: &Context, url: &str, options: &[&str]) -> Command {
     let mut command = context.spinney();
-    PROXY_VARIABLES.iter().for_each(|name| drop(command.env_remove(name)));
+    for name in PROXY_VARIABLES {
+        command.env_remove(name);
+    }
     command.args(["pull", url, "image"]).args(options).arg("--image-root").arg(images(context));
     command
 }
