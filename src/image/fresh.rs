@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::fs::RenameFlags;
+use rustix::fs::{Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::Error;
@@ -14,7 +14,7 @@ use super::origin::{self, Origin};
 use super::remove::{place, unlock_top};
 use super::store::{Image, ImageKind, Store};
 use super::{hidden, properties, users};
-use crate::sys::files::{make_directories, remove_tree_at};
+use crate::sys::files::{make_directories, open_at, remove_tree_at};
 use crate::sys::{FdPath, SysError, btrfs, sys};
 
 /// An image that nobody sees yet. Dropped before [`NewImage::finish`], it is removed; killed, it is unlocked, and whoever
@@ -93,6 +93,16 @@ impl NewImage {
     /// Its directory, or the file of a disk image.
     pub fn content(&self) -> BorrowedFd<'_> {
         self.content.as_fd()
+    }
+
+    /// A file without a name on the same file system, for what has to be whole before it can be made use of.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn spool(&self) -> Result<OwnedFd, Error> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR;
+        open_at(&self.pool, ".", flags, Mode::from_raw_mode(0o600))
+            .map_err(Error::system("make a file in", &self.store.pool))
     }
 
     /// What it will be called.

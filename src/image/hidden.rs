@@ -12,7 +12,9 @@ use super::error::Error;
 use super::lock;
 use super::name::ImageName;
 use super::store::{ImageKind, Store};
-use crate::sys::files::{entries, make_directory_at, open_at, open_directory, remove_tree_at, try_lock};
+use crate::sys::files::{
+    entries, make_directory_at, open_at, open_directory, open_directory_at, remove_tree_at, try_lock,
+};
 use crate::sys::{FdPath, SysError, SysResult, btrfs};
 
 /// How all hidden names of ours and systemd's begin.
@@ -43,6 +45,15 @@ pub fn make(pool: &OwnedFd, name: &ImageName, kind: ImageKind) -> SysResult<(Str
             Err(error) if error.errno() == Errno::NOENT && kind != ImageKind::Raw => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Opens and locks the hidden directory `entry`, just made; `None` if it was swept before.
+pub(super) fn claimed(pool: &OwnedFd, entry: &str) -> SysResult<Option<OwnedFd>> {
+    match open_directory_at(pool, entry) {
+        Err(error) if error.errno() == Errno::NOENT => Ok(None),
+        Err(error) => Err(error),
+        Ok(opened) => Ok(claim(pool, entry, &opened)?.then_some(opened)),
     }
 }
 

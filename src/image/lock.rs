@@ -68,7 +68,10 @@ impl Drop for GlobalLock {
 /// # Errors
 /// [`Error::InUse`], which says who has it.
 pub fn lock(image: &Image, hold: Hold) -> Result<ImageLock, Error> {
-    lock_path(&image.path, hold)
+    lock_path(&image.path, hold).map_err(|error| match error {
+        Error::InUse { by, .. } => Error::InUse { name: image.name.to_string(), by },
+        other => other,
+    })
 }
 
 /// Locks the tree, disk image or block device at `path`, wherever it is. Symlinks are followed. The host's own root can be

@@ -18,6 +18,7 @@
 //! | [`rollback`] | back to it |
 //! | [`commit`] | an image of a machine's present state |
 //! | [`layers`] | where layers are kept, who refers to them, stacks of them |
+//! | `subvolume` | snapshots of btrfs, for all of these |
 //! | [`lock`] | who may write to an image, agreed on with systemd |
 //! | [`users`] | who has an image in use |
 //! | [`fresh`] | images that are being made |
@@ -56,6 +57,7 @@ pub mod rename;
 pub mod rollback;
 pub mod snapshot;
 pub mod store;
+mod subvolume;
 pub mod users;
 pub mod versions;
 

@@ -13,6 +13,7 @@ use self::kind::Found;
 use super::flow::{Contents, flow};
 use super::{Context, Error, Event, Incoming, Proof, fault};
 use crate::archive::{self, Counts, Notes};
+use crate::image::origin::Origin;
 use crate::image::{Finish, Image, ImageName, NewImage, Store};
 
 mod kind;
@@ -33,6 +34,8 @@ pub enum Wanted {
 pub struct InstallOptions {
     /// How it is finished.
     pub finish: Finish,
+    /// What is written down of where it came from; digest and proof are filled in.
+    pub origin: Option<Origin>,
     /// The directory in an archive that is the root, where that is not the archive's own.
     pub strip: Option<String>,
 }
@@ -125,7 +128,7 @@ struct Made {
 }
 
 fn finish(made: Made, proof: Proof, options: &InstallOptions, context: &Context) -> Result<Installed, Error> {
-    let Made { new, counts, notes } = made;
+    let Made { mut new, counts, notes } = made;
     fault::point("verified");
     context.check()?;
     if let Some(name) = options.strip.as_deref().filter(|_| counts.files + counts.directories > 0) {
@@ -133,6 +136,13 @@ fn finish(made: Made, proof: Proof, options: &InstallOptions, context: &Context)
         lift::lift(new.content(), name).map_err(failed)?;
     }
     context.tell(Event::Stage { what: format!("writing {} to disk", new.name()), total: None });
+    if let Some(origin) = &options.origin {
+        new.set_origin(Origin {
+            digest: Some(format!("sha256:{}", proof.sha256)),
+            proof: proof.checked.clone(),
+            ..origin.clone()
+        });
+    }
     let image = new.finish(options.finish)?;
     fault::point("finished");
     Ok(Installed { image, proof, counts, notes })
@@ -173,7 +183,7 @@ pub fn unpack(
 /// What could not be copied. There is no image then.
 pub fn directory(
     source: BorrowedFd<'_>,
-    new: NewImage,
+    mut new: NewImage,
     options: &InstallOptions,
     context: &Context,
 ) -> Result<(Image, Counts, Notes), Error> {
@@ -192,6 +202,9 @@ pub fn directory(
     fault::point("unpacked");
     context.check()?;
     context.tell(Event::Stage { what: format!("writing {} to disk", new.name()), total: None });
+    if let Some(origin) = &options.origin {
+        new.set_origin(origin.clone());
+    }
     let image = new.finish(options.finish)?;
     fault::point("finished");
     Ok((image, counts, notes))

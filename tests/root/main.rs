@@ -68,7 +68,10 @@ mod security;
 mod settings;
 mod shell;
 mod start;
+mod transfer_faults;
+mod transfers;
 mod tree_snapshot;
+mod unpack;
 mod verbs;
 mod views;
 mod wait;
@@ -112,12 +115,15 @@ fn main() -> ExitCode {
         wait::tests(),
         hundred::tests(),
         views::tests(),
+        transfers::tests(),
+        transfer_faults::tests(),
         catalogue::tests(),
         image_layers::tests(),
         image_inspect::tests(),
         image_locks::tests(),
         image_store::tests(),
         image_layers::tests(),
+        unpack::tests(),
         image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

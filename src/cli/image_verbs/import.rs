@@ -10,6 +10,7 @@ use crate::cli::transferring::options::{ImageOptions, ReportOptions};
 use crate::cli::transferring::reporting::Done;
 use crate::cli::transferring::{Failure, Transferring, image_name, must_be_free, store};
 use crate::cli::{EXIT_FAILURE, output::Output};
+use crate::image::origin::Origin;
 use crate::image::{Finish, ImageName, NewImage, Store};
 use crate::sys::files::open_directory;
 use crate::transfer::fetch::{self, FetchOptions};
@@ -183,7 +184,13 @@ fn imported(
     let name = name_of(file, is_directory, options)?;
     must_be_free(&store, &name, options.image.force)?;
     let finish = Finish { replace: options.image.force, read_only: options.image.read_only };
-    let installing = InstallOptions { finish, ..InstallOptions::default() };
+    let source = if is_stdin { None } else { std::path::absolute(file).ok() };
+    let source = source.map(|path| path.display().to_string());
+    let installing = InstallOptions {
+        finish,
+        origin: Some(Origin { source, ..Origin::new("import") }),
+        ..InstallOptions::default()
+    };
     if is_directory {
         return from_directory(file, &store, &name, &installing, transferring);
     }

@@ -9,12 +9,13 @@ use crate::cli::transferring::reporting::Done;
 use crate::cli::transferring::{Failure, Transferring, image_name, must_be_free, store};
 use crate::cli::{EXIT_FAILURE, output::Output};
 use crate::image::Finish;
+use crate::image::origin::Origin;
 use crate::transfer::fetch::{self, FetchOptions};
 use crate::transfer::install::{self, InstallOptions, Wanted};
 use crate::transfer::naming;
 use crate::transfer::source::Source;
 use crate::transfer::verify::{Mode, Verification};
-use crate::transfer::{Digest, Event};
+use crate::transfer::{self, Digest, Event, oci};
 
 const RULES: &str = "\
 SOURCE is an address (https://, http://, file://) of a tar archive or a disk image (raw or qcow2), compressed with gzip, xz, zstd or \
@@ -175,8 +176,9 @@ fn perform(
         (Source::Catalogue(name), None) => {
             Err(Failure::refused(format!("there is no catalogue to find {name:?} in"), "give an address"))
         }
-        (Source::Oci(reference), None) => {
-            Err(Failure::refused(format!("there is no way to pull {reference:?} yet"), "give an address"))
+        (Source::Oci(text), None) => {
+            let architecture = reference.and_then(ReferenceOptions::architecture);
+            pull_oci(&text, name, architecture, options, &transferring)
         }
     });
     transferring.end(result)
@@ -229,15 +231,27 @@ fn pull_url(
     let incoming = fetch::open(url, &verification, &fetching, context)?;
     context.tell(Event::Stage { what: format!("pulling {name}"), total: incoming.length() });
     let finish = Finish { replace: options.image.force, read_only: options.image.read_only };
-    let installed = install::image(
-        incoming,
-        &store,
-        &name,
-        wanted,
-        &InstallOptions { finish, ..InstallOptions::default() },
-        context,
-    )?;
+    let origin = Origin { source: Some(incoming.name().to_owned()), ..Origin::new("pull") };
+    let installing = InstallOptions { finish, origin: Some(origin), ..InstallOptions::default() };
+    let installed = install::image(incoming, &store, &name, wanted, &installing, context)?;
     Ok(Done::installed("pulled", &installed))
+}
+
+fn pull_oci(
+    text: &str,
+    name: Option<&str>,
+    architecture: Option<&str>,
+    options: &PullOptions,
+    transferring: &Transferring,
+) -> Result<Done, Failure> {
+    let reference = oci::Reference::parse(text).map_err(transfer::Error::from)?;
+    let store = store(options.image.image_root.as_deref())?;
+    let name = image_name(name, options.image.machine.as_deref(), &reference.local_name())?;
+    must_be_free(&store, &name, options.image.force)?;
+    let replace = options.image.force;
+    let asked = oci::Asked { reference: &reference, origin: text, name: &name, architecture, replace };
+    let pulled = oci::pull(&store, &asked, &transferring.context)?;
+    Ok(Done::pulled_layers(&pulled))
 }
 
 /// A file's name as it may be printed.

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::output::Output;
+use crate::image::hidden;
 use crate::image::{Error as ImageError, Image, ImageName, Store};
 use crate::transfer::{Context, Error};
 
@@ -93,8 +94,11 @@ pub fn existing(store: &Store, name: &ImageName) -> Result<Option<Image>, Error>
     }
 }
 
-/// Refuses a name that is taken, before anything is moved; whoever takes it meanwhile is met at the end.
+/// Removes what killed commands left, and refuses a name that is taken, before anything is moved. Whoever takes it meanwhile
+/// is met at the end.
 pub fn must_be_free(store: &Store, name: &ImageName, force: bool) -> Result<(), Error> {
+    // Leavings that cannot be removed are in nobody's way.
+    let _ = hidden::sweep(store);
     match existing(store, name)? {
         Some(image) if !force => Err(ImageError::Exists { name: name.to_string(), path: image.path }.into()),
         _ => Ok(()),

@@ -3,6 +3,7 @@
 use super::Wanted;
 use crate::transfer::Error;
 use crate::transfer::flow::Contents;
+use crate::transfer::format::{self, Format};
 
 /// What it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,14 +17,23 @@ pub(super) enum Found {
 pub(super) fn of(contents: &mut Contents) -> Result<Found, Error> {
     let name = contents.name().to_owned();
     let start = contents.start().map_err(|error| Error::of_reading(&name, error))?;
-    if start.starts_with(b"QFI\xfb") {
-        Ok(Found::Qcow2)
-    } else if start.get(257..262) == Some(b"ustar") {
-        Ok(Found::Tar)
-    } else if start.len() > 512 {
-        Ok(Found::Raw)
-    } else {
-        Err(Error::Format { name, what: "is neither a tar archive nor a disk image".to_owned(), hint: "" })
+    let refuse = |what: String, hint| Err(Error::Format { name: name.clone(), what, hint });
+    match format::detect(start) {
+        Format::Tar => Ok(Found::Tar),
+        Format::Qcow2 => Ok(Found::Qcow2),
+        Format::Raw => Ok(Found::Raw),
+        Format::Refused(what) => {
+            refuse(format!("is {what}"), "take the tar archive or the disk image (raw, qcow2) of it")
+        }
+        Format::Gzip | Format::Xz | Format::Zstd | Format::Bzip2 => refuse(
+            "is compressed twice".to_owned(),
+            "decompress it once yourself: zstd -dc FILE | spinney import - NAME",
+        ),
+        Format::Unknown if start.is_empty() => refuse("is empty".to_owned(), "look at where it comes from"),
+        Format::Unknown => refuse(
+            "is neither a tar archive nor a disk image".to_owned(),
+            "file(1) says what it is: an error page of a server, for one",
+        ),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::kind::Found;
@@ -11,7 +10,7 @@ use crate::archive::Counts;
 use crate::image::NewImage;
 use crate::sys::{FdPath, SysError, SysResult, sys};
 use crate::transfer::flow::Contents;
-use crate::transfer::{Context, Error, fault};
+use crate::transfer::{Context, Error, Event, fault, qcow2};
 
 /// What is looked at for zeros at once: a block of every file system that has holes.
 const BLOCK: usize = 4096;
@@ -28,13 +27,14 @@ pub(super) fn write(
     fault::point("unpacking");
     let counts = match found {
         Found::Qcow2 => {
-            return Err(Error::Format {
-                name: contents.name().to_owned(),
-                what: "is a qcow2".to_owned(),
-                hint: "",
-            });
+            // Its parts lie in any order: it has to be all there.
+            let spool = new.spool()?;
+            sparse(contents, spool.as_fd(), failed, context)?;
+            context.tell(Event::Stage { what: format!("converting {}", new.name()), total: None });
+            let length = qcow2::convert(spool.as_fd(), new.content(), contents.name(), context)?;
+            Counts { files: 1, directories: 0, bytes: length }
         }
-        _ => sparse(contents, new.content(), failed, context)?,
+        Found::Raw | Found::Tar => sparse(contents, new.content(), failed, context)?,
     };
     fault::point("unpacked");
     Ok(counts)
@@ -98,12 +98,6 @@ fn write_at(file: BorrowedFd<'_>, bytes: &[u8], at: u64) -> SysResult<()> {
         }
     }
     Ok(())
-}
-
-/// A file without a name beside `new`, for what must be whole before it can be read.
-#[allow(dead_code)]
-fn spool(pool: impl AsFd) -> SysResult<std::os::fd::OwnedFd> {
-    crate::sys::files::open_at(pool, ".", OFlags::TMPFILE | OFlags::RDWR, Mode::from_raw_mode(0o600))
 }
 
 #[cfg(test)]
