@@ -138,7 +138,7 @@ impl Check {
         let mut checked: Vec<String> = self.expected.into_iter().map(|expected| expected.source).collect();
         if let (Some((_, keys)), Some(tap)) = (&self.detached, tap) {
             let by = prepare::signer(&tap.running.finish()?, &name, keys)?;
-            checked.push(format!("signed by {by}"));
+            checked.push(format!("a signature of {by}"));
         }
         let checked = (!checked.is_empty()).then(|| checked.join("; "));
         Ok(Proof { sha256: hashes.sha256(), checked })
