@@ -26,6 +26,8 @@ pub struct RunInvocation {
     pub options: RunArguments,
     /// `TREE` or `--directory=`.
     pub tree: PathBuf,
+    /// It was given as `TREE`, not by an option.
+    pub operand: bool,
     /// It was given as `TREE` and without a slash: where there is no such directory it names an image.
     pub may_be_image: bool,
     /// The command, or the init's arguments.
@@ -72,6 +74,7 @@ fn parse_run(mut arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
             (options, operands) = options_and_operands(&matches)?;
         }
     }
+    let operand = tree.is_some();
     let may_be_image = tree.as_ref().is_some_and(|tree| !tree.as_os_str().as_encoded_bytes().contains(&b'/'));
     let tree = one_tree(&mut options, tree)?;
     let command = match after_dashes {
@@ -81,7 +84,7 @@ fn parse_run(mut arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
         Some(rest) => operands.into_iter().chain([OsString::from("--")]).chain(rest).collect(),
     };
     let given = given_in_order(run_matches(&matches)?);
-    Ok(Invocation::Run(Box::new(RunInvocation { options, tree, may_be_image, command, given })))
+    Ok(Invocation::Run(Box::new(RunInvocation { options, tree, operand, may_be_image, command, given })))
 }
 
 /// What is to be run, said in one of the ways there are.

@@ -8,6 +8,7 @@
 //! | [`settings`] | arguments to [`crate::settings::MachineSettings`] |
 //! | [`limit_options`] | the options that limit a machine |
 //! | [`run`] | `spinney run` |
+//! | [`reference`] | images by what they were pulled by |
 //! | [`detached`] | waiting for machines in the background |
 //! | [`progress`] | what a machine does, as status lines |
 //! | [`explain`] | the plan of a machine, printed |
@@ -35,6 +36,7 @@ pub mod limit_options;
 pub mod logs;
 pub mod output;
 pub mod progress;
+pub mod reference;
 pub mod refusal;
 pub mod run;
 pub mod settings;

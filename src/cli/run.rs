@@ -10,10 +10,12 @@ use super::explain::{ExplainFormat, explain};
 use super::invocation::RunInvocation;
 use super::output::Output;
 use super::progress::Progress;
+use super::reference;
 use super::require_root;
 use super::settings::{asked, optional};
 use super::verbs::explain::planned;
 use super::verbs::fail;
+use crate::image::Image;
 use crate::machine;
 use crate::settings::{
     ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, Environment, LinkJournal, MachineName, Payload,
@@ -28,6 +30,9 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
     if let Some(words) = words_asked_for(&invocation.options) {
         output.text(&(words.join("\n") + "\n"));
         return 0;
+    }
+    if let Err(status) = have_image(invocation, output) {
+        return status;
     }
     let prepared = prepare(invocation, started)
         .and_then(|prepared| Ok((prepared, explain_format(invocation.options.explain.as_deref())?)));
@@ -47,8 +52,11 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
     if !require_root("run", "sudo spinney run ...", output) {
         return EXIT_FAILURE;
     }
-    let Prepared { request, warnings } = prepared;
+    let Prepared { request, warnings, note } = prepared;
     warnings.iter().for_each(|warning| output.warning(warning));
+    if let Some(note) = note {
+        output.status(&note);
+    }
     let boots = matches!(request.settings.payload, Payload::Boot { .. });
     if request.background {
         return detached::run(request, &invocation.options, output);
@@ -66,6 +74,23 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
 pub(super) struct Prepared {
     pub(super) request: Request,
     pub(super) warnings: Vec<String>,
+    /// What becomes of changes.
+    pub(super) note: Option<String>,
+}
+
+/// Pulls what is asked for by reference and is not here, unless it is only to be explained.
+fn have_image(invocation: &RunInvocation, output: Output) -> Result<(), u8> {
+    let Some(reference) = reference::of(invocation).filter(|_| invocation.options.explain.is_none()) else {
+        return Ok(());
+    };
+    if !require_root("run", "sudo spinney run ...", output) {
+        return Err(EXIT_FAILURE);
+    }
+    let here = reference::image(reference).and_then(|image| match image {
+        Some(_) => Ok(()),
+        None => reference::pull(reference, invocation.options.quiet, output),
+    });
+    here.map_err(|error| fail(&error, output))
 }
 
 /// What `invocation`, with the settings files of its machine, asks of a supervisor. `started` is when it was asked.
@@ -85,20 +110,48 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     let environment = Environment::ours().map_err(SettingsError::Directory)?;
     let mut asked = asked(invocation)?;
     asked.by_name = by_name;
-    if let Some((name, tree)) = find_image(invocation, &environment)? {
+    let pulled = match reference::of(invocation) {
+        Some(reference) => Some(
+            reference::image(reference)?
+                .ok_or_else(|| machine::Error::NotHere { reference: reference.to_owned() })?,
+        ),
+        None => None,
+    };
+    if let Some(image) = &pulled {
+        asked.tree.clone_from(&image.path);
+        asked.by_name = true;
+    } else if let Some((name, tree)) = find_image(invocation, &environment)? {
         asked.tree = tree;
         asked.by_name = true;
         // Its tree may be called otherwise.
         asked.machine.get_or_insert(name);
     }
-    let resolved = machine_settings(&asked, &environment)?;
+    let mut resolved = machine_settings(&asked, &environment)?;
+    let note = pulled.and_then(|image| throw_away(&mut resolved, &image));
     let Resolved { settings, provenance, mut warnings } =
         detached::in_background(&invocation.options, resolved)?;
     if matches!(settings.payload, Payload::Boot { .. }) && settings.console == Some(ConsoleMode::Pipe) {
         warnings.push("an init without /dev/console (--console=pipe) may not boot".to_owned());
     }
     let background = invocation.options.detach;
-    Ok(Prepared { request: Request { settings, provenance, started, background }, warnings })
+    Ok(Prepared { request: Request { settings, provenance, started, background }, warnings, note })
+}
+
+/// What was pulled stays as it was pulled, for all that run it, unless the user says otherwise.
+fn throw_away(resolved: &mut Resolved, image: &Image) -> Option<String> {
+    let Resolved { settings, provenance, .. } = resolved;
+    let said = settings.read_only
+        || settings.volatile != Volatile::No
+        || provenance.is_given("machine", "ephemeral");
+    if said {
+        return None;
+    }
+    settings.ephemeral = true;
+    provenance.decide("machine", "ephemeral", "yes", "(a pulled image)");
+    Some(format!(
+        "changes are thrown away with the machine; spinney clone {} NAME makes an image that keeps them",
+        image.name
+    ))
 }
 
 /// A TREE without a slash, where there is no such directory, is the name of an image.

@@ -141,7 +141,11 @@ fn find_command(root: &Root, command: &Path) -> Result<Option<(PathBuf, Option<A
     Ok(unusable)
 }
 
-fn os_release(root: &Root) -> Result<Option<OsRelease>, TreeError> {
+/// What a tree says it is.
+///
+/// # Errors
+/// None so far: what cannot be read says nothing.
+pub fn os_release(root: &Root) -> Result<Option<OsRelease>, TreeError> {
     for path in ["/etc/os-release", "/usr/lib/os-release"] {
         // What is no file there says nothing, and os-release is no reason not to run.
         if let Ok(Some(contents)) = absent_is_none(root.read(path, MAX_OS_RELEASE)) {
@@ -151,7 +155,11 @@ fn os_release(root: &Root) -> Result<Option<OsRelease>, TreeError> {
     Ok(None)
 }
 
-fn machine_id(root: &Root) -> Result<MachineIdState, TreeError> {
+/// What its /etc/machine-id says.
+///
+/// # Errors
+/// None so far.
+pub fn machine_id(root: &Root) -> Result<MachineIdState, TreeError> {
     Ok(match absent_is_none(root.read("/etc/machine-id", MAX_MACHINE_ID)) {
         Ok(Some(contents)) => MachineIdState::parse(&contents),
         Ok(None) => MachineIdState::Missing,
@@ -169,7 +177,7 @@ fn require_runnable(program: &Path, tree: Architecture) -> Result<(), TreeError>
 }
 
 /// Whether the host's kernel hands such programs to qemu (binfmt_misc).
-fn emulated(architecture: Architecture) -> bool {
+pub(super) fn emulated(architecture: Architecture) -> bool {
     architecture.qemu_name().is_some_and(|name| {
         std::fs::read_to_string(format!("/proc/sys/fs/binfmt_misc/qemu-{name}"))
             .is_ok_and(|state| state.starts_with("enabled"))
@@ -194,4 +202,4 @@ fn is_empty(root: &Root) -> Result<bool, TreeError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

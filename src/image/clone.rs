@@ -17,8 +17,11 @@ use rustix::fs::{Mode, OFlags};
 use super::fault::point;
 use super::layers::{Layer, LayerError, LayeredImage, NewStack};
 use super::lock::{Hold, lock, lock_name, try_lock_path};
+use super::origin::{self, Origin};
 use super::snapshot::{Pause, settle};
-use super::{Error, Finish, Image, ImageKind, ImageName, NewImage, Store, opened, properties};
+use super::{
+    Error, Finish, Image, ImageKind, ImageName, NewImage, Store, companions, opened, properties, subvolume,
+};
 use crate::archive::copy_tree::{CopyTreeOptions, copy_tree};
 use crate::archive::sparse::Map;
 use crate::sys::files::open_at;
@@ -57,33 +60,31 @@ pub fn clone(
     pause: Pause<'_>,
 ) -> Result<Cloned, LayerError> {
     check_free(store, to)?;
-    let _name = lock_name(to)?;
     let cloned = match from.kind {
         _ if options.copy => copy(store, from, to, pause)?,
-        ImageKind::Directory | ImageKind::Subvolume => {
-            let _locked = lock(from, Hold::Shared)?;
-            let image = over(store, to, &[Layer { path: from.path.clone(), disk: false }], &[], options)?;
-            Cloned { image, paused: None }
-        }
+        ImageKind::Subvolume => match subvolume::clone(store, from, to)? {
+            Some(image) => Cloned { image, paused: None },
+            None => over_one(store, from, to, options)?,
+        },
+        ImageKind::Directory => over_one(store, from, to, options)?,
         ImageKind::Layered => {
             let others = LayeredImage::open(&from.path)?.other_entries()?;
             let settled = settle(store, from, pause)?;
             let image = over(store, to, &settled.layers, &others, options)?;
             Cloned { image, paused: settled.paused }
         }
-        ImageKind::Raw => {
-            let _locked = lock(from, Hold::Shared)?;
-            let image = match shared_file(store, from, to)? {
-                Some(image) => image,
-                None => over(store, to, &[Layer { path: from.path.clone(), disk: true }], &[], options)?,
-            };
-            Cloned { image, paused: None }
-        }
+        ImageKind::Raw => match shared_file(store, from, to)? {
+            Some(image) => Cloned { image, paused: None },
+            None => over_one(store, from, to, options)?,
+        },
         ImageKind::Block => {
             let (what, action) = ("a block device", "a clone in no time");
             return Err(LayerError::Kind { name: from.name.to_string(), what, action });
         }
     };
+    companions::copy(store, from, to)?;
+    let origin = Origin { parent: Some(from.name.to_string()), ..Origin::new("clone") };
+    origin::write(store, &cloned.image, &origin)?;
     // Of layers it is said by leaving the writable one out.
     if options.read_only && cloned.image.kind != ImageKind::Layered {
         properties::set_read_only(&cloned.image, true)?;
@@ -102,6 +103,19 @@ pub(super) fn check_free(store: &Store, name: &ImageName) -> Result<(), LayerErr
     }
 }
 
+/// A layered image over the directory or disk image `from`.
+fn over_one(
+    store: &Store,
+    from: &Image,
+    to: &ImageName,
+    options: CloneOptions,
+) -> Result<Cloned, LayerError> {
+    let _locked = lock(from, Hold::Shared)?;
+    let layer = Layer { path: from.path.clone(), disk: from.kind == ImageKind::Raw };
+    let image = over(store, to, &[layer], &[], options)?;
+    Ok(Cloned { image, paused: None })
+}
+
 /// A layered image over `layers`.
 fn over(
     store: &Store,
@@ -117,12 +131,15 @@ fn over(
         stack.make_writable(layers.last())?;
     }
     point("clone-built");
+    let _name = lock_name(to)?;
+    check_free(store, to)?;
     let path = stack.show(to)?;
     Ok(Image { name: to.clone(), path, kind: ImageKind::Layered })
 }
 
 /// A file that shares all data with the disk image `from`; `None` where the file system cannot.
 fn shared_file(store: &Store, from: &Image, to: &ImageName) -> Result<Option<Image>, LayerError> {
+    let _locked = lock(from, Hold::Shared)?;
     let source = open_disk(from)?;
     let new = NewImage::raw(store, to)?;
     point("clone-begun");

@@ -2,7 +2,7 @@
 
 use super::clone::{CloneOptions, Cloned, check_free, clone, flatten};
 use super::layers::LayerError;
-use super::lock::lock_name;
+use super::origin::{self, Origin};
 use super::snapshot::Pause;
 use super::{Image, ImageKind, ImageName, Store, properties};
 
@@ -25,8 +25,9 @@ pub fn commit(
         return clone(store, from, to, CloneOptions { copy: false, read_only }, pause);
     }
     check_free(store, to)?;
-    let _name = lock_name(to)?;
     let committed = flatten(store, from, to, pause)?;
+    let origin = Origin { parent: Some(from.name.to_string()), ..Origin::new("commit") };
+    origin::write(store, &committed.image, &origin)?;
     if read_only {
         properties::set_read_only(&committed.image, true)?;
     }

@@ -50,8 +50,10 @@ pub fn all(directory: &Path) -> Result<Vec<Image>, Error> {
     let failed = || Error::system("look for images in", directory);
     let Some(opened) = open(directory).map_err(failed())? else { return Ok(Vec::new()) };
     let list = entries(&opened).map_err(failed())?;
+    let of =
+        |entry: &str| [Some(entry), name_of(entry)].into_iter().flatten().map(str::parse).collect::<Vec<_>>();
     let names: BTreeSet<ImageName> =
-        list.iter().filter_map(|(entry, _)| name_of(entry.to_str()?)?.parse().ok()).collect();
+        list.iter().filter_map(|(entry, _)| entry.to_str()).flat_map(of).filter_map(Result::ok).collect();
     Ok(names.iter().filter_map(|name| find(directory, name).ok().flatten()).collect())
 }
 

@@ -16,6 +16,9 @@ pub const CONVERT: &[&str] = &[
     "convert-done",
 ];
 
+/// Those of who copies from a machine that is paused.
+pub const PAUSED: &[&str] = &["paused"];
+
 /// Those of `spinney rollback`.
 pub const ROLLBACK: &[&str] = &["rollback-kept", "rollback-built", "rollback-swapped", "rollback-removed"];
 
@@ -32,7 +35,7 @@ pub const STORE: &[&str] =
 /// Says that the command has come to `name`.
 pub(super) fn point(name: &'static str) {
     debug_assert!(
-        [SNAPSHOT, CONVERT, ROLLBACK, CLONE, COMMIT, STORE].concat().contains(&name),
+        [SNAPSHOT, CONVERT, ROLLBACK, CLONE, COMMIT, STORE, PAUSED].concat().contains(&name),
         "{name} is not listed"
     );
     if cfg!(debug_assertions) && std::env::var_os("SPINNEY_FAULT").is_some_and(|wanted| wanted == name) {

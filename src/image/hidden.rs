@@ -9,9 +9,12 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::Error;
+use super::lock;
 use super::name::ImageName;
 use super::store::{ImageKind, Store};
-use crate::sys::files::{entries, make_directory_at, open_at, open_directory, remove_tree_at, try_lock};
+use crate::sys::files::{
+    entries, make_directory_at, open_at, open_directory, open_directory_at, remove_tree_at, try_lock,
+};
 use crate::sys::{FdPath, SysError, SysResult, btrfs};
 
 /// How all hidden names of ours and systemd's begin.
@@ -42,6 +45,15 @@ pub fn make(pool: &OwnedFd, name: &ImageName, kind: ImageKind) -> SysResult<(Str
             Err(error) if error.errno() == Errno::NOENT && kind != ImageKind::Raw => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Opens and locks the hidden directory `entry`, just made; `None` if it was swept before.
+pub(super) fn claimed(pool: &OwnedFd, entry: &str) -> SysResult<Option<OwnedFd>> {
+    match open_directory_at(pool, entry) {
+        Err(error) if error.errno() == Errno::NOENT => Ok(None),
+        Err(error) => Err(error),
+        Ok(opened) => Ok(claim(pool, entry, &opened)?.then_some(opened)),
     }
 }
 
@@ -103,7 +115,14 @@ pub fn sweep(store: &Store) -> (Vec<String>, Option<Error>) {
     let Ok(pool) = open_directory(&store.pool) else { return (swept, fault) };
     let names =
         entries(&pool).unwrap_or_default().into_iter().filter_map(|(entry, _)| entry.into_string().ok());
-    for entry in names.filter(|entry| name_of(entry).is_some()) {
+    for entry in names {
+        if let Some(of) = entry.strip_prefix(PREFIX).and_then(|entry| entry.strip_suffix(".lck")) {
+            lock::sweep_file(&pool, &entry, &store.pool.join(of));
+            continue;
+        }
+        if name_of(&entry).is_none() {
+            continue;
+        }
         match remove_if_free(&pool, &entry) {
             Ok(true) => swept.push(entry),
             Ok(false) => {}
@@ -112,6 +131,7 @@ pub fn sweep(store: &Store) -> (Vec<String>, Option<Error>) {
             }
         }
     }
+    lock::sweep_global();
     (swept, fault)
 }
 

@@ -7,11 +7,12 @@
 //! giving the same name to two images.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::Error;
@@ -19,7 +20,8 @@ use super::name::ImageName;
 use super::store::Image;
 use super::users;
 use crate::sys::files::{
-    make_directories, make_directory_at, open_at, open_directory, remove_directory_at, while_parents_vanish,
+    entries, make_directories, make_directory_at, open_at, open_directory, remove_directory_at,
+    while_parents_vanish,
 };
 pub use crate::sys::lock_file::Hold;
 use crate::sys::lock_file::LockFile;
@@ -66,7 +68,10 @@ impl Drop for GlobalLock {
 /// # Errors
 /// [`Error::InUse`], which says who has it.
 pub fn lock(image: &Image, hold: Hold) -> Result<ImageLock, Error> {
-    lock_path(&image.path, hold)
+    lock_path(&image.path, hold).map_err(|error| match error {
+        Error::InUse { by, .. } => Error::InUse { name: image.name.to_string(), by },
+        other => other,
+    })
 }
 
 /// Locks the tree, disk image or block device at `path`, wherever it is. Symlinks are followed. The host's own root can be
@@ -75,6 +80,15 @@ pub fn lock(image: &Image, hold: Hold) -> Result<ImageLock, Error> {
 /// # Errors
 /// [`Error::InUse`], which says who has it.
 pub fn lock_path(path: &Path, hold: Hold) -> Result<ImageLock, Error> {
+    /// Who looks whether a file is held holds it for a moment.
+    const LOOKS: u32 = 3;
+    const PAUSE: Duration = Duration::from_millis(5);
+    for _ in 1..LOOKS {
+        match try_lock_path(path, hold)? {
+            Some(lock) => return Ok(lock),
+            None => std::thread::sleep(PAUSE),
+        }
+    }
     try_lock_path(path, hold)?.ok_or_else(|| Error::InUse {
         name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         by: users::holders(path),
@@ -130,6 +144,43 @@ pub fn held(path: &Path) -> Option<Hold> {
     });
     let directory = open_directory(Path::new(LOCKS)).ok();
     local.or_else(|| LockFile::held_by_others(directory?, &global).ok().flatten())
+}
+
+/// Removes the global lock files that killed holders left, whoever they were: those that are held stay.
+pub fn sweep_global() {
+    let Ok(directory) = open_directory(Path::new(LOCKS)) else { return };
+    for (name, _) in entries(&directory).unwrap_or_default() {
+        let lock = name
+            .to_str()
+            .filter(|name| ["inode-", "block-", "name-"].iter().any(|kind| name.starts_with(kind)));
+        if let Some(name) = lock.filter(|name| is_old(&directory, name)) {
+            drop(take_global(name, Hold::Exclusive));
+        }
+    }
+}
+
+/// Removes the lock file `name` of `directory`, and the global one of the image at `path`, that a killed holder left.
+pub(super) fn sweep_file(directory: &OwnedFd, name: &str, path: &Path) {
+    if !is_old(directory, name) {
+        return;
+    }
+    if path.exists() {
+        return sweep(path);
+    }
+    // Of an image that is gone.
+    if let Ok(directory) = directory.try_clone() {
+        drop(LockFile::try_take(directory, name, Hold::Exclusive));
+    }
+}
+
+/// Whether the lock file was not made just now, by somebody who is about to lock it.
+fn is_old(directory: &OwnedFd, name: &str) -> bool {
+    const GRACE: Duration = Duration::from_secs(2);
+    let made = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| stat.st_ctime);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    made.is_ok_and(|made| {
+        Duration::from_secs(u64::try_from(made).unwrap_or_default()).saturating_add(GRACE) < now
+    })
 }
 
 /// Whether somebody has the lock file `name` of `directory`.

@@ -9,15 +9,16 @@
 //! |---|---|
 //! | [`name`] | what an image may be called |
 //! | [`store`] | the directories, and the images in them |
+//! | [`discover`] | what of a directory is an image |
+//! | [`properties`] | whether it may be changed, what it takes, when it was made |
+//! | [`merged`] | layers as the one tree that they make |
+//! | [`diff`] | what differs between two of them |
 //! | [`clone`] | a new image of another's state, in no time |
 //! | [`snapshot`] | the state of an image, kept under a name |
 //! | [`rollback`] | back to it |
 //! | [`commit`] | an image of a machine's present state |
 //! | [`layers`] | where layers are kept, who refers to them, stacks of them |
-//! | [`merged`] | layers as the one tree that they make |
-//! | [`diff`] | what differs between two of them |
-//! | [`discover`] | what of a directory is an image |
-//! | [`properties`] | whether it may be changed, what it takes, when it was made |
+//! | `subvolume` | snapshots of btrfs, for all of these |
 //! | [`lock`] | who may write to an image, agreed on with systemd |
 //! | [`users`] | who has an image in use |
 //! | [`fresh`] | images that are being made |
@@ -56,6 +57,7 @@ pub mod rename;
 pub mod rollback;
 pub mod snapshot;
 pub mod store;
+mod subvolume;
 pub mod users;
 pub mod versions;
 

@@ -62,7 +62,11 @@ pub struct Opened {
 #[derive(Debug)]
 enum Content {
     Directory,
-    Disk { read_only: bool },
+    Disk {
+        read_only: bool,
+        /// Where other file systems of the disk are mounted, for a root that does not have them by itself: an overlay.
+        below: Vec<PathBuf>,
+    },
     Layered(Box<Parts>),
 }
 
@@ -114,7 +118,9 @@ impl Opened {
                     &DiskOptions { read_only: access == Access::ReadOnly, ..DiskOptions::default() },
                 )?;
                 let read_only = mount.is_read_only();
-                (Root::from_fd(mount.into_fd(), &path), Content::Disk { read_only })
+                // Who writes to the disk has its mounts as they are.
+                let below = if access == Access::Write { Vec::new() } else { mount.below().to_vec() };
+                (Root::from_fd(mount.into_fd(), &path), Content::Disk { read_only, below })
             }
         };
         Ok(Self { path, kind, view, content })
@@ -151,7 +157,7 @@ impl Opened {
         let read_only = || stat.is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
         match &self.content {
             Content::Directory => !read_only(),
-            Content::Disk { read_only } => !read_only,
+            Content::Disk { read_only, .. } => !read_only,
             Content::Layered(parts) => parts.is_writable(),
         }
     }
@@ -190,7 +196,8 @@ impl Opened {
     pub fn binds(&self) -> Vec<(PathBuf, bool)> {
         match &self.content {
             Content::Layered(parts) => parts.binds(),
-            _ => Vec::new(),
+            Content::Disk { below, .. } => below.iter().map(|target| (target.clone(), false)).collect(),
+            Content::Directory => Vec::new(),
         }
     }
 
@@ -206,11 +213,16 @@ impl Opened {
                     crate::guest::Tree { root: self.view.try_clone().map_err(TreeError::from)? }.reopen()?;
                 Ok(alone(again.root))
             }
-            Content::Disk { .. } => {
+            Content::Disk { below, .. } => {
                 let failed = || OpenError::system("mount", &self.path);
                 let point = make_directory_at(&place, "disk", 0o700).map_err(failed())?;
                 attach_mount(&self.view, point).map_err(failed())?;
-                Ok(alone(self.view.try_clone().map_err(failed())?))
+                let bind = |target: &PathBuf| {
+                    let source = self.view.subroot(target)?;
+                    Ok(AssembledBind { source, target: target.clone(), read_only: false })
+                };
+                let binds = below.iter().map(bind).collect::<SysResult<Vec<_>>>().map_err(failed())?;
+                Ok(Assembled { binds, ..alone(self.view.try_clone().map_err(failed())?) })
             }
             Content::Layered(parts) => parts.assemble(&self.path, &place),
         }

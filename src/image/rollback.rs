@@ -8,7 +8,7 @@ use super::layers::freeze::{freeze, share_own_layers};
 use super::layers::{LayerError, LayeredImage, LayersLock, NewStack, Record, collect, records};
 use super::lock::{Hold, lock};
 use super::snapshot::{check_writable, free_name, is_there};
-use super::{Image, ImageKind, Store};
+use super::{Image, ImageKind, Store, subvolume};
 
 /// What came of it.
 #[derive(Debug)]
@@ -31,7 +31,10 @@ pub fn roll_back(
 ) -> Result<RolledBack, LayerError> {
     let to = records::find(store, image.name.as_str(), name)?;
     check_writable(image)?;
-    if image.kind != ImageKind::Layered {
+    if image.kind == ImageKind::Subvolume {
+        return subvolume::roll_back(store, image, &to.name, discard);
+    }
+    if image.kind != ImageKind::Layered || to.subvolume {
         return Err(LayerError::NotLayered { name: image.name.to_string() });
     }
     let _locked = lock(image, Hold::Exclusive)?;

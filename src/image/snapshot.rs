@@ -3,7 +3,7 @@
 //! Of a layered image that no machine writes to, its writable layer becomes one more read-only one and an empty one takes its
 //! place: nothing is copied. While a machine writes to it, the machine is paused and its writable layer copied, since the kernel
 //! lets nobody take that from under it; the snapshot is what a power cut would leave. A directory or a disk image becomes
-//! a layered one with its first snapshot, by renames.
+//! a layered one with its first snapshot, by renames; a subvolume of btrfs stays one.
 
 use std::any::Any;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::fault::point;
 use super::layers::freeze::{NewLayer, freeze, share_own_layers};
 use super::layers::{Layer, LayerError, LayeredImage, LayersLock, Record, conversion, records};
 use super::lock::{Hold, ImageLock, lock, try_lock_path};
-use super::{Image, ImageKind, ImageName, Store};
+use super::{Image, ImageKind, ImageName, Store, subvolume};
 
 /// Stops the machine that writes to an image, until what it gives is dropped; fails where it knows of none.
 pub type Pause<'a> = &'a dyn Fn(&Image) -> Result<Box<dyn Any>, LayerError>;
@@ -65,7 +65,12 @@ pub fn take(store: &Store, image: &Image, asked: Asked, pause: Pause<'_>) -> Res
     }
     let (settled, converted) = match image.kind {
         ImageKind::Layered => (settle(store, image, pause)?, false),
-        ImageKind::Directory | ImageKind::Subvolume | ImageKind::Raw => (convert(store, image)?, true),
+        ImageKind::Subvolume => {
+            let lock = LayersLock::take(store)?;
+            let layers = vec![subvolume::snapshot(store, image, &lock)?];
+            (Settled { layers, paused: None, lock, _image: None }, false)
+        }
+        ImageKind::Directory | ImageKind::Raw => (convert(store, image)?, true),
         ImageKind::Block => {
             let (what, action) = ("a block device", "spinney snapshot");
             return Err(LayerError::Kind { name: image.name.to_string(), what, action });
@@ -75,7 +80,8 @@ pub fn take(store: &Store, image: &Image, asked: Asked, pause: Pause<'_>) -> Res
     if taken(&records::of(store, image.name.as_str())?) {
         return Err(exists());
     }
-    let record = Record::new(store, name.clone(), asked.message, false, &settled.layers);
+    let mut record = Record::new(store, name.clone(), asked.message, false, &settled.layers);
+    record.subvolume = image.kind == ImageKind::Subvolume;
     record.write(store, &image.name, &settled.lock)?;
     point("recorded");
     Ok(Taken { record, converted, paused: settled.paused })
@@ -117,6 +123,7 @@ pub(super) fn settle(store: &Store, image: &Image, pause: Pause<'_>) -> Result<S
 fn settle_running(store: &Store, image: &Image, pause: Pause<'_>) -> Result<Settled, LayerError> {
     let layered = LayeredImage::open(&image.path)?;
     let stopped = pause(image)?;
+    point("paused");
     let since = Instant::now();
     let copied = NewLayer::copy_of_changes(store, &layered);
     drop(stopped);

@@ -39,6 +39,12 @@ pub enum Error {
     NoImage { name: String, nearest: Option<String> },
     #[error("{name:?} is {kind}, which is no image")]
     ImageKind { name: String, path: PathBuf, kind: &'static str },
+    #[error(transparent)]
+    Images { source: crate::image::Error },
+    #[error("no image was pulled from {reference}")]
+    NotHere { reference: String },
+    #[error("{reference} could not be pulled")]
+    NotPulled { reference: String, exit_status: u8 },
     #[error("{name:?} is running already")]
     RunningAlready { name: String },
     #[error("{} says that it is {}", path.display(), if *.enabled { "enabled" } else { "not enabled" })]
@@ -147,6 +153,7 @@ impl Error {
         match self {
             Self::CommandNotExecutable { .. } => NOT_EXECUTABLE,
             Self::CommandNotFound { .. } => NOT_FOUND,
+            Self::NotPulled { exit_status, .. } => *exit_status,
             _ => OWN_FAILURE,
         }
     }
@@ -188,6 +195,11 @@ impl Error {
                     "it is {}; a disk image has a name that ends in .raw; spinney import makes images of archives",
                     path.display()
                 ));
+            }
+            Self::Images { source } => return source.hint(),
+            Self::NotHere { reference } => return Some(format!("spinney pull {reference} fetches it")),
+            Self::NotPulled { .. } => {
+                "spinney search lists what there is to pull; a path begins with / or ./"
             }
             Self::RunningAlready { name } => return Some(format!("spinney status {name} shows it")),
             Self::AutostartInSettings { .. } => "change enabled in its [autostart] there",

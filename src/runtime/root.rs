@@ -101,10 +101,10 @@ pub struct RootIds<'a> {
 }
 
 /// Names in the machine's directory that mounts of the supervisor's own namespace sit on.
-pub const MOUNT_POINTS: [&str; 6] = [ROOT, SEALED, "lower", "upper", BINDS, super::staging::PLACE];
+pub const MOUNT_POINTS: [&str; 5] = [ROOT, SEALED, "lower", "upper", super::staging::PLACE];
 
-/// Where the binds of an image are, each by its number.
-pub const BINDS: &str = "binds";
+/// Where the binds of an image are, each by its number; only of one that has any.
+pub const BINDS: &str = "parts";
 
 /// The writable root's name there.
 pub const ROOT: &str = "root";

@@ -212,15 +212,20 @@ fn nspawn(
             return nspawn_layer::layer(&path, &text, true);
         }
     }
-    let own = tree.file_name().map(|name| {
+    let with_suffix = |name: &OsStr| {
         let mut name = name.to_owned();
         name.push(".nspawn");
         name
-    });
+    };
+    let own = tree.file_name().map(with_suffix);
+    // Beside web.raw and web.mstack it is web.nspawn (systemd.nspawn(5)).
+    let is_image = tree.extension().is_some_and(|suffix| suffix == "raw" || suffix == "mstack");
+    let of_image = tree.file_stem().filter(|_| is_image).map(with_suffix);
     let beside = |name: &OsStr| tree.parent().map(|parent| parent.join(name));
     let mut candidates: Vec<PathBuf> = machine
         .iter()
         .filter_map(|name| beside(name.as_ref()))
+        .chain(of_image.and_then(|name| beside(&name)))
         .chain(own.and_then(|name| beside(&name)))
         .collect();
     candidates.dedup();

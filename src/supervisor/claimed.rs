@@ -9,7 +9,7 @@ use crate::host::CgroupHierarchy;
 use crate::image::lock::{Hold, ImageLock, lock_path};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::id_range::{IdRangeError, IdRangeLock};
-use crate::runtime::root::MOUNT_POINTS;
+use crate::runtime::root::{BINDS, MOUNT_POINTS};
 use crate::settings::MachineName;
 use crate::sys::files::{make_directory_at, open_at, open_directory, open_directory_at};
 use crate::sys::mount::{Propagation, root_directory, set_propagation};
@@ -33,6 +33,8 @@ pub(super) struct Claimed {
     id_range: Option<IdRangeLock>,
     /// Of the image and its layers.
     image_locks: Vec<ImageLock>,
+    /// The image mounts something in its root: there is one mount point more.
+    has_binds: bool,
     /// Once we have left the host's mount namespace: it, and the machine's directory as seen from our own. Mounts can
     /// be attached only to what was opened in the namespace that they go to.
     mounts: Option<(OwnedFd, OwnedFd)>,
@@ -62,6 +64,7 @@ impl Claimed {
                         cgroups,
                         id_range: None,
                         image_locks: Vec::new(),
+                        has_binds: false,
                         mounts: None,
                     });
                 }
@@ -128,6 +131,11 @@ impl Claimed {
         self.mounts.as_ref().map_or(self.directory.fd(), |(_, directory)| directory)
     }
 
+    /// Notes that the image has binds, mounted at [`BINDS`].
+    pub(super) fn expect_binds(&mut self) {
+        self.has_binds = true;
+    }
+
     /// The place of a mount, as our own mount namespace has it.
     pub(super) fn mount_point(&self, name: &str) -> SysResult<OwnedFd> {
         open_directory_at(self.mount_points(), name)
@@ -156,9 +164,10 @@ impl Claimed {
         ];
         let log = logged.then_some(super::console_log::NAME);
         let places = if self.mounts.is_some() { &MOUNT_POINTS[..] } else { &[] };
+        let binds = self.has_binds.then_some(&BINDS);
         let absent =
             |name: &&str| rustix::fs::statat(self.directory.fd(), *name, AtFlags::SYMLINK_NOFOLLOW).is_err();
-        files.into_iter().chain(log).chain(places.iter().copied()).filter(absent).collect()
+        files.into_iter().chain(log).chain(places.iter().chain(binds).copied()).filter(absent).collect()
     }
 
     /// Claims the name once more where the directory was removed, and makes journal and mount points again where they
@@ -179,7 +188,7 @@ impl Claimed {
         if missing.contains(&resources::NAME) {
             self.journal.restore(&self.directory).map_err(failed())?;
         }
-        for name in MOUNT_POINTS.iter().filter(|name| missing.contains(name)) {
+        for name in MOUNT_POINTS.iter().chain([&BINDS]).filter(|name| missing.contains(name)) {
             make_directory_at(self.mount_points(), name, 0o700).map_err(failed())?;
         }
         Ok(missing)
@@ -204,10 +213,9 @@ impl Claimed {
                 drop(self.id_range.take());
             }
             if matches!(resource, Resource::ImageLocks(_)) {
-                // All mounts are gone with our namespace: the image is the next one's.
+                // All mounts are gone with our namespace: the image is the next one's, and may have it at once.
                 self.image_locks.clear();
-            }
-            if let Err(error) = resources::undo(resource, &self.cgroups) {
+            } else if let Err(error) = resources::undo(resource, &self.cgroups) {
                 faults.push(error);
             }
             fault::point(resource.teardown_point());

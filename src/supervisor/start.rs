@@ -217,6 +217,9 @@ fn make(
     claimed.leave_host_mounts().map_err(Error::system("leave the host's mount namespace"))?;
     let scratch = needs_scratch(&plan).then(|| make_scratch_noted(claimed)).transpose()?;
     fault::point("scratch");
+    if !facts.view.root.binds.is_empty() {
+        claimed.expect_binds();
+    }
     let tree = mount_root(claimed, &plan, &facts.image, user_namespace.as_ref(), scratch.as_ref())?;
     fault::point("root");
     link_journal(claimed, &plan, &tree)?;

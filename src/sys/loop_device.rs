@@ -73,6 +73,7 @@ pub struct LoopRange {
 #[derive(Debug)]
 pub struct LoopDevice {
     device: OwnedFd,
+    number: u32,
 }
 
 impl LoopDevice {
@@ -89,7 +90,7 @@ impl LoopDevice {
             let configured = open_device(number, range.read_only)
                 .and_then(|device| configure(&device, file, range).map(|()| device));
             match configured {
-                Ok(device) => return Ok(Self { device }),
+                Ok(device) => return Ok(Self { device, number }),
                 // Taken since it was free, or (ENXIO, ENODEV, ENOENT) removed.
                 Err(error)
                     if tries < TRIES
@@ -111,10 +112,15 @@ impl LoopDevice {
         self.device.as_raw_fd()
     }
 
-    /// What a file system is mounted from: a path of this process's own that names no other device whatever happens to
-    /// /dev.
+    /// What a file system is mounted from: the node in /dev, which mountinfo(5) shows from then on, or where that is not
+    /// this device the one that is open here.
     pub fn source(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.device.as_raw_fd()))
+        let named = format!("/dev/loop{}", self.number);
+        let number = |stat: rustix::fs::Stat| stat.st_rdev;
+        match (rustix::fs::lstat(&named).map(number), rustix::fs::fstat(&self.device).map(number)) {
+            (Ok(of_name), Ok(own)) if of_name == own => PathBuf::from(named),
+            _ => PathBuf::from(format!("/proc/self/fd/{}", self.device.as_raw_fd())),
+        }
     }
 }
 

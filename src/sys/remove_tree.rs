@@ -39,6 +39,12 @@ pub fn remove_tree_at(directory: impl AsFd, name: impl AsRef<Path>) -> SysResult
         Err(error) if error.errno() == Errno::NOENT => return Ok(()),
         Err(error) => return Err(error),
     };
+    if btrfs::is_subvolume(&top) {
+        if btrfs::delete(&directory, name.as_os_str()).is_ok() {
+            return Ok(());
+        }
+        btrfs::set_read_only(&top, false)?;
+    }
     let mut removal = Removal { top: &top, moved_up: Vec::new(), first_fault: None };
     removal.empty(&top, 0);
     while let Some(entry) = removal.moved_up.pop() {
@@ -89,7 +95,10 @@ impl Removal<'_> {
             drop(inner);
             match &self.first_fault {
                 // It cannot be empty, or may be: the fault that was told first says why.
-                Some(_) => Ok(drop(remove_directory_at(directory, name))),
+                Some(_) => {
+                    let _ = remove_directory_at(directory, name);
+                    Ok(())
+                }
                 None => remove_subvolume_or_directory(directory, name),
             }
         });

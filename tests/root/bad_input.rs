@@ -134,7 +134,7 @@ fn empty_directory(context: &Context) -> TestResult {
 fn file_instead_of_directory(context: &Context) -> TestResult {
     let file = context.directory.join("tree.tar");
     fs::write(&file, "").unwrap();
-    refused(&boot(context, &[], &file), "not a directory")
+    refused(&boot(context, &[], &file), "it has neither a partition table nor a file system")
 }
 
 /// A busybox tree whose only program has been changed by `change`.

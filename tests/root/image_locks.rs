@@ -48,10 +48,10 @@ impl Drop for Nspawn {
 }
 
 /// systemd's own directory in /run goes with what a test started, where /run is the test's.
-struct Run(bool);
+pub struct Run(bool);
 
 impl Run {
-    fn of(context: &Context) -> Self {
+    pub fn of(context: &Context) -> Self {
         Self(!context.on_host && !Path::new("/run/systemd").exists())
     }
 }

@@ -15,9 +15,10 @@ use crate::detached::Detached;
 use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::host_state::HostState;
 use crate::machine::Machine;
+use crate::start::Made;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 13] = [
+    let rows: [Row; 16] = [
         ("layers", layers),
         ("boots", boots),
         ("debian", debian),
@@ -31,6 +32,9 @@ pub fn tests() -> Vec<Test> {
         ("killed", killed),
         ("refusals", refusals),
         ("versions", versions),
+        ("by_name", by_name),
+        ("clones", clones),
+        ("by_reference", by_reference),
     ];
     let mut tests: Vec<Test> =
         rows.map(|(name, test)| Test::new(format!("image_roots::{name}"), test)).into();
@@ -477,7 +481,7 @@ fn refusals(context: &Context) -> TestResult {
         (context.subdirectory("none.v"), "no version in "),
         (context.directory.join("absent.mstack"), "does not exist"),
         (context.directory.join("absent.raw"), "does not exist"),
-        (file, "it holds neither a partition table nor a file system that is known"),
+        (file, "it has neither a partition table nor a file system that is known"),
         (fifo, "is not a directory"),
     ];
     for (path, expected) in rows {
@@ -511,6 +515,115 @@ fn versions(context: &Context) -> TestResult {
     write(&one, "layer@1_2/version", "2")?;
     stack.directory("rw")?;
     assert_eq!(says(context, &stack.0, &[], "cat /version")?, "2");
+    Ok(())
+}
+
+const MACHINES: &str = "/var/lib/machines";
+
+/// All kinds by name, in the background; what is told of them.
+fn by_name(context: &Context) -> TestResult {
+    let mut made = Made::default();
+    let (layered, raw) = (context.machine_name(), context.machine_name());
+    made.directory(&format!("{MACHINES}/{layered}.mstack/rw"))?;
+    symlink(context.tree("busybox")?, format!("{MACHINES}/{layered}.mstack/layer@0"))?;
+    let disk = PathBuf::from(format!("{MACHINES}/{raw}.raw"));
+    made.file(disk.clone(), "")?;
+    fs::copy(self::disk(context, "ext4")?, &disk)?;
+    let spinney = |arguments: &[&str]| run(context.spinney().args(arguments));
+    let listed = spinney(&["list", "--all", "--json"]).ok()?;
+    for (name, file) in [(&layered, format!("{layered}.mstack")), (&raw, format!("{raw}.raw"))] {
+        assert!(listed.contains(&format!("\"tree\":\"{MACHINES}/{file}\"")), "{listed}");
+        let planned: serde_json::Value = serde_json::from_str(&spinney(&["explain", "--json", name]).ok()?)?;
+        let layers = &planned["plan"]["root"]["layers"];
+        let expected = match file.ends_with(".raw") {
+            true => serde_json::json!([]),
+            false => serde_json::json!([format!("{MACHINES}/{file}/layer@0")]),
+        };
+        assert_eq!(*layers, expected, "{planned:#}");
+    }
+    spinney(&["start", "-q", &layered, &raw]).ok()?;
+    for (name, file) in [(&layered, format!("{layered}.mstack")), (&raw, format!("{raw}.raw"))] {
+        let machine = Detached::find(name)?;
+        assert_eq!(machine.state()?.tree, Path::new(MACHINES).join(&file));
+        assert_eq!(machine.says("cat /proc/sys/kernel/hostname; echo 1 > /made")?, *name);
+        let told = spinney(&["status", name]).ok()?;
+        assert!(told.contains(&format!("Tree: {MACHINES}/{file}\n")), "{told}");
+        spinney(&["terminate", "-q", name]).ok()?;
+        assert_eq!(says(context, Path::new(name), &["-x"], "cat /made")?, "1");
+    }
+    Ok(())
+}
+
+/// What others are made from is not started to be changed; nor is what is marked read-only.
+fn clones(context: &Context) -> TestResult {
+    let mut made = Made::default();
+    let (base, clone) = (context.machine_name(), context.machine_name());
+    made.image(context, &base)?;
+    made.directory(&format!("{MACHINES}/{clone}.mstack/rw"))?;
+    symlink(format!("../{base}"), format!("{MACHINES}/{clone}.mstack/layer@0"))?;
+    let refused = script(context, Path::new(&base), &[], "true");
+    assert_eq!(refused.status, 125, "{refused:#?}");
+    let expected = format!(
+        "spinney: error: {base} is what image {clone} is made from\n  hint: start it with --ephemeral, or start a clone of it: \
+         spinney clone {base} NEW\n"
+    );
+    assert!(refused.stderr.ends_with(&expected), "{refused:#?}");
+    says(context, Path::new(&base), &["-x"], "true")?;
+    says(context, Path::new(&clone), &[], "true")?;
+    fs::remove_dir_all(format!("{MACHINES}/{clone}.mstack"))?;
+    says(context, Path::new(&base), &[], "true")?;
+    Ok(())
+}
+
+/// An image that was pulled from there; without one it is pulled by a process of its own.
+fn by_reference(context: &Context) -> TestResult {
+    let mut made = Made::default();
+    let name = context.machine_name();
+    made.image(context, &name)?;
+    made.directory("/var/lib/spinney/images")?;
+    let inode = fs::metadata(Path::new(MACHINES).join(&name))?.ino();
+    let record =
+        |reference: &str| format!("{{\"action\":\"pull\",\"reference\":{reference:?},\"inode\":{inode}}}");
+    let path = format!("/var/lib/spinney/images/{name}.json");
+    made.file(path.into(), &record("testos:1"))?;
+    let image = Path::new("testos:1");
+    let spinney = |arguments: &[&str]| run(context.spinney().args(arguments));
+    let run_it = |arguments: &[&str]| {
+        let mut command = context.spinney();
+        run(command.args(["run", "-M", &context.machine_name()]).args(arguments))
+    };
+    let ended = run_it(&["testos:1", "--", "sh", "-c", "touch /made; ls /made"]);
+    assert_eq!((ended.status, ended.stdout.as_str()), (0, "/made\n"), "{ended:#?}");
+    let note = format!(
+        "changes are thrown away with the machine; spinney clone {name} NAME makes an image that keeps them\n"
+    );
+    assert!(ended.stderr.contains(&note), "{ended:#?}");
+    assert_eq!(
+        says(context, image, &["--ephemeral=no"], "ls /made 2>/dev/null; touch /made; ls /made")?,
+        "/made"
+    );
+    // The configuration of an OCI image is written down as settings beside it.
+    made.file(
+        format!("{MACHINES}/{name}.nspawn").into(),
+        "[Exec]\nBoot=no\nParameters=sh -c \"echo $GREETING\"\nEnvironment=GREETING=hello\n",
+    )?;
+    let mut configured = context.spinney();
+    let configured = run(configured.args(["run", "-q", "testos:1"]));
+    assert_eq!((configured.status, configured.stdout.as_str()), (0, "hello\n"), "{configured:#?}");
+    let absent = spinney(&["run", "--explain", "otheros:2"]);
+    assert_eq!(absent.status, 125);
+    let expected =
+        "spinney: error: no image was pulled from otheros:2\n  hint: spinney pull otheros:2 fetches it\n";
+    assert_eq!(absent.stderr, expected);
+    // It tells why itself; we say what we did not get.
+    let pulled = spinney(&["run", "otheros:2"]);
+    assert!(
+        pulled.status != 0 && pulled.stderr.contains("otheros:2 is not here yet: pulling it\n"),
+        "{pulled:#?}"
+    );
+    assert!(pulled.stderr.contains("spinney: error: otheros:2 could not be pulled\n  hint: "), "{pulled:#?}");
+    let missing = spinney(&["run", "./otheros:2"]);
+    assert!(missing.stderr.contains("otheros:2 does not exist"), "{missing:#?}");
     Ok(())
 }
 

@@ -47,9 +47,11 @@ mod hosts;
 mod http_server;
 mod hundred;
 mod image_disks;
+mod image_inspect;
 mod image_layers;
 mod image_locks;
 mod image_roots;
+mod image_store;
 mod kill;
 mod legacy_cgroups;
 mod limits;
@@ -114,7 +116,10 @@ fn main() -> ExitCode {
         transfer_faults::tests(),
         catalogue::tests(),
         image_layers::tests(),
+        image_inspect::tests(),
         image_locks::tests(),
+        image_store::tests(),
+        image_layers::tests(),
         image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

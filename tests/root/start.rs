@@ -31,7 +31,7 @@ pub fn tests() -> Vec<Test> {
 pub struct Made(Vec<PathBuf>);
 
 impl Made {
-    fn directory(&mut self, path: &str) -> TestResult {
+    pub fn directory(&mut self, path: &str) -> TestResult {
         let path = Path::new(path);
         let missing: Vec<_> = path.ancestors().take_while(|path| !path.exists()).collect();
         self.0.extend(missing.iter().rev().map(|path| path.to_path_buf()));
@@ -39,7 +39,7 @@ impl Made {
     }
 
     /// A copy of the busybox tree as an image.
-    fn image(&mut self, context: &Context, name: &str) -> TestResult {
+    pub fn image(&mut self, context: &Context, name: &str) -> TestResult {
         self.directory(MACHINES)?;
         let image = Path::new(MACHINES).join(name);
         self.0.push(image.clone());

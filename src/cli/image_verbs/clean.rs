@@ -1,22 +1,145 @@
-//! `spinney clean`.
+//! `spinney clean`
+
+use serde::Serialize;
 
 use super::fail;
+use super::states::StoreArguments;
 use crate::cli::output::Output;
-use crate::cli::refusal::Message;
+use crate::cli::{EXIT_FAILURE, require_root};
+use crate::image::layers::{self, LayersLock};
+use crate::image::properties::Properties;
+use crate::image::remove::{self, hidden_entries, remove_hidden};
+use crate::image::{Error, Store, origin};
+use crate::supervisor::printable;
 
-/// Remove what killed transfers left, and cached downloads
+const EXAMPLES: &str = "\
+Examples:
+  spinney clean                 what is hidden and nobody's: half images, downloads that systemd-importd keeps
+  spinney clean --dry-run       what that would remove
+  spinney clean --all           all images too, but for those that are read-only or in use
+  spinney clean --all --force   read-only ones too";
+
+/// Remove what is hidden beside images, and unused layers
+///
+/// That is what commands left that were killed, copies of downloads that systemd-importd keeps, and layers that no image and no
+/// snapshot has. With --all it removes all images as well, as machinectl clean --all does.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct CleanArguments {
-    /// What it is done to
-    #[arg(value_name = "NAME")]
-    names: Vec<String>,
+    /// Also images that are not hidden, but for those in use and those that are read-only
+    #[arg(short, long)]
+    all: bool,
+
+    /// With --all, also those that are read-only
+    #[arg(short, long, requires = "all")]
+    force: bool,
+
+    /// Say what would be removed, remove nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// Print what was removed as JSON
+    #[arg(long)]
+    json: bool,
 
     /// Print no status lines
     #[arg(short, long)]
     quiet: bool,
+
+    #[command(flatten)]
+    store: StoreArguments,
+}
+
+/// What was done, for programs.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Done {
+    removed: Vec<String>,
+    kept: Vec<Kept>,
+    layers: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Kept {
+    name: String,
+    why: String,
 }
 
 /// Runs the verb, gives the exit status.
 pub fn clean(arguments: &CleanArguments) -> u8 {
-    fail(&Message::new(format!("not built: {:?}", arguments.names)), None, Output::new(arguments.quiet))
+    let output = Output::new(arguments.quiet || arguments.json);
+    if !require_root("clean", "sudo spinney clean", output) {
+        return EXIT_FAILURE;
+    }
+    let store = match arguments.store.store(output) {
+        Ok(store) => store,
+        Err(status) => return status,
+    };
+    let (done, status) = match cleaned(&store, arguments, output) {
+        Ok(done) => done,
+        Err(error) => return fail(&error, error.hint(), output),
+    };
+    if arguments.json && output.json(&done).is_err() {
+        return EXIT_FAILURE;
+    }
+    let verb = if arguments.dry_run { "would remove" } else { "removed" };
+    for name in &done.removed {
+        output.status(&format!("{verb} {name}"));
+    }
+    for kept in &done.kept {
+        output.status(&format!("kept {}: {}", kept.name, kept.why));
+    }
+    match done.layers {
+        0 if done.removed.is_empty() => output.status("there is nothing to clean"),
+        0 => {}
+        1 => output.status("removed 1 layer that nothing had"),
+        layers => output.status(&format!("removed {layers} layers that nothing had")),
+    }
+    status
+}
+
+fn cleaned(store: &Store, arguments: &CleanArguments, output: Output) -> Result<(Done, u8), Error> {
+    let (mut done, mut status) = (Done::default(), 0);
+    let mut tell = |error: &Error| status = fail(error, error.hint(), output);
+    for entry in hidden_entries(store)? {
+        let name = printable::line(entry.name.as_bytes());
+        if entry.in_use {
+            done.kept.push(Kept { name, why: "somebody works on it".to_owned() });
+            continue;
+        }
+        let removed = arguments.dry_run
+            || remove_hidden(store, &entry).unwrap_or_else(|error| {
+                tell(&error);
+                false
+            });
+        if removed {
+            done.removed.push(name);
+        }
+    }
+    let images = if arguments.all { store.all()? } else { Vec::new() };
+    // What is elsewhere on the search path is another one's.
+    for image in images.iter().filter(|image| image.path.starts_with(&store.pool)) {
+        let name = image.name.to_string();
+        if arguments.dry_run {
+            match Properties::of(image).is_ok_and(|properties| properties.read_only) && !arguments.force {
+                true => done.kept.push(Kept { name, why: "it is read-only".to_owned() }),
+                false => done.removed.push(name),
+            }
+            continue;
+        }
+        match remove::remove(store, image, arguments.force) {
+            Ok(()) => done.removed.push(name),
+            Err(Error::InUse { by, .. }) => {
+                done.kept.push(Kept { name, why: format!("in use by {}", by.join(", ")) });
+            }
+            Err(Error::ReadOnly { .. }) => done.kept.push(Kept { name, why: "it is read-only".to_owned() }),
+            Err(error) => tell(&error),
+        }
+    }
+    if !arguments.dry_run && store.state.exists() {
+        done.layers = layers::collect(store, &LayersLock::take(store)?)?;
+        origin::sweep(store);
+    }
+    Ok((done, status))
 }

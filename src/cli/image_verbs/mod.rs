@@ -9,7 +9,7 @@
 //! | [`rename`] | Give an image another name |
 //! | [`remove`] | Remove images |
 //! | [`read_only`] | Mark an image read-only, or writable again |
-//! | [`clean`] | Remove what killed transfers left, and cached downloads |
+//! | [`clean`] | Remove what is hidden beside images, and unused layers |
 //! | [`snapshot`] | Keep the state of a machine under a name |
 //! | [`rollback`] | Take a machine back to a snapshot |
 //! | [`diff`] | Show what a machine changed against its image |
@@ -41,6 +41,7 @@ pub mod search;
 pub mod show_image;
 pub mod snapshot;
 pub mod states;
+pub mod stores;
 
 use super::EXIT_FAILURE;
 use super::output::Output;

@@ -8,7 +8,7 @@ use super::fail;
 use crate::cli::output::{Output, words};
 use crate::cli::transferring;
 use crate::image::layers::LayerError;
-use crate::image::{Error, Image, ImageName, Store, users};
+use crate::image::{Error, Image, ImageName, Store, hidden, users};
 use crate::machine::paused::Paused;
 use crate::sys::in_words;
 
@@ -23,13 +23,25 @@ pub struct StoreArguments {
 impl StoreArguments {
     /// The store that is meant.
     pub(super) fn store(&self, output: Output) -> Result<Store, u8> {
-        transferring::store(self.image_root.as_deref()).map_err(|error| fail(&error, error.hint(), output))
+        let store = transferring::store(self.image_root.as_deref());
+        let store = store.map_err(|error| fail(&error, error.hint(), output))?;
+        // What killed commands left. A fault says itself where it is in the way.
+        let _ = hidden::sweep(&store);
+        Ok(store)
     }
 }
 
 /// Tells why it did not work.
 pub(super) fn refuse(error: &LayerError, output: Output) -> u8 {
-    fail(error, error.hint(), output)
+    let hint = match error {
+        // There is no --force here: what is to go is to be named.
+        LayerError::Image(Error::Exists { name, path }) => {
+            let path = path.display();
+            Some(format!("it is {path}; give another name, or spinney remove {name} first"))
+        }
+        _ => error.hint(),
+    };
+    fail(error, hint, output)
 }
 
 /// The name that a user typed.

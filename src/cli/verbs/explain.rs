@@ -81,6 +81,8 @@ fn explained(name: &OsString, output: Output) -> Result<(Explanation, u8), u8> {
         (Some(tree), Some(machine)) => {
             vec!["--detach".into(), format!("--machine={machine}").into(), "--directory".into(), tree.into()]
         }
+        // As an operand it may be a reference too.
+        _ if !is_option(name) => vec![name.clone()],
         _ => vec!["--directory".into(), name.clone()],
     };
     let line: Vec<OsString> = ["spinney", "run"].map(OsString::from).into_iter().chain(line).collect();
@@ -98,6 +100,10 @@ fn explained(name: &OsString, output: Output) -> Result<(Explanation, u8), u8> {
     Ok(planned(prepared.map_err(failed)?, output))
 }
 
+fn is_option(name: &OsString) -> bool {
+    name.as_encoded_bytes().starts_with(b"-")
+}
+
 /// The tree of a machine; `None` for a name that is no image's, where there is a tree of this name here.
 fn image(machine: &MachineName, name: &OsString) -> Result<Option<PathBuf>, Error> {
     match find_image::find(machine) {
@@ -109,7 +115,7 @@ fn image(machine: &MachineName, name: &OsString) -> Result<Option<PathBuf>, Erro
 
 /// What would be done. Where the plan cannot be made, the settings are worth seeing all the same.
 pub(in crate::cli) fn planned(prepared: Prepared, output: Output) -> (Explanation, u8) {
-    let Prepared { request, warnings } = prepared;
+    let Prepared { request, warnings, .. } = prepared;
     warnings.iter().for_each(|warning| output.warning(warning));
     let (plan, status) = match crate::supervisor::explain(&request) {
         Ok(plan) => (Some(crate::runtime::describe::describe(&plan)), 0),

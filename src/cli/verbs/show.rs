@@ -198,7 +198,7 @@ fn properties(report: &Report) -> Vec<(&'static str, Value)> {
     NAMES.iter().map(|name| (*name, value(name))).chain(limits).collect()
 }
 
-fn yes_no(yes: bool) -> Value {
+pub(in crate::cli) fn yes_no(yes: bool) -> Value {
     if yes { "yes" } else { "no" }.into()
 }
 
@@ -229,7 +229,7 @@ fn unit_of(cgroups: &str) -> String {
         .unwrap_or_default()
 }
 
-fn is_empty(value: &Value) -> bool {
+pub(in crate::cli) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
@@ -239,7 +239,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// `NAME=VALUE` lines.
-fn text(properties: &[(&'static str, Value)], bare: bool) -> String {
+pub(in crate::cli) fn text(properties: &[(&'static str, Value)], bare: bool) -> String {
     let line = |(name, value): &(&'static str, Value)| {
         let value = match value {
             Value::Null => String::new(),

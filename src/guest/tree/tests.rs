@@ -30,7 +30,7 @@ pub(crate) fn tree(lines: &[(&str, &[u8])]) -> tempfile::TempDir {
 const FOREIGN: u16 = if cfg!(target_arch = "aarch64") { 62 } else { 183 };
 
 /// An ELF program for this host.
-fn native(interpreter: Option<&str>, libraries: &[&str]) -> Vec<u8> {
+pub(crate) fn native(interpreter: Option<&str>, libraries: &[&str]) -> Vec<u8> {
     let own = fs::read("/proc/self/exe").unwrap();
     program(u16::from_ne_bytes([own[18], own[19]]), interpreter, libraries)
 }

@@ -7,7 +7,7 @@ use crate::image::layers::{Layer, LayerError, LayeredImage, records};
 use crate::image::merged::View;
 use crate::image::opened::OpenError;
 use crate::image::overlay::Marks;
-use crate::image::{Error, Image, ImageKind, Store};
+use crate::image::{Error, Image, ImageKind, Store, origin};
 use crate::sys::files::open_directory;
 
 /// Two states.
@@ -22,7 +22,7 @@ pub struct Sides {
 }
 
 /// The state of `image` and that which it is compared with: `against`, a snapshot of it or another image, else what is
-/// below its writable layer.
+/// below its writable layer; where it has none, the image that it is a copy of.
 ///
 /// # Errors
 /// When there is nothing to compare it with.
@@ -31,7 +31,9 @@ pub fn sides(store: &Store, image: &Image, against: Option<&str>) -> Result<Side
     let new = view(image.kind, &layers, changes)?;
     let (old, against) = match against {
         None if image.kind != ImageKind::Layered => {
-            return Err(LayerError::NothingBelow { name: image.name.to_string() });
+            let nothing = || LayerError::NothingBelow { name: image.name.to_string() };
+            let parent = origin::of(store, image).and_then(|origin| origin.parent).ok_or_else(nothing)?;
+            of_image(store, &parent)?.ok_or_else(nothing)?
         }
         None => (view(image.kind, &layers, None)?, "its layers".to_owned()),
         Some(name) => other(store, image, name)?,
@@ -42,20 +44,25 @@ pub fn sides(store: &Store, image: &Image, against: Option<&str>) -> Result<Side
 fn other(store: &Store, image: &Image, name: &str) -> Result<(View, String), LayerError> {
     match records::find(store, image.name.as_str(), Some(name)) {
         Ok(record) => {
-            let view = view(ImageKind::Layered, &record.layers(store), None)?;
+            let kind = if record.subvolume { ImageKind::Subvolume } else { ImageKind::Layered };
+            let view = view(kind, &record.layers(store), None)?;
             return Ok((view, format!("snapshot {name}")));
         }
         Err(LayerError::NoSnapshot { .. }) => {}
         Err(error) => return Err(error),
     }
-    let nothing = || LayerError::NothingCalled { name: name.to_owned() };
+    of_image(store, name)?.ok_or_else(|| LayerError::NothingCalled { name: name.to_owned() })
+}
+
+/// The present state of the image `name`, if there is one.
+fn of_image(store: &Store, name: &str) -> Result<Option<(View, String)>, LayerError> {
     let other = match name.parse().ok().map(|name| store.find(&name)) {
         Some(Ok(other)) => other,
-        None | Some(Err(Error::NoImage { .. })) => return Err(nothing()),
+        None | Some(Err(Error::NoImage { .. })) => return Ok(None),
         Some(Err(error)) => return Err(error.into()),
     };
     let (layers, changes) = parts(&other)?;
-    Ok((view(other.kind, &layers, changes)?, format!("image {name}")))
+    Ok(Some((view(other.kind, &layers, changes)?, format!("image {name}"))))
 }
 
 /// What an image is made of: layers, and what was changed over them.

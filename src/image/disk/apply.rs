@@ -1,12 +1,12 @@
 //! Carries out what was planned for a disk: loop devices and mounts.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::assemble::{Mounted, assemble};
+use super::assemble::{Assembled, Mounted, assemble};
 use super::content::FileSystem;
 use super::error::Error;
 use super::plan::{DiskPlan, Place, Wish, plan};
@@ -34,6 +34,7 @@ pub struct DiskOptions {
 #[derive(Debug)]
 pub struct DiskMount {
     mount: OwnedFd,
+    below: Vec<PathBuf>,
     read_only: bool,
     notes: Vec<String>,
 }
@@ -52,6 +53,11 @@ impl DiskMount {
     /// Whether the root cannot be written: it was to be so, or its file system or partition is.
     pub fn is_read_only(&self) -> bool {
         self.read_only
+    }
+
+    /// Where in it its other file systems are mounted: an overlay over its root alone does not have them.
+    pub fn below(&self) -> &[PathBuf] {
+        &self.below
     }
 
     /// What the user should know: what was not mounted, or not verified.
@@ -137,8 +143,8 @@ impl Mounter<'_> {
                 Err(error) => return Err(error),
             }
         }
-        let mount = assemble(root, &below, self.path, !read_only, &mut notes)?;
-        Ok(DiskMount { mount, read_only, notes })
+        let Assembled { mount, below } = assemble(root, &below, self.path, !read_only, &mut notes)?;
+        Ok(DiskMount { mount, below, read_only, notes })
     }
 
     /// An empty root, for a disk that has /usr alone.

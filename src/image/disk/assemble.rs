@@ -1,7 +1,7 @@
 //! Puts the file systems of a disk together: /usr, /home and others below their root, all of it detached.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -12,6 +12,22 @@ use crate::image::opened::aside::aside;
 use crate::sys::in_root::Root;
 use crate::sys::mount::{attach_mount, clone_mount};
 use crate::sys::{FdPath, SysError, SysResult, sys};
+
+/// A root with all that is mounted in it.
+#[derive(Debug)]
+pub(super) struct Assembled {
+    /// Its detached mount.
+    pub(super) mount: OwnedFd,
+    /// Where the others are.
+    pub(super) below: Vec<PathBuf>,
+}
+
+/// Where file systems were mounted, and where they were not.
+#[derive(Debug, Default)]
+struct Attached {
+    at: Vec<PathBuf>,
+    left_out: Vec<&'static str>,
+}
 
 /// A file system that goes below the root.
 #[derive(Debug)]
@@ -42,41 +58,37 @@ pub(super) fn assemble(
     path: &Path,
     writable: bool,
     notes: &mut Vec<String>,
-) -> Result<OwnedFd, Error> {
+) -> Result<Assembled, Error> {
     let assembled = match attach(&root, below, writable) {
-        Ok(left_out) => Ok((root, left_out)),
+        Ok(attached) => Ok((root, attached)),
         // Below what is detached mounts can be attached since Linux 6.15 only.
         Err(failed) if failed.source.errno() == Errno::INVAL => aside(|place| {
             attach_mount(&root, place)?;
-            let left_out = attach(&root, below, writable)?;
-            Ok((clone_mount(&root, Path::new(""), true)?, left_out))
+            let attached = attach(&root, below, writable)?;
+            Ok((clone_mount(&root, Path::new(""), true)?, attached))
         }),
         Err(failed) => Err(failed),
     };
-    let (root, left_out) = assembled.map_err(|Failed { place, source }| Error::Assemble {
-        path: path.to_owned(),
-        place,
-        source,
-    })?;
+    let (mount, Attached { at, left_out }) = assembled
+        .map_err(|Failed { place, source }| Error::Assemble { path: path.to_owned(), place, source })?;
     notes.extend(left_out.into_iter().map(|place| {
         format!("nothing is mounted at /{place}: the root, which is read-only, has no such directory")
     }));
-    Ok(root)
+    Ok(Assembled { mount, below: at })
 }
 
-/// Attaches `below` to `root`; gives the places that are not there.
-fn attach(root: &OwnedFd, below: &[Mounted], writable: bool) -> Result<Vec<&'static str>, Failed> {
+/// Attaches `below` to `root`.
+fn attach(root: &OwnedFd, below: &[Mounted], writable: bool) -> Result<Attached, Failed> {
+    let mut attached = Attached::default();
     if below.is_empty() {
-        return Ok(Vec::new());
+        return Ok(attached);
     }
     let handle = sys("fcntl", rustix::io::fcntl_dupfd_cloexec(root, 0), || FdPath::of(root).to_string())?;
     let tree = Root::from_fd(handle, "/");
-    let mut left_out = Vec::new();
-    let mut at_boot = false;
     for Mounted { place, mount } in below {
         let failed = |source| Failed { place: place.path(), source };
         let name = match place {
-            Place::Esp => esp_place(&tree, at_boot).map_err(failed)?,
+            Place::Esp => esp_place(&tree, attached.at.contains(&PathBuf::from("/boot"))).map_err(failed)?,
             place => place.path(),
         };
         let target = match tree.find(name).map_err(failed)? {
@@ -84,15 +96,15 @@ fn attach(root: &OwnedFd, below: &[Mounted], writable: bool) -> Result<Vec<&'sta
             None if writable => tree.mkdir_all(name, Mode::from_raw_mode(0o755)).map_err(failed)?,
             None => {
                 if !place.is_optional() {
-                    left_out.push(name);
+                    attached.left_out.push(name);
                 }
                 continue;
             }
         };
         attach_mount(mount, target.as_fd()).map_err(failed)?;
-        at_boot |= name == "boot";
+        attached.at.push(Path::new("/").join(name));
     }
-    Ok(left_out)
+    Ok(attached)
 }
 
 /// Where the EFI system partition goes: /efi if it is there; if not, an empty /boot that nothing is mounted on.

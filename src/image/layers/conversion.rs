@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::RenameFlags;
 
+use super::links::{link, rename};
 use super::references::pools;
-use super::stack::{link, rename};
 use super::{Layer, LayerError, LayerPlace, LayeredImage, LayersLock, NewStack, records};
 use crate::image::fault::point;
 use crate::image::lock::{Hold, try_lock_path};

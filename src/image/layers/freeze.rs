@@ -7,8 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 
+use super::links::rename;
 use super::place::mount_of;
-use super::stack::{copy_root, rename};
+use super::stack::copy_root;
 use super::{Layer, LayerError, LayerPlace, LayeredImage, LayersLock};
 use crate::archive::copy_tree::{CopyTreeOptions, copy_tree};
 use crate::image::fault::point;
@@ -16,7 +17,7 @@ use crate::image::{Store, mstack};
 use crate::sys::files::{
     entries, make_directory_at, open_at, open_directory, open_directory_at, remove_tree_at, try_lock,
 };
-use crate::sys::{SysResult, attributes};
+use crate::sys::{SysResult, attributes, btrfs};
 
 /// Makes a layer of what was changed over the layers of `image`, which no machine runs from. `None` if nothing was.
 ///
@@ -104,7 +105,7 @@ fn place_for(store: &Store, image: &LayeredImage, writable: &OwnedFd) -> Result<
         return Ok(place);
     }
     // A link leads out of the image: layers of it are kept where it leads.
-    let real = super::stack::real_path(writable).map_err(failed())?;
+    let real = super::links::real_path(writable).map_err(failed())?;
     LayerPlace::of(store, real.parent().unwrap_or(&real))
 }
 
@@ -158,7 +159,7 @@ pub fn share_own_layers(
         let suffix = if layer.disk { ".raw" } else { "" };
         let name = format!("{}{suffix}", LayerPlace::fresh_id().map_err(failed())?);
         let target = place.path().join(&name);
-        super::stack::link(&place, &name, &super::stack::link_text(&target, image.pool()))
+        super::links::link(&place, &name, &super::links::link_text(&target, image.pool()))
             .map_err(failed())?;
         rename(&image, entry, &place, &name, RenameFlags::EXCHANGE).map_err(failed())?;
     }
@@ -170,6 +171,12 @@ pub(super) fn remove(place: &LayerPlace, name: &str) -> SysResult<()> {
     let dead = if name.starts_with(".#") { name.to_owned() } else { format!(".#{name}") };
     if dead != name {
         rename(place, name, place, &dead, RenameFlags::NOREPLACE)?;
+    }
+    // A snapshot of btrfs cannot be written to, nor emptied.
+    if let Ok(layer) = open_directory_at(place, &dead)
+        && btrfs::is_subvolume(&layer)
+    {
+        btrfs::set_read_only(&layer, false)?;
     }
     remove_tree_at(place, &dead)
 }

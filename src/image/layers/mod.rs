@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`place`] | the directories that layers are kept in, and the lock on them all |
 //! | [`stack`] | the layers of one image, read and written |
+//! | `links` | links to layers, and renames |
 //! | [`freeze`] | the writable layer of an image becomes one more that is not |
 //! | [`conversion`] | a directory or disk image becomes a layered one |
 //! | [`references`] | who refers to a layer; those that nobody does are removed |
@@ -17,6 +18,7 @@
 pub mod conversion;
 pub mod error;
 pub mod freeze;
+pub(in crate::image) mod links;
 pub mod place;
 pub mod records;
 pub mod references;

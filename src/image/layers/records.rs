@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use super::links::is_same;
 use super::references::open_if_there;
-use super::stack::is_same;
 use super::{Layer, LayerError, LayersLock};
 use crate::image::{ImageName, Store};
 use crate::settings::nearest;
@@ -207,7 +207,7 @@ pub fn rename(store: &Store, old: &ImageName, new: &ImageName, _lock: &LayersLoc
     let path = store.state.join("snapshots");
     let Some(directory) = open_if_there(&path)? else { return Ok(()) };
     let flags = rustix::fs::RenameFlags::NOREPLACE;
-    match super::stack::rename(&directory, old.as_str(), &directory, new.as_str(), flags) {
+    match super::links::rename(&directory, old.as_str(), &directory, new.as_str(), flags) {
         Err(error) if error.errno() == rustix::io::Errno::NOENT => Ok(()),
         renamed => renamed.map_err(LayerError::system("rename the snapshots in", &path)),
     }

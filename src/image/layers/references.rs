@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
-use super::stack::is_same;
+use super::links::is_same;
 use super::{LayerError, LayerPlace, LayeredImage, LayersLock, records};
 use crate::image::{Store, mstack};
 use crate::sys::files::{entries, open_at, open_directory, try_lock};
@@ -129,10 +129,10 @@ fn layers_of(path: &Path) -> Vec<PathBuf> {
     }
     let Ok(directory) = open_directory(path) else { return Vec::new() };
     let list = entries(&directory).unwrap_or_default();
-    let real = super::stack::real_path(&directory).unwrap_or_else(|_| path.to_owned());
+    let real = super::links::real_path(&directory).unwrap_or_else(|_| path.to_owned());
     let names = list.into_iter().filter(|(name, _)| name.to_string_lossy().starts_with("layer@"));
     names
-        .filter_map(|(name, _)| super::stack::target_of(&directory, &real, &name.to_string_lossy()).ok())
+        .filter_map(|(name, _)| super::links::target_of(&directory, &real, &name.to_string_lossy()).ok())
         .collect()
 }
 

@@ -1,19 +1,20 @@
 //! The layers of one image, read and written (systemd.mstack(7)).
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::LayerError;
+use super::links::{is_same, link, link_text, real_path, rename, target_of};
 use crate::image::mstack::{self, PartKind, Stack};
 use crate::image::opened::{OpenError, newest_version};
-use crate::image::{self, ImageName};
+use crate::image::{self, ImageKind, ImageName, hidden};
 use crate::sys::files::{
     change_mode, change_owner, entries, make_directory_at, open_at, open_directory, remove_tree_at, try_lock,
 };
-use crate::sys::{FdPath, SysError, SysResult, attributes, sys};
+use crate::sys::{FdPath, SysResult, attributes, sys};
 
 /// A layer that nobody writes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,10 +225,7 @@ impl NewStack {
     pub fn begin(pool: &Path, name: &ImageName) -> Result<Self, LayerError> {
         let begun = || -> SysResult<Self> {
             let directory = crate::sys::files::make_directories(pool, 0o700)?;
-            let hidden = format!(".#{name}.{:016x}", crate::sys::random()?);
-            let made = make_directory_at(&directory, &hidden, 0o755)?;
-            // Nobody else knows the name.
-            try_lock(&made)?;
+            let (hidden, made) = hidden::make(&directory, name, ImageKind::Layered)?;
             Ok(Self {
                 path: pool.to_owned(),
                 pool: directory,
@@ -345,91 +343,4 @@ pub(super) fn copy_root(from: &impl AsFd, to: &impl AsFd) -> SysResult<()> {
         time(stat.st_atime, stat.st_atime_nsec),
         time(stat.st_mtime, stat.st_mtime_nsec),
     )
-}
-
-/// How an image in `pool` says where `target` is: relative within the pool, so that the pool can be moved.
-pub(super) fn link_text(target: &Path, pool: &Path) -> PathBuf {
-    match target.strip_prefix(pool) {
-        Ok(below) => Path::new("..").join(below),
-        Err(_) => target.to_owned(),
-    }
-}
-
-/// Where the entry of an image leads.
-pub(super) fn target_of(directory: &OwnedFd, path: &Path, entry: &str) -> SysResult<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    match rustix::fs::readlinkat(directory, entry, Vec::new()) {
-        Ok(text) => Ok(normal(&path.join(std::ffi::OsString::from_vec(text.into_bytes())))),
-        Err(Errno::INVAL) => Ok(path.join(entry)),
-        Err(errno) => {
-            Err(SysError::new("readlinkat", format!("{}, {entry:?}", FdPath::of(directory)), errno))
-        }
-    }
-}
-
-/// Without `.` and `..`. `path` begins with one of which the kernel says that it has no links in it.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                normal.pop();
-            }
-            other => normal.push(other),
-        }
-    }
-    normal
-}
-
-/// Whether two paths lead to one file.
-pub(super) fn is_same(one: &Path, other: &Path) -> bool {
-    let key = |path: &Path| rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
-    one == other || (key(one).is_some() && key(one) == key(other))
-}
-
-/// By which the kernel knows it.
-pub(super) fn real_path(fd: &impl AsFd) -> SysResult<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    let link = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
-    let path = sys("readlink", rustix::fs::readlink(&link, Vec::new()), || format!("{link:?}"))?;
-    Ok(PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes())))
-}
-
-pub(super) fn link(directory: &impl AsFd, name: &str, target: &Path) -> SysResult<()> {
-    sys("symlinkat", rustix::fs::symlinkat(target, directory, name), || {
-        format!("{target:?}, {}, {name:?}", FdPath::of(directory))
-    })
-}
-
-pub(super) fn rename(
-    from: &impl AsFd,
-    old: &str,
-    to: &impl AsFd,
-    new: &str,
-    flags: RenameFlags,
-) -> SysResult<()> {
-    sys("renameat2", rustix::fs::renameat_with(from, old, to, new, flags), || {
-        format!("{}, {old:?}, {}, {new:?}, {flags:?}", FdPath::of(from), FdPath::of(to))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links() {
-        let rows = [
-            ("/var/lib/machines/base", "/var/lib/machines", "../base"),
-            ("/var/lib/machines/.#spinney/layers/1", "/var/lib/machines", "../.#spinney/layers/1"),
-            ("/var/lib/spinney/layers/1", "/var/lib/machines", "/var/lib/spinney/layers/1"),
-            ("/var/lib/machines2/base", "/var/lib/machines", "/var/lib/machines2/base"),
-        ];
-        for (target, pool, text) in rows {
-            assert_eq!(link_text(Path::new(target), Path::new(pool)), Path::new(text));
-            let image = Path::new(pool).join("clone.mstack");
-            assert_eq!(normal(&image.join(text)), Path::new(target));
-        }
-    }
 }

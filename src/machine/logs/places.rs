@@ -1,24 +1,21 @@
 //! The directories that hold logs of a machine, while it runs and when it does not.
 
-use std::path::Path;
-
 use rustix::io::Errno;
 
 use super::super::error::Error;
+use super::super::find_image;
 use super::super::handle::{Leader, MachineHandle};
 use super::Source;
 use super::stamps::Reader;
 use super::text::{Kind, TextLog};
 use crate::guest::log_files::{JOURNALS, LOGS, SYSLOGS, journal_directories};
+use crate::image::opened;
 use crate::runtime::journal::JOURNALS as JOURNALS_OF_HOST;
 use crate::settings::MachineName;
 use crate::supervisor::archive::{self, SUPERVISOR_LOG};
 use crate::supervisor::{console_log, guest_logs};
 use crate::sys::files::read_at;
 use crate::sys::in_root::Root;
-
-/// Where images are (machinectl(1)).
-const IMAGES: &str = "/var/lib/machines";
 
 /// A machine ID and what may follow it (machine-id(5)).
 const ID_MAX: usize = 64;
@@ -92,9 +89,11 @@ impl Places {
         let archive = archive(name)?;
         // One that ended in a way that nothing is known of has its tree where it was.
         let state = archive::last_run(name).ok().flatten().and_then(|last| last.state);
-        let tree =
-            state.as_ref().map_or_else(|| Path::new(IMAGES).join(name.as_str()), |state| state.tree.clone());
-        let root = Root::open(&tree).ok();
+        let tree = match &state {
+            Some(state) => Some(state.tree.clone()),
+            None => find_image::find(name).ok(),
+        };
+        let root = tree.and_then(|tree| opened::look(&tree).ok());
         if archive.is_none() && root.is_none() {
             return Err(Error::NoLogs { name: name.to_string() });
         }

@@ -117,6 +117,74 @@ pub fn in_no_time(context: &Context) -> TestResult {
     Ok(())
 }
 
+/// btrfs keeps the states of subvolumes itself.
+pub fn subvolumes(context: &Context) -> TestResult {
+    let mounted = Mounted::new(context, "btrfs")?;
+    let images = Images::new(context, mounted.0.join("images"));
+    let is_subvolume = |path: &Path| {
+        use std::os::unix::fs::MetadataExt;
+        fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir() && metadata.ino() == 256)
+    };
+    run(Command::new("btrfs").args(["-q", "subvolume", "create"]).arg(images.path("base"))).ok()?;
+    small_tree(&images.path("base"));
+    let old = listing(&images.path("base"));
+    images.spinney(&["clone", "base", "web"]).ok()?;
+    assert!(is_subvolume(&images.path("web")));
+    assert_eq!(unequal(&old, &listing(&images.path("web"))), Vec::<String>::new());
+    images.spinney(&["snapshot", "web", "s1"]).ok()?;
+    fs::write(images.path("web/etc/new"), "new")?;
+    let new = listing(&images.path("web"));
+    assert_eq!(images.spinney(&["diff", "web"]).ok()?, "A /etc/new\n", "against its image");
+    assert_eq!(images.spinney(&["diff", "web", "--against", "s1"]).ok()?, "A /etc/new\n");
+    let ended = images.spinney(&["rollback", "web"]);
+    assert!(ended.status == 0 && ended.stderr.contains("is kept as before-rollback_"), "{ended:?}");
+    assert!(is_subvolume(&images.path("web")));
+    assert_eq!(unequal(&old, &listing(&images.path("web"))), Vec::<String>::new());
+    let list = images.spinney(&["snapshot", "--list", "web"]).ok()?;
+    let kept = list.lines().find(|line| line.starts_with("before")).and_then(|line| line.split(' ').next());
+    images.spinney(&["rollback", "--discard", "web", kept.unwrap_or_default()]).ok()?;
+    assert_eq!(unequal(&new, &listing(&images.path("web"))), Vec::<String>::new());
+    assert_eq!(images.names(), (vec!["base".into(), "web".into()], 2));
+    for name in ["s1", kept.unwrap_or_default()] {
+        images.spinney(&["snapshot", "--delete", "web", name]).ok()?;
+    }
+    assert_eq!(images.names(), (vec!["base".into(), "web".into()], 0));
+    assert_eq!(unequal(&old, &listing(&images.path("base"))), Vec::<String>::new());
+    Ok(())
+}
+
+/// A disk image shares its data where that can be, and is a layer elsewhere; a copy shares nothing with it.
+pub fn disks(context: &Context) -> TestResult {
+    use std::os::unix::fs::FileExt;
+    for (kind, shares) in [("xfs", true), ("ext4", false)] {
+        let mounted = Mounted::new(context, kind)?;
+        let images = Images::new(context, mounted.0.join("images"));
+        let disk = File::create(images.path("base.raw"))?;
+        disk.set_len(64 << 20)?;
+        disk.write_all_at(b"data", 1 << 20)?;
+        for arguments in [&["clone", "base", "web"][..], &["clone", "--copy", "base", "copy"]] {
+            images.spinney(arguments).ok()?;
+        }
+        let contents = |name: &str| fs::read(images.path(name)).unwrap();
+        assert!(contents("copy.raw") == contents("base.raw"), "{kind}");
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(images.path("copy.raw"))?);
+        assert!(blocks * 512 < 1 << 20, "{kind}: holes stay holes: {blocks}");
+        if shares {
+            assert!(contents("web.raw") == contents("base.raw"));
+        } else {
+            let layer = fs::read_link(images.path("web.mstack/layer@0.raw"))?;
+            assert_eq!(layer, Path::new("../base.raw"));
+            assert!(images.path("web.mstack/rw").is_dir());
+            images.spinney(&["snapshot", "base", "s"]).ok()?;
+            let names = images.names().0;
+            assert_eq!(names, ["base.mstack", "copy.raw", "web.mstack"]);
+            let data = fs::read(images.path("web.mstack/layer@0.raw"))?;
+            assert!(data == contents("copy.raw"), "its clone has it where it is now");
+        }
+    }
+    Ok(())
+}
+
 pub fn fifty_clones(context: &Context) -> TestResult {
     let images = Images::new(context, context.directory.join("images"));
     small_tree(&images.path("base"));

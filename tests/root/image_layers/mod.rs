@@ -7,6 +7,7 @@ mod machine_root;
 mod property;
 mod random;
 mod refusals;
+mod running;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,13 +16,16 @@ use crate::command::{Ended, run};
 use crate::harness::{Context, Row, Test};
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 6] = [
+    let rows: [Row; 9] = [
         ("random_changes", property::random_changes),
         ("killed_at_each_step", faults::killed_at_each_step),
         ("in_no_time_on_each_file_system", file_systems::in_no_time),
+        ("subvolumes", file_systems::subvolumes),
+        ("disks", file_systems::disks),
         ("fifty_clones", file_systems::fifty_clones),
         ("refusals", refusals::refusals),
         ("conversion", refusals::conversion),
+        ("running", running::running),
     ];
     rows.map(|(name, test)| Test::new(format!("image_layers::{name}"), test)).into()
 }

@@ -2,107 +2,38 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use spinney::image::disk::{self, DiskOptions};
-use spinney::transfer::{self, qcow2};
 
 use crate::command::run;
 use crate::harness::{Context, Row, Test, TestResult};
 
+mod machines;
+mod make;
+mod qemu;
+
+use make::{
+    MIB, Part, loop_devices, make_disk, make_file_system, no_loop_devices, path_of, says, small_tree,
+};
+
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 7] = [
+    let rows: [Row; 11] = [
         ("bare_file_systems", bare_file_systems),
         ("partitions", partitions),
         ("dirty_journals_stay", dirty_journals_stay),
         ("refusals", refusals),
         ("block_devices", block_devices),
         ("many_at_once", many_at_once),
-        ("qcow2_as_qemu_reads_it", qcow2_as_qemu_reads_it),
+        ("qcow2_as_qemu_reads_it", qemu::qcow2_as_qemu_reads_it),
+        ("machines", machines::machines),
+        ("boots", machines::boots),
+        ("killed", machines::killed),
+        ("refused_machines", machines::refused),
     ];
     rows.map(|(name, test)| Test::new(format!("image_disks::{name}"), test)).into()
-}
-
-/// Loop devices whose files are below `directory`.
-fn loop_devices(directory: &Path) -> Vec<PathBuf> {
-    let devices = std::fs::read_dir("/sys/block").unwrap().flatten().map(|entry| entry.path());
-    let below = |device: &PathBuf| {
-        std::fs::read_to_string(device.join("loop/backing_file"))
-            .is_ok_and(|file| Path::new(&file).starts_with(directory))
-    };
-    devices.filter(below).collect()
-}
-
-/// Waits until none is left: the kernel clears them when it gets round to it.
-fn no_loop_devices(directory: &Path) -> TestResult {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    while !loop_devices(directory).is_empty() {
-        if std::time::Instant::now() > deadline {
-            return Err(format!("left: {:?}", loop_devices(directory)).into());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    Ok(())
-}
-
-/// A tree with a file `etc/os-release` that says `name`.
-fn small_tree(context: &Context, name: &str) -> PathBuf {
-    let tree = context.subdirectory(&format!("tree-{name}"));
-    for directory in ["etc", "usr/bin", "home", "boot"] {
-        std::fs::create_dir_all(tree.join(directory)).unwrap();
-    }
-    std::fs::write(tree.join("etc/os-release"), format!("ID={name}\n")).unwrap();
-    tree
-}
-
-/// A file system of `tree` in the file `image`, which is made.
-fn make_file_system(kind: &str, tree: &Path, image: &Path) -> TestResult {
-    let size = match kind {
-        "xfs" => 300 << 20,
-        "btrfs" => 120 << 20,
-        _ => 16 << 20,
-    };
-    let mut command;
-    match kind {
-        "squashfs" => {
-            command = Command::new("mksquashfs");
-            command.arg(tree).arg(image).args(["-quiet", "-no-progress"]);
-        }
-        "erofs" => {
-            command = Command::new("mkfs.erofs");
-            command.arg("--quiet").arg(image).arg(tree);
-        }
-        "xfs" => {
-            std::fs::File::create(image)?.set_len(size)?;
-            command = Command::new("mkfs.xfs");
-            command.args(["-q", "-f"]).arg(image);
-        }
-        "btrfs" => {
-            std::fs::File::create(image)?.set_len(size)?;
-            command = Command::new("mkfs.btrfs");
-            command.args(["-q", "-f", "-r"]).arg(tree).arg(image);
-        }
-        ext => {
-            std::fs::File::create(image)?.set_len(size)?;
-            command = Command::new(format!("mkfs.{ext}"));
-            command.args(["-q", "-F", "-d"]).arg(tree).arg(image);
-        }
-    }
-    run(&mut command).ok()?;
-    if kind == "xfs" {
-        // mkfs.xfs copies no tree: written through the mount that is under test anyway.
-        let mount = disk::mount(image, &DiskOptions::default())?;
-        run(Command::new("cp").arg("-a").arg(tree.join(".")).arg(path_of(&mount))).ok()?;
-    }
-    Ok(())
-}
-
-/// A path below which other processes see the mount, for as long as it is there.
-fn path_of(mount: &disk::DiskMount) -> PathBuf {
-    PathBuf::from(format!("/proc/{}/fd/{}/.", std::process::id(), mount.fd().as_raw_fd()))
 }
 
 /// Each file system that an OS is installed to, on the whole of an image.
@@ -133,59 +64,6 @@ fn bare_file_systems(context: &Context) -> TestResult {
         no_loop_devices(&context.directory)?;
     }
     Ok(())
-}
-
-/// A partition of a disk that a test makes: its line for sfdisk(8), and the file that is its content.
-struct Part<'a>(&'a str, Option<&'a Path>);
-
-const MIB: u64 = 1 << 20;
-
-/// Makes the disk `image` with a table of kind `label`.
-fn make_disk(image: &Path, label: &str, sector: u64, parts: &[Part<'_>]) -> TestResult {
-    let mut script = format!("label: {label}\n");
-    let mut at = MIB;
-    let mut contents = Vec::new();
-    for Part(line, content) in parts {
-        let size =
-            content.map_or(Ok(MIB), |path| path.metadata().map(|data| data.len().next_multiple_of(MIB)))?;
-        script += &format!("start={}, size={}, {line}\n", at / sector, size / sector);
-        contents.extend(content.map(|path| (at, path)));
-        at += size;
-    }
-    let disk = File::create(image)?;
-    disk.set_len(at + MIB)?;
-    // sfdisk(8) asks the device for the size of its sectors; a file has those of 512.
-    let sectors = sector.to_string();
-    let device = match sector {
-        512 => None,
-        _ => {
-            let mut losetup = Command::new("losetup");
-            losetup.args(["--find", "--show", "--sector-size", &sectors]).arg(image);
-            Some(run(&mut losetup).ok()?)
-        }
-    };
-    let written = write_table(device.as_deref().map_or(image, |device| Path::new(device.trim())), &script);
-    if let Some(device) = &device {
-        run(Command::new("losetup").arg("--detach").arg(device.trim())).ok()?;
-    }
-    written?;
-    for (offset, path) in contents {
-        disk.write_all_at(&std::fs::read(path)?, offset)?;
-    }
-    Ok(())
-}
-
-fn write_table(disk: &Path, script: &str) -> TestResult {
-    let mut sfdisk = Command::new("sfdisk");
-    sfdisk.args(["--quiet", "--no-reread", "--no-tell-kernel"]).arg(disk);
-    let mut sfdisk = sfdisk.stdin(Stdio::piped()).spawn()?;
-    sfdisk.stdin.take().ok_or("no stdin")?.write_all(script.as_bytes())?;
-    if sfdisk.wait()?.success() { Ok(()) } else { Err(script.to_owned().into()) }
-}
-
-/// What `file` below the mount holds.
-fn says(mount: &disk::DiskMount, file: &str) -> String {
-    std::fs::read_to_string(path_of(mount).join(file)).unwrap_or_else(|error| format!("{file}: {error}"))
 }
 
 /// Partitions of all kinds, in tables of all kinds, each where it belongs.
@@ -282,9 +160,19 @@ fn dirty_journals_stay(context: &Context) -> TestResult {
     no_loop_devices(&context.directory)
 }
 
-fn checksum(path: &Path) -> Result<String, crate::harness::Stop> {
-    let ended = run(Command::new("sha256sum").arg(path));
-    Ok(ended.stdout.split(' ').next().unwrap_or_default().to_owned())
+/// Of the data in the file and where it lies; holes are not read.
+fn checksum(path: &Path) -> Result<u64, crate::harness::Stop> {
+    use std::hash::{DefaultHasher, Hasher};
+    let (file, mut hasher, mut at) = (File::open(path)?, DefaultHasher::new(), 0);
+    while let Ok(data) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(at)) {
+        let end = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(data))?;
+        let mut bytes = vec![0; usize::try_from(end - data)?];
+        file.read_exact_at(&mut bytes, data)?;
+        hasher.write_u64(data);
+        hasher.write(&bytes);
+        at = end;
+    }
+    Ok(hasher.finish())
 }
 
 /// What cannot be used: one line, a hint, nothing left.
@@ -398,66 +286,4 @@ fn many_at_once(context: &Context) -> TestResult {
     assert!(mounts.iter().all(|mount| says(mount, "etc/os-release") == "ID=many\n"));
     drop(mounts);
     no_loop_devices(&context.directory)
-}
-
-/// Every kind of qcow2 that qemu-img writes is read as it reads it itself, holes included.
-fn qcow2_as_qemu_reads_it(context: &Context) -> TestResult {
-    let at = |name: &str| context.directory.join(name);
-    let raw = at("raw");
-    make_file_system("ext4", &small_tree(context, "qemu"), &raw)?;
-    let disk = File::options().write(true).open(&raw)?;
-    // Data that cannot be compressed, data that can, a hole, and an end that is no whole cluster.
-    let random: Vec<u8> =
-        (0..3_000_000_u32).map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
-    disk.write_all_at(&random, 5 * MIB)?;
-    disk.write_all_at(&[b'a'; 100_000], 9 * MIB + 512)?;
-    disk.set_len(20 * MIB + 1536)?;
-    disk.write_all_at(b"end", 20 * MIB + 1024)?;
-    let rows: [&[&str]; 8] = [
-        &["-o", "compat=0.10"],
-        &["-o", "compat=1.1"],
-        &["-o", "cluster_size=512"],
-        &["-o", "cluster_size=2M"],
-        &["-o", "preallocation=metadata"],
-        &["-c"],
-        &["-c", "-o", "compression_type=zstd"],
-        &["-c", "-o", "compression_type=zstd,cluster_size=4k"],
-    ];
-    for options in rows {
-        let (qcow2, ours) = (at("qcow2"), at("ours"));
-        let mut convert = Command::new("qemu-img");
-        convert.args(["convert", "-f", "raw", "-O", "qcow2"]).args(options).arg(&raw).arg(&qcow2);
-        run(&mut convert).ok()?;
-        let (from, to) = (File::open(&qcow2)?, File::create(&ours)?);
-        let length = qcow2::convert(from.as_fd(), to.as_fd(), "qcow2", &transfer::Context::silent())?;
-        assert_eq!(length, 20 * MIB + 1536, "{options:?}");
-        run(Command::new("cmp").arg(&raw).arg(&ours)).ok()?;
-        let blocks = ours.metadata()?.blocks();
-        assert!(blocks * 512 < 4 * MIB, "{options:?}: {blocks} blocks");
-    }
-    // What else there is, refused.
-    let create = |options: &[&str], file: &str| {
-        run(Command::new("qemu-img")
-            .args(["create", "-q", "-f", "qcow2"])
-            .args(options)
-            .arg(at(file))
-            .arg("16M"))
-        .ok()
-    };
-    create(&["-o", "extended_l2=on"], "extended")?;
-    create(&["-o", &format!("data_file={}", at("data").display())], "external")?;
-    let base = at("raw").display().to_string();
-    create(&["-b", &base, "-F", "raw"], "backed")?;
-    let rows = [
-        ("extended", "it has features that are unknown here (bits 0x10)"),
-        ("external", "its data is in another file"),
-        ("backed", "it is based on another disk"),
-        ("raw", "it is no qcow2 disk"),
-    ];
-    for (name, why) in rows {
-        let (from, to) = (File::open(at(name))?, File::create(at("ours"))?);
-        let error = qcow2::convert(from.as_fd(), to.as_fd(), name, &transfer::Context::silent()).unwrap_err();
-        assert_eq!(error.to_string(), format!("cannot read {name}: {why}"));
-    }
-    Ok(())
 }
