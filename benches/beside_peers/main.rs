@@ -4,6 +4,7 @@
 //! all of them alike, and medians are compared.
 #![allow(clippy::disallowed_methods, reason = "paths of the benchmark are nobody else's")]
 
+mod archives;
 mod contenders;
 mod crowd;
 mod entered;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use archives::Archives;
 use contenders::Ground;
 use report::Report;
 
@@ -35,6 +37,9 @@ struct Arguments {
     /// What names of machines begin with.
     #[arg(long)]
     prefix: String,
+    /// The tree that archives are made of.
+    #[arg(long)]
+    archived: PathBuf,
     /// A cgroup made for this, in each hierarchy that systemd-nspawn uses.
     #[arg(long)]
     cgroup: Vec<PathBuf>,
@@ -44,7 +49,7 @@ struct Arguments {
     /// Fail if a target is missed.
     #[arg(long)]
     check: bool,
-    /// Rows to measure: command, ephemeral, boot, exec, memory, crowd, list.
+    /// Rows to measure: command, ephemeral, boot, exec, memory, crowd, list, unpack, export.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds of the quick rows.
@@ -75,6 +80,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     if wanted("list") {
         report.add_list(&crowd::measure_list(&ground)?)?;
+    }
+    if wanted("unpack") || wanted("export") {
+        let archives = Archives::new(&ground, &arguments.archived)?;
+        for row in archives.rows().into_iter().filter(|row| wanted(row.key)) {
+            report.add(timing::measure(&row, arguments.rounds, &ground)?)?;
+        }
+        if wanted("unpack") {
+            report.add_peaks(&archives.peaks()?)?;
+        }
     }
     std::fs::write(&arguments.json, report.json()?)?;
     Ok(if arguments.check && report.missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::archives::Peak;
 use super::crowd::Crowd;
 use super::memory::Usage;
 use super::timing::Times;
@@ -23,6 +24,9 @@ const LIST: Duration = Duration::from_millis(20);
 
 /// How long a command in a machine that runs may take.
 const EXEC: Duration = Duration::from_millis(5);
+
+/// The most memory that unpacking may take, in KiB, whatever the archive.
+const PEAK: u64 = 128 << 10;
 
 /// What was measured, printed as it comes.
 #[derive(Debug, Default)]
@@ -227,6 +231,23 @@ impl Report {
             "row": "list", "title": title, "median_s": middle.as_secs_f64(), "best_s": best.as_secs_f64(),
             "runs": times.len(), "met": met,
         }));
+        Ok(())
+    }
+
+    /// Adds and prints the most memory that unpacking took.
+    pub(crate) fn add_peaks(&mut self, peaks: &[Peak]) -> io::Result<()> {
+        let mut out = stdout().lock();
+        let title = "memory to unpack an archive, at most";
+        writeln!(out, "\n{title}")?;
+        for Peak { name, kib } in peaks {
+            let met = *kib < PEAK;
+            self.missed |= !met;
+            let size = format!("{kib} KiB");
+            writeln!(out, "  {name:<30}{size:>12}  < {PEAK} KiB  {}", mark(Some(met)))?;
+            self.rows.push(json!({
+                "row": "unpack", "title": title, "archive": name, "peak_kib": kib, "target_kib": PEAK, "met": met,
+            }));
+        }
         Ok(())
     }
 }

@@ -106,6 +106,15 @@ fn extended(entry: &Entry) -> (Vec<u8>, LeftOut) {
     let mut records = Vec::new();
     let mut record = |key: &[u8], value: &[u8]| pax::append(&mut records, key, value);
     let old = Header::new_old();
+    let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+    let link = match &entry.kind {
+        Kind::HardLink { target } | Kind::Symlink { target } => target.as_slice(),
+        _ => b"",
+    };
+    if !is_text(&entry.path) || !is_text(link) {
+        // Otherwise all text is UTF-8 (POSIX pax), and bsdtar refuses what is not.
+        record(b"hdrcharset", b"BINARY");
+    }
     if entry.path.len() > old.as_old().name.len() || !entry.path.is_ascii() {
         record(b"path", &entry.path);
     }

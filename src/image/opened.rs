@@ -64,6 +64,7 @@ enum Content {
     Directory,
     Disk {
         read_only: bool,
+        notes: Vec<String>,
         /// Where other file systems of the disk are mounted, for a root that does not have them by itself: an overlay.
         below: Vec<PathBuf>,
     },
@@ -120,7 +121,8 @@ impl Opened {
                 let read_only = mount.is_read_only();
                 // Who writes to the disk has its mounts as they are.
                 let below = if access == Access::Write { Vec::new() } else { mount.below().to_vec() };
-                (Root::from_fd(mount.into_fd(), &path), Content::Disk { read_only, below })
+                let notes = mount.notes().to_vec();
+                (Root::from_fd(mount.into_fd(), &path), Content::Disk { read_only, notes, below })
             }
         };
         Ok(Self { path, kind, view, content })
@@ -188,6 +190,14 @@ impl Opened {
         match &self.content {
             Content::Layered(parts) => parts.writable_layer(),
             _ => None,
+        }
+    }
+
+    /// What the user should know of it: what of a disk is not mounted, or not verified.
+    pub fn notes(&self) -> &[String] {
+        match &self.content {
+            Content::Disk { notes, .. } => notes,
+            _ => &[],
         }
     }
 

@@ -100,9 +100,12 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
     let name = super::name_of(&request.settings)?;
     let host = Host::probe().map_err(Error::system("look at this host"))?;
     let mut claimed = Claimed::new(&name, host.cgroup.clone())?;
-    let facts = match super::image::open(&mut claimed, &request.settings)
-        .and_then(|image| look(&request.settings, name, host, image))
-    {
+    let facts = match super::image::open(&mut claimed, &request.settings).and_then(|image| {
+        for note in image.notes() {
+            report(&Event::Warning(&format!("disk image: {note}")));
+        }
+        look(&request.settings, name, host, image)
+    }) {
         Ok(facts) => facts,
         Err(error) => {
             for fault in claimed.release() {

@@ -66,6 +66,8 @@ pub enum Error {
     #[error(transparent)]
     Verify(#[from] verify::Error),
     #[error(transparent)]
+    Oci(#[from] super::oci::Error),
+    #[error(transparent)]
     Catalogue(#[from] catalogue::Error),
     #[error(transparent)]
     Simplestreams(#[from] simplestreams::Error),
@@ -136,6 +138,7 @@ impl Error {
             Self::WriteTo { .. } | Self::Read { .. } | Self::Write { .. } => None,
             Self::Fetch(error) => error.hint(),
             Self::Verify(error) => error.hint(),
+            Self::Oci(error) => error.hint(),
             Self::Catalogue(error) => error.hint(),
             Self::Bootstrap(error) => error.hint(),
             Self::LockFile(error) => error.hint(),

@@ -20,6 +20,7 @@
 //! | [`export`] | an image to a stream |
 //! | [`source`] | what a user named to be pulled |
 //! | [`naming`] | what an image is called that nobody gave a name |
+//! | [`oci`] | images of containers: registries, layouts, archives |
 //! | [`fetch`] | getting bytes: from servers, files and stdin |
 //! | [`simplestreams`] | what image servers say they have |
 //! | [`obtain`] | from what the catalogue says to an image: sources tried in turn |
@@ -49,6 +50,7 @@ pub mod install;
 pub mod lockfile;
 pub mod naming;
 pub mod obtain;
+pub mod oci;
 pub mod qcow2;
 pub mod ring;
 pub mod simplestreams;

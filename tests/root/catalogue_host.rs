@@ -320,7 +320,7 @@ impl Distros {
 
     /// A second version comes.
     pub fn newer_image(&self) {
-        let old = self.archive("debian", "", "", "xz");
+        let old = self.images.lock().unwrap().clone();
         let new = self.archive("debian", "NEWER=1\n", "", "xz");
         self.serve(&[("20260101_05:24", old), ("20260102_05:24", new)]);
     }

@@ -58,23 +58,23 @@ pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn own(path: &Path, uid: u32, gid: u32) {
+pub fn own(path: &Path, uid: u32, gid: u32) {
     let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     rustix::fs::chownat(CWD, path, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-fn set_time(path: &Path, tv_sec: i64, tv_nsec: i64) {
+pub fn set_time(path: &Path, tv_sec: i64, tv_nsec: i64) {
     let time = Timespec { tv_sec, tv_nsec };
     let times = Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-fn set_attribute(path: &Path, name: &str, value: &[u8]) {
+pub fn set_attribute(path: &Path, name: &str, value: &[u8]) {
     spinney::sys::attributes::set(File::open(path).unwrap(), name.as_bytes(), value).unwrap();
 }
 
 /// A tree with all that can be copied.
-fn everything(tree: &Path) {
+pub fn everything(tree: &Path) {
     fs::create_dir_all(tree.join("deep/er/est")).unwrap();
     fs::write(tree.join("empty"), "").unwrap();
     fs::write(tree.join("file"), "contents\n").unwrap();

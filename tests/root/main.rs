@@ -39,6 +39,7 @@ mod exec;
 mod exec_attack;
 mod exec_end;
 mod exec_terminal;
+mod fetch;
 mod guest_units;
 mod harness;
 mod host_state;
@@ -70,6 +71,7 @@ mod start;
 mod transfer_faults;
 mod transfers;
 mod tree_snapshot;
+mod unpack;
 mod verbs;
 mod views;
 mod wait;
@@ -108,6 +110,7 @@ fn main() -> ExitCode {
         exec_attack::tests(),
         exec_end::tests(),
         exec_terminal::tests(),
+        fetch::tests(),
         shell::tests(),
         wait::tests(),
         hundred::tests(),
@@ -120,6 +123,7 @@ fn main() -> ExitCode {
         image_locks::tests(),
         image_store::tests(),
         image_layers::tests(),
+        unpack::tests(),
         image_roots::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

@@ -33,7 +33,7 @@ mod make;
 mod tree;
 mod writers;
 
-pub use filter::{Filter, Verdict};
+pub use filter::{Filter, Verdict, oci_whiteouts};
 use tree::Tree;
 use writers::Writers;
 

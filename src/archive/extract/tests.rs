@@ -337,8 +337,9 @@ fn directories_get_theirs_last() {
 
 #[test]
 fn the_only_directory_at_the_top() {
+    type Row<'a> = (&'a str, Vec<Vec<u8>>, &'a [&'a str], Option<&'a str>);
     let top = |name: &str| member(b'5', name, "", b"");
-    let rows: Vec<(&str, Vec<Vec<u8>>, &[&str], Option<&str>)> = vec![
+    let rows: Vec<Row> = vec![
         (
             "a tree one level down",
             vec![top("debian"), file("debian/etc/hostname", "x"), file("debian/debian", "x")],
@@ -386,8 +387,8 @@ fn data_of_all_sizes() {
     let done =
         extract(&*archive(&members), File::open(&inside).unwrap(), &ExtractOptions::default()).unwrap();
     assert_eq!(done.notes.lines(), Vec::<String>::new());
-    assert_eq!(done.counts.files as usize, sizes.len() * rounds.len());
-    assert_eq!(done.counts.bytes as usize, sizes.iter().sum::<usize>() * rounds.len());
+    assert_eq!(done.counts.files, (sizes.len() * rounds.len()) as u64);
+    assert_eq!(done.counts.bytes, (sizes.iter().sum::<usize>() * rounds.len()) as u64);
     for round in rounds {
         for (number, size) in sizes.iter().enumerate() {
             let number = round * 100 + number;

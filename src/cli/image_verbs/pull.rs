@@ -15,7 +15,7 @@ use crate::transfer::install::{self, InstallOptions, Wanted};
 use crate::transfer::naming;
 use crate::transfer::source::Source;
 use crate::transfer::verify::{Mode, Verification};
-use crate::transfer::{Digest, Event};
+use crate::transfer::{self, Digest, Event, oci};
 
 const RULES: &str = "\
 SOURCE is an address (https://, http://, file://) of a tar archive or a disk image (raw or qcow2), compressed with gzip, xz, zstd or \
@@ -25,7 +25,7 @@ OCI registry (docker.io/library/debian:trixie). NAME is by default the file's na
 The image is unpacked under a hidden name while it is downloaded, and appears when it is whole, verified and on disk. Ctrl-C removes what \
 there is of it; with --keep-partial the next pull of the same address goes on where this one stopped.
 
-pull-tar and pull-raw insist on an archive or a disk image.
+pull-tar and pull-raw insist on an archive or a disk image, and by default on a signature, as importctl(1) does.
 
 Examples:
   spinney pull https://example.org/debian-13.tar.xz
@@ -152,7 +152,9 @@ fn perform(
     }
     let transferring = Transferring::begin(&options.report);
     let result = checked(options).and_then(|verification| match (Source::parse(source)?, wanted) {
-        (Source::Url(url), wanted) => pull_url(&url, name, wanted, verification, options, &transferring),
+        (Source::Url(url), wanted) => {
+            pull_url(&url, name, wanted, as_importctl(verification, wanted, &url), options, &transferring)
+        }
         (Source::Catalogue(text), None) if let Some(reference) = reference => {
             let asked = Asked {
                 reference: &text,
@@ -174,8 +176,9 @@ fn perform(
         (Source::Catalogue(name), None) => {
             Err(Failure::refused(format!("there is no catalogue to find {name:?} in"), "give an address"))
         }
-        (Source::Oci(reference), None) => {
-            Err(Failure::refused(format!("there is no way to pull {reference:?} yet"), "give an address"))
+        (Source::Oci(text), None) => {
+            let architecture = reference.and_then(ReferenceOptions::architecture);
+            pull_oci(&text, name, architecture, options, &transferring)
         }
     });
     transferring.end(result)
@@ -195,6 +198,17 @@ fn checked(options: &PullOptions) -> Result<Verification, Failure> {
         keys: given.key.clone(),
         ..Verification::default()
     })
+}
+
+/// `pull-tar` and `pull-raw` want of a server what importctl(1) wants, if nobody says otherwise: a signature.
+fn as_importctl(verification: Verification, wanted: Option<Wanted>, url: &str) -> Verification {
+    let unsaid = verification.mode.is_none() && verification.sha256.is_none();
+    match wanted {
+        Some(_) if unsaid && url.starts_with("http") => {
+            Verification { mode: Some(Mode::Signature), ..verification }
+        }
+        _ => verification,
+    }
 }
 
 fn pull_url(
@@ -221,6 +235,23 @@ fn pull_url(
     let installing = InstallOptions { finish, origin: Some(origin), ..InstallOptions::default() };
     let installed = install::image(incoming, &store, &name, wanted, &installing, context)?;
     Ok(Done::installed("pulled", &installed))
+}
+
+fn pull_oci(
+    text: &str,
+    name: Option<&str>,
+    architecture: Option<&str>,
+    options: &PullOptions,
+    transferring: &Transferring,
+) -> Result<Done, Failure> {
+    let reference = oci::Reference::parse(text).map_err(transfer::Error::from)?;
+    let store = store(options.image.image_root.as_deref())?;
+    let name = image_name(name, options.image.machine.as_deref(), &reference.local_name())?;
+    must_be_free(&store, &name, options.image.force)?;
+    let replace = options.image.force;
+    let asked = oci::Asked { reference: &reference, origin: text, name: &name, architecture, replace };
+    let pulled = oci::pull(&store, &asked, &transferring.context)?;
+    Ok(Done::pulled_layers(&pulled))
 }
 
 /// A file's name as it may be printed.

@@ -47,6 +47,11 @@ pub struct ReferenceOptions {
 }
 
 impl ReferenceOptions {
+    /// The architecture that was asked for.
+    pub(super) fn architecture(&self) -> Option<&str> {
+        self.arch.as_deref()
+    }
+
     /// Whether every operand is a name, not the second one the image's.
     pub(super) fn takes_many(&self) -> bool {
         self.lock.is_some() || self.frozen.is_some()
@@ -86,6 +91,7 @@ pub(super) fn pull(asked: &Asked<'_>, transferring: &Transferring) -> Result<Don
         && !again
         && pin.is_none()
     {
+        call(&store, image, asked.reference)?;
         return Ok(Done::said(
             format!("{name} is there already; --refresh looks whether there is a newer one"),
             json!({ "event": "done", "image": name.as_str(), "path": image.path, "changed": false }),
@@ -121,7 +127,7 @@ pub(super) fn pull(asked: &Asked<'_>, transferring: &Transferring) -> Result<Don
             pin,
         ),
         Obtained::Made(made) => {
-            write_down(&store, &reference, &made)?;
+            write_down(&store, asked.reference, &made)?;
             let pin = made.pin.clone();
             (report(&made, &reference), pin)
         }
@@ -156,6 +162,18 @@ fn report(made: &Made, reference: &str) -> Done {
 /// What an image that is there was made of.
 fn digest_of(store: &Store, image: &Image) -> Option<Digest> {
     origin::of(store, image)?.digest?.parse().ok()
+}
+
+/// An image is found again by the name that was given last, of several that mean the same: `run debian:13` after
+/// `pull debian:trixie`.
+fn call(store: &Store, image: &Image, reference: &str) -> Result<(), Failure> {
+    match origin::of(store, image) {
+        Some(origin) if origin.reference.as_deref().is_some_and(|before| before != reference) => {
+            let origin = Origin { reference: Some(reference.to_owned()), ..origin };
+            Ok(origin::write(store, image, &origin)?)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes down where the image came from.

@@ -14,6 +14,7 @@ use crate::image::{Image, ImageKind};
 use crate::sys::in_words;
 use crate::transfer::install::Installed;
 use crate::transfer::obtain::Made;
+use crate::transfer::oci::Pulled;
 
 /// What was done.
 #[derive(Debug)]
@@ -43,6 +44,21 @@ impl Done {
         done.notes = notes.lines();
         done.facts["sha256"] = json!(proof.sha256.to_string());
         done.facts["verified_by"] = json!(proof.checked);
+        done
+    }
+
+    /// An image was put together of layers.
+    pub fn pulled_layers(pulled: &Pulled) -> Self {
+        let mut done = Self::made("pulled", &pulled.image, pulled.counts.files, pulled.counts.bytes);
+        let (all, shared) = pulled.layers;
+        done.proof = Some(match shared {
+            0 => format!("{all} layer{}", if all == 1 { "" } else { "s" }),
+            _ => format!("{all} layer{}, {shared} of them here before", if all == 1 { "" } else { "s" }),
+        });
+        done.notes.clone_from(&pulled.notes);
+        done.facts["layers"] = json!(all);
+        done.facts["layers_shared"] = json!(shared);
+        done.facts["digest"] = json!(pulled.digest.map(|digest| format!("sha256:{digest}")));
         done
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::assemble::{Assembled, Mounted, assemble};
+use super::assemble::{Assembled, Mounted, assemble, furnish};
 use super::content::FileSystem;
 use super::error::Error;
 use super::plan::{DiskPlan, Place, Wish, plan};
@@ -144,6 +144,9 @@ impl Mounter<'_> {
             }
         }
         let Assembled { mount, below } = assemble(root, &below, self.path, !read_only, &mut notes)?;
+        if plan.root.is_none() {
+            furnish(&mount).map_err(|source| self.no_root(source))?;
+        }
         Ok(DiskMount { mount, below, read_only, notes })
     }
 
@@ -152,11 +155,11 @@ impl Mounter<'_> {
         let mounted = FsContext::new("tmpfs")
             .and_then(|context| context.set("mode", "0755"))
             .and_then(|context| context.mount(MountAttributes::MOUNT_ATTR_NODEV));
-        mounted.map_err(|source| Error::Mount {
-            path: self.path.to_owned(),
-            volume: "an empty root for".to_owned(),
-            source,
-        })
+        mounted.map_err(|source| self.no_root(source))
+    }
+
+    fn no_root(&self, source: SysError) -> Error {
+        Error::Mount { path: self.path.to_owned(), volume: "an empty root for".to_owned(), source }
     }
 
     fn volume(&self, volume: &Volume) -> Result<OwnedFd, Error> {

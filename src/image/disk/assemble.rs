@@ -3,13 +3,14 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::Error;
 use super::plan::Place;
 use crate::image::opened::aside::aside;
-use crate::sys::in_root::Root;
+use crate::sys::files::change_mode;
+use crate::sys::in_root::{Root, reopen};
 use crate::sys::mount::{attach_mount, clone_mount};
 use crate::sys::{FdPath, SysError, SysResult, sys};
 
@@ -105,6 +106,25 @@ fn attach(root: &OwnedFd, below: &[Mounted], writable: bool) -> Result<Attached,
         attached.at.push(Path::new("/").join(name));
     }
     Ok(attached)
+}
+
+/// Makes in the empty root `mount` what a system of /usr alone expects (file-hierarchy(7)): links into /usr, and directories.
+pub(super) fn furnish(mount: &OwnedFd) -> SysResult<()> {
+    let handle = sys("fcntl", rustix::io::fcntl_dupfd_cloexec(mount, 0), || FdPath::of(mount).to_string())?;
+    let tree = Root::from_fd(handle, "/");
+    for name in ["bin", "sbin", "lib", "lib32", "lib64"] {
+        let target = format!("usr/{name}");
+        if tree.find(&target)?.is_some() {
+            tree.symlink(&target, name)?;
+        }
+    }
+    for (name, mode) in [("etc", 0o755), ("home", 0o755), ("root", 0o700), ("var", 0o755), ("tmp", 0o1777)] {
+        if tree.find(name)?.is_none() {
+            let made = tree.mkdir_all(name, Mode::from_raw_mode(0o755))?;
+            change_mode(&reopen(&made, OFlags::RDONLY | OFlags::DIRECTORY)?, mode)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where the EFI system partition goes: /efi if it is there; if not, an empty /boot that nothing is mounted on.

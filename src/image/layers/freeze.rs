@@ -3,9 +3,11 @@
 //! Nothing is copied, and at each step the image is what it was: an empty layer is put over the others, which changes
 //! nothing, and then it and the writable one change places, which is one rename.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 
 use super::links::rename;
 use super::place::mount_of;
@@ -17,7 +19,7 @@ use crate::image::{Store, mstack};
 use crate::sys::files::{
     entries, make_directory_at, open_at, open_directory, open_directory_at, remove_tree_at, try_lock,
 };
-use crate::sys::{SysResult, attributes, btrfs};
+use crate::sys::{FdPath, SysResult, attributes, btrfs};
 
 /// Makes a layer of what was changed over the layers of `image`, which no machine runs from. `None` if nothing was.
 ///
@@ -49,6 +51,7 @@ pub fn freeze(store: &Store, image: &LayeredImage, _lock: &LayersLock) -> Result
 pub struct NewLayer {
     place: LayerPlace,
     id: String,
+    hidden: String,
     directory: OwnedFd,
     named: bool,
 }
@@ -64,12 +67,49 @@ impl NewLayer {
         let Some(writable) = image.writable()? else { return Ok(None) };
         let place = place_for(store, image, &writable)?;
         let id = LayerPlace::fresh_id().map_err(failed())?;
-        let directory = make_directory_at(&place, format!(".#{id}"), 0o700).map_err(failed())?;
-        try_lock(&directory).map_err(failed())?;
-        let new = Self { place, id, directory, named: false };
+        let new = Self::begin(place, id).map_err(failed())?;
         let options = CopyTreeOptions { overlay_attributes: true, ..CopyTreeOptions::default() };
         copy_tree(data.as_fd(), new.directory.as_fd(), options, &mut |_| Ok(()))?;
         Ok(Some(new))
+    }
+
+    /// Begins an empty one that will be called `id`, for an image in `pool`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn empty(store: &Store, pool: &Path, id: &str) -> Result<Self, LayerError> {
+        let place = LayerPlace::of(store, pool)?;
+        let failed = LayerError::system("make a layer in", place.path().to_owned());
+        Self::begin(place, id.to_owned()).map_err(failed)
+    }
+
+    fn begin(place: LayerPlace, id: String) -> SysResult<Self> {
+        loop {
+            // Several may be making the same one.
+            let hidden = format!(".#{}", LayerPlace::fresh_id()?);
+            let directory = make_directory_at(&place, &hidden, 0o755)?;
+            // Swept before it was locked, it is gone.
+            if try_lock(&directory)? && rustix::fs::statat(&place, &hidden, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+            {
+                return Ok(Self { place, id, hidden, directory, named: false });
+            }
+        }
+    }
+
+    /// Its directory.
+    pub fn content(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Brings it to disk, which may take long: before the lock is taken.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync(&self) -> Result<(), LayerError> {
+        crate::sys::sys("syncfs", rustix::fs::syncfs(&self.directory), || {
+            FdPath::of(&self.directory).to_string()
+        })
+        .map_err(LayerError::system("make layer", self.place.path().join(&self.id)))
     }
 
     /// Gives it its name, under the lock: who has it refers to the layer before letting go.
@@ -78,12 +118,13 @@ impl NewLayer {
     /// When it cannot be brought to disk.
     pub fn finish(mut self, _lock: &LayersLock) -> Result<Layer, LayerError> {
         let path = self.place.path().join(&self.id);
-        let finished = || -> SysResult<()> {
-            crate::sys::sys("syncfs", rustix::fs::syncfs(&self.directory), String::new)?;
-            rename(&self.place, &format!(".#{}", self.id), &self.place, &self.id, RenameFlags::NOREPLACE)
-        };
-        finished().map_err(LayerError::system("make layer", &path))?;
-        self.named = true;
+        self.sync()?;
+        match rename(&self.place, &self.hidden, &self.place, &self.id, RenameFlags::NOREPLACE) {
+            Ok(()) => self.named = true,
+            // Somebody else has made the same one meanwhile.
+            Err(error) if error.errno() == Errno::EXIST => {}
+            Err(error) => return Err(LayerError::system("make layer", &path)(error)),
+        }
         Ok(Layer { path, disk: false })
     }
 }
@@ -91,7 +132,7 @@ impl NewLayer {
 impl Drop for NewLayer {
     fn drop(&mut self) {
         if !self.named {
-            let _ = remove_tree_at(&self.place, format!(".#{}", self.id));
+            let _ = remove_tree_at(&self.place, &self.hidden);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::Error;
 use crate::transfer::Context;
 
 /// How often, and how long, something is tried.
@@ -44,6 +45,19 @@ impl Patience {
                 Some(doubled.min(self.longest).mul_f64(0.75 + f64::from(jitter.to_le_bytes()[0]) / 512.0))
             }
         }
+    }
+}
+
+impl Patience {
+    /// What is left of it after `error`, if that server has never answered: an address that is wrong, or a network that is
+    /// not there, are to be told at once, and there may be other sources to try.
+    pub(super) fn before_contact(self, error: &crate::transfer::Error) -> Self {
+        let tries = match error {
+            crate::transfer::Error::Fetch(Error::NoName { why, .. }) if !why.starts_with("Temporary") => 1,
+            crate::transfer::Error::Fetch(Error::NoName { .. } | Error::Unreachable { .. }) => 2,
+            _ => self.tries,
+        };
+        Self { tries: tries.min(self.tries), ..self }
     }
 }
 

@@ -209,7 +209,11 @@ fn patiently(
             Ok(answered) => (download::may_pass(answered.status), answered.header("retry-after")),
             Err(error) => (is_down(error), None),
         };
-        let pause = options.patience.pause(
+        let patience = match &result {
+            Ok(_) => options.patience,
+            Err(error) => options.patience.before_contact(error),
+        };
+        let pause = patience.pause(
             tries,
             random().unwrap_or_default(),
             asked.and_then(|text| backoff::retry_after(text, backoff::now())),

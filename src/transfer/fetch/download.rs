@@ -15,7 +15,7 @@ use crate::transfer::verify::Hashes;
 use crate::transfer::{Context, Event};
 
 /// How much is handed on at once, if it comes fast.
-const ENOUGH: usize = 64 * 1024;
+const ENOUGH: usize = BUFFER / 4 * 3;
 
 /// How long bytes that came are held back at most.
 const HOLD: Duration = Duration::from_millis(100);
@@ -129,6 +129,7 @@ impl Run<'_> {
             };
             fruitless = if self.known.position > before { 0 } else { fruitless + 1 };
             breaks += 1;
+            let patience = if self.begun { patience } else { patience.before_contact(&error) };
             let pause = patience.pause(fruitless.max(1), random().unwrap_or_default(), asked);
             match pause {
                 Some(pause) if again && breaks < BREAKS => {
@@ -305,10 +306,9 @@ impl Run<'_> {
     fn body(&mut self, url: &Url, mut response: Response) -> Ended {
         loop {
             let mut buffer = self.outlet.buffer();
-            let (length, end) = fill(&mut response, &mut buffer);
+            let (length, end) = self.piece(&mut response, &mut buffer);
             buffer.truncate(length);
             if length > 0 {
-                self.keep(&buffer);
                 self.known.position += length as u64;
                 if let Err(Gone) = self.outlet.send(buffer) {
                     return Ended::Gone;
@@ -318,6 +318,25 @@ impl Run<'_> {
                 End::NotYet => {}
                 End::Whole => return self.end(url),
                 End::Broken(error) => return self.broken(url, &error),
+            }
+        }
+    }
+
+    /// Reads a piece of a body: what comes at once, or soon. It is kept as it comes.
+    fn piece(&mut self, response: &mut Response, buffer: &mut [u8]) -> (usize, End) {
+        let started = Instant::now();
+        let mut filled = 0;
+        loop {
+            match response.read(buffer.get_mut(filled..).unwrap_or_default()) {
+                Ok(0) => return (filled, End::Whole),
+                Ok(length) => {
+                    self.keep(buffer.get(filled..filled + length).unwrap_or_default());
+                    filled += length;
+                }
+                Err(error) => return (filled, End::Broken(error)),
+            }
+            if filled >= ENOUGH.min(buffer.len()) || started.elapsed() >= HOLD {
+                return (filled, End::NotYet);
             }
         }
     }
@@ -404,20 +423,4 @@ enum End {
     NotYet,
     Whole,
     Broken(std::io::Error),
-}
-
-/// Reads a piece of a body: what comes at once, or soon.
-fn fill(response: &mut Response, buffer: &mut [u8]) -> (usize, End) {
-    let started = Instant::now();
-    let mut filled = 0;
-    loop {
-        match response.read(buffer.get_mut(filled..).unwrap_or_default()) {
-            Ok(0) => return (filled, End::Whole),
-            Ok(length) => filled += length,
-            Err(error) => return (filled, End::Broken(error)),
-        }
-        if filled >= ENOUGH.min(buffer.len()) || started.elapsed() >= HOLD {
-            return (filled, End::NotYet);
-        }
-    }
 }

@@ -4,7 +4,7 @@ use super::{Made, Obtained, Request, host, probe};
 use crate::image::NewImage;
 use crate::transfer::catalogue::model::{Bootstrap, FileFormat, Key};
 use crate::transfer::catalogue::{Action, Attempt, Download};
-use crate::transfer::fetch::{self, FetchOptions};
+use crate::transfer::fetch::{self, FetchOptions, Patience};
 use crate::transfer::install::{self, InstallOptions, Wanted};
 use crate::transfer::lockfile::Pin;
 use crate::transfer::simplestreams::{self, Form, INDEX, INDEX_LIMIT, Listed, PRODUCTS_LIMIT, Products};
@@ -84,7 +84,10 @@ fn products(base: &str, context: &Context) -> Result<Vec<Products>, Error> {
     let paths = simplestreams::index(&probe::document(&format!("{base}/{INDEX}"), INDEX_LIMIT, context)?)?;
     let read = |path| {
         let address = format!("{base}/{path}");
-        let bytes = fetch::document(&address, PRODUCTS_LIMIT, &FetchOptions::default(), context)?;
+        // It has just answered: what is wrong now may pass.
+        let patience = Patience { tries: 3, ..Patience::default() };
+        let options = FetchOptions { patience, ..FetchOptions::default() };
+        let bytes = fetch::document(&address, PRODUCTS_LIMIT, &options, context)?;
         Ok(simplestreams::products(&bytes)?)
     };
     paths.into_iter().map(read).collect()

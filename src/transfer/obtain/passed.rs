@@ -1,7 +1,7 @@
 //! Which faults pass a source over, and which end it all.
 
 use crate::sys::in_words;
-use crate::transfer::{Error, bootstrap, fetch, simplestreams};
+use crate::transfer::{Error, bootstrap, fetch, simplestreams, verify};
 
 /// Whether the next source is tried after `error`: nothing that was believed turned out to be false.
 pub(super) fn is_passed_over(error: &Error) -> bool {
@@ -36,7 +36,10 @@ pub(super) fn is_passed_over(error: &Error) -> bool {
             simplestreams::Error::Path(_) => false,
         },
         Error::Bootstrap(error) => !matches!(error, bootstrap::Error::Cancelled),
-        Error::Unusable { .. } => true,
+        // What there is nothing to hold to is not taken; what cannot be checked here neither.
+        Error::Verify(verify::Error::NoChecksum { .. } | verify::Error::NoGpgv) | Error::Unusable { .. } => {
+            true
+        }
         _ => false,
     }
 }

@@ -65,6 +65,20 @@ pub(super) fn machines(context: &Context) -> TestResult {
     Ok(())
 }
 
+/// A disk with /usr alone: all else is in memory, and empty.
+pub(super) fn usr_alone(context: &Context) -> TestResult {
+    let (usr, at) = (context.tree("busybox")?.join("usr"), |name: &str| context.directory.join(name));
+    make_file_system("squashfs", &usr, &at("usr.squashfs"))?;
+    let image = at("disk.raw");
+    make_disk(&image, "gpt", 512, &[Part(USR, Some(&at("usr.squashfs")))])?;
+    for options in [&["-x"][..], &[]] {
+        let ended = script(context, &image, options, "touch /x /etc/x; ls -d /x /etc/x /root; readlink /bin");
+        let expected = "/etc/x\n/root\n/x\nusr/bin\n";
+        assert_eq!((ended.status, ended.stdout.as_str()), (0, expected), "{options:?}: {ended:#?}");
+    }
+    no_loop_devices(&context.directory)
+}
+
 /// An init boots from it, and reboots; two machines at once from one disk.
 pub(super) fn boots(context: &Context) -> TestResult {
     let image = disk(context)?;
@@ -116,6 +130,13 @@ pub(super) fn refused(context: &Context) -> TestResult {
     run(Command::new("cp").arg("--sparse=always").arg(&image).arg(at("short.raw"))).ok()?;
     File::options().write(true).open(at("short.raw"))?.set_len(length / 2)?;
     run(Command::new("qemu-img").args(["convert", "-O", "qcow2"]).arg(&image).arg(at("disk.qcow2"))).ok()?;
+    // What can be used nevertheless, told as a warning.
+    run(Command::new("cp").arg("--sparse=always").arg(&image).arg(at("damaged.raw"))).ok()?;
+    File::options().write(true).open(at("damaged.raw"))?.write_all_at(&[0; 512], 512)?;
+    let ended = script(context, &at("damaged.raw"), &["-x"], "cat /usr/which");
+    assert_eq!((ended.status, ended.stdout.as_str()), (0, "usr"), "{ended:#?}");
+    let warned = "disk image: its partition table is damaged; the copy at its end is used\n";
+    assert!(ended.stderr.contains(warned), "{ended:#?}");
     run(Command::new("cp").arg("--sparse=always").arg(&image).arg(at("hashed.raw"))).ok()?;
     std::fs::write(at("hashed.roothash"), "ab".repeat(32))?;
     run(Command::new("cp").arg("--sparse=always").arg(&image).arg(at("misread.raw"))).ok()?;

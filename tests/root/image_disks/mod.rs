@@ -20,7 +20,7 @@ use make::{
 };
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 11] = [
+    let rows: [Row; 12] = [
         ("bare_file_systems", bare_file_systems),
         ("partitions", partitions),
         ("dirty_journals_stay", dirty_journals_stay),
@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Test> {
         ("many_at_once", many_at_once),
         ("qcow2_as_qemu_reads_it", qemu::qcow2_as_qemu_reads_it),
         ("machines", machines::machines),
+        ("usr_alone", machines::usr_alone),
         ("boots", machines::boots),
         ("killed", machines::killed),
         ("refused_machines", machines::refused),
