@@ -38,7 +38,10 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn sources(context: &Context) -> Result<(PathBuf, Vec<(&'static str, PathBuf)>), crate::harness::Stop> {
+/// A tree, and what is imported by the kind of it: an archive of the tree, the tree, and a disk.
+type Sources = (PathBuf, Vec<(&'static str, PathBuf)>);
+
+fn sources(context: &Context) -> Result<Sources, crate::harness::Stop> {
     let tree = torture(context);
     let tar = context.directory.join("a.tar.zst");
     let made = Pool(context.subdirectory("made"));
