@@ -260,3 +260,12 @@ pub fn entries(directory: impl AsFd) -> SysResult<Vec<(OsString, FileType)>> {
     };
     sys("getdents64", list(), || FdPath::of(&directory).to_string())
 }
+
+/// Has the kernel begin to bring what was written to `file` to disk, and does not wait for it (sync_file_range(2)). Whether it
+/// comes there is for syncfs(2) or fsync(2) to say.
+pub fn start_writeback(file: impl AsFd) {
+    use std::os::fd::AsRawFd;
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: takes numbers alone, and the fd is borrowed for the length of the call.
+    let _ = unsafe { libc::sync_file_range(fd, 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+}

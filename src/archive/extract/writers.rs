@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use crate::archive::error::Error;
 use crate::archive::metadata::{AsMade, Metadata};
 use crate::archive::notes::{Notes, Reason};
+use crate::sys::files::start_writeback;
 use crate::sys::{FdPath, SysError};
 
 /// The size of a buffer: within a processor's cache.
@@ -29,6 +30,10 @@ const PARTS: usize = 16;
 
 /// What is shorter is not divided among buffers.
 const WHOLE: usize = 64 << 10;
+
+/// How much of a file is written before the kernel is asked to bring it to disk: what is brought there meanwhile need not be
+/// waited for at the end. Small files are left to that end, where many of them go together.
+const STRIDE: u64 = 8 << 20;
 
 /// The most threads: more only wait for each other in the file system.
 const THREADS: usize = 4;
@@ -275,7 +280,11 @@ impl Part {
             }
         }
         let length = self.range.len() as u64;
-        if target.left.fetch_sub(length, Ordering::AcqRel) > length {
+        let is_whole = target.left.fetch_sub(length, Ordering::AcqRel) <= length;
+        if self.offset / STRIDE != at / STRIDE || is_whole && at >= WHOLE as u64 {
+            start_writeback(&target.file);
+        }
+        if !is_whole {
             return Ok(());
         }
         match target.metadata.apply(&target.file, target.as_made, &target.path, notes) {
