@@ -18,6 +18,8 @@ pub(super) fn lift(target: BorrowedFd<'_>, name: &str) -> SysResult<()> {
     // As it was made by us, and by no name that leads elsewhere.
     let target = open_at(target, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     let inner = open_directory_at(&target, OsStr::new(name))?;
+    // Before anything leaves it: that changes its time.
+    let stat = sys("fstat", rustix::fs::fstat(&inner), || FdPath::of(&inner).to_string())?;
     rename(&target, name.as_ref(), &target, ASIDE.as_ref())?;
     for (other, _) in entries(&target)? {
         if other != ASIDE {
@@ -27,7 +29,6 @@ pub(super) fn lift(target: BorrowedFd<'_>, name: &str) -> SysResult<()> {
     for (entry, _) in entries(&inner)? {
         rename(&inner, &entry, &target, &entry)?;
     }
-    let stat = sys("fstat", rustix::fs::fstat(&inner), || FdPath::of(&inner).to_string())?;
     remove_directory_at(&target, ASIDE)?;
     change_owner(&target, stat.st_uid, stat.st_gid)?;
     change_mode(&target, stat.st_mode & 0o7777)?;
