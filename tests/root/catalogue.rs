@@ -490,36 +490,85 @@ fn search(context: &Context) -> TestResult {
     expect(&find(&["--online"]), 125, &["answers 500"])
 }
 
-/// The whole way with a real mirror, once.
+/// The whole way with a real mirror, once: a name, a boot, and nothing of the world but that mirror.
 fn debian(context: &Context) -> TestResult {
     for tool in ["mmdebstrap", "gpgv"] {
         if Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
             return Err(Stop::Skip(format!("no {tool} here")));
         }
     }
-    // Nobody listens at port 1: what the shipped file says, without the rest of the world.
+    if context.on_host {
+        return Err(Stop::Skip("it would leave a catalogue in /run/spinney".to_owned()));
+    }
+    // The shipped file, but nobody listens where it leads.
     let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("images/debian.toml"))?;
-    let directory = context.subdirectory("catalogue-own");
-    fs::write(directory.join("debian.toml"), shipped.replace("https://", "http://127.0.0.1:1/"))?;
-    let pull = Pull::new(context, &directory);
-    let ended =
-        run_with(&mut pull.command(&["debian:trixie", "--verify=checksum"]), Duration::from_secs(300));
-    if ended.status != 0
-        && ["Could not connect", "Temporary failure resolving", "Could not resolve"]
-            .iter()
-            .any(|words| ended.stderr.contains(words))
-    {
+    let own = OwnCatalogue::new()?;
+    fs::write(own.directory.join("debian.toml"), shipped.replace("https://", "https://127.0.0.1:1/"))?;
+    let name = context.machine_name();
+    let machine = format!("--machine={name}");
+    let mut command = context.spinney();
+    command.args(["run", "--detach", "--ephemeral", &machine, "debian:trixie"]);
+    let ended = run_with(&mut command, Duration::from_secs(400));
+    let unreachable = ["Could not connect", "Temporary failure resolving", "Could not resolve"];
+    if ended.status != 0 && unreachable.iter().any(|words| ended.stderr.contains(words)) {
         return Err(Stop::Skip("no package mirror can be reached".to_owned()));
     }
-    expect(&ended, 0, &["could not reach 127.0.0.1", "made debian-trixie in ", "by mmdebstrap"])?;
+    expect(
+        &ended,
+        0,
+        &[
+            "debian:trixie is not here yet: pulling it",
+            "could not reach 127.0.0.1",
+            "made debian-trixie in ",
+            "by mmdebstrap",
+        ],
+    )?;
     equal(ended.stderr.matches("could not reach").count(), 2)?;
-    let tree = pull.pool.join("debian-trixie");
-    equal(fs::read(tree.join("etc/machine-id"))?, Vec::new())?;
-    let ended = run(context.spinney().args(["run", "--ephemeral"]).arg(&tree).args([
-        "--",
-        "/bin/sh",
-        "-c",
-        "readlink -f /sbin/init; . /etc/os-release; echo $VERSION_CODENAME",
-    ]));
-    equal(ended.ok()?, "/usr/lib/systemd/systemd\ntrixie\n".to_owned())
+    let inside =
+        "readlink -f /sbin/init; . /etc/os-release; echo $VERSION_CODENAME; systemctl is-system-running";
+    let said = run(context.spinney().args(["exec", &name, "--", "/bin/sh", "-c", inside])).ok();
+    run(context.spinney().args(["stop", &name])).ok()?;
+    equal(said?, "/usr/lib/systemd/systemd\ntrixie\nrunning\n".to_owned())?;
+    equal(fs::read("/var/lib/machines/debian-trixie/etc/machine-id")?, Vec::new())?;
+    // The second time it is there.
+    let again = run(context.spinney().args(["run", "--ephemeral", "debian:trixie", "--", "/bin/true"]));
+    expect(&again, 0, &[])?;
+    equal(again.stderr.contains("pulling"), false)?;
+    run(context.spinney().args(["remove", "--force", "debian-trixie"])).ok().map(drop)?;
+    Ok(())
+}
+
+/// A catalogue directory that the program finds by itself. With it goes what the program makes on its first use of the
+/// system's store, and keeps.
+struct OwnCatalogue {
+    directory: PathBuf,
+    /// What was not there before, parents first.
+    new: Vec<PathBuf>,
+}
+
+impl OwnCatalogue {
+    fn new() -> Result<Self, Stop> {
+        let directory = PathBuf::from("/run/spinney/images");
+        let kept = [
+            "/run/spinney",
+            "/run/spinney/images",
+            "/var/lib/machines",
+            "/var/lib/spinney",
+            "/var/lib/spinney/images",
+            "/var/lib/spinney/layers.lock",
+        ];
+        let new = kept.into_iter().map(PathBuf::from).filter(|path| !path.exists()).collect();
+        fs::create_dir_all(&directory)?;
+        Ok(Self { directory, new })
+    }
+}
+
+impl Drop for OwnCatalogue {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.directory.join("debian.toml"));
+        for path in self.new.iter().rev() {
+            // Only what is empty: what is left in it by mistake is found.
+            let _ = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
+        }
+    }
 }

@@ -154,7 +154,9 @@ impl Distros {
 
     /// What the distros' own servers have, as their documents say: see `documented` in images/*.toml.
     fn own_files(&self) {
-        let disk: Vec<u8> = (0..9000_u32).flat_map(u32::to_le_bytes).collect();
+        let mut disk: Vec<u8> = (0..9000_u32).flat_map(u32::to_le_bytes).collect();
+        // What tells a disk with a GPT (UEFI, 5.3.2).
+        disk[512..520].copy_from_slice(b"EFI PART");
         let tester = "tester";
 
         // A list as sha256sum writes it, and a detached signature of it.
@@ -300,8 +302,7 @@ impl Distros {
                 tar.len()
             ));
         }
-        let squashfs: Vec<u8> =
-            b"hsqs".iter().copied().chain((0..2000_u32).flat_map(u32::to_le_bytes)).collect();
+        let squashfs = self.squashfs();
         let path = "images/voidlinux/current/arm64/musl/20260101_17:10/rootfs.squashfs";
         self.put(&format!("{SERVER}/{path}"), squashfs.clone());
         let products = format!(
@@ -316,6 +317,15 @@ impl Distros {
             squashfs.len()
         );
         self.put(&format!("{SERVER}/streams/v1/images.json"), products);
+    }
+
+    fn squashfs(&self) -> Vec<u8> {
+        let file = self.directory.join("squashfs");
+        if !file.exists() {
+            let tree = self.directory.join("tree-debian");
+            assert_eq!(run(Command::new("mksquashfs").arg(tree).arg(&file).arg("-quiet")).status, 0);
+        }
+        fs::read(&file).unwrap()
     }
 
     /// A second version comes.

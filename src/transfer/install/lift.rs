@@ -18,7 +18,7 @@ pub(super) fn lift(target: BorrowedFd<'_>, name: &str) -> SysResult<()> {
     // As it was made by us, and by no name that leads elsewhere.
     let target = open_at(target, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     let inner = open_directory_at(&target, OsStr::new(name))?;
-    // Before anything is taken out of it: that changes its times.
+    // Before anything leaves it: that changes its time.
     let stat = sys("fstat", rustix::fs::fstat(&inner), || FdPath::of(&inner).to_string())?;
     rename(&target, name.as_ref(), &target, ASIDE.as_ref())?;
     for (other, _) in entries(&target)? {

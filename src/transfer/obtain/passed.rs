@@ -1,7 +1,7 @@
 //! Which faults pass a source over, and which end it all.
 
 use crate::sys::in_words;
-use crate::transfer::{Error, bootstrap, fetch, simplestreams, verify};
+use crate::transfer::{Error, bootstrap, fetch, oci, simplestreams, verify};
 
 /// Whether the next source is tried after `error`: nothing that was believed turned out to be false.
 pub(super) fn is_passed_over(error: &Error) -> bool {
@@ -35,6 +35,12 @@ pub(super) fn is_passed_over(error: &Error) -> bool {
             | simplestreams::Error::NoTree(_) => true,
             simplestreams::Error::Path(_) => false,
         },
+        Error::Oci(
+            oci::Error::Platform { .. }
+            | oci::Error::Unauthorized { .. }
+            | oci::Error::Denied { .. }
+            | oci::Error::NoImage { .. },
+        ) => true,
         Error::Bootstrap(error) => !matches!(error, bootstrap::Error::Cancelled),
         // What there is nothing to hold to is not taken; what cannot be checked here neither.
         Error::Verify(verify::Error::NoChecksum { .. } | verify::Error::NoGpgv) | Error::Unusable { .. } => {
