@@ -266,11 +266,12 @@ fn archives(context: &Context) -> TestResult {
 fn refused(context: &Context) -> TestResult {
     let pool = Pool::new(context);
     let _tidy = Tidy(context, &pool);
-    type Damage = fn(&Path, &Sample) -> std::io::Result<()>;
+    /// What of the configuration is changed, what on disk, and what is said.
+    type Row = (&'static str, fn(&mut Value), fn(&Path, &Sample) -> std::io::Result<()>, &'static str);
     fn blob(directory: &Path, blob: &Blob) -> PathBuf {
         directory.join("blobs/sha256").join(&blob.digest[7..])
     }
-    let rows: [(&str, fn(&mut Value), Damage, &str); 7] = [
+    let rows: [Row; 7] = [
         (
             "a damaged layer",
             |_| {},

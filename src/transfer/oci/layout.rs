@@ -293,6 +293,6 @@ mod tests {
         let proof = read(None).expect("no digest");
         assert_eq!(read(Some(proof.sha256)).map(|again| again.sha256), Ok(proof.sha256));
         let error = read(Some(Digest([0; 32]))).expect_err("another");
-        assert!(error.contains("the digest of l is 2d7116"), "{error}");
+        assert!(error.contains("the digest of \"l\" is 2d7116"), "{error}");
     }
 }
