@@ -12,7 +12,7 @@ impl StoreArguments {
         if !require_root(verb, &format!("sudo spinney {verb}"), output) {
             return Err(EXIT_FAILURE);
         }
-        let store = self.store(output)?;
+        let store = self.store_as_it_is(output)?;
         sweep(&store, output);
         Ok(store)
     }
