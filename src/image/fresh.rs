@@ -14,7 +14,7 @@ use super::origin::{self, Origin};
 use super::remove::{place, unlock_top};
 use super::store::{Image, ImageKind, Store};
 use super::{hidden, properties, users};
-use crate::sys::files::{make_directories, open_at, remove_tree_at};
+use crate::sys::files::{open_at, remove_tree_at};
 use crate::sys::{FdPath, SysError, btrfs, sys};
 
 /// An image that nobody sees yet. Dropped before [`NewImage::finish`], it is removed; killed, it is unlocked, and whoever
@@ -67,7 +67,7 @@ impl NewImage {
 
     fn begin(store: &Store, name: &ImageName, kind: ImageKind) -> Result<Self, Error> {
         let failed = || Error::system("make an image in", &store.pool);
-        let pool = make_directories(&store.pool, 0o700).map_err(failed())?;
+        let pool = hidden::pool(&store.pool).map_err(failed())?;
         let kind = match kind {
             ImageKind::Directory if btrfs::is_on(&pool) => ImageKind::Subvolume,
             kind => kind,

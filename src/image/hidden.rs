@@ -4,6 +4,7 @@
 //! the next command. Between the making of one and its lock it may be swept: then it is made again.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -11,9 +12,10 @@ use rustix::io::Errno;
 use super::error::Error;
 use super::lock;
 use super::name::ImageName;
-use super::store::{ImageKind, Store};
+use super::store::{ImageKind, POOL, Store};
 use crate::sys::files::{
-    entries, make_directory_at, open_at, open_directory, open_directory_at, remove_tree_at, try_lock,
+    change_mode, entries, make_directories, make_directory_at, open_at, open_directory, open_directory_at,
+    remove_tree_at, try_lock,
 };
 use crate::sys::{FdPath, SysError, SysResult, btrfs};
 
@@ -22,6 +24,23 @@ pub const PREFIX: &str = ".#";
 
 /// How long the random end of a hidden name is.
 const DIGITS: usize = 16;
+
+/// Opens the pool at `path`, made if it is missing. That of the system is closed to other users, as systemd's tmpfiles.d has
+/// it: files in images have the ids of guests, and a setuid program of a guest's root is one of the host's to who gets there.
+///
+/// # Errors
+/// When it cannot be made or closed.
+pub(super) fn pool(path: &Path) -> SysResult<OwnedFd> {
+    const OTHERS: u32 = 0o007;
+    let pool = make_directories(path, 0o700)?;
+    if path == Path::new(POOL) {
+        let mode = rustix::fs::fstat(&pool).map(|stat| stat.st_mode & 0o7777).unwrap_or(0o700);
+        if mode & OTHERS != 0 {
+            change_mode(&pool, mode & !OTHERS)?;
+        }
+    }
+    Ok(pool)
+}
 
 /// Makes an empty image of `kind`, which is ours alone: its hidden name, and it.
 ///

@@ -98,6 +98,17 @@ pub struct HiddenEntry {
     pub in_use: bool,
 }
 
+/// How names begin that spinney and systemd hide: what is being made, and downloads of systemd-importd (pull-tar.c, pull-raw.c).
+/// Anything else with a dot is somebody's: a directory of images may be one of other things too.
+const OURS: [&str; 6] = [hidden::PREFIX, ".tar-", ".raw-", ".oci-", ".dkr-", ".settings-"];
+
+impl HiddenEntry {
+    /// Whether it is what spinney or systemd hides, and not somebody's own.
+    pub fn is_ours(&self) -> bool {
+        OURS.iter().any(|prefix| self.name.starts_with(prefix))
+    }
+}
+
 /// What is hidden in the pool: images that are being made or were left, downloads that systemd-importd keeps, throw-away
 /// copies of systemd-nspawn, lock files. Not our own state.
 ///

@@ -92,8 +92,19 @@ impl Store {
         }
     }
 
-    /// One of its own in `directory` (`--image-root=`, importctl(1)).
+    /// That of `--image-root=` (importctl(1)): one of its own in `directory`. The pool of the system is the system's by
+    /// whatever name: two books on one pool would each take for nobody's what the other one knows of.
     pub fn at(directory: &Path) -> Self {
+        let key = |path: &Path| rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
+        let pool = Path::new(POOL);
+        match directory == pool || (key(pool).is_some() && key(pool) == key(directory)) {
+            true => Self::system(),
+            false => Self::alone(directory),
+        }
+    }
+
+    /// One of its own in `directory`.
+    pub(super) fn alone(directory: &Path) -> Self {
         Self {
             search: vec![directory.to_owned()],
             pool: directory.to_owned(),

@@ -18,7 +18,7 @@ use super::rollback::RolledBack;
 use super::snapshot::{free_name, is_there};
 use super::{Error, Image, ImageKind, ImageName, Store, hidden};
 use crate::sys::btrfs;
-use crate::sys::files::{make_directories, open_directory, remove_tree_at};
+use crate::sys::files::{open_directory, remove_tree_at};
 
 /// A subvolume under a hidden name: removed when dropped without another.
 struct Hidden {
@@ -32,7 +32,7 @@ impl Hidden {
     /// One that is a snapshot of the subvolume at `source`; `None` where that is on another file system.
     fn snapshot(pool: &Path, name: &ImageName, source: &Path) -> Result<Option<Self>, LayerError> {
         let failed = || LayerError::system("make a snapshot of", source);
-        let directory = make_directories(pool, 0o700).map_err(failed())?;
+        let directory = hidden::pool(pool).map_err(failed())?;
         let from = open_directory(source).map_err(failed())?;
         loop {
             let hidden = hidden::fresh_name(name).map_err(failed())?;

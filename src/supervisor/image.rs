@@ -26,7 +26,7 @@ pub(super) fn open(claimed: &mut Claimed, settings: &MachineSettings) -> Result<
     let hold = if access == Access::Write { Hold::Exclusive } else { Hold::Shared };
     claimed.lock_images(&[(path.clone(), hold)])?;
     if access == Access::Write {
-        refuse_layer(&Store::system(), &path, kind)?;
+        refuse_layer(&path, kind)?;
     }
     let image = Opened::open(&path, access)?;
     refuse_read_only(settings, &image)?;
@@ -53,9 +53,13 @@ fn image_of(layer: &Path) -> Option<PathBuf> {
 }
 
 /// An image that others are made from would change them too; one that is marked read-only is not to be changed. A tree
-/// that is no image of the store's is neither.
-fn refuse_layer(store: &Store, path: &Path, kind: ImageKind) -> Result<(), Error> {
-    let Some(directory) = path.parent().filter(|directory| is_pool(store, directory)) else { return Ok(()) };
+/// that is no image of a store's is neither.
+fn refuse_layer(path: &Path, kind: ImageKind) -> Result<(), Error> {
+    let Some((directory, store)) =
+        path.parent().and_then(|directory| Some((directory, store_of(directory)?)))
+    else {
+        return Ok(());
+    };
     let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = file.strip_suffix(kind.suffix()).unwrap_or(file).parse::<ImageName>();
     let image = match name {
@@ -68,15 +72,21 @@ fn refuse_layer(store: &Store, path: &Path, kind: ImageKind) -> Result<(), Error
     if Properties::of(&image).is_ok_and(|properties| properties.read_only) && kind != ImageKind::Layered {
         return Err(Error::ReadOnlyImage { name: image.name.to_string() });
     }
-    let made = dependents(store, path)?;
+    let made = dependents(&store, path)?;
     match made.is_empty() {
         true => Ok(()),
         false => Err(Error::HasClones { name: image.name.to_string(), made }),
     }
 }
 
-fn is_pool(store: &Store, directory: &Path) -> bool {
-    store.search.iter().any(|pool| pool == directory) || directory.ends_with("spinney/layers")
+/// The store that has images in `directory`: the system's, or one of `--image-root=` that was ever worked on.
+fn store_of(directory: &Path) -> Option<Store> {
+    let system = Store::system();
+    if system.search.iter().any(|pool| pool == directory) || directory.ends_with("spinney/layers") {
+        return Some(system);
+    }
+    let own = Store::at(directory);
+    rustix::fs::stat(&own.state).is_ok().then_some(own)
 }
 
 /// An image that cannot be written to boots badly; better said at once.

@@ -382,6 +382,9 @@ fn cleaned(context: &Context) -> TestResult {
     for file in [".raw-x.raw", ".#gone.lck", ".#used.lck"] {
         fs::write(pool.path(file), "")?;
     }
+    // Neither ours nor systemd's.
+    fs::create_dir(pool.path(".ssh"))?;
+    fs::write(pool.path(".profile"), "")?;
     run(Command::new("chattr").arg("+i").arg(pool.path(".tar-x"))).ok()?;
     pool.spinney(&["read-only", "-q", "kept"]).ok()?;
     let using = spinney::image::lock::lock_path(&pool.path("used"), spinney::image::lock::Hold::Shared)?;
@@ -393,7 +396,7 @@ fn cleaned(context: &Context) -> TestResult {
     assert_eq!(done["removed"], hidden, "{done}");
     let mut kept = pool.entries();
     kept.retain(|name| !name.starts_with(".#making."));
-    assert_eq!(kept, [".#spinney", ".#used.lck", "kept", "used", "web"]);
+    assert_eq!(kept, [".#spinney", ".#used.lck", ".profile", ".ssh", "kept", "used", "web"]);
     let all = pool.json(&["clean", "--all", "--json"])?;
     assert_eq!(all["removed"], json!(["web"]), "{all}");
     let whys: Vec<&str> =
@@ -402,7 +405,7 @@ fn cleaned(context: &Context) -> TestResult {
     drop((using, making));
     let rest = pool.json(&["clean", "--all", "--force", "--json"])?;
     assert_eq!(rest["removed"], json!(["kept", "used"]), "{rest}");
-    assert_eq!(pool.entries(), [".#spinney"]);
+    assert_eq!(pool.entries(), [".#spinney", ".profile", ".ssh"]);
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use crate::cli::output::Output;
 use crate::cli::{EXIT_FAILURE, require_root};
 use crate::image::layers::{self, LayersLock};
 use crate::image::properties::Properties;
-use crate::image::remove::{self, hidden_entries, remove_hidden};
+use crate::image::remove::{self, HiddenEntry, hidden_entries, remove_hidden};
 use crate::image::{Error, Store, origin};
 use crate::supervisor::printable;
 
@@ -102,7 +102,7 @@ pub fn clean(arguments: &CleanArguments) -> u8 {
 fn cleaned(store: &Store, arguments: &CleanArguments, output: Output) -> Result<(Done, u8), Error> {
     let (mut done, mut status) = (Done::default(), 0);
     let mut tell = |error: &Error| status = fail(error, error.hint(), output);
-    for entry in hidden_entries(store)? {
+    for entry in hidden_entries(store)?.into_iter().filter(HiddenEntry::is_ours) {
         let name = printable::line(entry.name.as_bytes());
         if entry.in_use {
             done.kept.push(Kept { name, why: "somebody works on it".to_owned() });

@@ -146,7 +146,7 @@ fn contents(image: &Image) -> Result<(Option<String>, Option<String>), OpenError
 /// Runs the verb, gives the exit status.
 pub fn image_status(arguments: &ImageStatusArguments) -> u8 {
     let output = Output::new(false);
-    let store = match arguments.store.store(output) {
+    let store = match arguments.store.store_as_it_is(output) {
         Ok(store) => store,
         Err(status) => return status,
     };

@@ -138,7 +138,7 @@ pub(super) fn printable_origin(origin: &Origin) -> Origin {
 /// Runs the verb, gives the exit status.
 pub fn images(arguments: &ImagesArguments) -> u8 {
     let output = Output::new(false);
-    let store = match arguments.store.store(output) {
+    let store = match arguments.store.store_as_it_is(output) {
         Ok(store) => store,
         Err(status) => return status,
     };

@@ -118,7 +118,7 @@ pub fn show_image(arguments: &ShowImageArguments) -> u8 {
         };
         return fail(&Message::new(format!("there is no property {unknown:?}")), Some(hint), output);
     }
-    let store = match arguments.store.store(output) {
+    let store = match arguments.store.store_as_it_is(output) {
         Ok(store) => store,
         Err(status) => return status,
     };

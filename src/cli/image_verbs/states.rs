@@ -21,10 +21,15 @@ pub struct StoreArguments {
 }
 
 impl StoreArguments {
+    /// The store that is meant, as it is.
+    pub(super) fn store_as_it_is(&self, output: Output) -> Result<Store, u8> {
+        let store = transferring::store(self.image_root.as_deref());
+        store.map_err(|error| fail(&error, error.hint(), output))
+    }
+
     /// The store that is meant.
     pub(super) fn store(&self, output: Output) -> Result<Store, u8> {
-        let store = transferring::store(self.image_root.as_deref());
-        let store = store.map_err(|error| fail(&error, error.hint(), output))?;
+        let store = self.store_as_it_is(output)?;
         super::stores::sweep(&store, output);
         Ok(store)
     }

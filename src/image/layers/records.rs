@@ -173,16 +173,18 @@ pub(super) fn all(store: &Store) -> Result<Vec<(String, Record)>, LayerError> {
 
 /// Makes the snapshots that have the layer `from` have `to`.
 pub(super) fn retarget(store: &Store, from: &Path, to: &Path, lock: &LayersLock) -> Result<(), LayerError> {
-    for (image, mut record) in all(store)? {
-        let mut layers = record.layers(store);
-        let mut touched = false;
-        for layer in layers.iter_mut().filter(|layer| is_same(&layer.path, from)) {
-            to.clone_into(&mut layer.path);
-            touched = true;
-        }
-        if let (true, Ok(image)) = (touched, image.parse()) {
-            record.set_layers(store, &layers);
-            record.write(store, &image, lock)?;
+    for store in &super::references::stores(store) {
+        for (image, mut record) in all(store)? {
+            let mut layers = record.layers(store);
+            let mut touched = false;
+            for layer in layers.iter_mut().filter(|layer| is_same(&layer.path, from)) {
+                to.clone_into(&mut layer.path);
+                touched = true;
+            }
+            if let (true, Ok(image)) = (touched, image.parse()) {
+                record.set_layers(store, &layers);
+                record.write(store, &image, lock)?;
+            }
         }
     }
     Ok(())

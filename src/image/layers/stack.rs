@@ -224,7 +224,7 @@ impl NewStack {
     /// When it cannot be made.
     pub fn begin(pool: &Path, name: &ImageName) -> Result<Self, LayerError> {
         let begun = || -> SysResult<Self> {
-            let directory = crate::sys::files::make_directories(pool, 0o700)?;
+            let directory = hidden::pool(pool)?;
             let (hidden, made) = hidden::make(&directory, name, ImageKind::Layered)?;
             Ok(Self {
                 path: pool.to_owned(),

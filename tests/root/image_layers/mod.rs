@@ -16,7 +16,7 @@ use crate::command::{Ended, run};
 use crate::harness::{Context, Row, Test};
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 9] = [
+    let rows: [Row; 11] = [
         ("random_changes", property::random_changes),
         ("killed_at_each_step", faults::killed_at_each_step),
         ("in_no_time_on_each_file_system", file_systems::in_no_time),
@@ -26,6 +26,8 @@ pub fn tests() -> Vec<Test> {
         ("refusals", refusals::refusals),
         ("conversion", refusals::conversion),
         ("running", running::running),
+        ("clones_elsewhere", running::clones_elsewhere),
+        ("one_pool_two_ways", running::one_pool_two_ways),
     ];
     rows.map(|(name, test)| Test::new(format!("image_layers::{name}"), test)).into()
 }

@@ -1,10 +1,12 @@
 //! Clones boot; snapshots, clones, commits and differences of machines that run.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::Images;
 use crate::command::{Ended, PATIENCE, run};
 use crate::harness::{Context, TestResult};
 
@@ -53,6 +55,45 @@ impl Drop for System<'_> {
             let _ = fs::remove_dir_all(path);
         }
     }
+}
+
+/// The pool of the system, told by its path, is the system's: neither loses snapshots of the other.
+pub fn one_pool_two_ways(context: &Context) -> TestResult {
+    let mut system = System::new(context)?;
+    let [base, web, other] = [system.name(), system.name(), system.name()];
+    let image = Path::new(POOL).join(format!("{web}.mstack"));
+    let root = format!("--image-root={POOL}");
+    fs::create_dir_all(Path::new(POOL).join(&base).join("etc"))?;
+    system.spinney(&["clone", &root, &base, &web]).ok()?;
+    // Programs of guests are in it.
+    assert_eq!(fs::metadata(POOL)?.permissions().mode() & 0o007, 0);
+    for name in ["s1", "s2"] {
+        fs::write(image.join("rw/data").join(name), name)?;
+        system.spinney(&["snapshot", &root, &web, name]).ok()?;
+    }
+    system.spinney(&["rollback", &root, "--discard", &web, "s1"]).ok()?;
+    // Only a snapshot has the layer of s2 now.
+    system.spinney(&["clone", &base, &other]).ok()?;
+    system.spinney(&["remove", &other]).ok()?;
+    system.spinney(&["rollback", "--discard", &web, "s2"]).ok()?;
+    assert_eq!(system.spinney(&["diff", &web, "--against", "s1"]).ok()?, "A /s2\n");
+    Ok(())
+}
+
+/// What has clones is not started, wherever the images are.
+pub fn clones_elsewhere(context: &Context) -> TestResult {
+    let images = Images::new(context, context.directory.join("images"));
+    run(Command::new("cp").arg("-a").arg(context.tree("busybox")?).arg(images.path("base"))).ok()?;
+    images.spinney(&["clone", "base", "web"]).ok()?;
+    let start = || {
+        run(context.spinney().args(["run", "-q", "-D"]).arg(images.path("base")).args(["--", "/bin/true"]))
+    };
+    let ended = start();
+    assert_eq!(ended.status, 125, "{ended:?}");
+    assert!(ended.stderr.starts_with("spinney: error: base is what image web is made from\n"), "{ended:?}");
+    images.spinney(&["remove", "web"]).ok()?;
+    start().ok()?;
+    Ok(())
 }
 
 pub fn running(context: &Context) -> TestResult {
