@@ -20,6 +20,10 @@ endif
 # The trees that check-root boots: all that have a recipe, unless told otherwise.
 TREES ?= $(shell images/build-tree --list)
 
+# What cargo-fuzz calls, one after another, and for how long each.
+FUZZ_TARGETS ?= $(patsubst fuzz/fuzz_targets/%.rs,%,$(wildcard fuzz/fuzz_targets/*.rs))
+FUZZ_SECONDS ?= 600
+
 # The tests in single files are of the first tier: tests/root and tests/vm, directories, are the others.
 UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
 
@@ -31,6 +35,7 @@ help:
 	@echo 'make build          target/release/spinney'
 	@echo 'sudo make trees     the test trees; TREES="debian-13 busybox" for some'
 	@echo 'make lint           rustfmt, clippy, shellcheck'
+	@echo 'make fuzz           throw bytes at what reads those of strangers; FUZZ_SECONDS=600 for each target'
 	@echo 'make clean          removes target/; the trees are under /var/cache/spinney'
 
 # Linked statically: a start, and each fork on its way, does without the dynamic linker's work, a tenth of the time that
@@ -77,6 +82,21 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 	shellcheck --external-sources $$(grep -rlIE --exclude-dir=target --exclude-dir=.git '^#!/bin/(ba)?sh' .) $(wildcard images/trees/*.sh)
 	shellcheck --shell=bash --exclude=SC2034 images/trees/*.recipe
+
+# It begins with fuzz/corpus, which tests/corpus.rs replays, and keeps what it learns in target/fuzz. What it finds is in
+# fuzz/artifacts. As root, whose archives could do most; `extract` works below /dev/shm. Leaks are not looked for: threads that are
+# still ending when they are counted look like some.
+.PHONY: fuzz
+fuzz:
+	@cargo +nightly --version >/dev/null 2>&1 || { echo 'make fuzz needs the nightly toolchain: rustup toolchain install nightly' >&2; exit 1; }
+	@cargo fuzz --version >/dev/null 2>&1 || { echo 'make fuzz needs cargo-fuzz: cargo install --locked cargo-fuzz' >&2; exit 1; }
+	cargo +nightly fuzz build
+	@set -e; for target in $(FUZZ_TARGETS); do \
+		mkdir -p target/fuzz/$$target; \
+		seeds=fuzz/corpus/$$target; [ $$target != extract ] || seeds="$$seeds fuzz/corpus/tar"; \
+		cargo +nightly fuzz run $$target target/fuzz/$$target $$seeds -- \
+			-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -detect_leaks=0 -print_final_stats=1; \
+	done
 
 .PHONY: clean
 clean:
