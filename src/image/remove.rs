@@ -39,7 +39,7 @@ pub fn remove(store: &Store, image: &Image, force: bool) -> Result<(), Error> {
     let (hidden, locked) = hidden::hide(&directory, &entry, &image.name).map_err(failed())?;
     sys("fsync", rustix::fs::fsync(&directory), || FdPath::of(&directory).to_string()).map_err(failed())?;
     point("remove-hidden");
-    let is_last = store.find(&image.name).is_err();
+    let is_last = matches!(store.find(&image.name), Err(Error::NoImage { .. }));
     let mut result = Ok(());
     if is_last {
         result = result.and(companions::remove(store, image));

@@ -18,12 +18,14 @@ use crate::transfers::Pool;
 
 pub fn tests() -> Vec<Test> {
     type Row = (&'static str, fn(&Context) -> TestResult);
-    let rows: [Row; 6] = [
+    let rows: [Row; 8] = [
         ("layout", layout),
         ("archives", archives),
         ("refused", refused),
         ("registry", registry),
         ("tokens", tokens),
+        ("thief", thief),
+        ("replaced", replaced),
         ("runs", runs),
     ];
     rows.map(|(name, test)| Test::new(format!("oci::{name}"), test)).into()
@@ -330,6 +332,27 @@ fn refused(context: &Context) -> TestResult {
     ] {
         pool.refuses(&pool.run(context, &["pull", reference, "a"]), message)?;
     }
+    // What nobody would look at is refused.
+    let digest = format!("--sha256={}", "7".repeat(64));
+    for (arguments, message) in [
+        (["pull", "--frozen", "localhost:1/a"], "--lock and --frozen are for names of the catalogue"),
+        (
+            ["pull", "--lock", "https://localhost:1/a.tar"],
+            "--lock and --frozen are for names of the catalogue",
+        ),
+        (["pull", &digest, "localhost:1/a"], "--sha256= is for addresses"),
+        (["pull", &digest, "debian:trixie"], "--sha256= is for addresses"),
+        (
+            ["pull", "--verify=signature", "localhost:1/a"],
+            "signatures of images of registries are not checked",
+        ),
+        (
+            ["pull", "--key=/etc/hostname", "localhost:1/a"],
+            "signatures of images of registries are not checked",
+        ),
+    ] {
+        pool.refuses(&pool.run(context, &arguments), message)?;
+    }
     Ok(())
 }
 
@@ -496,6 +519,44 @@ fn tokens(context: &Context) -> TestResult {
     }
     // What is ours to tell the registry is not told to others.
     assert!(data.iter().all(|asked| asked.header("authorization").is_none()), "{data:?}");
+    Ok(())
+}
+
+/// Whoever a registry leads to may not ask for what is the registry's to know.
+fn thief(context: &Context) -> TestResult {
+    let (pool, sample) = (Pool::new(context), Sample::new(context, |_| {})?);
+    let (server, elsewhere, realm) = (HttpServer::start(), HttpServer::start(), HttpServer::start());
+    let challenge = format!("Bearer realm=\"{}\"", realm.url("/token"));
+    server.put("/v2/a/b/manifests/latest", Reply::bytes(sample.manifest.data.clone()));
+    server.put(&format!("/v2/a/b/blobs/{}", sample.config.digest), Reply::bytes(sample.config.data.clone()));
+    elsewhere.put("/data", Reply::status(401).header("www-authenticate", &challenge));
+    for blob in &sample.layers {
+        server.put(&format!("/v2/a/b/blobs/{}", blob.digest), Reply::redirect(307, elsewhere.url("/data")));
+    }
+    let path = auth_file(context, &server.address().to_string(), "user:secret")?;
+    let reference = format!("{}/a/b", server.address());
+    let ended = run(pool.command(context, &["pull", &reference]).env("REGISTRY_AUTH_FILE", path));
+    pool.refuses(&ended, "401")?;
+    assert_eq!(realm.asked().len(), 0, "{:?}", realm.asked());
+    Ok(())
+}
+
+/// The settings of an image go with it, those that somebody wrote stay.
+fn replaced(context: &Context) -> TestResult {
+    let (pool, sample) = (Pool::new(context), Sample::new(context, |_| {})?);
+    let _tidy = Tidy(context, &pool);
+    let silent = Sample::new(context, |config| config["config"] = json!({}))?;
+    let (first, second) = (context.subdirectory("first"), context.subdirectory("second"));
+    sample.write_layout(&first)?;
+    silent.write_layout(&second)?;
+    let settings = pool.image("a.nspawn");
+    pool.run(context, &["pull", &format!("oci:{}", first.display()), "a"]).ok()?;
+    assert!(settings.exists());
+    pool.run(context, &["pull", "--force", &format!("oci:{}", second.display()), "a"]).ok()?;
+    assert!(!settings.exists());
+    fs::write(&settings, "[Exec]\nBoot=yes\n")?;
+    pool.run(context, &["pull", "--force", &format!("oci:{}", first.display()), "a"]).ok()?;
+    assert_eq!(fs::read_to_string(&settings)?, "[Exec]\nBoot=yes\n");
     Ok(())
 }
 

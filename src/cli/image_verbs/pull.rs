@@ -151,37 +151,64 @@ fn perform(
         return EXIT_FAILURE;
     }
     let transferring = Transferring::begin(&options.report);
-    let result = checked(options).and_then(|verification| match (Source::parse(source)?, wanted) {
-        (Source::Url(url), wanted) => {
-            pull_url(&url, name, wanted, as_importctl(verification, wanted, &url), options, &transferring)
-        }
-        (Source::Catalogue(text), None) if let Some(reference) = reference => {
-            let asked = Asked {
-                reference: &text,
-                name,
-                machine: options.image.machine.as_deref(),
-                image_root: options.image.image_root.as_deref(),
-                force: options.image.force,
-                mode: verification.mode,
-                keys: &verification.keys,
-                keep_partial: options.keep_partial,
-                options: reference,
-            };
-            pull_reference::pull(&asked, &transferring)
-        }
-        (_, Some(_)) => Err(Failure::refused(
-            format!("{source:?} is no address"),
-            "https://, http:// or file://; spinney pull takes names of the catalogue and registries too",
-        )),
-        (Source::Catalogue(name), None) => {
-            Err(Failure::refused(format!("there is no catalogue to find {name:?} in"), "give an address"))
-        }
-        (Source::Oci(text), None) => {
-            let architecture = reference.and_then(ReferenceOptions::architecture);
-            pull_oci(&text, name, architecture, options, &transferring)
-        }
-    });
+    let result =
+        checked(options).and_then(|verification| match (heeded(source, &verification, reference)?, wanted) {
+            (Source::Url(url), wanted) => {
+                pull_url(&url, name, wanted, as_importctl(verification, wanted, &url), options, &transferring)
+            }
+            (Source::Catalogue(text), None) if let Some(reference) = reference => {
+                let asked = Asked {
+                    reference: &text,
+                    name,
+                    machine: options.image.machine.as_deref(),
+                    image_root: options.image.image_root.as_deref(),
+                    force: options.image.force,
+                    // Who names a key wants a signature of it, as with addresses.
+                    mode: verification.mode.or((!verification.keys.is_empty()).then_some(Mode::Signature)),
+                    keys: &verification.keys,
+                    keep_partial: options.keep_partial,
+                    options: reference,
+                };
+                pull_reference::pull(&asked, &transferring)
+            }
+            (_, Some(_)) => Err(Failure::refused(
+                format!("{source:?} is no address"),
+                "https://, http:// or file://; spinney pull takes names of the catalogue and registries too",
+            )),
+            (Source::Catalogue(name), None) => {
+                Err(Failure::refused(format!("there is no catalogue to find {name:?} in"), "give an address"))
+            }
+            (Source::Oci(text), None) => {
+                let architecture = reference.and_then(ReferenceOptions::architecture);
+                pull_oci(&text, name, architecture, options, &transferring)
+            }
+        });
     transferring.end(result)
+}
+
+/// `source`, if all that is asked to vouch for it can. What cannot is refused, never passed over in silence.
+fn heeded(
+    source: &str,
+    asked: &Verification,
+    reference: Option<&ReferenceOptions>,
+) -> Result<Source, Failure> {
+    let source = Source::parse(source)?;
+    let locks = reference.is_some_and(ReferenceOptions::takes_many);
+    let signature = asked.mode == Some(Mode::Signature) || !asked.keys.is_empty();
+    const REGISTRY: &str = "REPOSITORY@sha256:DIGEST pins an image of a registry";
+    let (what, hint) = match &source {
+        Source::Url(_) if locks => {
+            ("--lock and --frozen are for names of the catalogue", "--sha256= pins an address")
+        }
+        Source::Oci(_) if locks => ("--lock and --frozen are for names of the catalogue", REGISTRY),
+        Source::Oci(_) if asked.sha256.is_some() => ("--sha256= is for addresses", REGISTRY),
+        Source::Oci(_) if signature => ("signatures of images of registries are not checked", REGISTRY),
+        Source::Catalogue(_) if asked.sha256.is_some() => {
+            ("--sha256= is for addresses", "--frozen takes what --lock wrote down")
+        }
+        _ => return Ok(source),
+    };
+    Err(Failure::refused(what, hint))
 }
 
 /// What the download is held to; all that can be wrong with the options is found here.

@@ -59,7 +59,7 @@ impl ReferenceOptions {
 }
 
 /// What the options that it shares with addresses say.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
     /// What is wanted.
     pub(super) reference: &'a str,
@@ -91,7 +91,7 @@ pub(super) fn pull(asked: &Asked<'_>, transferring: &Transferring) -> Result<Don
         && !again
         && pin.is_none()
     {
-        call(&store, image, asked.reference)?;
+        call(asked, &resolved, &store, image)?;
         return Ok(Done::said(
             format!("{name} is there already; --refresh looks whether there is a newer one"),
             json!({ "event": "done", "image": name.as_str(), "path": image.path, "changed": false }),
@@ -165,15 +165,28 @@ fn digest_of(store: &Store, image: &Image) -> Option<Digest> {
 }
 
 /// An image is found again by the name that was given last, of several that mean the same: `run debian:13` after
-/// `pull debian:trixie`.
-fn call(store: &Store, image: &Image, reference: &str) -> Result<(), Failure> {
-    match origin::of(store, image) {
-        Some(origin) if origin.reference.as_deref().is_some_and(|before| before != reference) => {
-            let origin = Origin { reference: Some(reference.to_owned()), ..origin };
+/// `pull debian:trixie`. What came from elsewhere is another image that happens to have the name.
+fn call(asked: &Asked<'_>, resolved: &Resolved, store: &Store, image: &Image) -> Result<(), Failure> {
+    let origin = origin::of(store, image).ok_or_else(|| another(image))?;
+    let means_the_same = |before: &str| {
+        let known = resolve(&Asked { reference: before, ..*asked });
+        known.is_ok_and(|known| known.reference() == resolved.reference())
+    };
+    match origin.reference.as_deref() {
+        Some(before) if before == asked.reference => Ok(()),
+        Some(before) if means_the_same(before) => {
+            let origin = Origin { reference: Some(asked.reference.to_owned()), ..origin };
             Ok(origin::write(store, image, &origin)?)
         }
-        _ => Ok(()),
+        _ => Err(another(image)),
     }
+}
+
+fn another(image: &Image) -> Failure {
+    Failure::refused(
+        format!("there is an image {:?} already, which was not made of this", image.name.as_str()),
+        "--force replaces it; a NAME of its own keeps both",
+    )
 }
 
 /// Writes down where the image came from.

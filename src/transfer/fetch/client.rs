@@ -204,6 +204,12 @@ impl Response {
         self.inner.url()
     }
 
+    /// Whether the server of `url` itself gave it, and none that this one led to. Only what that server asks for is told
+    /// to whomever it names.
+    pub fn is_of(&self, url: &Url) -> bool {
+        same_server(self.url(), url)
+    }
+
     /// The error of a status that is none of success.
     ///
     /// # Errors

@@ -310,6 +310,10 @@ impl Run<'_> {
             buffer.truncate(length);
             if length > 0 {
                 self.known.position += length as u64;
+                let got = self.known.position;
+                if let Some(expected) = self.download.size.or(self.known.total).filter(|most| got > *most) {
+                    return fatal(Error::Size { url: shown(url), expected, got });
+                }
                 if let Err(Gone) = self.outlet.send(buffer) {
                     return Ended::Gone;
                 }
@@ -403,7 +407,8 @@ pub(super) fn authorized(
     let Some(authority) = &options.authorize else { return Ok(client.get(&request)?) };
     request.authorization = authority.authorize(&request.url, None)?;
     let response = client.get(&request)?;
-    let challenge = response.header("www-authenticate").map(str::to_owned);
+    let own = response.is_of(&request.url);
+    let challenge = response.header("www-authenticate").filter(|_| own).map(str::to_owned);
     match (response.status(), challenge) {
         // Tokens end, in the middle of a long download too.
         (401, Some(challenge)) => {

@@ -57,9 +57,19 @@ impl Error {
 }
 
 fn only(there: &[String]) -> String {
-    if there.is_empty() { String::new() } else { format!(", only for {}", there.join(", ")) }
+    if there.is_empty() { String::new() } else { format!(", only for {}", list(there)) }
 }
 
 fn list(there: &[String]) -> String {
-    if there.is_empty() { "none".to_owned() } else { there.join(", ") }
+    /// Foreign, and as many as somebody likes.
+    const MOST: usize = 20;
+    if there.is_empty() {
+        return "none".to_owned();
+    }
+    let mut shown: Vec<String> =
+        there.iter().take(MOST).map(|name| name.escape_debug().to_string()).collect();
+    if there.len() > MOST {
+        shown.push("...".to_owned());
+    }
+    shown.join(", ")
 }

@@ -26,7 +26,7 @@ use crate::image::origin::Origin;
 use crate::image::{Finish, Image, ImageName, NewImage, Store, mstack};
 use crate::sys::files::{open_directory, read_at, remove_file_at, replace_at};
 use crate::sys::in_root::{Root, absent_is_none};
-use crate::sys::{FdPath, in_words, sys};
+use crate::sys::{FdPath, SysResult, in_words, sys};
 use crate::transfer::flow::{Contents, flow};
 use crate::transfer::verify::Verification;
 use crate::transfer::{self, Context, Digest, Event, Incoming, fetch};
@@ -127,12 +127,10 @@ fn pull_all(store: &Store, asked: &Asked<'_>, context: &Context) -> Result<Pulle
     origin.proof = Some("the digests of its manifest".to_owned());
     new.set_origin(origin);
     let (settings, lost) = settings::settings(&resolved.configuration.run);
-    let written = settings.map(|text| Settings::write(store, asked, &text)).transpose()?.flatten();
+    let settings = Settings::write(store, asked.name, settings)?;
     context.tell(Event::Stage { what: format!("writing {} to disk", asked.name), total: None });
     let image = new.finish(Finish { replace: asked.replace, read_only: true })?;
-    if let Some(written) = written {
-        written.keep();
-    }
+    settings.keep().map_err(crate::image::Error::system("write the settings of", &image.path))?;
     let mut notes = layer_notes.lines();
     notes.extend(lost.into_iter().map(|what| format!("{what} of its configuration has no setting here")));
     Ok(Pulled { image, digest: resolved.digest, counts, layers: (resolved.layers.len(), shared), notes })
@@ -378,35 +376,58 @@ fn layer_error(error: LayerError) -> transfer::Error {
     crate::image::Error::from(error).into()
 }
 
-/// The settings beside an image that is being made; removed unless it comes to be.
+/// The settings beside an image that is being made. What a person wrote there stays as it is.
 struct Settings<'a> {
     store: &'a Store,
     file: String,
-    keep: bool,
+    state: SettingsState,
+}
+
+/// What is in the way of them, and what is done about it.
+enum SettingsState {
+    /// Those of a person, or none: nothing.
+    Untouched,
+    /// Nothing was; they are written, and removed unless the image comes to be.
+    Written,
+    /// Those of an image that it takes the place of: they become these, or none, when it has.
+    Former(Option<String>),
 }
 
 impl<'a> Settings<'a> {
-    /// Writes them, unless somebody has written others there.
-    fn write(store: &'a Store, asked: &Asked<'_>, text: &str) -> Result<Option<Self>, transfer::Error> {
-        let file = format!("{}.nspawn", asked.name);
+    fn write(store: &'a Store, name: &ImageName, text: Option<String>) -> Result<Self, crate::image::Error> {
+        const LIMIT: usize = 1 << 20;
+        let file = format!("{name}.nspawn");
         let failed =
             || crate::image::Error::system("write the settings of the image to", store.pool.join(&file));
         let pool = open_directory(&store.pool).map_err(failed())?;
-        if rustix::fs::statat(&pool, &file, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            return Ok(None);
-        }
-        replace_at(pool, &file, text.as_bytes(), 0o644).map_err(failed())?;
-        Ok(Some(Self { store, file, keep: false }))
+        let state = match (absent_is_none(read_at(&pool, &file, LIMIT)), text) {
+            (Ok(None), Some(text)) => {
+                replace_at(pool, &file, text.as_bytes(), 0o644).map_err(failed())?;
+                SettingsState::Written
+            }
+            (Ok(Some(there)), text) if there.starts_with(settings::HEAD.as_bytes()) => {
+                SettingsState::Former(text)
+            }
+            _ => SettingsState::Untouched,
+        };
+        Ok(Self { store, file, state })
     }
 
-    fn keep(mut self) {
-        self.keep = true;
+    /// The image is there.
+    fn keep(mut self) -> SysResult<()> {
+        match std::mem::replace(&mut self.state, SettingsState::Untouched) {
+            SettingsState::Untouched | SettingsState::Written => Ok(()),
+            SettingsState::Former(Some(text)) => {
+                replace_at(open_directory(&self.store.pool)?, &self.file, text.as_bytes(), 0o644)
+            }
+            SettingsState::Former(None) => remove_file_at(open_directory(&self.store.pool)?, &self.file),
+        }
     }
 }
 
 impl Drop for Settings<'_> {
     fn drop(&mut self) {
-        if !self.keep
+        if matches!(self.state, SettingsState::Written)
             && let Ok(pool) = open_directory(&self.store.pool)
         {
             let _ = remove_file_at(pool, &self.file);

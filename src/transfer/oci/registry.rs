@@ -107,7 +107,9 @@ impl Registry {
         let url = self.url(&format!("blobs/sha256:{}", descriptor.digest))?;
         let authorize: Arc<dyn Authorize> = Arc::clone(&self.session) as _;
         let options = FetchOptions { authorize: Some(authorize), ..FetchOptions::default() };
-        fetch::open(url.as_str(), &Verification::digest(descriptor.digest), &options, context)
+        let verification =
+            Verification { size: Some(descriptor.size), ..Verification::digest(descriptor.digest) };
+        fetch::open(url.as_str(), &verification, &options, context)
     }
 
     fn manifest_called(
@@ -138,7 +140,7 @@ impl Registry {
             Client::shared()?.get(&request)
         };
         let mut response = ask(self.session.authorization()?)?;
-        if response.status() == 401 {
+        if response.status() == 401 && response.is_of(&url) {
             self.session.challenged(Challenge::parse(response.headers("www-authenticate")));
             response = ask(self.session.authorization()?)?;
         }

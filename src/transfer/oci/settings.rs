@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 
 use super::document::RunConfiguration;
 
+/// How a file of ours begins: what a person wrote does not.
+pub const HEAD: &str = "# What the image says of itself.\n";
+
 /// What boots: with one of these as its command an image is a system, and without any command it may be one.
 const INITS: [&str; 8] = [
     "/sbin/init",
@@ -64,7 +67,7 @@ pub fn settings(run: &RunConfiguration) -> (Option<String>, Vec<String>) {
         }
     }
     let text = (!lines.is_empty()).then(|| {
-        let mut text = "# What the image says of itself.\n[Exec]\n".to_owned();
+        let mut text = format!("{HEAD}[Exec]\n");
         for line in lines {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{line}");

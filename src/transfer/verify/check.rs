@@ -136,7 +136,8 @@ impl Check {
             }
         }
         let mut checked: Vec<String> = self.expected.into_iter().map(|expected| expected.source).collect();
-        if let (Some((_, keys)), Some(tap)) = (&self.detached, tap) {
+        if let Some((_, keys)) = &self.detached {
+            let tap = tap.ok_or_else(|| Error::Gpgv { why: "it read nothing of it".to_owned() })?;
             let by = prepare::signer(&tap.running.finish()?, &name, keys)?;
             checked.push(format!("a signature of {by}"));
         }

@@ -128,7 +128,7 @@ impl Search<'_> {
                 continue;
             };
             // A list that is signed in itself is read as it stands: nobody asked who signed it.
-            match sums::find(&list.bytes, &self.file_name, &place.shown()) {
+            match sums::find(&list.bytes, &self.file_name, &place.shown(), false) {
                 Ok(sum) => return Ok((list, sum)),
                 Err(error) => refused = refused.or(Some(error)),
             }
@@ -157,7 +157,7 @@ impl Search<'_> {
                     continue;
                 }
             };
-            match sums::find(&text, &self.file_name, &place.shown()) {
+            match sums::find(&text, &self.file_name, &place.shown(), true) {
                 Ok(sum) => {
                     check.expect(Expected { sum, source: format!("{}, signed by {by}", place.file_name()) });
                     return Ok(());

@@ -64,13 +64,14 @@ struct Line<'text> {
 ///
 /// # Errors
 /// When there is none, only a weak one, or two that differ.
-pub fn find(text: &[u8], name: &str, file: &str) -> Result<Sum, Error> {
+pub fn find(text: &[u8], name: &str, file: &str, signed: bool) -> Result<Sum, Error> {
     let text = std::str::from_utf8(text).map_err(|_| Error::NoList { file: file.to_owned() })?;
     let lines = lines(text);
     if lines.is_empty() {
         return Err(Error::NoList { file: file.to_owned() });
     }
-    let nameless = lines.len() == 1;
+    // A signature over digits alone says nothing of what they are of: another file's could be shown for this one.
+    let nameless = lines.len() == 1 && !signed;
     let names = |line: &&Line<'_>| match line.name {
         Some(listed) => listed == name || listed.rsplit('/').next() == Some(name),
         None => nameless,
@@ -190,17 +191,20 @@ mod tests {
             ("no digits", format!("{}  x.tar\n", "g".repeat(64)), no_list()),
         ];
         for (what, text, expected) in rows {
-            let result = find(text.as_bytes(), "x.tar", "SUMS").map_err(|error| error.to_string());
+            let result = find(text.as_bytes(), "x.tar", "SUMS", false).map_err(|error| error.to_string());
             assert_eq!(result, expected, "{what}");
         }
-        let result = find(b"\xff", "x.tar", "SUMS").map_err(|error| error.to_string());
+        let digits = "7".repeat(64);
+        let signed = find(digits.as_bytes(), "x.tar", "SUMS", true).map_err(|error| error.to_string());
+        assert!(signed.is_err_and(|error| error.contains("x.tar")), "a signature over digits alone");
+        let result = find(b"\xff", "x.tar", "SUMS", false).map_err(|error| error.to_string());
         assert_eq!(result, no_list());
     }
 
     proptest::proptest! {
         #[test]
         fn never_panics(text: Vec<u8>, name: String) {
-            let _ = find(&text, &name, "SUMS");
+            let _ = find(&text, &name, "SUMS", false);
         }
     }
 }
