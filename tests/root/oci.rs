@@ -557,6 +557,12 @@ fn replaced(context: &Context) -> TestResult {
     fs::write(&settings, "[Exec]\nBoot=yes\n")?;
     pool.run(context, &["pull", "--force", &format!("oci:{}", first.display()), "a"]).ok()?;
     assert_eq!(fs::read_to_string(&settings)?, "[Exec]\nBoot=yes\n");
+    // Nor does an image become one of the catalogue by its name.
+    pool.run(context, &["pull", &format!("oci:{}", first.display()), "debian-trixie"]).ok()?;
+    let ended = pool.run(context, &["pull", "debian:trixie"]);
+    assert_eq!(ended.status, 125, "{ended:#?}");
+    let message = "there is an image \"debian-trixie\" already, which was not made of this";
+    assert!(ended.stderr.contains(message), "{ended:#?}");
     Ok(())
 }
 
