@@ -244,8 +244,8 @@ fn signatures() {
         (
             "of its own",
             vec![
-                ("a.tar.sha256", sha256().into_bytes()),
-                ("a.tar.sha256.asc", armoured("good", sha256().as_bytes())),
+                ("a.tar.sha256", format!("{}  a.tar\n", sha256()).into_bytes()),
+                ("a.tar.sha256.asc", armoured("good", format!("{}  a.tar\n", sha256()).as_bytes())),
             ],
             with("good.gpg"),
             good("a.tar.sha256"),
