@@ -71,7 +71,7 @@ impl Error {
                 ));
             }
             Self::Disk(error) => return error.hint(),
-            Self::InUse { .. } => "end what uses it first",
+            Self::InUse { .. } => "end or remove what uses it first",
             Self::OutOfReach { .. } => {
                 "it lies below /usr or on a read-only file system; spinney clone makes one to change"
             }
