@@ -273,7 +273,7 @@ fn refused(context: &Context) -> TestResult {
     fn blob(directory: &Path, blob: &Blob) -> PathBuf {
         directory.join("blobs/sha256").join(&blob.digest[7..])
     }
-    let rows: [Row; 7] = [
+    let rows: [Row; 8] = [
         (
             "a damaged layer",
             |_| {},
@@ -299,6 +299,7 @@ fn refused(context: &Context) -> TestResult {
             |_, _| Ok(()),
             "it has 0 layers, and the manifest 2",
         ),
+        ("another system", |config| config["os"] = "windows".into(), |_, _| Ok(()), "only for windows/"),
         (
             "another platform",
             |config| config["architecture"] = "s390x".into(),

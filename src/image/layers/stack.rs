@@ -49,6 +49,10 @@ impl LayeredImage {
         let mut found = Vec::new();
         for (name, _) in entries(&directory).map_err(failed())? {
             let name = name.to_string_lossy().into_owned();
+            // What is hidden is no part of it: a link of somebody who was killed, perhaps.
+            if name.starts_with('.') {
+                continue;
+            }
             match rustix::fs::statat(&directory, &name, AtFlags::empty()) {
                 Ok(stat) => found.push((name, FileType::from_raw_mode(stat.st_mode))),
                 Err(_) => return Err(OpenError::Dangling { path, entry: name }.into()),

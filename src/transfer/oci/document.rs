@@ -12,7 +12,7 @@ use crate::transfer::Digest;
 pub const DOCUMENT_LIMIT: u64 = 4 << 20;
 
 /// The most layers that an image may have: what overlayfs stacks, less our own.
-const LAYERS_LIMIT: usize = 400;
+pub const LAYERS_LIMIT: usize = 400;
 
 /// The most images that an index may have.
 const IMAGES_LIMIT: usize = 1000;

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD};
 use sha2::{Digest as _, Sha256};
 
 use super::credentials::{self, Credentials};
-use super::document::{Configuration, Descriptor, Document};
+use super::document::{Configuration, Descriptor, Document, LAYERS_LIMIT};
 use super::layout::{Found, Layout, blob};
 use super::platform::{choose, go_architecture};
 use super::reference::RegistryReference;
@@ -220,8 +220,16 @@ impl Resolved {
             let what = format!("it has {diff_ids} layers, and the manifest {layers}");
             return Err(Error::Document { document: "configuration", what }.into());
         }
+        if layers > LAYERS_LIMIT {
+            return Err(Error::Document {
+                document: "configuration",
+                what: "it has too many layers".to_owned(),
+            }
+            .into());
+        }
         let platform = &self.configuration.platform;
-        if !platform.architecture.is_empty() && platform.architecture != wanted {
+        let other = |is: &str, ours: &str| !is.is_empty() && is != ours;
+        if other(&platform.architecture, wanted) || other(&platform.os, "linux") {
             let there = vec![format!("{}/{}", platform.os, platform.architecture)];
             return Err(Error::Platform { architecture: wanted.to_owned(), there }.into());
         }
