@@ -13,6 +13,7 @@
 //! | `tree` | the directories that we are in, and what each gets when we leave it |
 //! | `make` | members, but for their data |
 //! | `writers` | data, on other threads |
+//! | `early` | data on its way to disk meanwhile |
 //! | `level` | archives whose only member is one directory |
 
 use std::io::Read;
@@ -27,6 +28,7 @@ use super::notes::{Counts, Notes, Reason};
 use super::read::Reader;
 use crate::sys::SysError;
 
+mod early;
 pub mod filter;
 mod level;
 mod make;

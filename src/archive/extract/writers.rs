@@ -6,16 +6,16 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
+use super::early::Early;
 use crate::archive::error::Error;
 use crate::archive::metadata::{AsMade, Metadata};
 use crate::archive::notes::{Notes, Reason};
-use crate::sys::files::start_writeback;
 use crate::sys::{FdPath, SysError};
 
 /// The size of a buffer: within a processor's cache.
@@ -31,8 +31,8 @@ const PARTS: usize = 16;
 /// What is shorter is not divided among buffers.
 const WHOLE: usize = 64 << 10;
 
-/// How much of a file is written before the kernel is asked to bring it to disk: what is brought there meanwhile need not be
-/// waited for at the end. Small files are left to that end, where many of them go together.
+/// How much of a file is written before it is brought to disk. Small files are left to the end, where many of them go
+/// together.
 const STRIDE: u64 = 8 << 20;
 
 /// The most threads: more only wait for each other in the file system.
@@ -47,6 +47,12 @@ pub(super) struct Target {
     path: Vec<u8>,
     /// Bytes that are still to be written.
     left: AtomicU64,
+}
+
+impl AsFd for Target {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl Target {
@@ -100,6 +106,7 @@ struct Shared {
     work: Condvar,
     room: Condvar,
     failed: AtomicBool,
+    early: Early<Arc<Target>>,
 }
 
 impl Shared {
@@ -125,14 +132,18 @@ impl Writers<'_> {
         let result = std::thread::scope(|scope| {
             // Also when `read` panics, or the threads would be waited for in vain.
             let _close = Close(&shared);
-            for _ in 0..threads {
-                let thread = std::thread::Builder::new().name("unpack".to_owned());
-                let spawned = thread.spawn_scoped(scope, || shared.write_all());
-                if let Err(error) = spawned {
+            let spawn = |name: &str, work: fn(&Shared)| {
+                let thread = std::thread::Builder::new().name(name.to_owned());
+                let shared = &shared;
+                thread.spawn_scoped(scope, move || work(shared)).map(drop).map_err(|error| {
                     let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
                     let source = SysError::new("clone3", "CLONE_THREAD", errno);
-                    return Err(Error::System { action: "start", path: "a thread".to_owned(), source });
-                }
+                    Error::System { action: "start", path: "a thread".to_owned(), source }
+                })
+            };
+            spawn("to disk", |shared| shared.early.run())?;
+            for _ in 0..threads {
+                spawn("unpack", Shared::write_all)?;
             }
             shared.lock().made = 1;
             let mut writers = Writers { shared: &shared, batch: Batch::new() };
@@ -229,6 +240,7 @@ impl Drop for Close<'_> {
     fn drop(&mut self) {
         self.0.lock().closed = true;
         self.0.work.notify_all();
+        self.0.early.close();
     }
 }
 
@@ -244,7 +256,7 @@ impl Shared {
                     if self.failed.load(Ordering::Relaxed) {
                         return Ok(());
                     }
-                    part.write(&batch.buffer, &mut notes)
+                    part.write(&batch.buffer, &self.early, &mut notes)
                 });
                 batch.filled = 0;
                 queue = self.lock();
@@ -265,7 +277,7 @@ impl Shared {
 }
 
 impl Part {
-    fn write(&self, buffer: &[u8], notes: &mut Notes) -> Result<(), Error> {
+    fn write(&self, buffer: &[u8], early: &Early<Arc<Target>>, notes: &mut Notes) -> Result<(), Error> {
         let target = &*self.target;
         let (mut bytes, mut at) = (&buffer[self.range.clone()], self.offset);
         while !bytes.is_empty() {
@@ -282,7 +294,7 @@ impl Part {
         let length = self.range.len() as u64;
         let is_whole = target.left.fetch_sub(length, Ordering::AcqRel) <= length;
         if self.offset / STRIDE != at / STRIDE || is_whole && at >= WHOLE as u64 {
-            start_writeback(&target.file);
+            early.add(Arc::clone(&self.target));
         }
         if !is_whole {
             return Ok(());
