@@ -262,8 +262,15 @@ mod tests {
         assert!(matches!(try_out(&script, &context), Err(Error::Cancelled)));
         assert!(started.elapsed() < PATIENCE, "it took {:?}", started.elapsed());
         let pid = std::fs::read_to_string(pid).unwrap();
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        // Killed, it ends when the kernel comes to it.
+        loop {
+            let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            if state.is_empty() || state.contains(") Z ") {
+                break;
+            }
+            assert!(started.elapsed() < PATIENCE, "{state}");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         *watcher.0.lock().unwrap() = None;
     }
 }
