@@ -54,7 +54,7 @@ demo:
 check: check-unit check-root check-vm
 
 check-unit:
-	@tests/setup build
+	@tests/setup build unit
 	tests/tier $@ sh -c 'cargo test --locked --no-fail-fast --lib --bins $(UNIT_TESTS) && cargo test --locked --doc'
 
 check-root: trees
