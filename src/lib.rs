@@ -13,6 +13,7 @@
 //! | [`guest`] | knowledge of trees: which init, how it says it is up, how it is told to stop |
 //! | [`image`] | what machines are made from: found, locked, cloned, made |
 //! | [`transfer`] | pull, import, export: from somewhere to an image, and back |
+//! | [`network`] | what machines get of networks: links, addresses, names, rules, ports |
 //! | [`runtime`] | the isolation of one machine: plan (pure data) and the small appliers of it |
 //! | [`supervisor`] | one process per machine: start, ready, serve, stop, teardown |
 //! | [`machine`] | machines as a client sees them: found, entered, told things, looked at |
@@ -33,6 +34,7 @@ pub mod host;
 pub mod image;
 pub mod journal;
 pub mod machine;
+pub mod network;
 pub mod runtime;
 pub mod settings;
 pub mod supervisor;

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
+use crate::network::plan::NetworkPlan;
 use crate::settings::{BindIds, ConsoleMode, MachineName, PivotRoot, ResourceLimit, Uuid};
 use crate::sys::mount::MountAttributes;
 use crate::sys::process::Namespaces;
@@ -23,6 +24,8 @@ pub struct MachinePlan {
     pub name: MachineName,
     /// New namespaces of the leader, but for the user and the time namespace.
     pub namespaces: Namespaces,
+    /// Its network.
+    pub network: NetworkPlan,
     /// The user namespace; `None` leaves the host's ids.
     pub ids: Option<IdMap>,
     /// A time namespace whose clocks start at 0.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::Host;
 use crate::host::limits::Wholes;
+use crate::network::plan::NetworkPlan;
 use crate::settings::{
     ConsoleMode, MachineName, MachineSettings, Payload, PrivateUsers, ResourceLimit, Uuid, Volatile,
 };
@@ -253,6 +254,7 @@ pub fn plan(
         hostname: settings.hostname.clone().unwrap_or_else(|| name.as_str().to_owned()),
         name,
         namespaces: namespaces(settings),
+        network: NetworkPlan::default(),
         ids: around.ids.map(|(base, size)| IdMap { base, size, tree_base: tree.id_base }),
         boot_clock,
         root: RootPlan {

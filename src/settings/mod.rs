@@ -38,6 +38,7 @@ pub mod limits;
 pub mod merge;
 mod mount_options;
 mod mounts;
+pub mod network;
 pub mod nspawn;
 pub mod nspawn_layer;
 pub mod provenance;
@@ -119,6 +120,8 @@ pub struct MachineSettings {
     pub private_users: PrivateUsers,
     /// A network namespace of the machine's own, with loopback only.
     pub private_network: bool,
+    /// What it gets of the network besides.
+    pub network: network::NetworkSettings,
     /// Capabilities to add, drop and make ambient.
     pub capabilities: CapabilitySettings,
     /// Set PR_SET_NO_NEW_PRIVS.
@@ -184,6 +187,7 @@ impl MachineSettings {
             mounts: Vec::new(),
             private_users: PrivateUsers::default(),
             private_network: true,
+            network: network::NetworkSettings::default(),
             capabilities: CapabilitySettings::default(),
             no_new_privileges: false,
             system_calls: Vec::new(),

@@ -1,0 +1,130 @@
+//! The network of one machine, as data: everything that will be made, and what is written to `/run/spinney/machines/NAME/network`
+//! for whoever asks.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::settings::network::{HostEntry, InterfaceName, MacAddress, Offer, PortMapping, ZoneName};
+
+/// All that a machine has of networks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NetworkPlan {
+    /// Whose network namespace it has.
+    pub namespace: Namespace,
+    /// Its interfaces, but for `lo`.
+    pub links: Vec<LinkPlan>,
+    /// Addresses of its name server, which answers for its zone and asks the host's for the rest; none where it gets no addresses of us.
+    pub dns: Vec<IpAddr>,
+    /// Servers that ours asks, in place of the host's (`--dns=`).
+    pub upstream_dns: Vec<IpAddr>,
+    /// The domain of its zone, and so of its name.
+    pub domain: Option<String>,
+    /// More names that it resolves.
+    pub hosts: Vec<HostEntry>,
+    /// Ports of the host that lead to it when it starts.
+    pub ports: Vec<PortMapping>,
+    /// What is offered inside when it starts.
+    pub offers: Vec<Offer>,
+    /// It may send from other addresses than its own.
+    pub spoofing: bool,
+    /// What is done to its packets so that others can test themselves.
+    pub faults: Faults,
+}
+
+/// Whose network namespace a machine has.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Namespace {
+    /// The host's.
+    Host,
+    /// Its own.
+    #[default]
+    Private,
+    /// That of this file.
+    Path(PathBuf),
+}
+
+/// One interface of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkPlan {
+    /// What it is.
+    pub kind: LinkKind,
+    /// The host's end, where there is one; for an interface that is lent, its name on the host.
+    pub host: Option<InterfaceName>,
+    /// The whole name of the host's end where that had to be shortened (IFLA_ALT_IFNAME).
+    pub host_alternative: Option<String>,
+    /// MAC address of the host's end, where we give it one.
+    pub host_mac: Option<MacAddress>,
+    /// Its name in the machine.
+    pub guest: InterfaceName,
+    /// Its MAC address in the machine, where we give it one.
+    pub mac: Option<MacAddress>,
+    /// Addresses that we give it; none where a server on that network has to.
+    pub addresses: Option<Addresses>,
+}
+
+/// Kinds of interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkKind {
+    /// A pair, whose host's end we give addresses and route.
+    Veth,
+    /// A pair, whose host's end is in a bridge of somebody's.
+    Bridge(InterfaceName),
+    /// A pair, whose host's end is in the bridge of a zone.
+    Zone(ZoneName),
+    /// A pair without addresses (`--network-veth-extra=`).
+    Extra,
+    /// A macvlan on this interface of the host.
+    Macvlan(InterfaceName),
+    /// An ipvlan on this interface of the host.
+    Ipvlan(InterfaceName),
+    /// An interface of the host, lent.
+    Lent,
+}
+
+/// What an interface is given before the init runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// IPv4.
+    pub v4: Option<Family<Ipv4Addr>>,
+    /// IPv6.
+    pub v6: Option<Family<Ipv6Addr>>,
+}
+
+/// Those of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Family<A> {
+    /// The machine's.
+    pub address: A,
+    /// Length of the network's prefix.
+    pub prefix: u8,
+    /// Where its default route leads; in a zone and with a pair of its own, the address of the host's side.
+    pub gateway: Option<A>,
+}
+
+/// Faults on purpose, of what it sends and receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Faults {
+    /// Microseconds that packets are held back, each way.
+    pub delay: Option<u64>,
+    /// Thousandths of a percent that are lost, each way.
+    pub loss: Option<u32>,
+}
+
+impl NetworkPlan {
+    /// The interface that leads to the internet and to its siblings, `host0`, where we gave it addresses.
+    pub fn main(&self) -> Option<(&LinkPlan, Addresses)> {
+        self.links.iter().find_map(|link| link.addresses.map(|addresses| (link, addresses)))
+    }
+
+    /// Its zone.
+    pub fn zone(&self) -> Option<&ZoneName> {
+        self.links.iter().find_map(|link| match &link.kind {
+            LinkKind::Zone(zone) => Some(zone),
+            _ => None,
+        })
+    }
+}
