@@ -6,3 +6,4 @@
 
 pub mod plan;
 pub mod service;
+pub mod state;
