@@ -7,3 +7,4 @@
 pub mod nft;
 pub mod plan;
 pub mod service;
+pub mod state;
