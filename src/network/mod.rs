@@ -16,9 +16,11 @@
 pub mod configuration;
 pub mod lease;
 pub mod names;
+pub mod nft;
 pub mod plan;
 pub mod planner;
 pub mod pool;
 pub mod records;
 pub mod service;
+pub mod state;
 pub mod subnet;
