@@ -61,6 +61,7 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_names;
 mod oci;
 mod options;
 mod own_host;
@@ -82,6 +83,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let tests = [
         oci::tests(),
+        network_names::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
