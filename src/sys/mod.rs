@@ -22,6 +22,7 @@ pub mod mount;
 pub mod names;
 pub mod network;
 pub mod open_files;
+pub mod packet_socket;
 pub mod pipe;
 pub mod process;
 pub mod process_title;
