@@ -135,7 +135,7 @@ pub fn plan(
     let uuid = tree.machine_id.map(Uuid).or(settings.uuid).unwrap_or(around.random[0]);
     let capabilities = CapabilityPlan::for_machine(
         &settings.capabilities,
-        settings.private_network,
+        settings.has_private_network(),
         private_users,
         host.bounding & host.capabilities,
         tree.user.uid == 0,
@@ -151,7 +151,7 @@ pub fn plan(
     }
 
     let context = MountContext {
-        private_network: settings.private_network,
+        private_network: settings.has_private_network(),
         private_users,
         nesting: settings.nesting,
         console: console != ConsoleMode::Pipe,
@@ -166,7 +166,7 @@ pub fn plan(
     };
     let mut operations = volatile(settings.volatile, tree);
     operations.extend(image_binds(&tree.root, read_only));
-    let mode = host_files::resolve_auto(settings.resolv_conf, settings.private_network, read_only);
+    let mode = host_files::resolve_auto(settings.resolv_conf, settings.has_private_network(), read_only);
     operations.extend(host_files::resolv_conf(mode, around.resolv_conf));
     let zone = TimezoneContext {
         zone: host.localtime.as_deref().and_then(host_files::zone_of),
@@ -286,7 +286,7 @@ fn namespaces(settings: &MachineSettings) -> Namespaces {
         | Namespaces::NEWUTS
         | Namespaces::NEWIPC
         | Namespaces::NEWCGROUP;
-    if settings.private_network { all | Namespaces::NEWNET } else { all }
+    if settings.has_private_network() { all | Namespaces::NEWNET } else { all }
 }
 
 fn root_base(settings: &MachineSettings, form: RootForm, read_only: bool) -> RootBase {

@@ -149,7 +149,7 @@ pub(super) fn make_plan(
     let settings = &request.settings;
     debug_assert_eq!(ids.is_some(), wants_user_namespace(settings));
     let resolv_conf =
-        host_files::resolve_auto(settings.resolv_conf, settings.private_network, settings.read_only);
+        host_files::resolve_auto(settings.resolv_conf, settings.has_private_network(), settings.read_only);
     let random = || {
         Uuid::random()
             .map_err(|errno| SysError::new("getrandom", "16 bytes", errno))
