@@ -15,6 +15,7 @@ fn plan(v6: bool) -> NetworkPlan {
         host_alternative: None,
         host_mac: None,
         guest: "host0".parse().unwrap(),
+        guest_alternative: None,
         mac: Some(MacAddress([2, 0, 0, 0, 0, 0xaf])),
         addresses: Some(Addresses {
             v4: Some(Family {
