@@ -8,3 +8,4 @@ pub mod dhcp;
 pub mod guest_files;
 pub mod plan;
 pub mod service;
+pub mod state;
