@@ -8,8 +8,8 @@ use rustix::event::PollFlags;
 
 use super::frame::{self, Asked, Ends};
 use super::{Facts, filter, router, v4, v6};
-use crate::network::service::Service;
-use crate::sys::SysResult;
+use crate::network::plan::{LinkKind, NetworkPlan};
+use crate::network::service::{Links, Service};
 use crate::sys::packet_socket::PacketSocket;
 
 /// Frames that are answered in a row, and how long nothing is heard after them: a guest that asks and asks takes no more of the host
@@ -28,8 +28,12 @@ const ALL_NODES: ([u8; 6], Ipv6Addr) = ([0x33, 0x33, 0, 0, 0, 1], Ipv6Addr::new(
 pub struct AddressServer {
     facts: Facts,
     socket: Option<PacketSocket>,
-    /// The host's interface that is the machine's router: a bridge, or its end of the pair.
-    router: String,
+    /// Which of the machine's links it is.
+    link: usize,
+    /// The host's interface that is the machine's router: a bridge, or its end of the pair. On a network of somebody's it is theirs to
+    /// say who is.
+    router: Option<String>,
+    warnings: Vec<String>,
     /// Of this burst.
     answered: u32,
     last: Instant,
@@ -38,33 +42,30 @@ pub struct AddressServer {
 }
 
 impl AddressServer {
-    /// On the host's interface with index `link`, the other end of the machine's; `router` is the interface of the host that has
-    /// the gateway's addresses, which may be the same.
-    ///
-    /// # Errors
-    /// Without CAP_NET_RAW, or without such an interface.
-    pub fn open(facts: Facts, link: u32, router: &str) -> SysResult<Self> {
-        let socket = PacketSocket::open(link, &filter::program(facts.mac))?;
-        Ok(Self {
+    /// Of the machine with this network and host name; `None` where it has no addresses of us, or no link whose other end is on
+    /// the host. That it cannot be made is a warning.
+    pub fn of(plan: &NetworkPlan, hostname: &str, links: &Links<'_>) -> Option<Self> {
+        let facts = Facts::of(plan, hostname)?;
+        let (position, link) = plan.links.iter().enumerate().find(|(_, link)| link.addresses.is_some())?;
+        let router = match &link.kind {
+            LinkKind::Zone(zone) => Some(zone.bridge().to_string()),
+            LinkKind::Veth => link.host.as_ref().map(ToString::to_string),
+            LinkKind::Bridge(_) => None,
+            _ => return None,
+        };
+        let mut server = Self {
             facts,
-            socket: Some(socket),
-            router: router.to_owned(),
+            socket: None,
+            link: position,
+            router,
+            warnings: Vec::new(),
             answered: 0,
             last: Instant::now(),
             deaf_until: None,
             advertise_at: None,
-        })
-    }
-
-    /// The link was made anew, with another index.
-    ///
-    /// # Errors
-    /// As [`AddressServer::open`]; then nothing is served.
-    pub fn relink(&mut self, link: u32) -> SysResult<()> {
-        self.socket = None;
-        self.advertise_at = None;
-        self.socket = Some(PacketSocket::open(link, &filter::program(self.facts.mac))?);
-        Ok(())
+        };
+        server.links_made(links);
+        Some(server)
     }
 
     /// Answers what has come, at most a burst of it; says whether there may be more.
@@ -122,7 +123,7 @@ impl AddressServer {
     /// The router's link-local address, which is what routes lead to. Looked up each time: whoever manages the host may change it.
     fn router_address(&self) -> Option<Ipv6Addr> {
         let addresses = std::fs::read_to_string("/proc/self/net/if_inet6").ok()?;
-        link_local(&addresses, &self.router)
+        link_local(&addresses, self.router.as_ref()?)
     }
 }
 
@@ -162,6 +163,21 @@ impl Service for AddressServer {
         if self.deaf_until.is_none() && self.serve(now) {
             self.deaf_until = Some(now + REST);
         }
+    }
+
+    fn links_made(&mut self, links: &Links<'_>) {
+        let index = links.host.get(self.link).copied().unwrap_or(0);
+        (self.socket, self.advertise_at, self.deaf_until) = (None, None, None);
+        match PacketSocket::open(index, &filter::program(self.facts.mac)) {
+            Ok(socket) => self.socket = Some(socket),
+            Err(error) => self
+                .warnings
+                .push(format!("the machine gets no answers by DHCP: {}", crate::sys::in_words(&error))),
+        }
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     fn deadline(&self) -> Option<Instant> {
