@@ -7,3 +7,4 @@
 pub mod dns;
 pub mod plan;
 pub mod service;
+pub mod state;
