@@ -5,6 +5,7 @@
 //! names) is a [`service::Service`] of its supervisor: there is no daemon of a zone.
 
 pub mod dhcp;
+pub mod dns;
 pub mod guest_files;
 pub mod nft;
 pub mod plan;
