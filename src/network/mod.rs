@@ -5,4 +5,5 @@
 //! names) is a [`service::Service`] of its supervisor: there is no daemon of a zone.
 
 pub mod plan;
+pub mod ports;
 pub mod service;

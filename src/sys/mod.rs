@@ -16,6 +16,7 @@ mod error;
 pub mod files;
 pub mod fork;
 pub mod in_root;
+pub mod inet;
 pub mod lock_file;
 pub mod loop_device;
 pub mod mount;
