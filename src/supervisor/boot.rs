@@ -44,6 +44,8 @@ pub(super) fn now_in_microseconds() -> u64 {
 struct Woken {
     /// The leader has ended.
     ended: bool,
+    /// Of the network's services, in their order.
+    network: Vec<PollFlags>,
     /// Of the control socket and its clients, in their order.
     control: Vec<PollFlags>,
 }
@@ -207,7 +209,7 @@ impl<'a> Boot<'a> {
             self.tell_ready(machine, report);
         }
         loop {
-            let Woken { ended, control } =
+            let Woken { ended, network, control } =
                 self.wait(machine).map_err(Error::system("wait for the machine"))?;
             self.look_for_kills(false, machine, report);
             if let Some(notify) = &self.running.notify {
@@ -223,6 +225,9 @@ impl<'a> Boot<'a> {
             if let Some(console) = &mut machine.parts.console {
                 let actions = console.on_ready(Instant::now());
                 self.console(actions, machine, report);
+            }
+            for warning in machine.parts.network.turn(&network, Instant::now()) {
+                report(&Event::Warning(&warning));
             }
             self.calls(&control, machine, report);
             self.look_at_freezer(machine, report);
@@ -274,6 +279,8 @@ impl<'a> Boot<'a> {
         if let Some(events) = self.freezer.interest() {
             fds.push(PollFd::from_borrowed_fd(events, PollFlags::PRI));
         }
+        let network = fds.len();
+        fds.extend(machine.parts.network.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         let control = fds.len();
         fds.extend(machine.control.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         let looking =
@@ -286,14 +293,16 @@ impl<'a> Boot<'a> {
             console.and_then(super::console::Console::deadline),
             machine.keeper.deadline(),
             machine.parts.out_of_memory.deadline(),
+            machine.parts.network.deadline(),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(until);
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => Ok(Woken {
                 ended: fds.first().is_some_and(|leader| !leader.revents().is_empty()),
+                network: fds.iter().skip(network).take(control - network).map(PollFd::revents).collect(),
                 control: fds.iter().skip(control).map(PollFd::revents).collect(),
             }),
-            Err(Errno::INTR) => Ok(Woken { ended: false, control: Vec::new() }),
+            Err(Errno::INTR) => Ok(Woken { ended: false, network: Vec::new(), control: Vec::new() }),
             Err(errno) => Err(SysError::new("poll", format!("{} fds", fds.len()), errno)),
         }
     }

@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::host::limits::Wholes;
 use crate::image::ImageKind;
 use crate::image::opened::{Access, Opened};
+use crate::network::plan::{Namespace, NetworkPlan};
 use crate::runtime::device_filter::{self, DeviceKind, DeviceRule};
 use crate::runtime::host_files;
 use crate::runtime::id_range::{SIZE, candidates};
@@ -145,11 +146,12 @@ pub(super) fn make_plan(
     request: &Request,
     facts: &Facts,
     ids: Option<(u32, u32)>,
+    network: NetworkPlan,
 ) -> Result<MachinePlan, Error> {
     let settings = &request.settings;
     debug_assert_eq!(ids.is_some(), wants_user_namespace(settings));
-    let resolv_conf =
-        host_files::resolve_auto(settings.resolv_conf, settings.private_network, settings.read_only);
+    let private_network = network.namespace == Namespace::Private;
+    let resolv_conf = host_files::resolve_auto(settings.resolv_conf, private_network, settings.read_only);
     let random = || {
         Uuid::random()
             .map_err(|errno| SysError::new("getrandom", "16 bytes", errno))
@@ -172,6 +174,7 @@ pub(super) fn make_plan(
         wholes: Wholes::probe(&settings.limits, &facts.host.cgroup)?,
         // A command without limits is over before anyone asks what it uses.
         accounting: request.background || matches!(settings.payload, Payload::Boot { .. }),
+        network,
     };
     Ok(plan(facts.name.clone(), settings, &facts.view, &facts.host, around)?)
 }
@@ -228,7 +231,8 @@ pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
         WantedIds::Pick => candidates(facts.name.as_str()).next().map(|base| (base, SIZE)),
         WantedIds::Range(base, size) => Some((base, size)),
     };
-    make_plan(request, &facts, ids)
+    let network = super::network::plan(&facts.name, settings);
+    make_plan(request, &facts, ids, network)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::runtime::layers::Place;
 use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, UpperLayer};
 use crate::runtime::prepare::PrepareContext;
 use crate::runtime::root::{RootIds, RootPlaces};
-use crate::runtime::user_namespace::{self, Beginning, Creator, Holder, IdMapping, create};
+use crate::runtime::user_namespace::{self, Beginning, Creator, Holder, IdMapping, create, hold};
 use crate::runtime::{device_filter, legacy_cgroup, prepare, root, staging};
 use crate::settings::{ConsoleMode, Limits, MachineSettings, Payload};
 use crate::sys::SysError;
@@ -36,6 +36,7 @@ use super::fault;
 use super::keeper::Keeper;
 use super::machine_event::MachineEvent;
 use super::manager_notifier::ManagerNotifier;
+use super::network::Network;
 use super::out_of_memory::{OomEvidence, OutOfMemory};
 use super::resources::{Resource, make_scratch};
 use super::terminal::Terminal;
@@ -62,6 +63,7 @@ pub(super) struct Parts {
     pub(super) user_namespace: Option<OwnedFd>,
     /// Who has namespaces ready for the first boot.
     pub(super) holder: Option<Holder>,
+    pub(super) network: Network,
     pub(super) cgroup: MachineCgroup,
     pub(super) legacy_cgroup: Option<OwnedFd>,
     pub(super) controllers: Controllers,
@@ -78,6 +80,8 @@ pub(super) struct Parts {
 /// Namespaces that are made while the supervisor mounts the root: a network namespace takes the kernel longer than all the
 /// rest. The others belong to the leader's cgroup, to its mounts or to its own clone.
 const MADE_AHEAD: Namespaces = Namespaces::NEWNET.union(Namespaces::NEWIPC).union(Namespaces::NEWUTS);
+
+const MAKE_NAMESPACES: &str = "make the machine's namespaces";
 
 /// Signals that the supervisor takes by signalfd, or wants to have nothing of (SIGPIPE, SIGTTIN, SIGTTOU).
 pub(super) const SIGNALS: [i32; 9] = [
@@ -171,13 +175,15 @@ fn make(
     // A child of ours works at the namespaces, which take the longest, while we go on.
     let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
     let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
-    let plan = make_plan(request, &facts, ids)?;
+    let plan = make_plan(request, &facts, ids, super::network::plan(&facts.name, settings))?;
     let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
     let (user_namespace, holder) = user_namespace.unzip();
     let holder = holder.flatten();
-    if let Some(holder) = &holder {
-        holder.make(plan.namespaces & MADE_AHEAD).map_err(Error::system("make the machine's namespaces"))?;
-    }
+    let holder = match holder {
+        Some(holder) => holder.make(plan.namespaces & MADE_AHEAD).map(|()| holder),
+        None => hold(user_namespace.as_ref(), plan.namespaces & MADE_AHEAD),
+    };
+    let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
@@ -235,10 +241,11 @@ fn make(
             |os| super::printable::line(os.pretty_name().as_bytes()),
         ),
         init: init.map(ToString::to_string),
+        network: Network::new(plan.network.clone()),
         plan,
         tree,
         user_namespace,
-        holder,
+        holder: Some(holder),
         legacy_cgroup,
         out_of_memory: OutOfMemory::watch(&cgroup, &controllers),
         cgroup,
@@ -407,10 +414,24 @@ impl Machine {
 
     /// Launches the leader and waits until it has exec'd.
     pub(super) fn launch(&mut self) -> Result<super::running::Running, Error> {
-        let mut holder = self.parts.holder.take();
         let Parts {
-            plan, tree, user_namespace, cgroup, legacy_cgroup, controllers, scratch, console, ..
+            plan,
+            tree,
+            user_namespace,
+            holder,
+            network,
+            cgroup,
+            legacy_cgroup,
+            controllers,
+            scratch,
+            console,
+            ..
         } = &mut self.parts;
+        let ahead = plan.namespaces & MADE_AHEAD;
+        let mut holder = match holder.take() {
+            Some(holder) => holder,
+            None => hold(user_namespace.as_ref(), ahead).map_err(Error::system(MAKE_NAMESPACES))?,
+        };
         let directory = self.claimed.directory();
         let ids = plan.ids.zip(user_namespace.as_ref());
         let mounts = self.claimed.mount_points();
@@ -424,8 +445,10 @@ impl Machine {
             None => prepared,
         };
         fault::point("prepared");
-        let made = holder.as_ref().map(|holder| holder.made(plan.namespaces & MADE_AHEAD));
-        let made = made.transpose().map_err(Error::system("open the machine's namespaces"))?.flatten();
+        let made = holder.made(ahead).map_err(Error::system("open the machine's namespaces"))?;
+        if let Some(made) = &made {
+            network.begin_boot(&self.claimed, made)?;
+        }
         let leader = crate::runtime::launch::launch(crate::runtime::launch::Launch {
             plan,
             user_namespace: user_namespace.as_ref(),
@@ -438,9 +461,7 @@ impl Machine {
         })?;
         fault::point("cloned");
         // It is reaped when the leader has exec'd, and is gone by then.
-        if let Some(holder) = &mut holder {
-            holder.release();
-        }
+        holder.release();
         let running = super::running::Running::hear(leader, plan, console.as_mut())?;
         fault::point("executed");
         Ok(running)

@@ -21,6 +21,7 @@ pub mod lock_file;
 pub mod loop_device;
 pub mod mount;
 pub mod names;
+pub mod netlink;
 pub mod network;
 pub mod open_files;
 pub mod pipe;

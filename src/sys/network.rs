@@ -1,10 +1,13 @@
-//! The loopback interface; more of netlink comes with the network room.
+//! Network namespaces, and the loopback interface in them.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::thread::LinkNameSpaceType;
 
-use super::{SysResult, check, sys};
+use super::files::open_at;
+use super::{FdPath, SysResult, check, sys};
 
 /// Brings `lo` of this network namespace up (netdevice(7), SIOCSIFFLAGS): the kernel gives it 127.0.0.1 and ::1.
 pub fn loopback_up() -> SysResult<()> {
@@ -22,4 +25,28 @@ pub fn loopback_up() -> SysResult<()> {
     // SAFETY: SIOCSIFFLAGS reads the name and the flags of a live ifreq, both set above.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     sys("ioctl", check(result.into()).map(drop), || "SIOCSIFFLAGS, lo, IFF_UP".to_owned())
+}
+
+/// Does `work` in the network namespace `namespace`, and comes back: sockets that it opens stay there, and /proc/sys/net is that
+/// namespace's meanwhile. Only for a process of one thread.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN over it. If there is no way back the process ends: all that it did from there on would be
+/// done to the wrong network.
+pub fn in_namespace<T>(namespace: impl AsFd, work: impl FnOnce() -> T) -> SysResult<T> {
+    let home = open_at(CWD, "/proc/self/ns/net", OFlags::RDONLY, Mode::empty())?;
+    join(&namespace)?;
+    let result = work();
+    match join(&home) {
+        Ok(()) => Ok(result),
+        Err(_) => std::process::abort(),
+    }
+}
+
+fn join(namespace: impl AsFd) -> SysResult<()> {
+    sys(
+        "setns",
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)),
+        || format!("{}, CLONE_NEWNET", FdPath::of(&namespace)),
+    )
 }

@@ -37,8 +37,10 @@ impl HostState {
         for entry in fs::read_dir("/var/log/journal").into_iter().flatten().flatten() {
             lines.insert(format!("file {}", entry.path().display()));
         }
-        for link in fs::read_dir("/sys/class/net").unwrap().flatten() {
-            lines.insert(format!("link {}", link.file_name().to_string_lossy()));
+        // /sys/class/net is that of the network namespace which /sys was mounted in.
+        let links = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        for link in links.lines().skip(2).filter_map(|line| line.split(':').next()) {
+            lines.insert(format!("link {}", link.trim()));
         }
         for hierarchy in hierarchies(&mounts) {
             cgroups(&hierarchy, prefix, &mut lines);

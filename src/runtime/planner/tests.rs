@@ -71,10 +71,19 @@ fn around() -> Surroundings {
         allowed_devices: Vec::new(),
         wholes: Wholes::default(),
         accounting: false,
+        network: NetworkPlan::default(),
     }
 }
 
-fn planned(settings: &MachineSettings, tree: &TreeView, host: &Host, around: Surroundings) -> MachinePlan {
+fn planned(
+    settings: &MachineSettings,
+    tree: &TreeView,
+    host: &Host,
+    mut around: Surroundings,
+) -> MachinePlan {
+    if !settings.private_network {
+        around.network.namespace = Namespace::Host;
+    }
     plan("demo".parse().unwrap(), settings, tree, host, around).unwrap()
 }
 
