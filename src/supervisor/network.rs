@@ -47,7 +47,7 @@ pub(super) fn plan(_name: &MachineName, settings: &MachineSettings) -> NetworkPl
         Some(NetworkNamespace::Host) => Namespace::Host,
         Some(NetworkNamespace::Path(path)) => Namespace::Path(path.clone()),
         Some(NetworkNamespace::Private) => Namespace::Private,
-        None if settings.private_network => Namespace::Private,
+        None if settings.has_private_network() => Namespace::Private,
         None => Namespace::Host,
     };
     NetworkPlan { namespace, ..NetworkPlan::default() }
