@@ -9,5 +9,6 @@ pub mod dns;
 pub mod guest_files;
 pub mod nft;
 pub mod plan;
+pub mod ports;
 pub mod service;
 pub mod state;

@@ -17,6 +17,7 @@ pub mod event_set;
 pub mod files;
 pub mod fork;
 pub mod in_root;
+pub mod inet;
 pub mod internet_socket;
 pub mod lock_file;
 pub mod loop_device;
