@@ -14,12 +14,16 @@
 //! | [`configuration`] | `/etc/spinney/network.toml`: pools and zones of the host |
 
 pub mod configuration;
+pub mod dhcp;
+pub mod dns;
+pub mod guest_files;
 pub mod lease;
 pub mod names;
 pub mod nft;
 pub mod plan;
 pub mod planner;
 pub mod pool;
+pub mod ports;
 pub mod records;
 pub mod service;
 pub mod state;

@@ -241,7 +241,7 @@ fn make(
             |os| super::printable::line(os.pretty_name().as_bytes()),
         ),
         init: init.map(ToString::to_string),
-        network: Network::new(plan.network.clone()),
+        network: Network::new(&plan),
         plan,
         tree,
         user_namespace,
