@@ -4,6 +4,8 @@
 //! process; [`rules`] are what nftables does with its packets. What a machine is served while it runs (addresses for clients that ask,
 //! names) is a [`service::Service`] of its supervisor: there is no daemon of a zone.
 
+pub mod host;
+pub mod link;
 pub mod plan;
 pub mod service;
 pub mod state;
