@@ -34,6 +34,7 @@ pub mod image_verbs;
 pub mod invocation;
 pub mod limit_options;
 pub mod logs;
+mod network_options;
 pub mod output;
 pub mod progress;
 pub mod reference;

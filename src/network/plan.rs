@@ -59,6 +59,8 @@ pub struct LinkPlan {
     pub host_mac: Option<MacAddress>,
     /// Its name in the machine.
     pub guest: InterfaceName,
+    /// The whole name in the machine where that had to be shortened.
+    pub guest_alternative: Option<String>,
     /// Its MAC address in the machine, where we give it one.
     pub mac: Option<MacAddress>,
     /// Addresses that we give it; none where a server on that network has to.

@@ -8,11 +8,13 @@ use std::time::Instant;
 
 use rustix::event::PollFlags;
 
+use crate::network::dhcp::server::AddressServer;
 use crate::network::link::holding::holdings;
 use crate::network::link::{self, Made, shared};
 use crate::network::plan::{Namespace, NetworkPlan};
 use crate::network::service::{Links, Service};
 use crate::network::state::NetworkState;
+use crate::runtime::plan::{MachinePlan, ProcessKind};
 use crate::runtime::user_namespace::Made as Namespaces;
 use crate::settings::network::NetworkNamespace;
 use crate::settings::{MachineName, MachineSettings};
@@ -29,6 +31,8 @@ use super::{Event, Report};
 pub(super) struct Network {
     /// What readers are told; the plan in it is that of the machine.
     pub(super) state: NetworkState,
+    hostname: String,
+    boots: bool,
     services: Vec<Box<dyn Service>>,
     begun: bool,
     /// The links of this boot.
@@ -47,16 +51,18 @@ pub(super) struct Surroundings<'a> {
     pub(super) links: Links<'a>,
     /// Its directory in /run.
     pub(super) directory: &'a OwnedFd,
+    /// What it calls itself.
+    pub(super) hostname: &'a str,
+    /// An init runs in it.
+    pub(super) boots: bool,
 }
 
 /// Plans the network of machine `name`, before anything of it is made.
 pub(super) fn plan(_name: &MachineName, settings: &MachineSettings) -> NetworkPlan {
-    let namespace = match &settings.network.namespace {
-        Some(NetworkNamespace::Host) => Namespace::Host,
-        Some(NetworkNamespace::Path(path)) => Namespace::Path(path.clone()),
-        Some(NetworkNamespace::Private) => Namespace::Private,
-        None if settings.private_network => Namespace::Private,
-        None => Namespace::Host,
+    let namespace = match settings.network_namespace() {
+        NetworkNamespace::Host => Namespace::Host,
+        NetworkNamespace::Path(path) => Namespace::Path(path),
+        NetworkNamespace::Private => Namespace::Private,
     };
     NetworkPlan { namespace, ..NetworkPlan::default() }
 }
@@ -68,17 +74,25 @@ fn rules(_claimed: &Claimed, _around: &Surroundings<'_>) -> Result<(), Error> {
 }
 
 /// What is served to the machine from its first boot to its end.
-fn services(_claimed: &Claimed, _around: &Surroundings<'_>) -> Result<Vec<Box<dyn Service>>, Error> {
-    Ok(Vec::new())
+fn services(_claimed: &Claimed, around: &Surroundings<'_>) -> Result<Vec<Box<dyn Service>>, Error> {
+    let mut services: Vec<Box<dyn Service>> = Vec::new();
+    // A command asks nobody, and closing such a socket takes the kernel longer than many a command.
+    if around.boots
+        && let Some(server) = AddressServer::of(&around.state.plan, around.hostname, &around.links)
+    {
+        services.push(Box::new(server));
+    }
+    Ok(services)
 }
 
 impl Network {
     /// Of a machine with this plan: makes what comes once for all boots, each thing noted before.
     pub(super) fn prepare(
         claimed: &Claimed,
-        plan: &NetworkPlan,
+        machine_plan: &MachinePlan,
         report: &mut Report<'_>,
     ) -> Result<Self, Error> {
+        let plan = &machine_plan.network;
         let (ports, offers) = (plan.ports.clone(), plan.offers.clone());
         let mut state = NetworkState { namespace: 0, plan: plan.clone(), ports, offers };
         if !plan.links.is_empty() {
@@ -98,7 +112,12 @@ impl Network {
             }
             fault::point("network-prepared");
         }
-        Ok(Self { state, ..Self::default() })
+        Ok(Self {
+            state,
+            hostname: machine_plan.hostname.clone(),
+            boots: machine_plan.process.kind == ProcessKind::Init,
+            ..Self::default()
+        })
     }
 
     /// The machine's namespaces are there, and the leader is about to start.
@@ -135,8 +154,14 @@ impl Network {
             return Ok(());
         }
         let directory = claimed.directory();
-        let around =
-            Surroundings { name: directory.name(), state: &self.state, links, directory: directory.fd() };
+        let around = Surroundings {
+            name: directory.name(),
+            state: &self.state,
+            links,
+            directory: directory.fd(),
+            hostname: &self.hostname,
+            boots: self.boots,
+        };
         rules(claimed, &around)?;
         self.services = services(claimed, &around)?;
         self.begun = true;

@@ -187,7 +187,7 @@ fn make(
     };
     let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
-    let network = Network::prepare(claimed, &plan.network, report)?;
+    let network = Network::prepare(claimed, &plan, report)?;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
     }

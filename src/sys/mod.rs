@@ -23,6 +23,7 @@ pub mod names;
 pub mod netlink;
 pub mod network;
 pub mod open_files;
+pub mod packet_socket;
 pub mod pipe;
 pub mod process;
 pub mod process_title;

@@ -276,7 +276,15 @@ fn pull_oci(
     let name = image_name(name, options.image.machine.as_deref(), &reference.local_name())?;
     must_be_free(&store, &name, options.image.force)?;
     let replace = options.image.force;
-    let asked = oci::Asked { reference: &reference, origin: text, name: &name, architecture, replace };
+    let source = reference.to_string();
+    let asked = oci::Asked {
+        reference: &reference,
+        origin: text,
+        source: &source,
+        name: &name,
+        architecture,
+        replace,
+    };
     let pulled = oci::pull(&store, &asked, &transferring.context)?;
     Ok(Done::pulled_layers(&pulled))
 }

@@ -13,8 +13,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::output::Output;
-use crate::image::hidden;
 use crate::image::{Error as ImageError, Image, ImageName, Store};
+use crate::image::{hidden, origin};
 use crate::transfer::{Context, Error};
 
 pub mod cancelling;
@@ -94,11 +94,16 @@ pub fn existing(store: &Store, name: &ImageName) -> Result<Option<Image>, Error>
     }
 }
 
+/// Removes what killed commands left. What cannot be removed is in nobody's way.
+pub fn sweep(store: &Store) {
+    let _ = hidden::sweep(store);
+    origin::sweep(store);
+}
+
 /// Removes what killed commands left, and refuses a name that is taken, before anything is moved. Whoever takes it meanwhile
 /// is met at the end.
 pub fn must_be_free(store: &Store, name: &ImageName, force: bool) -> Result<(), Error> {
-    // Leavings that cannot be removed are in nobody's way.
-    let _ = hidden::sweep(store);
+    sweep(store);
     match existing(store, name)? {
         Some(image) if !force => Err(ImageError::Exists { name: name.to_string(), path: image.path }.into()),
         _ => Ok(()),
