@@ -6,6 +6,7 @@
 
 pub mod dhcp;
 pub mod guest_files;
+pub mod nft;
 pub mod plan;
 pub mod service;
 pub mod state;
