@@ -5,8 +5,10 @@
 //! names) is a [`service::Service`] of its supervisor: there is no daemon of a zone.
 
 pub mod dhcp;
+pub mod dns;
 pub mod guest_files;
 pub mod nft;
 pub mod plan;
+pub mod ports;
 pub mod service;
 pub mod state;
