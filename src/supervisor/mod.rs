@@ -24,6 +24,7 @@ mod freezer;
 pub mod gc;
 pub mod guest_logs;
 mod guest_says;
+mod host_resolv_conf;
 pub mod hotkeys;
 mod image;
 pub mod in_force;

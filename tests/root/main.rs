@@ -61,10 +61,12 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_guests;
 mod oci;
 mod options;
 mod own_host;
 mod payload;
+mod resolv_conf;
 mod security;
 mod settings;
 mod shell;
@@ -81,6 +83,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_guests::tests(),
         oci::tests(),
         options::tests(),
         mount_options::tests(),
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         attack::tests(),
         legacy_cgroups::tests(),
         limits::tests(),
+        resolv_conf::tests(),
         security::tests(),
         settings::tests(),
         hosts::tests(),
