@@ -51,3 +51,8 @@ fn disk() {
 fn qcow2() {
     replay("qcow2", survives::qcow2);
 }
+
+#[test]
+fn dns() {
+    replay("dns", survives::dns);
+}

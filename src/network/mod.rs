@@ -7,6 +7,7 @@
 pub mod dhcp;
 pub mod dns;
 pub mod guest_files;
+pub mod host_names;
 pub mod nft;
 pub mod plan;
 pub mod ports;

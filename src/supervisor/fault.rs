@@ -19,6 +19,7 @@ pub const POINTS: &[&str] = &[
     "ready",
     "ended",
     "teardown-namespace",
+    "teardown-names",
     "teardown-cgroup",
     "teardown-legacy-cgroup",
     "teardown-controllers",

@@ -83,7 +83,7 @@ impl Network {
         let plan = machine.network.clone();
         let (ports, offers) = (plan.ports.clone(), plan.offers.clone());
         Self {
-            state: NetworkState { namespace: 0, plan, ports, offers },
+            state: NetworkState { namespace: 0, plan, dns_port: None, ports, offers },
             hostname: machine.hostname.clone(),
             boots: machine.process.kind == ProcessKind::Init,
             ..Self::default()
@@ -107,6 +107,9 @@ impl Network {
             self.services.iter_mut().for_each(|service| service.links_made(&links));
             return Ok(());
         }
+        // First: rules lead to its port.
+        let (names, dns_port) = super::names::serve(claimed, &self.state, self.boots)?;
+        self.state.dns_port = dns_port;
         let directory = claimed.directory();
         let around = Surroundings {
             name: directory.name(),
@@ -118,6 +121,7 @@ impl Network {
         };
         rules(claimed, &around)?;
         self.services = services(claimed, &around)?;
+        self.services.extend(names);
         self.begun = true;
         Ok(())
     }

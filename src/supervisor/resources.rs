@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::CgroupHierarchy;
 use crate::image::lock;
+use crate::network::host_names::{self, hosts_file::HostsFileError};
 use crate::runtime::cgroup::{CgroupError, Hierarchy};
 use crate::runtime::controllers;
 use crate::runtime::id_range::LOCK_DIRECTORY;
@@ -49,6 +50,13 @@ pub enum Resource {
     ImageLocks(Vec<PathBuf>),
     /// A symlink of the host to the guest's journal (`--link-journal=guest`).
     JournalLink(PathBuf),
+    /// What the host was told of the machine's name: lines in /etc/hosts, and perhaps a hook of systemd-resolved.
+    Names {
+        /// Its name.
+        machine: String,
+        /// The hook's socket.
+        hook: Option<PathBuf>,
+    },
 }
 
 impl Resource {
@@ -62,6 +70,7 @@ impl Resource {
             Self::Scratch(_) => "teardown-scratch",
             Self::ImageLocks(_) => "teardown-image-locks",
             Self::JournalLink(_) => "teardown-journal-link",
+            Self::Names { .. } => "teardown-names",
         }
     }
 }
@@ -161,6 +170,9 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
         Resource::ImageLocks(paths) => {
             paths.iter().for_each(|path| lock::sweep(path));
             Ok(())
+        }
+        Resource::Names { machine, hook } => {
+            host_names::forget(machine, hook.as_deref()).map_err(HostsFileError::into_source)
         }
         Resource::JournalLink(path) => match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_symlink() => remove_file_at(rustix::fs::CWD, path),

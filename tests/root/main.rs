@@ -61,6 +61,7 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_names;
 mod oci;
 mod options;
 mod own_host;
@@ -126,6 +127,7 @@ fn main() -> ExitCode {
         image_store::tests(),
         unpack::tests(),
         image_roots::tests(),
+        network_names::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
