@@ -7,7 +7,9 @@
 pub mod dhcp;
 pub mod dns;
 pub mod guest_files;
+pub mod host;
 pub mod host_names;
+pub mod link;
 pub mod nft;
 pub mod plan;
 pub mod ports;

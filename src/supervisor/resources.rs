@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::CgroupHierarchy;
 use crate::image::lock;
 use crate::network::host_names::{self, hosts_file::HostsFileError};
+use crate::network::link::holding::Holding;
 use crate::runtime::cgroup::{CgroupError, Hierarchy};
 use crate::runtime::controllers;
 use crate::runtime::id_range::LOCK_DIRECTORY;
@@ -57,6 +58,8 @@ pub enum Resource {
         /// The hook's socket.
         hook: Option<PathBuf>,
     },
+    /// Something of the host's network.
+    Network(Holding),
 }
 
 impl Resource {
@@ -71,6 +74,7 @@ impl Resource {
             Self::ImageLocks(_) => "teardown-image-locks",
             Self::JournalLink(_) => "teardown-journal-link",
             Self::Names { .. } => "teardown-names",
+            Self::Network(_) => "teardown-network",
         }
     }
 }
@@ -178,6 +182,7 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
             Ok(metadata) if metadata.is_symlink() => remove_file_at(rustix::fs::CWD, path),
             _ => Ok(()),
         },
+        Resource::Network(holding) => holding.undo(),
     }
 }
 
