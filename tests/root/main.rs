@@ -62,6 +62,7 @@ mod many;
 mod matrix;
 mod mount_options;
 mod network_guests;
+mod network_names;
 mod oci;
 mod options;
 mod own_host;
@@ -130,6 +131,7 @@ fn main() -> ExitCode {
         image_store::tests(),
         unpack::tests(),
         image_roots::tests(),
+        network_names::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
