@@ -61,11 +61,14 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
-mod network_names;
+mod network_guests;
+mod nspawn_names;
+mod nspawn_names;
 mod oci;
 mod options;
 mod own_host;
 mod payload;
+mod resolv_conf;
 mod security;
 mod settings;
 mod shell;
@@ -82,8 +85,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_guests::tests(),
         oci::tests(),
-        network_names::tests(),
+        nspawn_names::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
@@ -91,6 +95,7 @@ fn main() -> ExitCode {
         attack::tests(),
         legacy_cgroups::tests(),
         limits::tests(),
+        resolv_conf::tests(),
         security::tests(),
         settings::tests(),
         hosts::tests(),
@@ -128,6 +133,7 @@ fn main() -> ExitCode {
         image_store::tests(),
         unpack::tests(),
         image_roots::tests(),
+        nspawn_names::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
