@@ -61,6 +61,7 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_links;
 mod oci;
 mod options;
 mod own_host;
@@ -81,6 +82,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_links::tests(),
         oci::tests(),
         options::tests(),
         mount_options::tests(),
