@@ -15,8 +15,10 @@
 
 pub mod configuration;
 pub mod dhcp;
+pub mod dns;
 pub mod guest_files;
 pub mod host;
+pub mod host_names;
 pub mod lease;
 pub mod link;
 pub mod names;
@@ -24,6 +26,7 @@ pub mod nft;
 pub mod plan;
 pub mod planner;
 pub mod pool;
+pub mod ports;
 pub mod records;
 pub mod service;
 pub mod state;

@@ -139,7 +139,7 @@ impl Network {
     ) -> Result<Self, Error> {
         let plan = &machine_plan.network;
         let (ports, offers) = (plan.ports.clone(), plan.offers.clone());
-        let mut state = NetworkState { namespace: 0, plan: plan.clone(), ports, offers };
+        let mut state = NetworkState { namespace: 0, plan: plan.clone(), dns_port: None, ports, offers };
         if !plan.links.is_empty() {
             let macs = link::check(plan)?;
             state.namespace = shared::namespace().map_err(Error::system("look at this host's network"))?;
@@ -198,6 +198,9 @@ impl Network {
             self.services.iter_mut().for_each(|service| service.links_made(&links));
             return Ok(());
         }
+        // First: rules lead to its port.
+        let (names, dns_port) = super::names::serve(claimed, &self.state, self.boots)?;
+        self.state.dns_port = dns_port;
         let directory = claimed.directory();
         let around = Surroundings {
             name: directory.name(),
@@ -209,6 +212,7 @@ impl Network {
         };
         rules(claimed, &around)?;
         self.services = services(claimed, &around)?;
+        self.services.extend(names);
         self.begun = true;
         Ok(())
     }

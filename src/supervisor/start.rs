@@ -33,8 +33,9 @@ use super::console::Console;
 use super::console_log::ConsoleLog;
 use super::control::Control;
 use super::error::Error;
-use super::facts::{Facts, WantedIds, look, make_plan, wanted_ids};
+use super::facts::{Facts, WantedIds, look, make_plan, resolv_conf_mode, wanted_ids};
 use super::fault;
+use super::host_resolv_conf::HostResolvConf;
 use super::keeper::Keeper;
 use super::machine_event::MachineEvent;
 use super::manager_notifier::ManagerNotifier;
@@ -75,6 +76,8 @@ pub(super) struct Parts {
     pub(super) scratch: Option<OwnedFd>,
     pub(super) console: Option<Console>,
     pub(super) manager: ManagerNotifier,
+    /// The host's resolv.conf, where the machine has that.
+    pub(super) resolv_conf: Option<HostResolvConf>,
     /// When we were started, in clock ticks since the host's boot.
     pub(super) supervisor_started: u64,
 }
@@ -178,7 +181,7 @@ fn make(
     let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
     let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
     let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, true)?;
-    let plan = make_plan(request, &facts, ids, network)?;
+    let mut plan = make_plan(request, &facts, ids, network)?;
     let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
     let (user_namespace, holder) = user_namespace.unzip();
     let holder = holder.flatten();
@@ -236,6 +239,8 @@ fn make(
     let tree = mount_root(claimed, &plan, &facts.image, user_namespace.as_ref(), scratch.as_ref())?;
     fault::point("root");
     link_journal(claimed, &plan, &tree)?;
+    let mode = resolv_conf_mode(settings, &plan.network);
+    let resolv_conf = HostResolvConf::begin(&mut plan, mode, claimed.directory());
     let console = make_console(claimed, &plan)?;
     let init = facts.facts.init.as_ref();
     Ok(Parts {
@@ -258,6 +263,7 @@ fn make(
         scratch,
         console,
         manager,
+        resolv_conf,
         supervisor_started: start_time(rustix::process::getpid().as_raw_nonzero().get())
             .map_err(Error::system("look at ourselves"))?,
     })

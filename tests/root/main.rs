@@ -61,11 +61,14 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_guests;
 mod network_links;
+mod network_names;
 mod oci;
 mod options;
 mod own_host;
 mod payload;
+mod resolv_conf;
 mod security;
 mod settings;
 mod shell;
@@ -83,6 +86,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let tests = [
         network_links::tests(),
+        network_guests::tests(),
         oci::tests(),
         options::tests(),
         mount_options::tests(),
@@ -91,6 +95,7 @@ fn main() -> ExitCode {
         attack::tests(),
         legacy_cgroups::tests(),
         limits::tests(),
+        resolv_conf::tests(),
         security::tests(),
         settings::tests(),
         hosts::tests(),
@@ -128,6 +133,7 @@ fn main() -> ExitCode {
         image_store::tests(),
         unpack::tests(),
         image_roots::tests(),
+        network_names::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

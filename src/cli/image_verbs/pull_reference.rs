@@ -85,6 +85,7 @@ pub(super) fn pull(asked: &Asked<'_>, transferring: &Transferring) -> Result<Don
         Some(file) => Some(read(file)?.find(&file.display().to_string(), &reference).cloned()?),
         None => None,
     };
+    transferring.called(&name);
     sweep(&store);
     let there = existing(&store, &name)?;
     let again = asked.force || options.refresh || options.lock.is_some();
