@@ -62,7 +62,8 @@ mod many;
 mod matrix;
 mod mount_options;
 mod network_guests;
-mod nspawn_names;
+mod network_links;
+mod network_names;
 mod nspawn_names;
 mod oci;
 mod options;
@@ -85,6 +86,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_links::tests(),
         network_guests::tests(),
         oci::tests(),
         nspawn_names::tests(),
@@ -133,7 +135,7 @@ fn main() -> ExitCode {
         image_store::tests(),
         unpack::tests(),
         image_roots::tests(),
-        nspawn_names::tests(),
+        network_names::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
