@@ -7,6 +7,7 @@ use crate::host::limits::DiskError;
 use crate::image;
 use crate::image::layers::LayerError;
 use crate::image::opened::OpenError;
+use crate::network::ports::PortsError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::controllers::LimitError;
@@ -83,6 +84,8 @@ pub enum Error {
     Prepare(#[from] PrepareError),
     #[error(transparent)]
     Attach(#[from] AttachError),
+    #[error(transparent)]
+    Ports(#[from] PortsError),
     #[error(transparent)]
     Launch(#[from] LaunchError),
     #[error(transparent)]
@@ -221,6 +224,7 @@ impl Error {
             Self::Cgroup(CgroupError::Missing) => {
                 "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)"
             }
+            Self::Ports(error) => return error.hint(),
             Self::Limit(error) => error.hint(),
             Self::Disk(_) => {
                 "the node of a disk, such as /dev/sda, or a file on it; lsblk shows the disks of this host"

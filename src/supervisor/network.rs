@@ -9,6 +9,7 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 
 use crate::network::plan::{Namespace, NetworkPlan};
+use crate::network::ports::Ports;
 use crate::network::service::{Links, Service};
 use crate::network::state::NetworkState;
 use crate::runtime::user_namespace::Made;
@@ -23,6 +24,8 @@ use super::error::Error;
 pub(super) struct Network {
     /// What readers are told; the plan in it is that of the machine.
     pub(super) state: NetworkState,
+    /// Ports of the host that lead to it, and what is offered in it.
+    pub(super) ports: Option<Ports>,
     services: Vec<Box<dyn Service>>,
     begun: bool,
 }
@@ -50,7 +53,8 @@ pub(super) fn plan(_name: &MachineName, settings: &MachineSettings) -> NetworkPl
         None if settings.has_private_network() => Namespace::Private,
         None => Namespace::Host,
     };
-    NetworkPlan { namespace, ..NetworkPlan::default() }
+    let (ports, offers) = (settings.network.ports.clone(), settings.network.offers.clone());
+    NetworkPlan { namespace, ports, offers, ..NetworkPlan::default() }
 }
 
 /// Makes the rules of the machine's packets, before its first boot; each thing is noted with [`Claimed::note`] before it is made,
@@ -73,13 +77,16 @@ impl Network {
 
     /// The machine's namespaces are there, and the leader is about to start.
     pub(super) fn begin_boot(&mut self, claimed: &Claimed, made: &Made) -> Result<(), Error> {
-        match &made.network {
-            Some(namespace) if !self.state.plan.links.is_empty() => {
-                let links = Links { namespace: namespace.as_fd(), host: &[] };
-                self.serve_boot(claimed, links)
-            }
-            _ => Ok(()),
+        if let Some(namespace) = &made.network
+            && !self.state.plan.links.is_empty()
+        {
+            let links = Links { namespace: namespace.as_fd(), host: &[] };
+            self.serve_boot(claimed, links)?;
         }
+        if let Some(namespace) = &made.network {
+            self.serve_ports(namespace.as_fd());
+        }
+        Ok(())
     }
 
     /// The links are made: makes all else, or tells what is there of the new links.
@@ -99,12 +106,14 @@ impl Network {
 
     /// What the services wait for.
     pub(super) fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        self.services.iter().flat_map(|service| service.interest())
+        let ports = self.ports.iter().flat_map(Service::interest);
+        ports.chain(self.services.iter().flat_map(|service| service.interest()))
     }
 
     /// When a service wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.services.iter().filter_map(|service| service.deadline()).min()
+        let ports = self.ports.as_ref().and_then(Service::deadline);
+        ports.into_iter().chain(self.services.iter().filter_map(|service| service.deadline())).min()
     }
 
     /// Calls the services for which something is `ready`, in the order of [`Network::interest`], or whose time has come. Gives
@@ -112,7 +121,9 @@ impl Network {
     pub(super) fn turn(&mut self, ready: &[PollFlags], now: Instant) -> Vec<String> {
         let mut ready = ready.iter();
         let mut warnings = Vec::new();
-        for service in &mut self.services {
+        let ports = self.ports.as_mut().map(|ports| ports as &mut dyn Service);
+        let services = self.services.iter_mut().map(|service| &mut **service as &mut dyn Service);
+        for service in ports.into_iter().chain(services) {
             let count = service.interest().len();
             let called = ready.by_ref().take(count).fold(false, |called, flags| called | !flags.is_empty());
             if called || service.deadline().is_some_and(|deadline| deadline <= now) {

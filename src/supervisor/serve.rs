@@ -97,6 +97,8 @@ fn finish(
         let _ = console.finish(PATIENCE);
     }
     drop(keeper);
+    // Nothing is bound and nobody served any more; a proxy is in our mount namespace, which is to go.
+    drop(parts.network);
     drop((parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
     if let Some(logs) = logs {
         let kept = super::archive::open(claimed.directory().name()).and_then(|archive| logs.keep(&archive));
