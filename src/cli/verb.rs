@@ -2,8 +2,8 @@
 
 use super::arguments::RunArguments;
 use super::image_verbs::{
-    clean, clone, commit, diff, export, image_status, images, import, inspect, pull, read_only, remove,
-    rename, rollback, search, show_image, snapshot,
+    cancel_transfer, clean, clone, commit, diff, export, image_status, images, import, inspect,
+    list_transfers, pull, read_only, remove, rename, rollback, search, show_image, snapshot,
 };
 use super::verbs::{
     attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
@@ -104,6 +104,10 @@ pub enum Verb {
     ExportTar(export::ExportTarArguments),
     #[command(name = "export-raw", hide = true)]
     ExportRaw(export::ExportRawArguments),
+    #[command(name = "list-transfers")]
+    ListTransfers(list_transfers::ListTransfersArguments),
+    #[command(name = "cancel-transfer")]
+    CancelTransfer(cancel_transfer::CancelTransferArguments),
 }
 
 impl Verb {
@@ -166,6 +170,8 @@ impl Verb {
             Self::Export(arguments) => export::export(arguments),
             Self::ExportTar(arguments) => export::export_tar(arguments),
             Self::ExportRaw(arguments) => export::export_raw(arguments),
+            Self::ListTransfers(arguments) => list_transfers::list_transfers(arguments),
+            Self::CancelTransfer(arguments) => cancel_transfer::cancel_transfer(arguments),
         }
     }
 }

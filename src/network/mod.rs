@@ -4,6 +4,10 @@
 //! process; [`rules`] are what nftables does with its packets. What a machine is served while it runs (addresses for clients that ask,
 //! names) is a [`service::Service`] of its supervisor: there is no daemon of a zone.
 
+pub mod dhcp;
+pub mod dns;
+pub mod guest_files;
+pub mod nft;
 pub mod plan;
 pub mod ports;
 pub mod service;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
+use crate::guest::network::{self, NetworkFacts, ResolvConfFile};
 use crate::guest::tree::{inspect, inspect_for_command};
 use crate::guest::users::User;
 use crate::guest::{DetectedInit, TreeError, TreeFacts};
@@ -85,9 +86,27 @@ pub(super) fn look(
         legacy_cgroups: facts.init.as_ref().is_some_and(DetectedInit::needs_legacy_cgroups),
         links: links(settings, tree),
         zone: zone.is_some_and(|zone| tree.exists(format!("/usr/share/zoneinfo/{zone}")).unwrap_or(false)),
+        network: network_facts(settings, root),
         root: root_view(&image, access(settings)),
     };
     Ok(Facts { name, image, facts, view, host })
+}
+
+/// What of the tree has to do with the machine's network. /etc of --volatile=yes is empty.
+fn network_facts(settings: &MachineSettings, root: &Root) -> NetworkFacts {
+    if !settings.has_private_network() {
+        return NetworkFacts::default();
+    }
+    let facts = match settings.payload {
+        Payload::Boot { .. } => network::inspect(root),
+        Payload::Command { .. } => {
+            NetworkFacts { resolv_conf: network::resolv_conf(root), ..NetworkFacts::default() }
+        }
+    };
+    match settings.volatile {
+        Volatile::Yes => NetworkFacts { resolv_conf: ResolvConfFile::Missing, ..facts },
+        _ => facts,
+    }
 }
 
 /// How the root of `image` is made.

@@ -8,10 +8,12 @@ use std::time::Instant;
 
 use rustix::event::PollFlags;
 
+use crate::network::dhcp::server::AddressServer;
 use crate::network::plan::{Namespace, NetworkPlan};
 use crate::network::ports::Ports;
 use crate::network::service::{Links, Service};
 use crate::network::state::NetworkState;
+use crate::runtime::plan::{MachinePlan, ProcessKind};
 use crate::runtime::user_namespace::Made;
 use crate::settings::network::NetworkNamespace;
 use crate::settings::{MachineName, MachineSettings};
@@ -26,6 +28,8 @@ pub(super) struct Network {
     pub(super) state: NetworkState,
     /// Ports of the host that lead to it, and what is offered in it.
     pub(super) ports: Option<Ports>,
+    hostname: String,
+    boots: bool,
     services: Vec<Box<dyn Service>>,
     begun: bool,
 }
@@ -42,16 +46,18 @@ pub(super) struct Surroundings<'a> {
     pub(super) links: Links<'a>,
     /// Its directory in /run.
     pub(super) directory: &'a OwnedFd,
+    /// What it calls itself.
+    pub(super) hostname: &'a str,
+    /// An init runs in it.
+    pub(super) boots: bool,
 }
 
 /// Plans the network of machine `name`, before anything of it is made.
 pub(super) fn plan(_name: &MachineName, settings: &MachineSettings) -> NetworkPlan {
-    let namespace = match &settings.network.namespace {
-        Some(NetworkNamespace::Host) => Namespace::Host,
-        Some(NetworkNamespace::Path(path)) => Namespace::Path(path.clone()),
-        Some(NetworkNamespace::Private) => Namespace::Private,
-        None if settings.has_private_network() => Namespace::Private,
-        None => Namespace::Host,
+    let namespace = match settings.network_namespace() {
+        NetworkNamespace::Host => Namespace::Host,
+        NetworkNamespace::Path(path) => Namespace::Path(path),
+        NetworkNamespace::Private => Namespace::Private,
     };
     let (ports, offers) = (settings.network.ports.clone(), settings.network.offers.clone());
     NetworkPlan { namespace, ports, offers, ..NetworkPlan::default() }
@@ -64,15 +70,28 @@ fn rules(_claimed: &Claimed, _around: &Surroundings<'_>) -> Result<(), Error> {
 }
 
 /// What is served to the machine from its first boot to its end.
-fn services(_claimed: &Claimed, _around: &Surroundings<'_>) -> Result<Vec<Box<dyn Service>>, Error> {
-    Ok(Vec::new())
+fn services(_claimed: &Claimed, around: &Surroundings<'_>) -> Result<Vec<Box<dyn Service>>, Error> {
+    let mut services: Vec<Box<dyn Service>> = Vec::new();
+    // A command asks nobody, and closing such a socket takes the kernel longer than many a command.
+    if around.boots
+        && let Some(server) = AddressServer::of(&around.state.plan, around.hostname, &around.links)
+    {
+        services.push(Box::new(server));
+    }
+    Ok(services)
 }
 
 impl Network {
     /// Of a machine with this plan.
-    pub(super) fn new(plan: NetworkPlan) -> Self {
+    pub(super) fn new(machine: &MachinePlan) -> Self {
+        let plan = machine.network.clone();
         let (ports, offers) = (plan.ports.clone(), plan.offers.clone());
-        Self { state: NetworkState { namespace: 0, plan, ports, offers }, ..Self::default() }
+        Self {
+            state: NetworkState { namespace: 0, plan, ports, offers },
+            hostname: machine.hostname.clone(),
+            boots: machine.process.kind == ProcessKind::Init,
+            ..Self::default()
+        }
     }
 
     /// The machine's namespaces are there, and the leader is about to start.
@@ -96,8 +115,14 @@ impl Network {
             return Ok(());
         }
         let directory = claimed.directory();
-        let around =
-            Surroundings { name: directory.name(), state: &self.state, links, directory: directory.fd() };
+        let around = Surroundings {
+            name: directory.name(),
+            state: &self.state,
+            links,
+            directory: directory.fd(),
+            hostname: &self.hostname,
+            boots: self.boots,
+        };
         rules(claimed, &around)?;
         self.services = services(claimed, &around)?;
         self.begun = true;

@@ -176,7 +176,7 @@ fn make(
     let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
     let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
     let plan = make_plan(request, &facts, ids, super::network::plan(&facts.name, settings))?;
-    let mut network = Network::new(plan.network.clone());
+    let mut network = Network::new(&plan);
     network.hold_ports(&facts.name)?;
     let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
     let (user_namespace, holder) = user_namespace.unzip();

@@ -34,6 +34,7 @@ fn tree() -> TreeView {
         links: vec![("bin".to_owned(), "usr/bin".into())],
         legacy_cgroups: false,
         zone: true,
+        network: NetworkFacts::default(),
         root: RootView::default(),
     }
 }
