@@ -8,6 +8,7 @@ use crate::image;
 use crate::image::layers::LayerError;
 use crate::image::opened::OpenError;
 use crate::network::link::LinkError;
+use crate::network::ports::PortsError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::controllers::LimitError;
@@ -84,6 +85,8 @@ pub enum Error {
     Prepare(#[from] PrepareError),
     #[error(transparent)]
     Attach(#[from] AttachError),
+    #[error(transparent)]
+    Ports(#[from] PortsError),
     #[error(transparent)]
     Launch(#[from] LaunchError),
     #[error(transparent)]
@@ -224,6 +227,7 @@ impl Error {
             Self::Cgroup(CgroupError::Missing) => {
                 "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)"
             }
+            Self::Ports(error) => return error.hint(),
             Self::Limit(error) => error.hint(),
             Self::Link(error) => return error.hint().map(str::to_owned),
             Self::Disk(_) => {
