@@ -7,7 +7,7 @@ use super::image_verbs::{
 };
 use super::verbs::{
     attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
-    logs, pause, ports, publish, reboot, resume, set, shell, show, start, status, stop, terminate, top,
+    logs, net, pause, ports, publish, reboot, resume, set, shell, show, start, status, stop, terminate, top,
     unbind, wait,
 };
 
@@ -47,6 +47,7 @@ pub enum Verb {
     Ports(ports::PortsArguments),
     Publish(publish::PublishArguments),
     Unpublish(publish::UnpublishArguments),
+    Net(net::NetArguments),
     Top(top::TopArguments),
     Set(set::SetArguments),
     Enable(enable::EnableArguments),
@@ -138,6 +139,7 @@ impl Verb {
             Self::Ports(arguments) => ports::ports(arguments),
             Self::Publish(arguments) => publish::publish(arguments),
             Self::Unpublish(arguments) => publish::unpublish(arguments),
+            Self::Net(arguments) => net::net(arguments),
             Self::Top(arguments) => top::top(arguments),
             Self::Set(arguments) => set::set(arguments),
             Self::Enable(arguments) => enable::enable(arguments),

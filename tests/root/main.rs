@@ -64,6 +64,7 @@ mod mount_options;
 mod network_guests;
 mod network_links;
 mod network_names;
+mod network_verbs;
 mod nspawn_names;
 mod oci;
 mod options;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         network_links::tests(),
         network_guests::tests(),
         oci::tests(),
+        network_verbs::tests(),
         nspawn_names::tests(),
         options::tests(),
         mount_options::tests(),

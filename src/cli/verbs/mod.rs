@@ -24,6 +24,7 @@
 //! | [`unbind`] | Unmount what bind mounted |
 //! | [`ports`] | Show which ports of the host lead to machines, and what is offered in them |
 //! | [`publish`] | Have ports of the host lead to a running machine, or no more |
+//! | [`net`] | Show the networks of machines |
 //! | [`top`] | Watch what machines use |
 //! | [`set`] | Change the limits of running machines |
 //! | [`enable`] | Have machines started by start --all-enabled |
@@ -49,6 +50,7 @@ pub mod kill;
 pub mod list;
 pub mod login;
 pub mod logs;
+pub mod net;
 pub mod pause;
 pub mod ports;
 pub mod publish;
