@@ -108,6 +108,7 @@ mod tests {
                 host_alternative: None,
                 host_mac: None,
                 guest: "host0".parse().unwrap(),
+                guest_alternative: None,
                 mac: None,
                 addresses,
             };

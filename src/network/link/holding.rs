@@ -189,6 +189,7 @@ mod tests {
             host_alternative: None,
             host_mac: None,
             guest: guest.parse().unwrap(),
+            guest_alternative: None,
             mac: None,
             addresses: None,
         };
