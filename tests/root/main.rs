@@ -62,6 +62,7 @@ mod many;
 mod matrix;
 mod mount_options;
 mod network_guests;
+mod network_links;
 mod network_names;
 mod oci;
 mod options;
@@ -84,6 +85,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_links::tests(),
         network_guests::tests(),
         oci::tests(),
         options::tests(),
