@@ -64,6 +64,7 @@ mod mount_options;
 mod network_guests;
 mod network_links;
 mod network_names;
+mod nspawn_names;
 mod oci;
 mod options;
 mod own_host;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         network_links::tests(),
         network_guests::tests(),
         oci::tests(),
+        nspawn_names::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
