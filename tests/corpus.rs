@@ -53,6 +53,11 @@ fn qcow2() {
 }
 
 #[test]
+fn dhcp() {
+    replay("dhcp", survives::dhcp);
+}
+
+#[test]
 fn dns() {
     replay("dns", survives::dns);
 }

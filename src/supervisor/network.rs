@@ -4,25 +4,34 @@
 //! This is the one place where the parts of the network room are hooked in: [`rules`], [`services`].
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
 
+use crate::network::configuration;
 use crate::network::dhcp::server::AddressServer;
+use crate::network::host::HostNetwork;
+use crate::network::lease::{self, Leases, Wanted};
 use crate::network::link::holding::holdings;
 use crate::network::link::{self, Made, shared};
-use crate::network::plan::{Namespace, NetworkPlan};
+use crate::network::names::HostId;
+use crate::network::plan::NetworkPlan;
+use crate::network::planner;
+use crate::network::ports::Ports;
+use crate::network::records::Asked;
 use crate::network::service::{Links, Service};
 use crate::network::state::NetworkState;
+use crate::network::subnet::Subnet;
 use crate::runtime::plan::{MachinePlan, ProcessKind};
 use crate::runtime::user_namespace::Made as Namespaces;
-use crate::settings::network::NetworkNamespace;
 use crate::settings::{MachineName, MachineSettings};
+use crate::sys::SysResult;
 
 use super::claimed::Claimed;
 use super::error::Error;
 use super::fault;
-use super::registry::MachineDirectory;
+use super::registry::{MACHINES, MachineDirectory};
 use super::resources::Resource;
 use super::{Event, Report};
 
@@ -31,6 +40,8 @@ use super::{Event, Report};
 pub(super) struct Network {
     /// What readers are told; the plan in it is that of the machine.
     pub(super) state: NetworkState,
+    /// Ports of the host that lead to it, and what is offered in it.
+    pub(super) ports: Option<Ports>,
     hostname: String,
     boots: bool,
     services: Vec<Box<dyn Service>>,
@@ -57,14 +68,51 @@ pub(super) struct Surroundings<'a> {
     pub(super) boots: bool,
 }
 
-/// Plans the network of machine `name`, before anything of it is made.
-pub(super) fn plan(_name: &MachineName, settings: &MachineSettings) -> NetworkPlan {
-    let namespace = match settings.network_namespace() {
-        NetworkNamespace::Host => Namespace::Host,
-        NetworkNamespace::Path(path) => Namespace::Path(path),
-        NetworkNamespace::Private => Namespace::Private,
+/// Plans the network of machine `name`, before anything of it is made. Its addresses are its own from now on if it `starts`.
+pub(super) fn plan(
+    name: &MachineName,
+    settings: &MachineSettings,
+    host_id: &str,
+    starts: bool,
+) -> Result<NetworkPlan, Error> {
+    let id = HostId::parse(host_id);
+    let leased = match planner::lease_of(settings) {
+        None => None,
+        Some((wanted, addresses)) => {
+            let host = facts(&wanted).map_err(Error::system("look at this host's network"))?;
+            let pool = configuration::pool()?;
+            let directory = lease::directory();
+            let leases = if starts { Leases::open(&directory)? } else { Leases::look(&directory) };
+            let is_live = |name: &str| Path::new(MACHINES).join(name).exists();
+            let (name, now) = (name.as_str(), lease::now());
+            let asked = Asked { name, addresses, host: &host, id, pool: &pool, is_live: &is_live, now };
+            Some(leases.acquire(&wanted, &asked)?)
+        }
     };
-    NetworkPlan { namespace, ..NetworkPlan::default() }
+    Ok(planner::plan(settings, name, id, leased)?)
+}
+
+/// What leases are chosen by.
+fn facts(wanted: &Wanted) -> SysResult<lease::HostNetwork> {
+    let host = HostNetwork::look()?;
+    let name = |index: &u32| host.link(*index).and_then(|link| link.name.parse().ok());
+    let routes = host.routes.iter().filter(|route| route.prefix != 0).map(|route| lease::Route {
+        network: Subnet::of(route.destination, route.prefix),
+        interface: route.interfaces.first().and_then(name),
+    });
+    let bridge = match wanted {
+        Wanted::Zone(zone) => host.links.iter().find(|link| link.name == zone.bridge().as_str()),
+        Wanted::Pair => None,
+    };
+    let on_bridge = host
+        .addresses
+        .iter()
+        .filter(|address| bridge.is_some_and(|bridge| bridge.index == address.interface));
+    Ok(lease::HostNetwork {
+        routes: routes.collect(),
+        bridge: on_bridge.map(|address| (address.address, address.prefix)).collect(),
+        ipv6: Path::new("/proc/net/if_inet6").exists(),
+    })
 }
 
 /// Makes the rules of the machine's packets, before its first boot; each thing is noted with [`Claimed::note`] before it is made,
@@ -122,18 +170,20 @@ impl Network {
 
     /// The machine's namespaces are there, and the leader is about to start.
     pub(super) fn begin_boot(&mut self, claimed: &Claimed, made: &Namespaces) -> Result<(), Error> {
-        let plan = &self.state.plan;
-        let Some(namespace) = made.network.as_ref().filter(|_| !plan.links.is_empty()) else { return Ok(()) };
-        self.links = link::make(plan, namespace.as_fd())?;
-        fault::point("links");
-        self.serve_boot(claimed, namespace.as_fd())?;
-        fault::point("services");
+        let Some(namespace) = &made.network else { return Ok(()) };
+        if !self.state.plan.links.is_empty() {
+            self.links = link::make(&self.state.plan, namespace.as_fd())?;
+            fault::point("links");
+            self.serve_boot(claimed, namespace.as_fd())?;
+            fault::point("services");
+        }
+        self.serve_ports(namespace.as_fd());
         self.write(claimed.directory())
     }
 
     /// Writes down what readers are told, where there is something to tell.
     pub(super) fn write(&self, directory: &MachineDirectory) -> Result<(), Error> {
-        match self.state.plan.links.is_empty() {
+        match self.state.plan.links.is_empty() && self.ports.is_none() {
             true => Ok(()),
             false => directory
                 .write_network(&self.state)
@@ -174,12 +224,14 @@ impl Network {
 
     /// What the services wait for.
     pub(super) fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        self.services.iter().flat_map(|service| service.interest())
+        let ports = self.ports.iter().flat_map(Service::interest);
+        ports.chain(self.services.iter().flat_map(|service| service.interest()))
     }
 
     /// When a service wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.services.iter().filter_map(|service| service.deadline()).min()
+        let ports = self.ports.as_ref().and_then(Service::deadline);
+        ports.into_iter().chain(self.services.iter().filter_map(|service| service.deadline())).min()
     }
 
     /// Calls the services for which something is `ready`, in the order of [`Network::interest`], or whose time has come. Gives
@@ -187,7 +239,9 @@ impl Network {
     pub(super) fn turn(&mut self, ready: &[PollFlags], now: Instant) -> Vec<String> {
         let mut ready = ready.iter();
         let mut warnings = Vec::new();
-        for service in &mut self.services {
+        let ports = self.ports.as_mut().map(|ports| ports as &mut dyn Service);
+        let services = self.services.iter_mut().map(|service| &mut **service as &mut dyn Service);
+        for service in ports.into_iter().chain(services) {
             let count = service.interest().len();
             let called = ready.by_ref().take(count).fold(false, |called, flags| called | !flags.is_empty());
             if called || service.deadline().is_some_and(|deadline| deadline <= now) {

@@ -61,11 +61,15 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_guests;
+mod network_links;
 mod network_names;
+mod nspawn_names;
 mod oci;
 mod options;
 mod own_host;
 mod payload;
+mod resolv_conf;
 mod security;
 mod settings;
 mod shell;
@@ -82,7 +86,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_links::tests(),
+        network_guests::tests(),
         oci::tests(),
+        nspawn_names::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
@@ -90,6 +97,7 @@ fn main() -> ExitCode {
         attack::tests(),
         legacy_cgroups::tests(),
         limits::tests(),
+        resolv_conf::tests(),
         security::tests(),
         settings::tests(),
         hosts::tests(),
