@@ -6,5 +6,6 @@
 
 pub mod nft;
 pub mod plan;
+pub mod rules;
 pub mod service;
 pub mod state;

@@ -61,6 +61,9 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_host;
+mod network_rules;
+mod network_zone;
 mod oci;
 mod options;
 mod own_host;
@@ -82,6 +85,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let tests = [
         oci::tests(),
+        network_rules::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
