@@ -2,12 +2,13 @@
 
 use super::arguments::RunArguments;
 use super::image_verbs::{
-    clean, clone, commit, diff, export, image_status, images, import, inspect, pull, read_only, remove,
-    rename, rollback, search, show_image, snapshot,
+    cancel_transfer, clean, clone, commit, diff, export, image_status, images, import, inspect,
+    list_transfers, pull, read_only, remove, rename, rollback, search, show_image, snapshot,
 };
 use super::verbs::{
     attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
-    logs, pause, reboot, resume, set, shell, show, start, status, stop, terminate, top, unbind, wait,
+    logs, pause, ports, publish, reboot, resume, set, shell, show, start, status, stop, terminate, top,
+    unbind, wait,
 };
 
 /// A verb with its options.
@@ -42,6 +43,10 @@ pub enum Verb {
     CopyFrom(copy_from::CopyFromArguments),
     Bind(bind::BindArguments),
     Unbind(unbind::UnbindArguments),
+    #[command(visible_aliases = ["port"])]
+    Ports(ports::PortsArguments),
+    Publish(publish::PublishArguments),
+    Unpublish(publish::UnpublishArguments),
     Top(top::TopArguments),
     Set(set::SetArguments),
     Enable(enable::EnableArguments),
@@ -99,6 +104,10 @@ pub enum Verb {
     ExportTar(export::ExportTarArguments),
     #[command(name = "export-raw", hide = true)]
     ExportRaw(export::ExportRawArguments),
+    #[command(name = "list-transfers")]
+    ListTransfers(list_transfers::ListTransfersArguments),
+    #[command(name = "cancel-transfer")]
+    CancelTransfer(cancel_transfer::CancelTransferArguments),
 }
 
 impl Verb {
@@ -126,6 +135,9 @@ impl Verb {
             Self::CopyFrom(arguments) => copy_from::copy_from(arguments),
             Self::Bind(arguments) => bind::bind(arguments),
             Self::Unbind(arguments) => unbind::unbind(arguments),
+            Self::Ports(arguments) => ports::ports(arguments),
+            Self::Publish(arguments) => publish::publish(arguments),
+            Self::Unpublish(arguments) => publish::unpublish(arguments),
             Self::Top(arguments) => top::top(arguments),
             Self::Set(arguments) => set::set(arguments),
             Self::Enable(arguments) => enable::enable(arguments),
@@ -158,6 +170,8 @@ impl Verb {
             Self::Export(arguments) => export::export(arguments),
             Self::ExportTar(arguments) => export::export_tar(arguments),
             Self::ExportRaw(arguments) => export::export_raw(arguments),
+            Self::ListTransfers(arguments) => list_transfers::list_transfers(arguments),
+            Self::CancelTransfer(arguments) => cancel_transfer::cancel_transfer(arguments),
         }
     }
 }

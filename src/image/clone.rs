@@ -10,6 +10,7 @@
 //! A copy shares nothing that anybody would notice; it takes its time.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -19,9 +20,7 @@ use super::layers::{Layer, LayerError, LayeredImage, NewStack};
 use super::lock::{Hold, lock, lock_name, try_lock_path};
 use super::origin::{self, Origin};
 use super::snapshot::{Pause, settle};
-use super::{
-    Error, Finish, Image, ImageKind, ImageName, NewImage, Store, companions, opened, properties, subvolume,
-};
+use super::{Error, Finish, Image, ImageKind, ImageName, NewImage, Store, companions, opened, subvolume};
 use crate::archive::copy_tree::{CopyTreeOptions, copy_tree};
 use crate::archive::sparse::Map;
 use crate::sys::files::open_at;
@@ -60,37 +59,44 @@ pub fn clone(
     pause: Pause<'_>,
 ) -> Result<Cloned, LayerError> {
     check_free(store, to)?;
+    // All that goes with it is there before it is: a clone that is to be seen is a whole one.
+    let companions = companions::copy(store, from, to)?;
+    let origin = Origin { parent: Some(from.name.to_string()), ..Origin::new("clone") };
+    let making = Making { store, from, to, options, origin };
     let cloned = match from.kind {
-        _ if options.copy => copy(store, from, to, pause)?,
-        ImageKind::Subvolume => match subvolume::clone(store, from, to)? {
+        _ if options.copy => making.copy(pause)?,
+        ImageKind::Subvolume => match subvolume::clone(store, from, to, options.read_only, &making.origin)? {
             Some(image) => Cloned { image, paused: None },
-            None => over_one(store, from, to, options)?,
+            None => making.over_one()?,
         },
-        ImageKind::Directory => over_one(store, from, to, options)?,
+        ImageKind::Directory => making.over_one()?,
         ImageKind::Layered => {
             let others = LayeredImage::open(&from.path)?.other_entries()?;
             let settled = settle(store, from, pause)?;
-            let image = over(store, to, &settled.layers, &others, options)?;
+            let image = making.over(&settled.layers, &others)?;
             Cloned { image, paused: settled.paused }
         }
-        ImageKind::Raw => match shared_file(store, from, to)? {
+        ImageKind::Raw => match making.shared_file()? {
             Some(image) => Cloned { image, paused: None },
-            None => over_one(store, from, to, options)?,
+            None => making.over_one()?,
         },
         ImageKind::Block => {
             let (what, action) = ("a block device", "a clone in no time");
             return Err(LayerError::Kind { name: from.name.to_string(), what, action });
         }
     };
-    companions::copy(store, from, to)?;
-    let origin = Origin { parent: Some(from.name.to_string()), ..Origin::new("clone") };
-    origin::write(store, &cloned.image, &origin)?;
-    // Of layers it is said by leaving the writable one out.
-    if options.read_only && cloned.image.kind != ImageKind::Layered {
-        properties::set_read_only(&cloned.image, true)?;
-    }
+    companions.keep();
     point("clone-done");
     Ok(cloned)
+}
+
+/// A clone that is being made.
+struct Making<'a> {
+    store: &'a Store,
+    from: &'a Image,
+    to: &'a ImageName,
+    options: CloneOptions,
+    origin: Origin,
 }
 
 /// # Errors
@@ -103,51 +109,72 @@ pub(super) fn check_free(store: &Store, name: &ImageName) -> Result<(), LayerErr
     }
 }
 
-/// A layered image over the directory or disk image `from`.
-fn over_one(
-    store: &Store,
-    from: &Image,
-    to: &ImageName,
-    options: CloneOptions,
-) -> Result<Cloned, LayerError> {
-    let _locked = lock(from, Hold::Shared)?;
-    let layer = Layer { path: from.path.clone(), disk: from.kind == ImageKind::Raw };
-    let image = over(store, to, &[layer], &[], options)?;
-    Ok(Cloned { image, paused: None })
-}
-
-/// A layered image over `layers`.
-fn over(
-    store: &Store,
-    to: &ImageName,
-    layers: &[Layer],
-    others: &[(String, std::path::PathBuf)],
-    options: CloneOptions,
-) -> Result<Image, LayerError> {
-    let stack = NewStack::begin(&store.pool, to)?;
-    point("clone-begun");
-    stack.fill(layers, others)?;
-    if !options.read_only {
-        stack.make_writable(layers.last())?;
+impl Making<'_> {
+    /// A layered image over the directory or disk image.
+    fn over_one(&self) -> Result<Cloned, LayerError> {
+        let from = self.from;
+        let _locked = lock(from, Hold::Shared)?;
+        let layer = Layer { path: from.path.clone(), disk: from.kind == ImageKind::Raw };
+        let image = self.over(&[layer], &[])?;
+        Ok(Cloned { image, paused: None })
     }
-    point("clone-built");
-    let _name = lock_name(to)?;
-    check_free(store, to)?;
-    let path = stack.show(to)?;
-    Ok(Image { name: to.clone(), path, kind: ImageKind::Layered })
-}
 
-/// A file that shares all data with the disk image `from`; `None` where the file system cannot.
-fn shared_file(store: &Store, from: &Image, to: &ImageName) -> Result<Option<Image>, LayerError> {
-    let _locked = lock(from, Hold::Shared)?;
-    let source = open_disk(from)?;
-    let new = NewImage::raw(store, to)?;
-    point("clone-begun");
-    if rustix::fs::ioctl_ficlone(new.content(), &source).is_err() {
-        return Ok(None);
+    /// A layered image over `layers`; it is read-only by leaving the writable one out.
+    fn over(&self, layers: &[Layer], others: &[(String, PathBuf)]) -> Result<Image, LayerError> {
+        let stack = NewStack::begin(&self.store.pool, self.to)?;
+        point("clone-begun");
+        stack.fill(layers, others)?;
+        if !self.options.read_only {
+            stack.make_writable(layers.last())?;
+        }
+        point("clone-built");
+        let _name = lock_name(self.to)?;
+        check_free(self.store, self.to)?;
+        origin::prepare(self.store, self.to, stack.directory(), &self.origin)?;
+        point("clone-recorded");
+        let path = stack.show(self.to).inspect_err(|_| origin::withdraw(self.store, self.to))?;
+        origin::settle(self.store, self.to, true);
+        Ok(Image { name: self.to.clone(), path, kind: ImageKind::Layered })
     }
-    point("clone-built");
-    Ok(Some(new.finish(Finish::default())?))
+
+    /// A file that shares all data with the disk image; `None` where the file system cannot.
+    fn shared_file(&self) -> Result<Option<Image>, LayerError> {
+        let _locked = lock(self.from, Hold::Shared)?;
+        let source = open_disk(self.from)?;
+        let new = NewImage::raw(self.store, self.to)?;
+        point("clone-begun");
+        if rustix::fs::ioctl_ficlone(new.content(), &source).is_err() {
+            return Ok(None);
+        }
+        point("clone-built");
+        Ok(Some(self.finish(new)?))
+    }
+
+    /// A whole copy, of the same kind; of layers, a directory.
+    fn copy(&self, pause: Pause<'_>) -> Result<Cloned, LayerError> {
+        let from = self.from;
+        match from.kind {
+            ImageKind::Directory | ImageKind::Subvolume | ImageKind::Layered => {
+                flatten(self.store, from, self.to, self.options.read_only, self.origin.clone(), pause)
+            }
+            ImageKind::Raw | ImageKind::Block => {
+                let (_locked, stopped) = reading(from, pause)?;
+                let since = Instant::now();
+                let source = open_disk(from)?;
+                let new = NewImage::raw(self.store, self.to)?;
+                point("clone-begun");
+                copy_file(&source, &new.content()).map_err(LayerError::system("copy", &from.path))?;
+                let paused = stopped.map(|_stopped| since.elapsed());
+                point("clone-built");
+                Ok(Cloned { image: self.finish(new)?, paused })
+            }
+        }
+    }
+
+    fn finish(&self, mut new: NewImage) -> Result<Image, Error> {
+        new.set_origin(self.origin.clone());
+        new.finish(Finish { replace: false, read_only: self.options.read_only })
+    }
 }
 
 fn open_disk(from: &Image) -> Result<OwnedFd, LayerError> {
@@ -155,29 +182,13 @@ fn open_disk(from: &Image) -> Result<OwnedFd, LayerError> {
     open_at(rustix::fs::CWD, &from.path, flags, Mode::empty()).map_err(LayerError::system("open", &from.path))
 }
 
-/// A whole copy of `from`, of the same kind; of layers, a directory.
-fn copy(store: &Store, from: &Image, to: &ImageName, pause: Pause<'_>) -> Result<Cloned, LayerError> {
-    match from.kind {
-        ImageKind::Directory | ImageKind::Subvolume | ImageKind::Layered => flatten(store, from, to, pause),
-        ImageKind::Raw | ImageKind::Block => {
-            let (_locked, stopped) = reading(from, pause)?;
-            let since = Instant::now();
-            let source = open_disk(from)?;
-            let new = NewImage::raw(store, to)?;
-            point("clone-begun");
-            copy_file(&source, &new.content()).map_err(LayerError::system("copy", &from.path))?;
-            let paused = stopped.map(|_stopped| since.elapsed());
-            point("clone-built");
-            Ok(Cloned { image: new.finish(Finish::default())?, paused })
-        }
-    }
-}
-
 /// A directory with all that a machine sees of `from`.
 pub(super) fn flatten(
     store: &Store,
     from: &Image,
     to: &ImageName,
+    read_only: bool,
+    origin: Origin,
     pause: Pause<'_>,
 ) -> Result<Cloned, LayerError> {
     let (_locked, stopped) = reading(from, pause)?;
@@ -185,14 +196,15 @@ pub(super) fn flatten(
     let view = opened::look(&from.path)?;
     let source = open_at(&view, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
         .map_err(LayerError::system("open", &from.path))?;
-    let new = NewImage::directory(store, to)?;
+    let mut new = NewImage::directory(store, to)?;
+    new.set_origin(origin);
     point("commit-begun");
     // What a machine sees is its own: also what overlays in it wrote.
     let options = CopyTreeOptions { overlay_attributes: true, ..CopyTreeOptions::default() };
     copy_tree(source.as_fd(), new.content(), options, &mut |_| Ok(()))?;
     let paused = stopped.map(|_stopped| since.elapsed());
     point("commit-copied");
-    let image = new.finish(Finish::default())?;
+    let image = new.finish(Finish { replace: false, read_only })?;
     point("commit-done");
     Ok(Cloned { image, paused })
 }

@@ -2,9 +2,9 @@
 
 use super::clone::{CloneOptions, Cloned, check_free, clone, flatten};
 use super::layers::LayerError;
-use super::origin::{self, Origin};
+use super::origin::Origin;
 use super::snapshot::Pause;
-use super::{Image, ImageKind, ImageName, Store, properties};
+use super::{Image, ImageKind, ImageName, Store};
 
 /// Makes an image `to` of what `from` is now: a directory, or as it is, `layered`, sharing its layers.
 ///
@@ -25,11 +25,6 @@ pub fn commit(
         return clone(store, from, to, CloneOptions { copy: false, read_only }, pause);
     }
     check_free(store, to)?;
-    let committed = flatten(store, from, to, pause)?;
     let origin = Origin { parent: Some(from.name.to_string()), ..Origin::new("commit") };
-    origin::write(store, &committed.image, &origin)?;
-    if read_only {
-        properties::set_read_only(&committed.image, true)?;
-    }
-    Ok(committed)
+    flatten(store, from, to, read_only, origin, pause)
 }

@@ -63,18 +63,41 @@ pub fn rename(store: &Store, image: &Image, new: &ImageName) -> Result<(), Error
     })
 }
 
+/// Files that were copied for an image that is not there yet: removed when dropped, unless they are [kept](Copied::keep).
+#[derive(Debug, Default)]
+pub struct Copied(Vec<PathBuf>);
+
+impl Copied {
+    /// The image is there.
+    pub fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // Whoever wants them gone does so by name; there is nobody to tell.
+            let _ = remove_tree_at(CWD, path);
+        }
+    }
+}
+
 /// Copies those of `image` for a clone `new`, but for what makes a machine start with the host.
 ///
 /// # Errors
-/// The first fault; the others are copied.
-pub fn copy(store: &Store, image: &Image, new: &ImageName) -> Result<(), Error> {
+/// The first fault; nothing is copied then.
+pub fn copy(store: &Store, image: &Image, new: &ImageName) -> Result<Copied, Error> {
     let autostart = Places::default().spinney.join("autostart");
-    each(
-        store,
-        image,
-        new,
-        |from, to| if from.starts_with(&autostart) { Ok(()) } else { copy_file(from, to) },
-    )
+    let copied = std::cell::RefCell::new(Copied::default());
+    each(store, image, new, |from, to| {
+        if from.starts_with(&autostart) || rustix::fs::lstat(from).is_err() || rustix::fs::lstat(to).is_ok() {
+            return Ok(());
+        }
+        copied.borrow_mut().0.push(to.to_owned());
+        copy_file(from, to)
+    })?;
+    Ok(copied.into_inner())
 }
 
 fn each(
@@ -142,7 +165,12 @@ mod tests {
         }
         std::fs::write(path("db.toml"), "mine").unwrap();
         assert_eq!(names("web"), ["web.nspawn", "web.toml", "web.roothash"]);
-        copy(&store, &web, &"db".parse().unwrap()).unwrap();
+        let copied = copy(&store, &web, &"db".parse().unwrap()).unwrap();
+        assert_eq!(names("db").len(), 3);
+        // The clone did not come to be; what a person had written stays.
+        drop(copied);
+        assert_eq!(names("db"), ["db.toml"]);
+        copy(&store, &web, &"db".parse().unwrap()).unwrap().keep();
         assert_eq!(names("db"), ["db.nspawn", "db.toml", "db.roothash"]);
         assert_eq!(std::fs::read_to_string(path("db.toml")).unwrap(), "mine");
         assert_eq!(std::fs::read_to_string(path("db.nspawn")).unwrap(), "web.nspawn");

@@ -23,14 +23,20 @@ pub const PAUSED: &[&str] = &["paused"];
 pub const ROLLBACK: &[&str] = &["rollback-kept", "rollback-built", "rollback-swapped", "rollback-removed"];
 
 /// Those of `spinney clone`.
-pub const CLONE: &[&str] = &["clone-begun", "clone-built", "clone-done"];
+pub const CLONE: &[&str] = &["clone-begun", "clone-built", "clone-recorded", "clone-done"];
 
 /// Those of `spinney commit`.
 pub const COMMIT: &[&str] = &["commit-begun", "commit-copied", "commit-done"];
 
 /// Those of `spinney remove` and `rename`, and of whoever makes an image.
-pub const STORE: &[&str] =
-    &["remove-hidden", "rename-renamed", "finish-synced", "finish-shown", "finish-replaced"];
+pub const STORE: &[&str] = &[
+    "remove-hidden",
+    "rename-renamed",
+    "finish-synced",
+    "finish-recorded",
+    "finish-shown",
+    "finish-replaced",
+];
 
 /// Says that the command has come to `name`.
 pub(super) fn point(name: &'static str) {

@@ -129,25 +129,37 @@ impl NewImage {
         sys("syncfs", rustix::fs::syncfs(&self.content), || FdPath::of(&self.content).to_string())
             .map_err(failed())?;
         point("finish-synced");
-        self.show(&entry, &image, old.as_ref())?;
-        self.finished = true;
+        if let Some(origin) = &self.origin {
+            origin::prepare(&self.store, &self.name, &self.content, origin)?;
+        }
+        point("finish-recorded");
+        if let Err(error) = self.show(&entry, &image, old.as_ref()) {
+            origin::withdraw(&self.store, &self.name);
+            return Err(error);
+        }
         point("finish-shown");
-        if how.read_only && self.kind != ImageKind::Raw {
-            mark(&self.content).map_err(failed())?;
+        let whole = || {
+            if how.read_only && self.kind != ImageKind::Raw {
+                mark(&self.content)?;
+            }
+            sys("fsync", rustix::fs::fsync(&self.pool), || FdPath::of(&self.pool).to_string())
+        };
+        if let Err(error) = whole() {
+            self.take_back(&entry, old.as_ref());
+            origin::withdraw(&self.store, &self.name);
+            return Err(failed()(error));
         }
-        sys("fsync", rustix::fs::fsync(&self.pool), || FdPath::of(&self.pool).to_string())
-            .map_err(failed())?;
-        match &self.origin {
-            Some(origin) => origin::write(&self.store, &image, origin)?,
-            // What was written down was of another one.
-            None if old.is_some() => origin::remove(&self.store, &self.name)?,
-            None => {}
-        }
+        self.finished = true;
+        origin::settle(&self.store, &self.name, self.origin.is_some());
         if let Some((old, _lock)) = old {
             point("finish-replaced");
             // Of the same kind, it has the hidden name now.
-            let left = if old.path == image.path { self.hidden.clone() } else { self.hide(&old)? };
-            remove_tree_at(&self.pool, &left).map_err(Error::system("remove", &old.path))?;
+            let left = if old.path == image.path { Ok(self.hidden.clone()) } else { self.hide(&old) };
+            // The new one is there: what is left of the old one under a hidden name goes with the next command.
+            match left {
+                Ok(left) => drop(remove_tree_at(&self.pool, &left)),
+                Err(error) => return Err(error),
+            }
         }
         Ok(image)
     }
@@ -182,6 +194,17 @@ impl NewImage {
                 Err(Error::system("finish image", &image.path)(SysError::new("renameat2", call, errno)))
             }
         }
+    }
+
+    /// Takes its name from it again, and gives that back to what had it: it does not stay unless it is all that was asked for.
+    fn take_back(&self, entry: &str, old: Option<&(Image, ImageLock)>) {
+        let path = self.store.pool.join(entry);
+        let flags = match old {
+            Some((old, _)) if old.path == path => RenameFlags::EXCHANGE,
+            _ => RenameFlags::NOREPLACE,
+        };
+        unlock_top(&self.pool, entry, self.kind);
+        let _ = rustix::fs::renameat_with(&self.pool, entry, &self.pool, &self.hidden, flags);
     }
 
     /// Hides an image of another kind that had the name.

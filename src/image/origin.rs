@@ -1,24 +1,32 @@
 //! Where an image came from: one JSON record an image, `STATE/images/NAME.json`.
 //!
-//! A record is about one image, not about a name: of an image that something else has put in its place it says nothing. It
-//! is written when the image has its name, renamed and removed with it; one whose image is gone is swept.
+//! A record is about one image, not about a name: of an image that something else has put in its place it says nothing. That
+//! of an image that is being made is on its side, as `STATE/images/NAME.next`, before the image has its name: whenever
+//! its maker is killed, what there is says where it came from, the old one or the new. Records are renamed and removed with
+//! their image; those whose image is gone are swept.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::lock::lock_name;
 use super::name::ImageName;
 use super::store::{Image, ImageKind, Store};
 use crate::sys::files::{entries, make_directories, open_directory, read_at, remove_file_at, replace_at};
-use crate::sys::{FdPath, SysError};
+use crate::sys::in_root::absent_is_none;
+use crate::sys::{FdPath, SysError, sys};
 
 /// The directory of records in the state directory.
 const DIRECTORY: &str = "images";
 
 const SUFFIX: &str = ".json";
+
+/// What an image is to be known by that has not its name yet, or has had it for a moment.
+const NEXT: &str = ".next";
 
 /// Far more than any record has.
 const LIMIT: usize = 1 << 16;
@@ -67,23 +75,71 @@ impl Origin {
 /// # Errors
 /// When the state directory cannot be written to.
 pub fn write(store: &Store, image: &Image, origin: &Origin) -> Result<(), Error> {
+    put(store, &file(&image.name), &Origin { inode: inode(image).unwrap_or(0), ..origin.clone() })?;
+    // Whatever there was before is older.
+    withdraw(store, &image.name);
+    Ok(())
+}
+
+/// Writes down where `content`, which is about to be called `name`, came from. Until [`settle`] it is on its side.
+///
+/// # Errors
+/// When the state directory cannot be written to.
+pub(super) fn prepare(
+    store: &Store,
+    name: &ImageName,
+    content: impl AsFd,
+    origin: &Origin,
+) -> Result<(), Error> {
+    let stat = sys("fstat", rustix::fs::fstat(&content), || FdPath::of(&content).to_string())
+        .map_err(Error::system("look at image", name.as_str()))?;
+    // That of the image that has the name now, where who gave it that died before it settled.
+    if let Ok(directory) = open_directory(&directory(store)) {
+        sweep_next(store, &directory, name);
+    }
+    put(store, &next(name), &Origin { inode: stat.st_ino, ..origin.clone() })
+}
+
+/// The image `name` has its name: what was prepared for it is all that is known of it, if `prepared`. A fault is no harm:
+/// [`of`] finds it where it is.
+pub(super) fn settle(store: &Store, name: &ImageName, prepared: bool) {
+    let Ok(directory) = open_directory(&directory(store)) else { return };
+    if prepared {
+        let _ = rustix::fs::renameat(&directory, next(name), &directory, file(name));
+    } else {
+        let _ = remove_file_at(&directory, file(name));
+        let _ = remove_file_at(&directory, next(name));
+    }
+}
+
+/// The image that was to be called `name` will not be: forgets what was prepared for it.
+pub(super) fn withdraw(store: &Store, name: &ImageName) {
+    let _ = open_directory(&directory(store)).and_then(|directory| remove_file_at(directory, next(name)));
+}
+
+fn put(store: &Store, entry: &str, origin: &Origin) -> Result<(), Error> {
     let path = directory(store);
     let failed = || Error::system("write down where the image came from in", &path);
-    let origin = Origin { inode: inode(image).unwrap_or(0), ..origin.clone() };
-    let mut text = serde_json::to_vec_pretty(&origin)
+    let mut text = serde_json::to_vec_pretty(origin)
         .map_err(|_| failed()(SysError::new("write", "a record as JSON", Errno::INVAL)))?;
     text.push(b'\n');
     let directory = make_directories(&path, 0o755).map_err(failed())?;
-    replace_at(&directory, &file(&image.name), &text, 0o644).map_err(failed())
+    replace_at(&directory, entry, &text, 0o644).map_err(failed())
 }
 
 /// Where `image` came from, where that is known.
 pub fn of(store: &Store, image: &Image) -> Option<Origin> {
     let directory = open_directory(&directory(store)).ok()?;
-    let text = read_at(directory, file(&image.name), LIMIT).ok()?;
-    let origin: Origin = serde_json::from_slice(&text).ok()?;
+    let read = |entry: String| -> Option<Origin> {
+        serde_json::from_slice(&read_at(&directory, entry, LIMIT).ok()?).ok()
+    };
+    let inode = inode(image);
+    let is_its = |origin: &Origin| inode == Some(origin.inode);
+    if let Some(origin) = read(next(&image.name)).filter(is_its) {
+        return Some(origin);
+    }
     // A layered image is put together anew when it is changed.
-    (image.kind == ImageKind::Layered || inode(image) == Some(origin.inode)).then_some(origin)
+    read(file(&image.name)).filter(|origin| image.kind == ImageKind::Layered || is_its(origin))
 }
 
 /// Forgets where `name` came from.
@@ -91,12 +147,15 @@ pub fn of(store: &Store, image: &Image) -> Option<Origin> {
 /// # Errors
 /// When the record cannot be removed.
 pub fn remove(store: &Store, name: &ImageName) -> Result<(), Error> {
-    match open_directory(&directory(store)).and_then(|directory| remove_file_at(directory, file(name))) {
-        Err(error) if error.errno() != Errno::NOENT => {
-            Err(Error::system("forget where the image came from in", directory(store))(error))
+    let Ok(opened) = open_directory(&directory(store)) else { return Ok(()) };
+    let mut result = Ok(());
+    for entry in [file(name), next(name)] {
+        if let Err(error) = absent_is_none(remove_file_at(&opened, entry)) {
+            let failed = Error::system("forget where the image came from in", directory(store));
+            result = result.and(Err(failed(error)));
         }
-        _ => Ok(()),
     }
+    result
 }
 
 /// What was called `old` is called `new`.
@@ -105,26 +164,51 @@ pub fn remove(store: &Store, name: &ImageName) -> Result<(), Error> {
 /// When the record cannot be renamed.
 pub fn rename(store: &Store, old: &ImageName, new: &ImageName) -> Result<(), Error> {
     let Ok(opened) = open_directory(&directory(store)) else { return Ok(()) };
-    let (from, to) = (file(old), file(new));
-    // One that has the name already is of an image that is gone.
-    match rustix::fs::renameat_with(&opened, &from, &opened, &to, RenameFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => {
-            let call = SysError::new("renameat", format!("{}, {from:?}, {to:?}", FdPath::of(&opened)), errno);
-            Err(Error::system("rename the record in", directory(store))(call))
+    for (from, to) in [(file(old), file(new)), (next(old), next(new))] {
+        // One that has the name already is of an image that is gone.
+        match rustix::fs::renameat(&opened, &from, &opened, &to) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => drop(remove_file_at(&opened, &to)),
+            Err(errno) => {
+                let call = format!("{}, {from:?}, {to:?}", FdPath::of(&opened));
+                let error = SysError::new("renameat", call, errno);
+                return Err(Error::system("rename the record in", directory(store))(error));
+            }
         }
     }
+    Ok(())
 }
 
 /// Removes records whose images are gone. What fails is left for the next time.
 pub fn sweep(store: &Store) {
     let Ok(directory) = open_directory(&directory(store)) else { return };
     for (entry, _) in entries(&directory).unwrap_or_default() {
-        let name = entry.to_str().and_then(|entry| entry.strip_suffix(SUFFIX)?.parse::<ImageName>().ok());
-        let gone = name.is_some_and(|name| matches!(store.find(&name), Err(Error::NoImage { .. })));
-        if gone {
-            let _ = remove_file_at(&directory, &entry);
+        let text = entry.to_str();
+        let named = |suffix| text.and_then(|entry| entry.strip_suffix(suffix)?.parse::<ImageName>().ok());
+        if let Some(name) = named(SUFFIX) {
+            if matches!(store.find(&name), Err(Error::NoImage { .. })) {
+                let _ = remove_file_at(&directory, &entry);
+            }
+        } else if let Some(name) = named(NEXT) {
+            // Whoever has the name locked is at it.
+            if let Ok(_lock) = lock_name(&name) {
+                sweep_next(store, &directory, &name);
+            }
         }
+    }
+}
+
+/// What a killed command prepared for `name`, which is locked.
+fn sweep_next(store: &Store, directory: &OwnedFd, name: &ImageName) {
+    let prepared = read_at(directory, next(name), LIMIT).ok();
+    let prepared = prepared.and_then(|text| serde_json::from_slice::<Origin>(&text).ok());
+    let is_shown = store
+        .find(name)
+        .is_ok_and(|image| prepared.is_some_and(|prepared| inode(&image) == Some(prepared.inode)));
+    if is_shown {
+        settle(store, name, true);
+    } else {
+        let _ = remove_file_at(directory, next(name));
     }
 }
 
@@ -134,6 +218,10 @@ fn directory(store: &Store) -> PathBuf {
 
 fn file(name: &ImageName) -> String {
     format!("{name}{SUFFIX}")
+}
+
+fn next(name: &ImageName) -> String {
+    format!("{name}{NEXT}")
 }
 
 fn inode(image: &Image) -> Option<u64> {
@@ -177,5 +265,33 @@ mod tests {
         sweep(&store);
         assert_eq!(records(), 0);
         remove(&store, &db.name).unwrap();
+        // Prepared for one that takes another's place: each is known by its own, whenever its maker is killed.
+        let web = make("web");
+        let of_new = Origin { reference: Some("debian:sid".to_owned()), ..Origin::new("pull") };
+        write(&store, &web, &origin).unwrap();
+        let fresh = make("fresh");
+        prepare(&store, &web.name, open_directory(&fresh.path).unwrap(), &of_new).unwrap();
+        let words = |image: &Image| of(&store, image).and_then(|origin| origin.reference);
+        assert_eq!(words(&web).as_deref(), Some("debian:trixie"));
+        rename_file("web", "old2");
+        rename_file("fresh", "web");
+        assert_eq!(words(&web).as_deref(), Some("debian:sid"));
+        sweep(&store);
+        assert_eq!((words(&web).as_deref(), records()), (Some("debian:sid"), 1));
+        // Its maker died before the image had its name.
+        prepare(&store, &web.name, open_directory(&make("third").path).unwrap(), &origin).unwrap();
+        sweep(&store);
+        assert_eq!((words(&web).as_deref(), records()), (Some("debian:sid"), 1));
+        // It has its name, and another one is to take its place.
+        prepare(&store, &web.name, open_directory(&web.path).unwrap(), &of_new).unwrap();
+        remove_file_at(open_directory(&directory(&store)).unwrap(), "web.json").unwrap();
+        prepare(&store, &web.name, open_directory(&make("fourth").path).unwrap(), &origin).unwrap();
+        assert_eq!((words(&web).as_deref(), records()), (Some("debian:sid"), 2));
+        sweep(&store);
+        prepare(&store, &db.name, open_directory(&web.path).unwrap(), &origin).unwrap();
+        sweep(&store);
+        assert_eq!(records(), 1);
+        settle(&store, &web.name, false);
+        assert_eq!(words(&web), None);
     }
 }

@@ -14,9 +14,10 @@ use super::fault::point;
 use super::layers::links::rename;
 use super::layers::{Layer, LayerError, LayerPlace, LayersLock, Record, collect, records};
 use super::lock::{Hold, lock, lock_name};
+use super::origin::{self, Origin};
 use super::rollback::RolledBack;
 use super::snapshot::{free_name, is_there};
-use super::{Error, Image, ImageKind, ImageName, Store, hidden};
+use super::{Error, Image, ImageKind, ImageName, Store, hidden, properties};
 use crate::sys::btrfs;
 use crate::sys::files::{open_directory, remove_tree_at};
 
@@ -62,20 +63,39 @@ impl Drop for Hidden {
 }
 
 /// A clone of the subvolume `from`; `None` where the pool is on another file system.
-pub(super) fn clone(store: &Store, from: &Image, to: &ImageName) -> Result<Option<Image>, LayerError> {
+pub(super) fn clone(
+    store: &Store,
+    from: &Image,
+    to: &ImageName,
+    read_only: bool,
+    origin: &Origin,
+) -> Result<Option<Image>, LayerError> {
     let Some(mut new) = Hidden::snapshot(&store.pool, to, &from.path)? else { return Ok(None) };
     point("clone-built");
     let path = store.pool.join(to.as_str());
     let _name = lock_name(to)?;
     check_free(store, to)?;
+    if let Some(content) = &new.lock {
+        origin::prepare(store, to, content, origin)?;
+        // A subvolume can be renamed whatever its property is.
+        if read_only {
+            properties::mark_opened(content, ImageKind::Subvolume, true)
+                .map_err(LayerError::system("make image", &path))?;
+        }
+    }
+    point("clone-recorded");
     match rename(&new.pool, &new.name, &new.pool, to.as_str(), RenameFlags::NOREPLACE) {
         Ok(()) => {}
-        Err(error) if error.errno() == Errno::EXIST => {
-            return Err(Error::Exists { name: to.to_string(), path }.into());
+        Err(error) => {
+            origin::withdraw(store, to);
+            return Err(match error.errno() {
+                Errno::EXIST => Error::Exists { name: to.to_string(), path }.into(),
+                _ => LayerError::system("make image", path)(error),
+            });
         }
-        Err(error) => return Err(LayerError::system("make image", path)(error)),
     }
     new.shown = true;
+    origin::settle(store, to, true);
     Ok(Some(Image { name: to.clone(), path, kind: ImageKind::Subvolume }))
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::guest::network::NetworkFacts;
 use crate::host::Host;
 use crate::host::limits::Wholes;
 use crate::network::plan::{Namespace, NetworkPlan};
@@ -19,6 +20,7 @@ use super::host_files::{self, TimezoneContext};
 use super::journal::{self, JournalContext, JournalError};
 use super::limit_plan;
 use super::mounts::{self, MountContext};
+use super::network_files::{self, FilesContext};
 use super::plan::{
     BindSource, DeviceNode, IdMap, MachinePlan, MountOperation, ProcessKind, ProcessPlan, RootBase, RootPlan,
     UpperLayer, UserPlan,
@@ -62,6 +64,8 @@ pub struct TreeView {
     pub legacy_cgroups: bool,
     /// It has the host's time zone.
     pub zone: bool,
+    /// What of it has to do with its network, where that is the machine's own.
+    pub network: NetworkFacts,
     /// What its root is made of.
     pub root: RootView,
 }
@@ -153,6 +157,13 @@ pub fn plan(
         }
     }
 
+    let network_files = network_files::plan(&FilesContext {
+        network: &around.network,
+        tree: &tree.network,
+        boot,
+        resolv_conf: settings.resolv_conf,
+        read_only,
+    });
     let context = MountContext {
         private_network,
         private_users,
@@ -166,11 +177,13 @@ pub fn plan(
         os_release: &host.os_release,
         credentials: &settings.credentials,
         selinux_apifs_context: settings.selinux_apifs_context.as_deref(),
+        network_files: &network_files.in_run,
     };
     let mut operations = volatile(settings.volatile, tree);
     operations.extend(image_binds(&tree.root, read_only));
     let mode = host_files::resolve_auto(settings.resolv_conf, private_network, read_only);
     operations.extend(host_files::resolv_conf(mode, around.resolv_conf));
+    operations.extend(network_files.in_tree);
     let zone = TimezoneContext {
         zone: host.localtime.as_deref().and_then(host_files::zone_of),
         zone_in_tree: tree.zone,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
+use crate::guest::network::{self, NetworkFacts, ResolvConfFile};
 use crate::guest::tree::{inspect, inspect_for_command};
 use crate::guest::users::User;
 use crate::guest::{DetectedInit, TreeError, TreeFacts};
@@ -18,7 +19,9 @@ use crate::runtime::id_range::{SIZE, candidates};
 use crate::runtime::journal::JOURNALS;
 use crate::runtime::plan::{MachinePlan, UserPlan};
 use crate::runtime::planner::{RootForm, RootView, Surroundings, TreeView, plan, wants_user_namespace};
-use crate::settings::{CustomMount, MachineName, MachineSettings, Payload, PrivateUsers, Uuid, Volatile};
+use crate::settings::{
+    CustomMount, MachineName, MachineSettings, Payload, PrivateUsers, ResolvConf, Uuid, Volatile,
+};
 use crate::sys::SysError;
 use crate::sys::in_root::Root;
 
@@ -85,9 +88,27 @@ pub(super) fn look(
         legacy_cgroups: facts.init.as_ref().is_some_and(DetectedInit::needs_legacy_cgroups),
         links: links(settings, tree),
         zone: zone.is_some_and(|zone| tree.exists(format!("/usr/share/zoneinfo/{zone}")).unwrap_or(false)),
+        network: network_facts(settings, root),
         root: root_view(&image, access(settings)),
     };
     Ok(Facts { name, image, facts, view, host })
+}
+
+/// What of the tree has to do with the machine's network. /etc of --volatile=yes is empty.
+fn network_facts(settings: &MachineSettings, root: &Root) -> NetworkFacts {
+    if !settings.has_private_network() {
+        return NetworkFacts::default();
+    }
+    let facts = match settings.payload {
+        Payload::Boot { .. } => network::inspect(root),
+        Payload::Command { .. } => {
+            NetworkFacts { resolv_conf: network::resolv_conf(root), ..NetworkFacts::default() }
+        }
+    };
+    match settings.volatile {
+        Volatile::Yes => NetworkFacts { resolv_conf: ResolvConfFile::Missing, ..facts },
+        _ => facts,
+    }
 }
 
 /// How the root of `image` is made.
@@ -142,6 +163,12 @@ pub(super) fn wanted_ids(settings: &MachineSettings, tree_base: u32) -> WantedId
     }
 }
 
+/// What becomes of /etc/resolv.conf of a machine with this network.
+pub(super) fn resolv_conf_mode(settings: &MachineSettings, network: &NetworkPlan) -> ResolvConf {
+    let private_network = network.namespace == Namespace::Private;
+    host_files::resolve_auto(settings.resolv_conf, private_network, settings.read_only)
+}
+
 pub(super) fn make_plan(
     request: &Request,
     facts: &Facts,
@@ -150,8 +177,7 @@ pub(super) fn make_plan(
 ) -> Result<MachinePlan, Error> {
     let settings = &request.settings;
     debug_assert_eq!(ids.is_some(), wants_user_namespace(settings));
-    let private_network = network.namespace == Namespace::Private;
-    let resolv_conf = host_files::resolve_auto(settings.resolv_conf, private_network, settings.read_only);
+    let resolv_conf = resolv_conf_mode(settings, &network);
     let random = || {
         Uuid::random()
             .map_err(|errno| SysError::new("getrandom", "16 bytes", errno))

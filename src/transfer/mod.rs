@@ -19,6 +19,7 @@
 //! | [`context`] | whom a transfer tells how far it is, and who may stop it |
 //! | [`export`] | an image to a stream |
 //! | [`source`] | what a user named to be pulled |
+//! | [`running`] | which transfers run, for others to see and to cancel |
 //! | [`naming`] | what an image is called that nobody gave a name |
 //! | [`oci`] | images of containers: registries, layouts, archives |
 //! | [`fetch`] | getting bytes: from servers, files and stdin |
@@ -53,6 +54,7 @@ pub mod obtain;
 pub mod oci;
 pub mod qcow2;
 pub mod ring;
+pub mod running;
 pub mod simplestreams;
 pub mod source;
 pub mod verify;

@@ -13,12 +13,13 @@ use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::http_server::{HttpServer, Reply};
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 9] = [
+    let rows: [Row; 10] = [
         ("the distros' own files are pulled as they are documented to be, and refused when changed", files),
         ("an image server's trees are pulled, kept up to date, and refused when changed", image_server),
         ("sources that do not answer are passed over within ten seconds", passed_over),
         ("a lock file gives the same bytes again, or nothing", lock),
         ("what is asked for wrongly is told in a line", wrong),
+        ("an image that is there is known by its reference, whenever its maker is killed", known_when_killed),
         ("a tool makes a tree where no image can be had", tool),
         ("a tool that is cancelled leaves nothing", cancelled),
         ("the catalogue is searched, and the image servers are", search),
@@ -362,6 +363,68 @@ fn wrong(context: &Context) -> TestResult {
 }
 
 /// A directory with a program `mmdebstrap`, to be first in PATH.
+/// `spinney run REFERENCE` goes by what is written down of an image.
+fn known_when_killed(context: &Context) -> TestResult {
+    let _run = crate::image_locks::Run::of(context);
+    let server = HttpServer::start();
+    let tree = context.subdirectory("tree");
+    fs::create_dir(tree.join("etc"))?;
+    let archive = |id: &str| -> TestResult {
+        fs::write(tree.join("etc/os-release"), format!("ID={id}\n"))?;
+        let archive = context.directory.join("oak.tar");
+        run(Command::new("tar").arg("-C").arg(&tree).arg("-cf").arg(&archive).arg(".")).ok()?;
+        server.put("/oak.tar", Reply::bytes(fs::read(&archive)?));
+        let sums = run(Command::new("sha256sum").current_dir(&context.directory).arg("oak.tar")).ok()?;
+        server.put("/SHA256SUMS", Reply::bytes(sums));
+        Ok(())
+    };
+    let url = server.url("");
+    let source =
+        format!("[[source]]\nkind = \"tar\"\nurl = \"{url}/oak.tar\"\nchecksums = \"SHA256SUMS\"\n{SEEN}");
+    let pull = Pull::new(context, &catalogue_of(context, &[OAK, &source].concat()));
+    let killed = |point: &str, arguments: &[&str]| {
+        let ended = run(pull.command(arguments).env("SPINNEY_FAULT", point));
+        assert_eq!(ended.status, 128 + libc::SIGKILL, "{point} was never come to: {ended:#?}");
+    };
+    // Of which archive the image is, and of which what is written down says that it is.
+    let known = || -> Result<(String, String), Stop> {
+        let root = format!("--image-root={}", pull.pool.display());
+        let shown = run(context.spinney().args(["show-image", "oak-1", "--json", &root])).ok()?;
+        let shown: serde_json::Value = serde_json::from_str(&shown)?;
+        let shown = &shown[0];
+        equal(shown["OriginReference"].as_str(), Some("oak:1"))?;
+        let id = fs::read_to_string(pull.pool.join("oak-1/etc/os-release"))?;
+        Ok((id.trim().to_owned(), shown["OriginDigest"].as_str().unwrap_or_default().to_owned()))
+    };
+    let digest = || -> Result<String, Stop> {
+        let sum = run(Command::new("sha256sum").arg(context.directory.join("oak.tar"))).ok()?;
+        Ok(format!("sha256:{}", sum.split(' ').next().unwrap_or_default()))
+    };
+    archive("one")?;
+    let one = digest()?;
+    let first = ["oak:1", "--verify=checksum"];
+    killed("finish-recorded", &first);
+    let hidden = |name: &String| name.starts_with(".#oak-1.");
+    equal(pull.images().iter().filter(|name| !hidden(name)).count(), 0)?;
+    killed("finish-shown", &first);
+    equal(known()?, ("ID=one".to_owned(), one.clone()))?;
+    expect(&pull.run(&first), 0, &["oak-1 is there already"])?;
+    // The first one's hidden leavings are gone, too.
+    equal(pull.images(), vec!["oak-1".to_owned()])?;
+    archive("two")?;
+    let two = digest()?;
+    let again = ["oak:1", "--verify=checksum", "--refresh"];
+    killed("finish-recorded", &again);
+    equal(known()?, ("ID=one".to_owned(), one))?;
+    for point in ["finish-shown", "finish-replaced"] {
+        killed(point, &["oak:1", "--verify=checksum", "--force"]);
+        equal(known()?, ("ID=two".to_owned(), two.clone()))?;
+    }
+    expect(&pull.run(&again), 0, &["pulled oak-1"])?;
+    equal(known()?, ("ID=two".to_owned(), two))?;
+    equal(pull.images(), vec!["oak-1".to_owned()])
+}
+
 fn tool_of(context: &Context, script: &str) -> String {
     let directory = context.subdirectory("bin");
     let program = directory.join("mmdebstrap");

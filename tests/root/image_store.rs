@@ -514,6 +514,13 @@ fn on_btrfs(pool: &Pool) -> TestResult {
     fs::create_dir(inner.join("directory"))?;
     run(Command::new("btrfs").args(["property", "set"]).arg(&inner).args(["ro", "true"])).ok()?;
     pool.says(&["rename", "web", "db"], "image web is called db now");
+    pool.spinney(&["clone", "--read-only", "db", "copy"]).ok()?;
+    assert_eq!(property("copy")?, "ro=true\n");
+    assert_eq!(
+        origin::of(&store, &store.find(&"copy".parse()?)?).and_then(|origin| origin.parent),
+        Some("db".into())
+    );
+    pool.says(&["remove", "-f", "copy"], "removed image copy");
     pool.says(&["read-only", "db"], "image db is read-only now");
     pool.refuses(&["remove", "db"], "image \"db\" is read-only");
     pool.says(&["remove", "-f", "db"], "removed image db");

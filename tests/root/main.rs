@@ -64,10 +64,13 @@ mod mount_options;
 mod network_host;
 mod network_rules;
 mod network_zone;
+mod network_guests;
+mod network_names;
 mod oci;
 mod options;
 mod own_host;
 mod payload;
+mod resolv_conf;
 mod security;
 mod settings;
 mod shell;
@@ -84,6 +87,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_guests::tests(),
         oci::tests(),
         network_rules::tests(),
         options::tests(),
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         attack::tests(),
         legacy_cgroups::tests(),
         limits::tests(),
+        resolv_conf::tests(),
         security::tests(),
         settings::tests(),
         hosts::tests(),
@@ -130,6 +135,7 @@ fn main() -> ExitCode {
         image_store::tests(),
         unpack::tests(),
         image_roots::tests(),
+        network_names::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

@@ -15,7 +15,7 @@ use crate::transfers::{Pool, torture};
 use crate::tree_snapshot::{Snapshot, differences, snapshot};
 
 /// Points of the image itself, between those of the transfer.
-const FINISH: [&str; 2] = ["finish-synced", "finish-shown"];
+const FINISH: [&str; 3] = ["finish-synced", "finish-recorded", "finish-shown"];
 
 /// From these on the image is there.
 const SHOWN: [&str; 2] = ["finish-shown", "finished"];

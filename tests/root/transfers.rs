@@ -18,7 +18,7 @@ use crate::payload::own_busybox;
 use crate::tree_snapshot::{differences, snapshot};
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 11] = [
+    let rows: [Row; 12] = [
         ("round_trip", round_trip),
         ("the_same_bytes_each_time", the_same_bytes_each_time),
         ("directories", directories),
@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Test> {
         ("stdin", stdin),
         ("cancelled", cancelled),
         ("killed_twice", killed_twice),
+        ("listed_and_cancelled_by_others", listed_and_cancelled_by_others),
         ("in_use", in_use),
     ];
     rows.map(|(name, test)| Test::new(format!("transfers::{name}"), test)).into()
@@ -437,6 +438,62 @@ fn cancelled(context: &Context) -> TestResult {
         assert_eq!(stderr, "spinney: error: cancelled; what there was of it is removed\n");
         assert_eq!(pool.names(), Vec::<String>::new());
     }
+    Ok(())
+}
+
+/// As importctl's verbs do it: the transfers that run are seen, and end when somebody else has enough of them.
+fn listed_and_cancelled_by_others(context: &Context) -> TestResult {
+    let (pool, data, server) = (Pool::new(context), archive(context), HttpServer::start());
+    let spinney = |arguments: &[&str]| run(context.spinney().args(arguments));
+    let listed = || -> Result<Vec<Value>, crate::harness::Stop> {
+        let ours: Vec<Value> = serde_json::from_str(&spinney(&["list-transfers", "--json"]).ok()?)?;
+        Ok(ours.into_iter().filter(|transfer| transfer["local"] == "a").collect())
+    };
+    assert_eq!(listed()?, Vec::<Value>::new());
+    let stalled = Stalled::begin(context, &pool, &server, &data)?;
+    let list = listed()?;
+    assert_eq!(list.len(), 1, "{list:?}");
+    let id = list[0]["id"].to_string();
+    assert_eq!(
+        (list[0]["kind"].as_str(), list[0]["remote"].as_str(), list[0]["pid"].as_u64()),
+        (Some("pull"), Some(server.url("/a.tar.gz").as_str()), Some(stalled.process.pid().into()))
+    );
+    assert_eq!(list[0]["total"].as_u64(), Some(data.len() as u64));
+    let table = spinney(&["list-transfers", "--full"]).ok()?;
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(
+        words(table.lines().next().unwrap_or_default()).join(" "),
+        "ID PROGRESS TYPE LOCAL REMOTE SINCE"
+    );
+    assert!(table.ends_with("listed.\n") && table.contains(" pull a "), "{table}");
+    let none = spinney(&["cancel-transfer", "4294967295"]);
+    assert_eq!(
+        (none.status, none.stderr.as_str()),
+        (
+            125,
+            "spinney: error: there is no transfer 4294967295\n  hint: spinney list-transfers shows those that run\n"
+        )
+    );
+    let cancelled = spinney(&["cancel-transfer", &id]);
+    let address = server.url("/a.tar.gz");
+    assert_eq!(
+        (cancelled.status, cancelled.stderr),
+        (0, format!("spinney: cancelled transfer {id}, pull of {address}\n"))
+    );
+    let (status, stderr) = stalled.end()?;
+    assert_eq!(
+        (status, stderr.as_str()),
+        (143, "spinney: error: cancelled; what there was of it is removed\n")
+    );
+    assert_eq!((pool.names(), listed()?), (Vec::new(), Vec::new()));
+    // One that is killed is not listed, and the number of the dead does nothing.
+    let stalled = Stalled::begin(context, &pool, &server, &data)?;
+    let id = listed()?[0]["id"].to_string();
+    stalled.process.signal(libc::SIGKILL);
+    stalled.end()?;
+    assert_eq!(spinney(&["cancel-transfer", &id]).status, 125);
+    assert_eq!(listed()?, Vec::<Value>::new());
+    pool.run(context, &["import", text(&context.directory.join("torture")), "b"]).ok()?;
     Ok(())
 }
 

@@ -116,12 +116,17 @@ fn perform(options: &ExportVerbOptions, form: Option<Form>, verb: &str) -> u8 {
     if !require_root(verb, &format!("sudo spinney {verb} ..."), Output::new(false)) {
         return EXIT_FAILURE;
     }
-    let transferring = Transferring::begin(&options.report);
-    let result = exported(options, form, &transferring.context);
+    let file = options.file.as_ref().map_or("-".into(), |file| file.to_string_lossy());
+    let transferring = Transferring::begin(&options.report, verb, &file);
+    let result = exported(options, form, &transferring);
     transferring.end(result)
 }
 
-fn exported(options: &ExportVerbOptions, form: Option<Form>, context: &Context) -> Result<Done, Failure> {
+fn exported(
+    options: &ExportVerbOptions,
+    form: Option<Form>,
+    transferring: &Transferring,
+) -> Result<Done, Failure> {
     let to_stdout = is_stdout(options.file.as_ref());
     if to_stdout && options.report.json {
         return Err(Failure::refused("--json and the image would both be on stdout", "name a FILE"));
@@ -134,6 +139,8 @@ fn exported(options: &ExportVerbOptions, form: Option<Form>, context: &Context) 
     let exporting = ExportOptions { modified: modified(options)? };
     let store = store(options.image_root.as_deref())?;
     let image = store.find(&image_name(Some(&options.name), None, "")?)?;
+    let context = &transferring.context;
+    transferring.called(&image.name);
     let named_tar = Compression::of_name(&file).1.ends_with(".tar");
     let form = form.unwrap_or(if named_tar { Form::Tar } else { Form::of(&image) });
     if form == Form::Raw && Form::of(&image) != Form::Raw {

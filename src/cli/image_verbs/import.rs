@@ -137,7 +137,7 @@ fn perform(file: &Path, kind: Kind, options: &ImportOptions, verb: &str) -> u8 {
     if !require_root(verb, &format!("sudo spinney {verb} ..."), Output::new(false)) {
         return EXIT_FAILURE;
     }
-    let transferring = Transferring::begin(&options.report);
+    let transferring = Transferring::begin(&options.report, verb, &file.to_string_lossy());
     let result = imported(file, kind, options, &transferring);
     transferring.end(result)
 }
@@ -182,6 +182,7 @@ fn imported(
         ));
     }
     let name = name_of(file, is_directory, options)?;
+    transferring.called(&name);
     must_be_free(&store, &name, options.image.force)?;
     let finish = Finish { replace: options.image.force, read_only: options.image.read_only };
     let source = if is_stdin { None } else { std::path::absolute(file).ok() };

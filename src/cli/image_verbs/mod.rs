@@ -21,7 +21,10 @@
 //! | [`pull_reference`] | the same, by a name of the catalogue |
 //! | [`import`] | Make an image of an archive, a disk image or a directory |
 //! | [`export`] | Write an image as an archive or a disk image |
+//! | [`list_transfers`] | List the images that are being moved |
+//! | [`cancel_transfer`] | End that |
 
+pub mod cancel_transfer;
 pub mod clean;
 pub mod clone;
 pub mod commit;
@@ -31,6 +34,7 @@ pub mod image_status;
 pub mod images;
 pub mod import;
 pub mod inspect;
+pub mod list_transfers;
 pub mod pull;
 pub mod pull_reference;
 pub mod read_only;

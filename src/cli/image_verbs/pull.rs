@@ -150,7 +150,7 @@ fn perform(
     if !require_root(verb, &format!("sudo spinney {verb} ..."), Output::new(false)) {
         return EXIT_FAILURE;
     }
-    let transferring = Transferring::begin(&options.report);
+    let transferring = Transferring::begin(&options.report, verb, source);
     let result =
         checked(options).and_then(|verification| match (heeded(source, &verification, reference)?, wanted) {
             (Source::Url(url), wanted) => {
@@ -250,6 +250,7 @@ fn pull_url(
     let file = naming::file_of(url);
     let default = naming::image_name(file);
     let name = image_name(name, options.image.machine.as_deref(), &default)?;
+    transferring.called(&name);
     must_be_free(&store, &name, options.image.force)?;
     let context = &transferring.context;
     context.tell(Event::Stage { what: format!("asking for {}", shown(file)), total: None });
@@ -274,9 +275,18 @@ fn pull_oci(
     let reference = oci::Reference::parse(text).map_err(transfer::Error::from)?;
     let store = store(options.image.image_root.as_deref())?;
     let name = image_name(name, options.image.machine.as_deref(), &reference.local_name())?;
+    transferring.called(&name);
     must_be_free(&store, &name, options.image.force)?;
     let replace = options.image.force;
-    let asked = oci::Asked { reference: &reference, origin: text, name: &name, architecture, replace };
+    let source = reference.to_string();
+    let asked = oci::Asked {
+        reference: &reference,
+        origin: text,
+        source: &source,
+        name: &name,
+        architecture,
+        replace,
+    };
     let pulled = oci::pull(&store, &asked, &transferring.context)?;
     Ok(Done::pulled_layers(&pulled))
 }

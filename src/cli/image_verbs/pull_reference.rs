@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::search::catalogue;
 use crate::cli::transferring::reporting::Done;
-use crate::cli::transferring::{Failure, Transferring, existing, image_name, store};
+use crate::cli::transferring::{Failure, Transferring, existing, image_name, store, sweep};
 use crate::image::origin::{self, Origin};
 use crate::image::{Finish, Image, Store};
 use crate::sys::SysError;
@@ -85,6 +85,8 @@ pub(super) fn pull(asked: &Asked<'_>, transferring: &Transferring) -> Result<Don
         Some(file) => Some(read(file)?.find(&file.display().to_string(), &reference).cloned()?),
         None => None,
     };
+    transferring.called(&name);
+    sweep(&store);
     let there = existing(&store, &name)?;
     let again = asked.force || options.refresh || options.lock.is_some();
     if let Some(image) = &there
@@ -103,6 +105,7 @@ pub(super) fn pull(asked: &Asked<'_>, transferring: &Transferring) -> Result<Don
         context.tell(Event::Note(format!("{release} is old: nobody has cared for it since {until}")));
     }
     let request = Request {
+        reference: asked.reference,
         resolved: &resolved,
         store: &store,
         name: &name,
@@ -127,7 +130,6 @@ pub(super) fn pull(asked: &Asked<'_>, transferring: &Transferring) -> Result<Don
             pin,
         ),
         Obtained::Made(made) => {
-            write_down(&store, asked.reference, &made)?;
             let pin = made.pin.clone();
             (report(&made, &reference), pin)
         }
@@ -187,19 +189,6 @@ fn another(image: &Image) -> Failure {
         format!("there is an image {:?} already, which was not made of this", image.name.as_str()),
         "--force replaces it; a NAME of its own keeps both",
     )
-}
-
-/// Writes down where the image came from.
-fn write_down(store: &Store, reference: &str, made: &Made) -> Result<(), Failure> {
-    let action = if made.proof.is_some() { "pull" } else { "bootstrap" };
-    let origin = Origin {
-        reference: Some(reference.to_owned()),
-        source: Some(made.address.clone()),
-        digest: made.proof.as_ref().map(|proof| format!("sha256:{}", proof.sha256)),
-        proof: made.vouched.clone(),
-        ..Origin::new(action)
-    };
-    Ok(origin::write(store, &made.image, &origin)?)
 }
 
 fn is_past(date: &str) -> bool {

@@ -10,11 +10,14 @@
 //! | [`reporting`] | how it ended: the result, or why there is none |
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::output::Output;
-use crate::image::hidden;
 use crate::image::{Error as ImageError, Image, ImageName, Store};
+use crate::image::{hidden, origin};
+use crate::transfer::fetch::shown_address;
+use crate::transfer::running::{self, Recording, Running};
 use crate::transfer::{Context, Error};
 
 pub mod cancelling;
@@ -36,24 +39,43 @@ pub struct Transferring {
     pub context: Context,
     watching: Watching,
     cancelling: Option<Cancelling>,
+    running: Option<Arc<Running>>,
     output: Output,
     json: bool,
     started: Instant,
 }
 
 impl Transferring {
-    /// Begins to watch: from now on signals cancel, and do not kill.
-    pub fn begin(options: &ReportOptions) -> Self {
+    /// Begins to watch what `verb` does with `remote`: from now on signals cancel, and do not kill.
+    pub fn begin(options: &ReportOptions, verb: &str, remote: &str) -> Self {
         let output = options.output();
         let watching = Watching::new(output, options.style());
-        let context = Context::new(watching.watcher());
+        // That others cannot see it is no reason not to do it.
+        let running =
+            Running::begin(Path::new(running::DIRECTORY), verb, &shown_address(remote)).ok().map(Arc::new);
+        let context = match &running {
+            Some(running) => {
+                Context::new(Arc::new(Recording { inner: watching.watcher(), running: Arc::clone(running) }))
+            }
+            None => Context::new(watching.watcher()),
+        };
         let cancelling = Cancelling::begin(&context);
-        Self { context, watching, cancelling, output, json: options.json, started: Instant::now() }
+        Self { context, watching, cancelling, running, output, json: options.json, started: Instant::now() }
+    }
+
+    /// The image is called `name`.
+    pub fn called(&self, name: &ImageName) {
+        if let Some(running) = &self.running {
+            running.set_local(name.as_str());
+        }
     }
 
     /// Ends it, says how, and gives the exit status.
     pub fn end(self, result: Result<reporting::Done, Failure>) -> u8 {
         self.watching.finish();
+        if let Some(running) = &self.running {
+            running.end();
+        }
         let cancelled = self.cancelling.and_then(|cancelling| cancelling.signal());
         match result {
             Ok(done) => done.report(self.started.elapsed(), self.json, self.output),
@@ -94,11 +116,16 @@ pub fn existing(store: &Store, name: &ImageName) -> Result<Option<Image>, Error>
     }
 }
 
+/// Removes what killed commands left. What cannot be removed is in nobody's way.
+pub fn sweep(store: &Store) {
+    let _ = hidden::sweep(store);
+    origin::sweep(store);
+}
+
 /// Removes what killed commands left, and refuses a name that is taken, before anything is moved. Whoever takes it meanwhile
 /// is met at the end.
 pub fn must_be_free(store: &Store, name: &ImageName, force: bool) -> Result<(), Error> {
-    // Leavings that cannot be removed are in nobody's way.
-    let _ = hidden::sweep(store);
+    sweep(store);
     match existing(store, name)? {
         Some(image) if !force => Err(ImageError::Exists { name: name.to_string(), path: image.path }.into()),
         _ => Ok(()),

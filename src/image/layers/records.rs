@@ -220,7 +220,7 @@ fn directory(store: &Store, image: &str) -> PathBuf {
 }
 
 /// Microseconds since 1970.
-pub(in crate::image) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }

@@ -277,6 +277,11 @@ impl NewStack {
         made().map_err(LayerError::system("make an image in", &self.path))
     }
 
+    /// It, as a directory.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
     /// Gives it its name.
     ///
     /// # Errors

@@ -97,6 +97,14 @@ pub(super) fn shown(url: &Url) -> String {
     url.into()
 }
 
+/// What messages call what a user wrote: an address without its secrets, or itself.
+pub fn shown_address(text: &str) -> String {
+    match Location::parse(text) {
+        Ok(Location::Web(url)) => shown(&url),
+        _ => without_password(text),
+    }
+}
+
 /// The same of what may be no address at all.
 fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };

@@ -41,7 +41,7 @@ pub use backoff::Patience;
 pub use client::{Client, Request, Response};
 pub use document::{Answered, Cache, ask, cached, document, small};
 pub use error::Error;
-pub use location::Location;
+pub use location::{Location, shown_address};
 
 use super::verify::{Verification, prepare};
 use super::{Context, Incoming};

@@ -2,6 +2,7 @@
 
 use super::{Made, Obtained, Request, host, probe};
 use crate::image::NewImage;
+use crate::image::origin::Origin;
 use crate::transfer::catalogue::model::{Bootstrap, FileFormat, Key};
 use crate::transfer::catalogue::{Action, Attempt, Download};
 use crate::transfer::fetch::{self, FetchOptions, Patience};
@@ -206,7 +207,8 @@ fn from_registry(request: &Request<'_>, reference: &str, context: &Context) -> R
     let parsed = oci::Reference::parse(reference)?;
     let asked = oci::Asked {
         reference: &parsed,
-        origin: reference,
+        origin: request.reference,
+        source: reference,
         name: request.name,
         architecture: Some(oci_architecture(request.resolved.architecture)),
         replace: request.finish.replace,
@@ -262,15 +264,17 @@ fn from_packages(
     bootstrap::check(&wanted)?;
     let what = format!("making {} of packages, with {}", request.name, plan.tool.name());
     context.tell(Event::Stage { what, total: None });
-    let new = NewImage::directory(request.store, request.name)?;
+    let mut new = NewImage::directory(request.store, request.name)?;
     let vouched = bootstrap::fill(&new, &wanted, context)?;
     context.check()?;
     context.tell(Event::Stage { what: format!("writing {} to disk", request.name), total: None });
-    let image = new.finish(request.finish)?;
     let address = match &plan.mirror {
         Some(mirror) => format!("{} {} {mirror}", plan.tool.name(), plan.suite),
         None => format!("{} {}", plan.tool.name(), plan.suite),
     };
+    let origin = origin(request, "bootstrap", &address);
+    new.set_origin(Origin { proof: Some(vouched.clone()), ..origin });
+    let image = new.finish(request.finish)?;
     Ok(Obtained::Made(Box::new(Made {
         image,
         kind: plan.tool.name(),
@@ -281,6 +285,15 @@ fn from_packages(
         pin: None,
         notes: Vec::new(),
     })))
+}
+
+/// What is written down of an image that is made of what is at `source`.
+fn origin(request: &Request<'_>, action: &str, source: &str) -> Origin {
+    Origin {
+        reference: Some(request.reference.to_owned()),
+        source: Some(source.to_owned()),
+        ..Origin::new(action)
+    }
 }
 
 /// Exactly what `pin` says.
@@ -335,8 +348,11 @@ pub(super) fn install(
     let fetching = FetchOptions { partial: request.partial.clone(), ..FetchOptions::default() };
     let incoming = fetch::open(&item.address, &item.verification, &fetching, context)?;
     context.tell(Event::Stage { what: format!("pulling {}", request.name), total: incoming.length() });
-    let options =
-        InstallOptions { finish: request.finish, strip: item.strip.clone(), ..InstallOptions::default() };
+    let options = InstallOptions {
+        finish: request.finish,
+        origin: Some(origin(request, "pull", &item.address)),
+        strip: item.strip.clone(),
+    };
     let installed =
         install::image(incoming, request.store, request.name, Some(item.wanted), &options, context)?;
     let pin = item.pin(kind, installed.proof.sha256);

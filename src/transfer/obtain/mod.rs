@@ -27,6 +27,8 @@ pub mod probe;
 /// What is wanted.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
+    /// What was typed for it, to be found by again.
+    pub reference: &'a str,
     /// What the catalogue says.
     pub resolved: &'a Resolved,
     /// Where the image is to be.

@@ -38,6 +38,8 @@ pub struct Asked<'a> {
     pub reference: &'a Reference,
     /// What was typed for it.
     pub origin: &'a str,
+    /// Where it is fetched from, as people read it.
+    pub source: &'a str,
     /// What it is to be called.
     pub name: &'a ImageName,
     /// For which machines, as uname(2) or Go call them; `None` for this one.
@@ -122,7 +124,7 @@ fn pull_all(store: &Store, asked: &Asked<'_>, context: &Context) -> Result<Pulle
     };
     let mut origin = Origin::new("pull");
     origin.reference = Some(asked.origin.to_owned());
-    origin.source = Some(asked.reference.to_string());
+    origin.source = Some(asked.source.to_owned());
     origin.digest = resolved.digest.map(|digest| format!("sha256:{digest}"));
     origin.proof = Some("the digests of its manifest".to_owned());
     new.set_origin(origin);
