@@ -7,6 +7,8 @@
 pub mod dhcp;
 pub mod dns;
 pub mod guest_files;
+pub mod host;
+pub mod link;
 pub mod nft;
 pub mod plan;
 pub mod ports;

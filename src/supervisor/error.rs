@@ -7,6 +7,7 @@ use crate::host::limits::DiskError;
 use crate::image;
 use crate::image::layers::LayerError;
 use crate::image::opened::OpenError;
+use crate::network::link::LinkError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::controllers::LimitError;
@@ -87,6 +88,8 @@ pub enum Error {
     Launch(#[from] LaunchError),
     #[error(transparent)]
     Console(#[from] ConsoleError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
     #[error("cannot {action}")]
     System {
         action: &'static str,
@@ -222,6 +225,7 @@ impl Error {
                 "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)"
             }
             Self::Limit(error) => error.hint(),
+            Self::Link(error) => return error.hint().map(str::to_owned),
             Self::Disk(_) => {
                 "the node of a disk, such as /dev/sda, or a file on it; lsblk shows the disks of this host"
             }

@@ -9,16 +9,22 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 
 use crate::network::dhcp::server::AddressServer;
+use crate::network::link::holding::holdings;
+use crate::network::link::{self, Made, shared};
 use crate::network::plan::{Namespace, NetworkPlan};
 use crate::network::service::{Links, Service};
 use crate::network::state::NetworkState;
 use crate::runtime::plan::{MachinePlan, ProcessKind};
-use crate::runtime::user_namespace::Made;
+use crate::runtime::user_namespace::Made as Namespaces;
 use crate::settings::network::NetworkNamespace;
 use crate::settings::{MachineName, MachineSettings};
 
 use super::claimed::Claimed;
 use super::error::Error;
+use super::fault;
+use super::registry::MachineDirectory;
+use super::resources::Resource;
+use super::{Event, Report};
 
 /// What a machine has of networks while it runs.
 #[derive(Debug, Default)]
@@ -29,6 +35,8 @@ pub(super) struct Network {
     boots: bool,
     services: Vec<Box<dyn Service>>,
     begun: bool,
+    /// The links of this boot.
+    links: Made,
 }
 
 /// What a part of the network room has to work with.
@@ -78,31 +86,69 @@ fn services(_claimed: &Claimed, around: &Surroundings<'_>) -> Result<Vec<Box<dyn
 }
 
 impl Network {
-    /// Of a machine with this plan.
-    pub(super) fn new(machine: &MachinePlan) -> Self {
-        let plan = machine.network.clone();
+    /// Of a machine with this plan: makes what comes once for all boots, each thing noted before.
+    pub(super) fn prepare(
+        claimed: &Claimed,
+        machine_plan: &MachinePlan,
+        report: &mut Report<'_>,
+    ) -> Result<Self, Error> {
+        let plan = &machine_plan.network;
         let (ports, offers) = (plan.ports.clone(), plan.offers.clone());
-        Self {
-            state: NetworkState { namespace: 0, plan, ports, offers },
-            hostname: machine.hostname.clone(),
-            boots: machine.process.kind == ProcessKind::Init,
-            ..Self::default()
+        let mut state = NetworkState { namespace: 0, plan: plan.clone(), ports, offers };
+        if !plan.links.is_empty() {
+            let macs = link::check(plan)?;
+            state.namespace = shared::namespace().map_err(Error::system("look at this host's network"))?;
+            let machine = claimed.directory().name().as_str();
+            for holding in holdings(plan, machine, state.namespace, &macs) {
+                claimed.note(&Resource::Network(holding))?;
+            }
+            fault::point("network-noted");
+            let refused = link::prepare(plan, machine, state.namespace)?;
+            if !refused.is_empty() {
+                report(&Event::Warning(&format!(
+                    "the machine may not reach beyond this host, which does not let us set {}",
+                    refused.join(", ")
+                )));
+            }
+            fault::point("network-prepared");
         }
+        Ok(Self {
+            state,
+            hostname: machine_plan.hostname.clone(),
+            boots: machine_plan.process.kind == ProcessKind::Init,
+            ..Self::default()
+        })
     }
 
     /// The machine's namespaces are there, and the leader is about to start.
-    pub(super) fn begin_boot(&mut self, claimed: &Claimed, made: &Made) -> Result<(), Error> {
-        match &made.network {
-            Some(namespace) if !self.state.plan.links.is_empty() => {
-                let links = Links { namespace: namespace.as_fd(), host: &[] };
-                self.serve_boot(claimed, links)
-            }
-            _ => Ok(()),
+    pub(super) fn begin_boot(&mut self, claimed: &Claimed, made: &Namespaces) -> Result<(), Error> {
+        let plan = &self.state.plan;
+        let Some(namespace) = made.network.as_ref().filter(|_| !plan.links.is_empty()) else { return Ok(()) };
+        self.links = link::make(plan, namespace.as_fd())?;
+        fault::point("links");
+        self.serve_boot(claimed, namespace.as_fd())?;
+        fault::point("services");
+        self.write(claimed.directory())
+    }
+
+    /// Writes down what readers are told, where there is something to tell.
+    pub(super) fn write(&self, directory: &MachineDirectory) -> Result<(), Error> {
+        match self.state.plan.links.is_empty() {
+            true => Ok(()),
+            false => directory
+                .write_network(&self.state)
+                .map_err(Error::system("write down the machine's network")),
         }
     }
 
+    /// The leader has ended: takes back what of the host's is in the machine's namespace.
+    pub(super) fn end_boot(&mut self) -> Result<(), Error> {
+        Ok(self.links.lent.take_back()?)
+    }
+
     /// The links are made: makes all else, or tells what is there of the new links.
-    fn serve_boot(&mut self, claimed: &Claimed, links: Links<'_>) -> Result<(), Error> {
+    fn serve_boot(&mut self, claimed: &Claimed, namespace: BorrowedFd<'_>) -> Result<(), Error> {
+        let links = Links { namespace, host: &self.links.host };
         if self.begun {
             self.services.iter_mut().for_each(|service| service.links_made(&links));
             return Ok(());

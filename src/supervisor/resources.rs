@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::CgroupHierarchy;
 use crate::image::lock;
+use crate::network::link::holding::Holding;
 use crate::runtime::cgroup::{CgroupError, Hierarchy};
 use crate::runtime::controllers;
 use crate::runtime::id_range::LOCK_DIRECTORY;
@@ -49,6 +50,8 @@ pub enum Resource {
     ImageLocks(Vec<PathBuf>),
     /// A symlink of the host to the guest's journal (`--link-journal=guest`).
     JournalLink(PathBuf),
+    /// Something of the host's network.
+    Network(Holding),
 }
 
 impl Resource {
@@ -62,6 +65,7 @@ impl Resource {
             Self::Scratch(_) => "teardown-scratch",
             Self::ImageLocks(_) => "teardown-image-locks",
             Self::JournalLink(_) => "teardown-journal-link",
+            Self::Network(_) => "teardown-network",
         }
     }
 }
@@ -166,6 +170,7 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
             Ok(metadata) if metadata.is_symlink() => remove_file_at(rustix::fs::CWD, path),
             _ => Ok(()),
         },
+        Resource::Network(holding) => holding.undo(),
     }
 }
 

@@ -9,6 +9,8 @@ use rustix::io::Errno;
 use crate::guest::{Contract, ExitMeaning, ReadySignal, StopMethod};
 use crate::host::Host;
 use crate::image::opened::{Assembled, Opened};
+use crate::network::link::open_namespace;
+use crate::network::plan::Namespace;
 use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
 use crate::runtime::controllers::{self, Controllers};
 use crate::runtime::journal::JournalPlan;
@@ -188,6 +190,7 @@ fn make(
     };
     let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
+    let network = Network::prepare(claimed, &plan, report)?;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
     }
@@ -246,7 +249,7 @@ fn make(
             |os| super::printable::line(os.pretty_name().as_bytes()),
         ),
         init: init.map(ToString::to_string),
-        network: Network::new(&plan),
+        network,
         plan,
         tree,
         user_namespace,
@@ -455,10 +458,15 @@ impl Machine {
         if let Some(made) = &made {
             network.begin_boot(&self.claimed, made)?;
         }
+        let joined = match &plan.network.namespace {
+            Namespace::Path(path) => Some(open_namespace(path)?),
+            Namespace::Host | Namespace::Private => None,
+        };
         let leader = crate::runtime::launch::launch(crate::runtime::launch::Launch {
             plan,
             user_namespace: user_namespace.as_ref(),
             made: made.as_ref(),
+            network: joined.as_ref(),
             cgroup: cgroup.payload(),
             legacy_cgroup: legacy_cgroup.as_ref(),
             controllers,
