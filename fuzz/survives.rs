@@ -203,11 +203,13 @@ pub(crate) fn dhcp(bytes: &[u8]) {
         address: "10.213.0.5".parse().expect("an address"),
         prefix: 22,
         gateway: Some("10.213.0.1".parse().expect("an address")),
+        host: None,
     };
     let v6 = Family {
         address: "fd00::5".parse().expect("an address"),
         prefix: 64,
         gateway: Some("fd00::1".parse().expect("an address")),
+        host: None,
     };
     let facts = Facts {
         mac: MAC,

@@ -13,19 +13,19 @@
 //! | [`lease`], [`records`] | who has which address, kept on disk |
 //! | [`configuration`] | `/etc/spinney/network.toml`: pools and zones of the host |
 
+pub mod configuration;
 pub mod dhcp;
 pub mod dns;
 pub mod guest_files;
 pub mod host;
+pub mod lease;
 pub mod link;
+pub mod names;
 pub mod nft;
 pub mod plan;
-pub mod ports;
-pub mod configuration;
-pub mod lease;
-pub mod names;
 pub mod planner;
 pub mod pool;
+pub mod ports;
 pub mod records;
 pub mod service;
 pub mod state;
