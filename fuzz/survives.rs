@@ -12,6 +12,8 @@ use spinney::archive::read::Reader;
 use spinney::archive::{ExtractOptions, Limits, extract};
 use spinney::image::disk::{facts, gpt, plan};
 use spinney::network::dhcp::{Facts, frame, router, v4, v6};
+use spinney::network::dns::known::{Neighbour, Surroundings, Verdict};
+use spinney::network::dns::message::{Query, Reply, Unfit, returned, unfit_answer};
 use spinney::network::plan::{Addresses, Family};
 use spinney::transfer::oci::challenge::{self, Challenge};
 use spinney::transfer::oci::document::{Configuration, Document};
@@ -241,4 +243,39 @@ pub(crate) fn dhcp(bytes: &[u8]) {
     // A fuzzer need not find the way through the headers.
     answer_v4(bytes);
     answer_v6(bytes);
+}
+
+/// What machines ask their name server, and what servers answer it: a length of two bytes, the question, and the answer.
+pub(crate) fn dns(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk::<2>() else { return };
+    let length = usize::from(u16::from_be_bytes(*length)).min(rest.len());
+    let (asked, reply) = rest.split_at(length);
+    let query = match Query::parse(asked) {
+        Ok(query) => query,
+        Err(Unfit::Answer(code)) => return assert_eq!(unfit_answer(asked, code).len(), 12),
+        Err(Unfit::Nothing) => return,
+    };
+    let own = Surroundings {
+        machine: "web".to_owned(),
+        domain: Some("spinney.internal".to_owned()),
+        addresses: vec![[10, 213, 0, 5].into()],
+        gateways: vec![[10, 213, 0, 1].into()],
+        networks: vec![([10, 213, 0, 0].into(), 22)],
+        hosts: vec![("db".to_owned(), [192, 0, 2, 7].into())],
+    };
+    let mut neighbours = || {
+        let domain = Some("spinney.internal".to_owned());
+        vec![Neighbour { name: "cache".to_owned(), domain, addresses: vec![[10, 213, 0, 6].into()] }]
+    };
+    if let Verdict::Answer(answer) = own.look_up(&query.question, "host", &mut neighbours) {
+        let bytes = query.answer(asked, &answer);
+        assert!(bytes.len() < 1232, "{} bytes fit everywhere", bytes.len());
+        assert_ne!(Reply::of(asked, &bytes), Reply::Foreign, "it answers the question");
+    }
+    assert_eq!(query.forwarded(asked, 7).len(), asked.len());
+    let sent = query.forwarded(asked, query.id);
+    if Reply::of(&sent, reply) != Reply::Foreign {
+        let short = returned(reply, query.id, asked, query.size());
+        assert!(short.len() <= query.size().max(12 + asked.len()));
+    }
 }

@@ -56,3 +56,8 @@ fn qcow2() {
 fn dhcp() {
     replay("dhcp", survives::dhcp);
 }
+
+#[test]
+fn dns() {
+    replay("dns", survives::dns);
+}

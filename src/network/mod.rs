@@ -18,6 +18,7 @@ pub mod dhcp;
 pub mod dns;
 pub mod guest_files;
 pub mod host;
+pub mod host_names;
 pub mod lease;
 pub mod link;
 pub mod names;

@@ -23,6 +23,7 @@ pub const POINTS: &[&str] = &[
     "ready",
     "ended",
     "teardown-namespace",
+    "teardown-names",
     "teardown-network",
     "teardown-cgroup",
     "teardown-legacy-cgroup",

@@ -34,6 +34,7 @@ pub mod launch_record;
 mod limits;
 pub mod machine_event;
 pub mod manager_notifier;
+mod names;
 mod network;
 pub mod notify;
 pub mod out_of_memory;

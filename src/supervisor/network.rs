@@ -4,25 +4,33 @@
 //! This is the one place where the parts of the network room are hooked in: [`rules`], [`services`].
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
 
+use crate::network::configuration;
 use crate::network::dhcp::server::AddressServer;
+use crate::network::host::HostNetwork;
+use crate::network::lease::{self, Leases, Wanted};
 use crate::network::link::holding::holdings;
 use crate::network::link::{self, Made, shared};
-use crate::network::plan::{Namespace, NetworkPlan};
+use crate::network::names::HostId;
+use crate::network::plan::NetworkPlan;
+use crate::network::planner;
+use crate::network::records::Asked;
 use crate::network::service::{Links, Service};
 use crate::network::state::NetworkState;
+use crate::network::subnet::Subnet;
 use crate::runtime::plan::{MachinePlan, ProcessKind};
 use crate::runtime::user_namespace::Made as Namespaces;
-use crate::settings::network::NetworkNamespace;
 use crate::settings::{MachineName, MachineSettings};
+use crate::sys::SysResult;
 
 use super::claimed::Claimed;
 use super::error::Error;
 use super::fault;
-use super::registry::MachineDirectory;
+use super::registry::{MACHINES, MachineDirectory};
 use super::resources::Resource;
 use super::{Event, Report};
 
@@ -57,14 +65,51 @@ pub(super) struct Surroundings<'a> {
     pub(super) boots: bool,
 }
 
-/// Plans the network of machine `name`, before anything of it is made.
-pub(super) fn plan(_name: &MachineName, settings: &MachineSettings) -> NetworkPlan {
-    let namespace = match settings.network_namespace() {
-        NetworkNamespace::Host => Namespace::Host,
-        NetworkNamespace::Path(path) => Namespace::Path(path),
-        NetworkNamespace::Private => Namespace::Private,
+/// Plans the network of machine `name`, before anything of it is made. Its addresses are its own from now on if it `starts`.
+pub(super) fn plan(
+    name: &MachineName,
+    settings: &MachineSettings,
+    host_id: &str,
+    starts: bool,
+) -> Result<NetworkPlan, Error> {
+    let id = HostId::parse(host_id);
+    let leased = match planner::lease_of(settings) {
+        None => None,
+        Some((wanted, addresses)) => {
+            let host = facts(&wanted).map_err(Error::system("look at this host's network"))?;
+            let pool = configuration::pool()?;
+            let directory = lease::directory();
+            let leases = if starts { Leases::open(&directory)? } else { Leases::look(&directory) };
+            let is_live = |name: &str| Path::new(MACHINES).join(name).exists();
+            let (name, now) = (name.as_str(), lease::now());
+            let asked = Asked { name, addresses, host: &host, id, pool: &pool, is_live: &is_live, now };
+            Some(leases.acquire(&wanted, &asked)?)
+        }
     };
-    NetworkPlan { namespace, ..NetworkPlan::default() }
+    Ok(planner::plan(settings, name, id, leased)?)
+}
+
+/// What leases are chosen by.
+fn facts(wanted: &Wanted) -> SysResult<lease::HostNetwork> {
+    let host = HostNetwork::look()?;
+    let name = |index: &u32| host.link(*index).and_then(|link| link.name.parse().ok());
+    let routes = host.routes.iter().filter(|route| route.prefix != 0).map(|route| lease::Route {
+        network: Subnet::of(route.destination, route.prefix),
+        interface: route.interfaces.first().and_then(name),
+    });
+    let bridge = match wanted {
+        Wanted::Zone(zone) => host.links.iter().find(|link| link.name == zone.bridge().as_str()),
+        Wanted::Pair => None,
+    };
+    let on_bridge = host
+        .addresses
+        .iter()
+        .filter(|address| bridge.is_some_and(|bridge| bridge.index == address.interface));
+    Ok(lease::HostNetwork {
+        routes: routes.collect(),
+        bridge: on_bridge.map(|address| (address.address, address.prefix)).collect(),
+        ipv6: Path::new("/proc/net/if_inet6").exists(),
+    })
 }
 
 /// Makes the rules of the machine's packets, before its first boot; each thing is noted with [`Claimed::note`] before it is made,
@@ -94,7 +139,7 @@ impl Network {
     ) -> Result<Self, Error> {
         let plan = &machine_plan.network;
         let (ports, offers) = (plan.ports.clone(), plan.offers.clone());
-        let mut state = NetworkState { namespace: 0, plan: plan.clone(), ports, offers };
+        let mut state = NetworkState { namespace: 0, plan: plan.clone(), dns_port: None, ports, offers };
         if !plan.links.is_empty() {
             let macs = link::check(plan)?;
             state.namespace = shared::namespace().map_err(Error::system("look at this host's network"))?;
@@ -153,6 +198,9 @@ impl Network {
             self.services.iter_mut().for_each(|service| service.links_made(&links));
             return Ok(());
         }
+        // First: rules lead to its port.
+        let (names, dns_port) = super::names::serve(claimed, &self.state, self.boots)?;
+        self.state.dns_port = dns_port;
         let directory = claimed.directory();
         let around = Surroundings {
             name: directory.name(),
@@ -164,6 +212,7 @@ impl Network {
         };
         rules(claimed, &around)?;
         self.services = services(claimed, &around)?;
+        self.services.extend(names);
         self.begun = true;
         Ok(())
     }

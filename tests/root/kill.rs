@@ -20,7 +20,8 @@ const KILLED: i32 = 128 + 9;
 const SPECIAL: [&str; 2] = ["teardown-journal-link", "teardown-legacy-cgroup"];
 
 /// Those that only a machine with links comes to.
-const LINKS: [&str; 5] = ["network-noted", "network-prepared", "links", "services", "teardown-network"];
+const LINKS: [&str; 6] =
+    ["network-noted", "network-prepared", "links", "services", "teardown-names", "teardown-network"];
 
 pub fn tests() -> Vec<Test> {
     let points = ["busybox", "debian-13"].into_iter().flat_map(|tree| {

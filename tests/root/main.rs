@@ -62,6 +62,8 @@ mod many;
 mod matrix;
 mod mount_options;
 mod network_guests;
+mod network_links;
+mod network_names;
 mod oci;
 mod options;
 mod own_host;
@@ -83,6 +85,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_links::tests(),
         network_guests::tests(),
         oci::tests(),
         options::tests(),
@@ -130,6 +133,7 @@ fn main() -> ExitCode {
         image_store::tests(),
         unpack::tests(),
         image_roots::tests(),
+        network_names::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }
