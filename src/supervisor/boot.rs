@@ -110,6 +110,7 @@ impl<'a> Boot<'a> {
             said: Said::default(),
             freezer: Freezer::default(),
         };
+        boot.offer_sockets(machine, report);
         let parts = &machine.parts;
         // Before anyone is told: who hears of the machine may look at once.
         if let Err(error) = machine

@@ -11,6 +11,7 @@ use crate::network::configuration::ConfigurationError;
 use crate::network::lease::LeaseError;
 use crate::network::link::LinkError;
 use crate::network::planner::NetworkPlanError;
+use crate::network::ports::PortsError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::controllers::LimitError;
@@ -87,6 +88,8 @@ pub enum Error {
     Prepare(#[from] PrepareError),
     #[error(transparent)]
     Attach(#[from] AttachError),
+    #[error(transparent)]
+    Ports(#[from] PortsError),
     #[error(transparent)]
     Launch(#[from] LaunchError),
     #[error(transparent)]
@@ -233,6 +236,7 @@ impl Error {
             Self::Cgroup(CgroupError::Missing) => {
                 "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)"
             }
+            Self::Ports(error) => return error.hint(),
             Self::Limit(error) => error.hint(),
             Self::NetworkConfiguration(error) => error.hint(),
             Self::NetworkPlan(error) => error.hint(),

@@ -39,6 +39,7 @@ mod network;
 pub mod notify;
 pub mod out_of_memory;
 mod pausing;
+mod ports;
 pub mod printable;
 pub mod registry;
 mod replay;

@@ -18,6 +18,7 @@ use crate::network::link::{self, Made, shared};
 use crate::network::names::HostId;
 use crate::network::plan::NetworkPlan;
 use crate::network::planner;
+use crate::network::ports::Ports;
 use crate::network::records::Asked;
 use crate::network::service::{Links, Service};
 use crate::network::state::NetworkState;
@@ -39,6 +40,8 @@ use super::{Event, Report};
 pub(super) struct Network {
     /// What readers are told; the plan in it is that of the machine.
     pub(super) state: NetworkState,
+    /// Ports of the host that lead to it, and what is offered in it.
+    pub(super) ports: Option<Ports>,
     hostname: String,
     boots: bool,
     services: Vec<Box<dyn Service>>,
@@ -167,18 +170,20 @@ impl Network {
 
     /// The machine's namespaces are there, and the leader is about to start.
     pub(super) fn begin_boot(&mut self, claimed: &Claimed, made: &Namespaces) -> Result<(), Error> {
-        let plan = &self.state.plan;
-        let Some(namespace) = made.network.as_ref().filter(|_| !plan.links.is_empty()) else { return Ok(()) };
-        self.links = link::make(plan, namespace.as_fd())?;
-        fault::point("links");
-        self.serve_boot(claimed, namespace.as_fd())?;
-        fault::point("services");
+        let Some(namespace) = &made.network else { return Ok(()) };
+        if !self.state.plan.links.is_empty() {
+            self.links = link::make(&self.state.plan, namespace.as_fd())?;
+            fault::point("links");
+            self.serve_boot(claimed, namespace.as_fd())?;
+            fault::point("services");
+        }
+        self.serve_ports(namespace.as_fd());
         self.write(claimed.directory())
     }
 
     /// Writes down what readers are told, where there is something to tell.
     pub(super) fn write(&self, directory: &MachineDirectory) -> Result<(), Error> {
-        match self.state.plan.links.is_empty() {
+        match self.state.plan.links.is_empty() && self.ports.is_none() {
             true => Ok(()),
             false => directory
                 .write_network(&self.state)
@@ -219,12 +224,14 @@ impl Network {
 
     /// What the services wait for.
     pub(super) fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        self.services.iter().flat_map(|service| service.interest())
+        let ports = self.ports.iter().flat_map(Service::interest);
+        ports.chain(self.services.iter().flat_map(|service| service.interest()))
     }
 
     /// When a service wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.services.iter().filter_map(|service| service.deadline()).min()
+        let ports = self.ports.as_ref().and_then(Service::deadline);
+        ports.into_iter().chain(self.services.iter().filter_map(|service| service.deadline())).min()
     }
 
     /// Calls the services for which something is `ready`, in the order of [`Network::interest`], or whose time has come. Gives
@@ -232,7 +239,9 @@ impl Network {
     pub(super) fn turn(&mut self, ready: &[PollFlags], now: Instant) -> Vec<String> {
         let mut ready = ready.iter();
         let mut warnings = Vec::new();
-        for service in &mut self.services {
+        let ports = self.ports.as_mut().map(|ports| ports as &mut dyn Service);
+        let services = self.services.iter_mut().map(|service| &mut **service as &mut dyn Service);
+        for service in ports.into_iter().chain(services) {
             let count = service.interest().len();
             let called = ready.by_ref().take(count).fold(false, |called, flags| called | !flags.is_empty());
             if called || service.deadline().is_some_and(|deadline| deadline <= now) {

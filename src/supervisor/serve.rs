@@ -101,7 +101,9 @@ fn finish(
         let _ = console.finish(PATIENCE);
     }
     drop(keeper);
-    drop((parts.network, parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
+    // Nothing is bound and nobody served any more; a proxy is in our mount namespace, which is to go.
+    drop(parts.network);
+    drop((parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
     if let Some(logs) = logs {
         let kept = super::archive::open(claimed.directory().name()).and_then(|archive| logs.keep(&archive));
         if let Err(error) = kept {

@@ -191,7 +191,8 @@ fn make(
     };
     let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
-    let network = Network::prepare(claimed, &plan, report)?;
+    let mut network = Network::prepare(claimed, &plan, report)?;
+    network.hold_ports(&facts.name)?;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
     }

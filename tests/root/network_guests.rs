@@ -180,7 +180,8 @@ impl Guest {
         let deadline = Instant::now() + PATIENCE;
         let mut link = None;
         let (state, leader) = loop {
-            if link.is_none() && seen(format!("/proc/{supervisor}/net/dev"), "ve-") {
+            // The host's end, by its name in a bridge.
+            if link.is_none() && seen(format!("/proc/{supervisor}/net/dev"), "vb-") {
                 link = Some(Instant::now());
             }
             if let (Ok(state), Some(network)) = (machine.state(), network_state(&machine.name))
@@ -193,7 +194,7 @@ impl Guest {
             }
             std::thread::sleep(Duration::from_micros(500));
         };
-        let link_to_address = link.map_or(Duration::ZERO, |link| link.elapsed());
+        let link_to_address = link.ok_or("no link was seen on the host")?.elapsed();
         let file = capture();
         let mut monitor = Command::new("nsenter");
         monitor.args(["-t", &leader.to_string(), "-n", "ip", "-o", "monitor", "address"]);

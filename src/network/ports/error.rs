@@ -13,7 +13,7 @@ use super::holder::Holder;
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum PortsError {
     #[error("{} of the host {}", port(*.protocol, *.number), .holder)]
-    InUse { protocol: Protocol, number: u16, holder: Holder },
+    InUse { protocol: Protocol, number: u16, guest: u16, holder: Holder },
     #[error("{address} is not an address of this host")]
     NotOurs { address: IpAddr },
     #[error("{} overlaps {}, which leads to the machine already", shown(.mapping), shown(.other))]
@@ -54,19 +54,19 @@ impl PortsError {
     /// The next step.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::InUse { number, holder: Holder::Machine(name), .. } => {
+            Self::InUse { number, guest, holder: Holder::Machine(name), .. } => {
                 format!(
-                    "another port: --port={}:{number}; spinney ports {name} shows that machine's",
+                    "another port: --port={}:{guest}; spinney ports {name} shows that machine's",
                     elsewhere(*number)
                 )
             }
-            Self::InUse { protocol, number, .. } => {
+            Self::InUse { protocol, number, guest, .. } => {
                 let option = match protocol {
                     Protocol::Tcp => "-ltnp",
                     Protocol::Udp => "-lunp",
                 };
                 format!(
-                    "another port: --port={}:{number}; ss {option} shows who listens where",
+                    "another port: --port={}:{guest}; ss {option} shows who listens where",
                     elsewhere(*number)
                 )
             }
@@ -135,6 +135,15 @@ pub fn word(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
+    }
+}
+
+/// `5432`, `127.0.0.1:5432`, `/run/x.sock`.
+pub fn endpoint_side(endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Tcp(..) | Endpoint::Udp(..) => endpoint.to_string(),
+        // Foreign bytes, as far as they are no UTF-8.
+        Endpoint::Unix(path) => format!("{path:?}").trim_matches('"').to_owned(),
     }
 }
 

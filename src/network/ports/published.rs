@@ -152,7 +152,8 @@ impl Ports {
         } else if !self.by_rules {
             return Err(PortsError::TooMany { mapping, most: MOST_HELD });
         } else if let Some((number, holder)) = holder::find(mapping.protocol, mapping.host, mapping.count) {
-            return Err(PortsError::InUse { protocol: mapping.protocol, number, holder });
+            let guest = mapping.guest.saturating_add(number.saturating_sub(mapping.host));
+            return Err(PortsError::InUse { protocol: mapping.protocol, number, guest, holder });
         } else {
             Vec::new()
         };
@@ -171,7 +172,7 @@ impl Ports {
             return Err(PortsError::BeyondLast { mapping: *mapping });
         }
         let mut others = self.entries.iter().filter_map(Entry::port);
-        match others.find(|other| overlap(other, mapping)) {
+        match others.find(|other| other.overlaps(mapping)) {
             Some(other) => Err(PortsError::Twice { mapping: *mapping, other: *other }),
             None => Ok(()),
         }
@@ -222,6 +223,35 @@ impl Ports {
     pub fn take_back(&mut self, inside: &Endpoint) -> Result<(), PortsError> {
         let which = |entry: &Entry| entry.offer().is_some_and(|offer| offer.inside == *inside);
         self.remove(which).ok_or_else(|| PortsError::NotOffered(inside.clone()))
+    }
+
+    /// The port that a user means by `wanted`: its host's side counts, and that alone where no other address has it.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find(&self, wanted: &PortMapping) -> Result<PortMapping, PortsError> {
+        let same = |one: &PortMapping| {
+            (one.protocol, one.host, one.count) == (wanted.protocol, wanted.host, wanted.count)
+        };
+        let mut all: Vec<PortMapping> = self.mappings().into_iter().filter(same).collect();
+        if let Some(one) = all.iter().find(|one| one.address == wanted.address) {
+            return Ok(*one);
+        }
+        match (wanted.address, all.len(), all.pop()) {
+            (None, 1, Some(one)) => Ok(one),
+            _ => Err(PortsError::NotPublished(*wanted)),
+        }
+    }
+
+    /// The offer that a user means by `wanted`: where it is in the machine counts, or all of the host's side.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find_offer(&self, wanted: &Offer) -> Result<Offer, PortsError> {
+        let all = self.offers();
+        let inside = all.iter().find(|one| one.inside == wanted.inside);
+        let found = inside.or_else(|| all.iter().find(|one| one.outside == wanted.outside));
+        found.cloned().ok_or_else(|| PortsError::NotOffered(wanted.inside.clone()))
     }
 
     /// The machine has a network namespace now, or a new one after a reboot: what was connected to the last one ends, what is
@@ -458,15 +488,4 @@ impl Service for Ports {
         let both = [&self.outside, &self.inside];
         both.into_iter().filter(|proxy| proxy.process.is_none()).filter_map(|proxy| proxy.again_at).min()
     }
-}
-
-/// Whether a packet to the host could be meant for either.
-fn overlap(one: &PortMapping, other: &PortMapping) -> bool {
-    let apart = |a: IpAddr, b: IpAddr| {
-        a.is_ipv4() != b.is_ipv4() || a != b && !a.is_unspecified() && !b.is_unspecified()
-    };
-    let addresses_apart = matches!((one.address, other.address), (Some(a), Some(b)) if apart(a, b));
-    let after =
-        |a: &PortMapping, b: &PortMapping| u32::from(a.host) >= u32::from(b.host) + u32::from(b.count);
-    one.protocol == other.protocol && !addresses_apart && !after(one, other) && !after(other, one)
 }

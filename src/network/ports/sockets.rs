@@ -43,10 +43,11 @@ pub(super) fn transport(protocol: Protocol) -> Transport {
 /// # Errors
 /// The first that is not to be had, and who has it.
 pub(super) fn bind_host(mapping: &PortMapping) -> Result<Vec<OwnedFd>, PortsError> {
-    (0..mapping.count).map(|offset| bind_one(mapping, mapping.host.saturating_add(offset))).collect()
+    (0..mapping.count).map(|offset| bind_one(mapping, offset)).collect()
 }
 
-fn bind_one(mapping: &PortMapping, number: u16) -> Result<OwnedFd, PortsError> {
+fn bind_one(mapping: &PortMapping, offset: u16) -> Result<OwnedFd, PortsError> {
+    let (number, guest) = (mapping.host.saturating_add(offset), mapping.guest.saturating_add(offset));
     let transport = transport(mapping.protocol);
     let binding = Binding { both_families: mapping.address.is_none(), any_address: false, backlog: BACKLOG };
     let address = mapping.address.unwrap_or(Ipv6Addr::UNSPECIFIED.into());
@@ -62,7 +63,7 @@ fn bind_one(mapping: &PortMapping, number: u16) -> Result<OwnedFd, PortsError> {
     bound.map_err(|error| match (error.errno(), mapping.address) {
         (Errno::ADDRINUSE, _) => {
             let (_, holder) = holder::find(mapping.protocol, number, 1).unwrap_or((number, Holder::Somebody));
-            PortsError::InUse { protocol: mapping.protocol, number, holder }
+            PortsError::InUse { protocol: mapping.protocol, number, guest, holder }
         }
         (Errno::ADDRNOTAVAIL, Some(address)) => PortsError::NotOurs { address },
         _ => PortsError::system("bind a port of the host")(error),

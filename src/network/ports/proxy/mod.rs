@@ -93,16 +93,24 @@ pub fn is_called(arguments: &[OsString]) -> bool {
 pub fn main() -> u8 {
     // Who called us by this name by hand has no channel for us.
     let Some(channel) = take_inherited(CHANNEL) else { return super::EXIT_FAILURE };
+    // What ps and ss show: the executable is known to the kernel by the name of our link to it.
+    let _ = rustix::thread::set_name(c"spinney-ports");
     let most = confine::more_fds();
-    match confine::confine().and_then(|()| serve(&channel, most)) {
+    match begin(&channel, most) {
         Ok(()) => 0,
         Err(_) => super::EXIT_FAILURE,
     }
 }
 
-/// The loop, with up to `most` connections and sessions.
-fn serve(channel: &OwnedFd, most: usize) -> SysResult<()> {
+/// Gives up privileges, then serves.
+fn begin(channel: &OwnedFd, most: usize) -> SysResult<()> {
     let epoll = sys("epoll_create1", epoll::create(epoll::CreateFlags::CLOEXEC), String::new)?;
+    confine::confine()?;
+    serve(channel, epoll, most)
+}
+
+/// The loop, with up to `most` connections and sessions.
+fn serve(channel: &OwnedFd, epoll: OwnedFd, most: usize) -> SysResult<()> {
     let mut base = Base { epoll, listeners: Slots::new(kind::LISTENER), most, breathe: None };
     let mut streams = Streams::new();
     let mut datagrams = Datagrams::new();

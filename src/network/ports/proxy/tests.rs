@@ -18,7 +18,8 @@ impl Proxy {
     fn start(most: usize) -> Self {
         let (channel, theirs) = message_pair().unwrap();
         crate::sys::pipe::do_not_block(&theirs).unwrap();
-        Self { channel, thread: Some(std::thread::spawn(move || serve(&theirs, most))) }
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        Self { channel, thread: Some(std::thread::spawn(move || serve(&theirs, epoll, most))) }
     }
 
     fn tell(&self, order: &Order, fds: &[BorrowedFd<'_>]) {
