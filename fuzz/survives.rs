@@ -63,6 +63,7 @@ pub(crate) fn extract_beside_a_canary(bytes: &[u8]) {
             strip_top,
             limits: Limits { members: 200, bytes: 1 << 20 },
             filter: layer.then_some(&oci_whiteouts as Filter<'_>),
+            lower: None,
         };
         let _ = extract(bytes.as_slice(), &directory, &options);
         assert_eq!((state(&canary), state(outside.path())), before, "something beside the tree was changed");
