@@ -61,6 +61,7 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_ports;
 mod oci;
 mod options;
 mod own_host;
@@ -81,6 +82,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_ports::tests(),
         oci::tests(),
         options::tests(),
         mount_options::tests(),
