@@ -16,6 +16,9 @@ pub struct NetworkState {
     pub namespace: u64,
     /// What was made.
     pub plan: NetworkPlan,
+    /// The port of its name server, of UDP and TCP, at each of the plan's addresses for it.
+    #[serde(default)]
+    pub dns_port: Option<u16>,
     /// Ports that lead to it now.
     #[serde(default)]
     pub ports: Vec<PortMapping>,

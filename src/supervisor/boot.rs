@@ -20,13 +20,14 @@ use super::control::methods::{self, Context};
 use super::diagnosis::Evidence;
 use super::error::Error;
 use super::freezer::Freezer;
+use super::host_resolv_conf::HostResolvConf;
 use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
 use super::machine_event::MachineEvent;
 use super::manager_notifier::{ManagerNotifier, ManagerNotifierError};
 use super::running::Running;
 use super::snapshot::{Said, Snapshot};
-use super::start::{Machine, SIGNALS};
+use super::start::{Machine, Parts, SIGNALS};
 use super::state::{Phase, State};
 use super::stop::Stop;
 use super::{Event, Report, Request};
@@ -233,6 +234,7 @@ impl<'a> Boot<'a> {
             self.calls(&control, machine, report);
             self.look_at_freezer(machine, report);
             self.keep_directory(machine, report);
+            self.follow_resolv_conf(machine);
             self.look_for_evidence(machine, report);
             self.deadlines(machine, report)?;
         }
@@ -244,6 +246,16 @@ impl<'a> Boot<'a> {
             // Before anyone is told: who hears of it may look at once.
             self.write_state(machine, report);
             machine.tell_of_kills(&evidence, report);
+        }
+    }
+
+    /// Gives the guest what the host's resolv.conf says now, if that has changed.
+    fn follow_resolv_conf(&self, machine: &mut Machine) {
+        let Parts { resolv_conf, plan, .. } = &mut machine.parts;
+        if let Some(file) = resolv_conf
+            && !file.follow(Instant::now(), self.running.root.as_ref(), &mut plan.mounts)
+        {
+            *resolv_conf = None;
         }
     }
 
@@ -293,6 +305,7 @@ impl<'a> Boot<'a> {
             self.stop.as_ref().and_then(|stop| stop.deadline),
             console.and_then(super::console::Console::deadline),
             machine.keeper.deadline(),
+            machine.parts.resolv_conf.as_ref().and_then(HostResolvConf::deadline),
             machine.parts.out_of_memory.deadline(),
             machine.parts.network.deadline(),
         ];

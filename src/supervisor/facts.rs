@@ -19,7 +19,9 @@ use crate::runtime::id_range::{SIZE, candidates};
 use crate::runtime::journal::JOURNALS;
 use crate::runtime::plan::{MachinePlan, UserPlan};
 use crate::runtime::planner::{RootForm, RootView, Surroundings, TreeView, plan, wants_user_namespace};
-use crate::settings::{CustomMount, MachineName, MachineSettings, Payload, PrivateUsers, Uuid, Volatile};
+use crate::settings::{
+    CustomMount, MachineName, MachineSettings, Payload, PrivateUsers, ResolvConf, Uuid, Volatile,
+};
 use crate::sys::SysError;
 use crate::sys::in_root::Root;
 
@@ -161,6 +163,12 @@ pub(super) fn wanted_ids(settings: &MachineSettings, tree_base: u32) -> WantedId
     }
 }
 
+/// What becomes of /etc/resolv.conf of a machine with this network.
+pub(super) fn resolv_conf_mode(settings: &MachineSettings, network: &NetworkPlan) -> ResolvConf {
+    let private_network = network.namespace == Namespace::Private;
+    host_files::resolve_auto(settings.resolv_conf, private_network, settings.read_only)
+}
+
 pub(super) fn make_plan(
     request: &Request,
     facts: &Facts,
@@ -169,8 +177,7 @@ pub(super) fn make_plan(
 ) -> Result<MachinePlan, Error> {
     let settings = &request.settings;
     debug_assert_eq!(ids.is_some(), wants_user_namespace(settings));
-    let private_network = network.namespace == Namespace::Private;
-    let resolv_conf = host_files::resolve_auto(settings.resolv_conf, private_network, settings.read_only);
+    let resolv_conf = resolv_conf_mode(settings, &network);
     let random = || {
         Uuid::random()
             .map_err(|errno| SysError::new("getrandom", "16 bytes", errno))
@@ -250,7 +257,7 @@ pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
         WantedIds::Pick => candidates(facts.name.as_str()).next().map(|base| (base, SIZE)),
         WantedIds::Range(base, size) => Some((base, size)),
     };
-    let network = super::network::plan(&facts.name, settings);
+    let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, false)?;
     make_plan(request, &facts, ids, network)
 }
 

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
+use crate::network::state::NetworkState;
 use crate::settings::MachineName;
 use crate::sys::files::{
     entries, make_directories, make_directory_at, open_directory, read_at, remove_directory_at,
@@ -161,6 +162,17 @@ impl MachineDirectory {
         let text = serde_json::to_vec(in_force)
             .map_err(|_| SysError::new("write", "what is in force as JSON", Errno::INVAL))?;
         replace_at(&self.fd, InForce::FILE, &text, 0o600)
+    }
+
+    /// Writes down what the machine has of networks.
+    ///
+    /// # Errors
+    /// When /run is full.
+    pub fn write_network(&self, state: &NetworkState) -> SysResult<()> {
+        let mut text = serde_json::to_vec_pretty(state)
+            .map_err(|_| SysError::new("write", "the network as JSON", Errno::INVAL))?;
+        text.push(b'\n');
+        replace_at(&self.fd, NetworkState::FILE, &text, 0o644)
     }
 
     /// Removes it, and the directories above it that are then empty.

@@ -12,6 +12,7 @@ use super::verdict::Verdict;
 use super::{Event, Outcome, Report, Request};
 use crate::runtime::mounts::renew_boot_id;
 use crate::settings::Uuid;
+use crate::sys::in_words;
 
 /// How long the user's side may take the console's last output.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -42,6 +43,9 @@ pub(super) fn serve(
             let _ = console.drain(PATIENCE);
         }
         boot.look_for_kills(true, &mut machine, report);
+        if let Err(error) = machine.parts.network.end_boot() {
+            report(&Event::Warning(&in_words(&error)));
+        }
         fault::point("ended");
         reason = ended.as_ref().map_or(EndReason::Failed, |ended| boot.end_reason(&machine, *ended));
         let verdict = ended.map(|ended| boot.judge(&machine, ended));

@@ -9,6 +9,8 @@ use rustix::io::Errno;
 use crate::guest::{Contract, ExitMeaning, ReadySignal, StopMethod};
 use crate::host::Host;
 use crate::image::opened::{Assembled, Opened};
+use crate::network::link::open_namespace;
+use crate::network::plan::Namespace;
 use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
 use crate::runtime::controllers::{self, Controllers};
 use crate::runtime::journal::JournalPlan;
@@ -31,8 +33,9 @@ use super::console::Console;
 use super::console_log::ConsoleLog;
 use super::control::Control;
 use super::error::Error;
-use super::facts::{Facts, WantedIds, look, make_plan, wanted_ids};
+use super::facts::{Facts, WantedIds, look, make_plan, resolv_conf_mode, wanted_ids};
 use super::fault;
+use super::host_resolv_conf::HostResolvConf;
 use super::keeper::Keeper;
 use super::machine_event::MachineEvent;
 use super::manager_notifier::ManagerNotifier;
@@ -73,6 +76,8 @@ pub(super) struct Parts {
     pub(super) scratch: Option<OwnedFd>,
     pub(super) console: Option<Console>,
     pub(super) manager: ManagerNotifier,
+    /// The host's resolv.conf, where the machine has that.
+    pub(super) resolv_conf: Option<HostResolvConf>,
     /// When we were started, in clock ticks since the host's boot.
     pub(super) supervisor_started: u64,
 }
@@ -175,9 +180,8 @@ fn make(
     // A child of ours works at the namespaces, which take the longest, while we go on.
     let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
     let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
-    let plan = make_plan(request, &facts, ids, super::network::plan(&facts.name, settings))?;
-    let mut network = Network::new(&plan);
-    network.hold_ports(&facts.name)?;
+    let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, true)?;
+    let mut plan = make_plan(request, &facts, ids, network)?;
     let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
     let (user_namespace, holder) = user_namespace.unzip();
     let holder = holder.flatten();
@@ -187,6 +191,8 @@ fn make(
     };
     let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
+    let mut network = Network::prepare(claimed, &plan, report)?;
+    network.hold_ports(&facts.name)?;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
     }
@@ -234,6 +240,8 @@ fn make(
     let tree = mount_root(claimed, &plan, &facts.image, user_namespace.as_ref(), scratch.as_ref())?;
     fault::point("root");
     link_journal(claimed, &plan, &tree)?;
+    let mode = resolv_conf_mode(settings, &plan.network);
+    let resolv_conf = HostResolvConf::begin(&mut plan, mode, claimed.directory());
     let console = make_console(claimed, &plan)?;
     let init = facts.facts.init.as_ref();
     Ok(Parts {
@@ -256,6 +264,7 @@ fn make(
         scratch,
         console,
         manager,
+        resolv_conf,
         supervisor_started: start_time(rustix::process::getpid().as_raw_nonzero().get())
             .map_err(Error::system("look at ourselves"))?,
     })
@@ -451,10 +460,15 @@ impl Machine {
         if let Some(made) = &made {
             network.begin_boot(&self.claimed, made)?;
         }
+        let joined = match &plan.network.namespace {
+            Namespace::Path(path) => Some(open_namespace(path)?),
+            Namespace::Host | Namespace::Private => None,
+        };
         let leader = crate::runtime::launch::launch(crate::runtime::launch::Launch {
             plan,
             user_namespace: user_namespace.as_ref(),
             made: made.as_ref(),
+            network: joined.as_ref(),
             cgroup: cgroup.payload(),
             legacy_cgroup: legacy_cgroup.as_ref(),
             controllers,

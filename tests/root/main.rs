@@ -61,11 +61,16 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_guests;
+mod network_links;
+mod network_names;
 mod network_ports;
+mod nspawn_names;
 mod oci;
 mod options;
 mod own_host;
 mod payload;
+mod resolv_conf;
 mod security;
 mod settings;
 mod shell;
@@ -82,8 +87,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_links::tests(),
+        network_guests::tests(),
         network_ports::tests(),
         oci::tests(),
+        nspawn_names::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
@@ -91,6 +99,7 @@ fn main() -> ExitCode {
         attack::tests(),
         legacy_cgroups::tests(),
         limits::tests(),
+        resolv_conf::tests(),
         security::tests(),
         settings::tests(),
         hosts::tests(),
@@ -128,6 +137,7 @@ fn main() -> ExitCode {
         image_store::tests(),
         unpack::tests(),
         image_roots::tests(),
+        network_names::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

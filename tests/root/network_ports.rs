@@ -3,13 +3,16 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::PollFlags;
 use rustix::net::sockopt::set_socket_linger;
 use spinney::sys::inet::in_network_namespace;
+use spinney::sys::pipe::wait_for_any;
 
 use crate::command::{Process, capture, contents, run};
 use crate::harness::{Context, Row, Stop, Test, TestResult};
@@ -72,10 +75,9 @@ fn within<T>(pid: u32, work: impl FnOnce() -> T) -> Result<T, Stop> {
     Ok(in_network_namespace(std::fs::File::open(format!("/proc/{pid}/ns/net"))?, work)?)
 }
 
-/// A machine with a network of its own.
+/// A machine in the zone that machines are in by default.
 fn machine(context: &Context, options: &[&str]) -> Result<Machine, Stop> {
-    let options = [&["--private-network"], options].concat();
-    let mut machine = Machine::start(context, &context.tree("busybox")?, &options);
+    let mut machine = Machine::start(context, &context.tree("busybox")?, options);
     machine.ready()?;
     Ok(machine)
 }
@@ -96,7 +98,21 @@ fn connect(address: &str, port: u16) -> Result<TcpStream, Stop> {
     Ok(stream)
 }
 
+/// Waits for somebody who connects, but not for ever.
+fn expect_client(listener: &impl AsFd) -> TestResult {
+    let [ready] = wait_for_any([(listener.as_fd(), PollFlags::IN)], Some(PATIENCE))?;
+    if ready { Ok(()) } else { Err(Stop::Fail(format!("nobody connects for {PATIENCE:?}"))) }
+}
+
 fn accept(listener: &TcpListener) -> Result<TcpStream, Stop> {
+    expect_client(listener)?;
+    let stream = listener.accept()?.0;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn accept_unix(listener: &UnixListener) -> Result<UnixStream, Stop> {
+    expect_client(listener)?;
     let stream = listener.accept()?.0;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
@@ -374,21 +390,14 @@ fn conflicts(context: &Context) -> TestResult {
         assert!(!Path::new("/run/spinney/machines").join(&name).exists());
     };
     for (mapping, message, hint) in &rows {
-        refused(&["--private-network", "-p", mapping], (message, hint));
+        refused(&["--network-zone=spinney", "-p", mapping], (message, hint));
     }
     refused(
-        &["--private-network", "-p", "81-90", "-p", "udp:81", "-p", "85:5"],
+        &["--network-zone=spinney", "-p", "81-90", "-p", "udp:81", "-p", "85:5"],
         ("port 85/tcp overlaps ports 81-90/tcp, which leads to the machine already", "give each port once"),
     );
     refused(
-        &["--private-network", "-p", "1000-9000"],
-        (
-            "ports 1000-9000/tcp is 8001 ports: without rules for them at most 512 can be forwarded",
-            "give it a network with addresses of ours: --network-veth or a zone",
-        ),
-    );
-    refused(
-        &["--private-network", "--offer=/run/x:/etc/x"],
+        &["--network-zone=spinney", "--offer=/run/x:/etc/x"],
         (
             "a socket of the host cannot be offered at \"/etc/x\" of the machine",
             "below /run, for example /run/postgresql.sock: the rest is the image's",
@@ -446,14 +455,14 @@ fn offers(context: &Context) -> TestResult {
         assert_eq!(machine.says(script)?, "666:0:0:socket", "{boot}");
         let root = format!("/proc/{}/root/run", machine.state()?.leader);
         let mut client = UnixStream::connect(format!("{root}/host-db/db.sock"))?;
-        let (mut server, _) = unix.accept()?;
+        let mut server = accept_unix(&unix)?;
         server.write_all(b"hello")?;
         drop(server);
         let mut text = String::new();
         client.read_to_string(&mut text)?;
         assert_eq!(text, "hello");
         let mut client = inside(&machine, || connect("127.0.0.1", 7000))??;
-        let (mut server, _) = unix.accept()?;
+        let mut server = accept_unix(&unix)?;
         client.write_all(b"x")?;
         server.read_exact(&mut [0])?;
         let mut client = UnixStream::connect(format!("{root}/tcp.sock"))?;
