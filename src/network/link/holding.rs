@@ -1,12 +1,15 @@
 //! What a machine has of the host's network: written down before it is made, and undone from what is written.
 
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
 use crate::network::plan::{LinkKind, NetworkPlan};
 use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
-use crate::sys::SysResult;
+use crate::sys::fork::{close_from_but, exit_now, fork};
 use crate::sys::netlink::{ROUTE, Requests, Socket};
 use crate::sys::network::{in_namespace, open_by_number};
+use crate::sys::{SysResult, sys};
 
 use super::found::{self, Found};
 use super::shared::{self, Shared};
@@ -99,22 +102,25 @@ impl Holding {
     }
 
     fn undo_here(&self) -> SysResult<()> {
-        let machine = self.machine.as_str();
         match &self.kind {
-            HoldingKind::Forwarding => {
+            HoldingKind::Forwarding | HoldingKind::Zone { .. } => {
                 let shared = Shared::lock(self.namespace)?;
-                forwarding::leave(&shared, machine)?;
-                shared.tidy()
-            }
-            HoldingKind::Zone { zone, port } => {
-                let shared = Shared::lock(self.namespace)?;
-                zone::leave(&shared, zone, machine, port)?;
+                self.leave(&shared)?;
                 shared.tidy()
             }
             HoldingKind::Link(name) => remove_link(&mut Socket::open(ROUTE)?, name),
             HoldingKind::Lent { host, guest, mac } => {
                 give_name_back(&mut Socket::open(ROUTE)?, host, guest, *mac)
             }
+        }
+    }
+
+    /// What of it is shared with other machines.
+    fn leave(&self, shared: &Shared) -> SysResult<()> {
+        match &self.kind {
+            HoldingKind::Forwarding => forwarding::leave(shared, &self.machine),
+            HoldingKind::Zone { zone, port } => zone::leave(shared, zone, &self.machine, port),
+            HoldingKind::Link(_) | HoldingKind::Lent { .. } => Ok(()),
         }
     }
 
@@ -130,6 +136,67 @@ impl Holding {
         }
         shared.tidy()
     }
+}
+
+/// Has a child of ours undo `holdings`, the last first, while we go on and end: the kernel takes 20 ms to remove a link and 30 to
+/// remove a bridge. Until then it has the lock that a machine of the same name waits for; what it leaves where it is killed goes with
+/// the machine's namespace, or with [`sweep`]. Says whether it is done so: only where all is in our network namespace, and there is
+/// something in it for which a next machine would take the lock.
+///
+/// # Errors
+/// When there can be no child: nothing is undone.
+pub fn undo_later(holdings: &[Holding]) -> SysResult<bool> {
+    let Some(first) = holdings.first() else { return Ok(true) };
+    let locks =
+        |holding: &Holding| matches!(holding.kind, HoldingKind::Forwarding | HoldingKind::Zone { .. });
+    let here = holdings.iter().all(|holding| holding.namespace == first.namespace);
+    if !here || !holdings.iter().any(locks) || shared::namespace()? != first.namespace {
+        return Ok(false);
+    }
+    let shared = Shared::lock(first.namespace)?;
+    let (closes, closed) = sys("pipe2", pipe_with(PipeFlags::CLOEXEC), || "O_CLOEXEC".to_owned())?;
+    fork(|| {
+        // Nobody is to wait for the end of a pipe that we have, and no terminal's signals are for us.
+        let quiet = crate::sys::files::open_at(CWD, "/dev/null", OFlags::RDWR, Mode::empty());
+        let detached = quiet.and_then(|null| {
+            let _ = rustix::process::setsid();
+            let dup = |result| sys("dup2", result, String::new);
+            dup(rustix::stdio::dup2_stdin(&null))?;
+            dup(rustix::stdio::dup2_stdout(&null))?;
+            dup(rustix::stdio::dup2_stderr(&null))?;
+            drop(null);
+            close_from_but(3, shared.fd())
+        });
+        let undone = holdings.iter().rev().fold(detached, |result, holding| {
+            let undone = if locks(holding) { holding.leave(&shared) } else { holding.undo_here() };
+            result.and(undone)
+        });
+        exit_now(i32::from(undone.and(shared.tidy()).is_err()))
+    })?;
+    drop(closed);
+    // Until it has closed all that it has of ours: locks that we let go of would still be held.
+    let _ = rustix::io::retry_on_intr(|| rustix::io::read(&closes, &mut [0_u8; 1]));
+    Ok(true)
+}
+
+/// Removes what machines have left in our network namespace of which nothing else is left: those that are not `alive`.
+///
+/// # Errors
+/// The first fault.
+pub fn sweep(alive: impl Fn(&str) -> bool) -> SysResult<()> {
+    let namespace = shared::namespace()?;
+    let Some(shared) = Shared::lock_existing(namespace)? else { return Ok(()) };
+    for thing in shared.things()? {
+        for machine in shared.users(&thing)?.into_iter().filter(|machine| !alive(machine)) {
+            if thing == forwarding::THING {
+                forwarding::leave(&shared, &machine)?;
+            } else if let Some(zone) = zone::of_thing(&thing) {
+                // Its port has gone with its namespace.
+                zone::leave(&shared, &zone, &machine, &zone.bridge())?;
+            }
+        }
+    }
+    shared.tidy()
 }
 
 /// Removes the link `name` if it is ours; that it goes by itself meanwhile, with the machine's namespace, is as good.

@@ -17,6 +17,11 @@ pub(super) fn thing(zone: &ZoneName) -> String {
     format!("zone.{zone}")
 }
 
+/// The zone that a thing is.
+pub(super) fn of_thing(thing: &str) -> Option<ZoneName> {
+    thing.strip_prefix("zone.")?.parse().ok()
+}
+
 /// Notes `machine` in `zone` and gives the zone's bridge, made if it is not there, with the addresses that its machines have as
 /// gateways.
 pub(super) fn join(
