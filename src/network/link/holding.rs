@@ -1,12 +1,15 @@
 //! What a machine has of the host's network: written down before it is made, and undone from what is written.
 
+use std::os::fd::BorrowedFd;
+
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
 use crate::network::plan::{LinkKind, NetworkPlan};
 use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
-use crate::sys::fork::{close_from_but, exit_now, fork};
+use crate::sys::files::open_at;
+use crate::sys::fork::{close_from, close_from_but, exit_now, fork};
 use crate::sys::netlink::{ROUTE, Requests, Socket};
 use crate::sys::network::{in_namespace, open_by_number};
 use crate::sys::{SysResult, sys};
@@ -138,45 +141,80 @@ impl Holding {
     }
 }
 
-/// Has a child of ours undo `holdings`, the last first, while we go on and end: the kernel takes 20 ms to remove a link and 30 to
-/// remove a bridge. Until then it has the lock that a machine of the same name waits for; what it leaves where it is killed goes with
-/// the machine's namespace, or with [`sweep`]. Says whether it is done so: only where all is in our network namespace, and there is
-/// something in it for which a next machine would take the lock.
+/// Undoes `holdings`, but for what takes the kernel long: a link some 20 ms, a bridge 30. A child of ours sees to that while we go on
+/// and end. It removes links by their indexes, so that a next machine may have their names, and has the lock that others wait for only
+/// where a bridge goes. What it leaves where it is killed goes with the machine's namespace, or with [`sweep`]. Says whether it is done so: only
+/// where all is in our network namespace.
 ///
 /// # Errors
-/// When there can be no child: nothing is undone.
+/// When there can be no child, or something cannot be undone: all of it may be undone once more.
 pub fn undo_later(holdings: &[Holding]) -> SysResult<bool> {
-    let Some(first) = holdings.first() else { return Ok(true) };
-    let locks =
-        |holding: &Holding| matches!(holding.kind, HoldingKind::Forwarding | HoldingKind::Zone { .. });
-    let here = holdings.iter().all(|holding| holding.namespace == first.namespace);
-    if !here || !holdings.iter().any(locks) || shared::namespace()? != first.namespace {
+    let namespace = shared::namespace()?;
+    if holdings.iter().any(|holding| holding.namespace != namespace) {
         return Ok(false);
     }
-    let shared = Shared::lock(first.namespace)?;
+    let shared = Shared::lock(namespace)?;
+    let mut socket = Socket::open(ROUTE)?;
+    let (mut links, mut bridges) = (Vec::new(), Vec::new());
+    for holding in holdings.iter().rev() {
+        match &holding.kind {
+            HoldingKind::Forwarding => forwarding::leave(&shared, &holding.machine)?,
+            HoldingKind::Zone { zone, port } => {
+                let bridge = zone::begin_to_leave(&shared, &mut socket, zone, &holding.machine, port)?;
+                bridges.extend(bridge.map(|bridge| (bridge, zone.bridge())));
+            }
+            HoldingKind::Link(name) => {
+                let link = found::find(&mut socket, name)?.filter(|found| found.ours);
+                links.extend(link.map(|link| (link, name.clone())));
+            }
+            HoldingKind::Lent { .. } => holding.undo_here()?,
+        }
+    }
+    let mut marks = Requests::default();
+    links
+        .iter()
+        .for_each(|(link, name): &(Found, InterfaceName)| message::going(&mut marks, link.index, name));
+    // One that has gone by itself need not be marked.
+    if !marks.is_empty() {
+        socket.exchange(marks.bytes())?;
+    }
+    let shared = match bridges.is_empty() {
+        true => shared.tidy().map(|()| None)?,
+        false => Some(shared),
+    };
     let (closes, closed) = sys("pipe2", pipe_with(PipeFlags::CLOEXEC), || "O_CLOEXEC".to_owned())?;
-    fork(|| {
-        // Nobody is to wait for the end of a pipe that we have, and no terminal's signals are for us.
-        let quiet = crate::sys::files::open_at(CWD, "/dev/null", OFlags::RDWR, Mode::empty());
-        let detached = quiet.and_then(|null| {
-            let _ = rustix::process::setsid();
-            let dup = |result| sys("dup2", result, String::new);
-            dup(rustix::stdio::dup2_stdin(&null))?;
-            dup(rustix::stdio::dup2_stdout(&null))?;
-            dup(rustix::stdio::dup2_stderr(&null))?;
-            drop(null);
-            close_from_but(3, shared.fd())
+    fork(move || {
+        let kept = shared.as_ref().map(Shared::fd);
+        let removed = detach(kept).and_then(|()| {
+            let mut socket = Socket::open(ROUTE)?;
+            let first = bridges.iter().try_for_each(|(bridge, name)| remove(&mut socket, bridge, name));
+            // Others may go on.
+            let tidied = shared.map_or(Ok(()), Shared::tidy);
+            let links = links.iter().try_for_each(|(link, name)| remove(&mut socket, link, name));
+            first.and(tidied).and(links)
         });
-        let undone = holdings.iter().rev().fold(detached, |result, holding| {
-            let undone = if locks(holding) { holding.leave(&shared) } else { holding.undo_here() };
-            result.and(undone)
-        });
-        exit_now(i32::from(undone.and(shared.tidy()).is_err()))
+        exit_now(i32::from(removed.is_err()))
     })?;
     drop(closed);
     // Until it has closed all that it has of ours: locks that we let go of would still be held.
     let _ = rustix::io::retry_on_intr(|| rustix::io::read(&closes, &mut [0_u8; 1]));
     Ok(true)
+}
+
+/// Has a child nothing of ours but `kept`: nobody is to wait for the end of a pipe that we had, and no terminal's signals are for it.
+fn detach(kept: Option<BorrowedFd<'_>>) -> SysResult<()> {
+    let null = open_at(CWD, "/dev/null", OFlags::RDWR, Mode::empty())?;
+    // A leader of a group has a session of its own already.
+    let _ = rustix::process::setsid();
+    let dup = |result| sys("dup2", result, String::new);
+    dup(rustix::stdio::dup2_stdin(&null))?;
+    dup(rustix::stdio::dup2_stdout(&null))?;
+    dup(rustix::stdio::dup2_stderr(&null))?;
+    drop(null);
+    match kept {
+        Some(kept) => close_from_but(3, kept),
+        None => close_from(3),
+    }
 }
 
 /// Removes what machines have left in our network namespace of which nothing else is left: those that are not `alive`.
