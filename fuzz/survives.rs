@@ -12,7 +12,7 @@ use spinney::archive::read::Reader;
 use spinney::archive::{ExtractOptions, Limits, extract};
 use spinney::image::disk::{facts, gpt, plan};
 use spinney::network::dhcp::{Facts, frame, router, v4, v6};
-use spinney::network::dns::known::{Neighbour, Surroundings, Verdict};
+use spinney::network::dns::known::{Neighbour, Surroundings, Verdict, Wanted};
 use spinney::network::dns::message::{Query, Reply, Unfit, returned, unfit_answer};
 use spinney::network::plan::{Addresses, Family};
 use spinney::transfer::oci::challenge::{self, Challenge};
@@ -63,6 +63,7 @@ pub(crate) fn extract_beside_a_canary(bytes: &[u8]) {
             strip_top,
             limits: Limits { members: 200, bytes: 1 << 20 },
             filter: layer.then_some(&oci_whiteouts as Filter<'_>),
+            lower: None,
         };
         let _ = extract(bytes.as_slice(), &directory, &options);
         assert_eq!((state(&canary), state(outside.path())), before, "something beside the tree was changed");
@@ -205,11 +206,13 @@ pub(crate) fn dhcp(bytes: &[u8]) {
         address: "10.213.0.5".parse().expect("an address"),
         prefix: 22,
         gateway: Some("10.213.0.1".parse().expect("an address")),
+        host: None,
     };
     let v6 = Family {
         address: "fd00::5".parse().expect("an address"),
         prefix: 64,
         gateway: Some("fd00::1".parse().expect("an address")),
+        host: None,
     };
     let facts = Facts {
         mac: MAC,
@@ -261,7 +264,7 @@ pub(crate) fn dns(bytes: &[u8]) {
         networks: vec![([10, 213, 0, 0].into(), 22)],
         hosts: vec![("db".to_owned(), [192, 0, 2, 7].into())],
     };
-    let mut neighbours = || {
+    let mut neighbours = |_: Wanted<'_>| {
         let domain = Some("spinney.internal".to_owned());
         vec![Neighbour { name: "cache".to_owned(), domain, addresses: vec![[10, 213, 0, 6].into()] }]
     };

@@ -62,9 +62,13 @@ mod many;
 mod matrix;
 mod mount_options;
 mod network_guests;
+mod network_host;
 mod network_links;
 mod network_names;
+mod network_ports;
+mod network_rules;
 mod network_verbs;
+mod network_zone;
 mod nspawn_names;
 mod oci;
 mod options;
@@ -89,9 +93,11 @@ fn main() -> ExitCode {
     let tests = [
         network_links::tests(),
         network_guests::tests(),
+        network_ports::tests(),
         oci::tests(),
         network_verbs::tests(),
         nspawn_names::tests(),
+        network_rules::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
