@@ -65,6 +65,7 @@ mod network_guests;
 mod network_host;
 mod network_links;
 mod network_names;
+mod network_ports;
 mod network_rules;
 mod network_zone;
 mod nspawn_names;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
     let tests = [
         network_links::tests(),
         network_guests::tests(),
+        network_ports::tests(),
         oci::tests(),
         nspawn_names::tests(),
         network_rules::tests(),
