@@ -28,6 +28,7 @@ pub mod planner;
 pub mod pool;
 pub mod ports;
 pub mod records;
+pub mod rules;
 pub mod service;
 pub mod state;
 pub mod subnet;

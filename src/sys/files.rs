@@ -231,6 +231,12 @@ pub fn try_lock(fd: impl AsFd) -> SysResult<bool> {
     }
 }
 
+/// Takes the flock(2) of `fd`, however long others have it: for locks that nobody holds while it waits for anything.
+pub fn lock(fd: impl AsFd) -> SysResult<()> {
+    let result = rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive));
+    sys("flock", result, || format!("{}, LOCK_EX", FdPath::of(&fd)))
+}
+
 /// Takes a write lock on the whole of `fd`, owned by the open file description (F_OFD_SETLK, fcntl(2)); says whether
 /// it did. systemd's lock files are held this way.
 pub fn try_lock_description(fd: impl AsFd) -> SysResult<bool> {

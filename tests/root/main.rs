@@ -62,9 +62,12 @@ mod many;
 mod matrix;
 mod mount_options;
 mod network_guests;
+mod network_host;
 mod network_links;
 mod network_names;
 mod network_ports;
+mod network_rules;
+mod network_zone;
 mod nspawn_names;
 mod oci;
 mod options;
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         network_ports::tests(),
         oci::tests(),
         nspawn_names::tests(),
+        network_rules::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),

@@ -101,6 +101,8 @@ pub enum Step {
     Verdict(Seen),
     /// Drops the packet and says so.
     Reject,
+    /// iptables' way to say what a rule is.
+    Comment(String),
     /// Neither ends the rule nor the packet: counters, log, marks.
     Harmless,
     /// Anything else. The rule goes on or not.
@@ -130,13 +132,18 @@ impl Rule {
     pub(super) fn read(family: Family, attributes: Attributes<'_>) -> Option<Self> {
         let list = attributes.find(4).map(|list| list.nested());
         let steps = list.into_iter().flatten().filter(|element| element.kind == LIST_ELEMENT);
+        let steps: Vec<Step> = steps.map(|element| Step::read(element.nested())).collect();
+        let said = steps.iter().find_map(|step| match step {
+            Step::Comment(text) => Some(text.clone()),
+            _ => None,
+        });
         Some(Self {
             family,
             table: attributes.string(1)?,
             chain: attributes.string(2)?,
             handle: attributes.find(3)?.u64()?,
-            steps: steps.map(|element| Step::read(element.nested())).collect(),
-            comment: attributes.find(7).and_then(|userdata| comment(userdata.value)),
+            steps,
+            comment: attributes.find(7).and_then(|userdata| comment(userdata.value)).or(said),
         })
     }
 }
@@ -167,7 +174,11 @@ impl Step {
                 }
                 _ => None,
             },
-            "match" => data.string(1).filter(|name| name == "comment").map(|_| Self::Harmless),
+            // NFTA_MATCH_NAME, NFTA_MATCH_INFO: struct xt_comment_info.
+            "match" => data
+                .string(1)
+                .filter(|name| name == "comment")
+                .map(|_| Self::Comment(data.string(3).unwrap_or_default())),
             _ => None,
         };
         known.unwrap_or(Self::Other(name))

@@ -43,7 +43,7 @@ fn rules_of_others_are_understood() {
         Step::Compare { register: 1, how: 1, value: b"docker0\0".to_vec() },
         Step::Harmless,
         Step::Other("match".to_owned()),
-        Step::Harmless,
+        Step::Comment(String::new()),
         Step::Reject,
         Step::Other("target".to_owned()),
         Step::Verdict(Seen::Jump("DOCKER-USER".to_owned())),
