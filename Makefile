@@ -81,7 +81,7 @@ lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	shellcheck --external-sources $$(grep -rlIE --exclude-dir=target --exclude-dir=.git '^#!/bin/(ba)?sh' .) $(wildcard images/trees/*.sh)
-	shellcheck --shell=bash --exclude=SC2034 images/trees/*.recipe
+	shellcheck --shell=bash --exclude=SC1091,SC2034,SC2154 images/trees/*.recipe
 
 # It begins with fuzz/corpus, which tests/corpus.rs replays, and keeps what it learns in target/fuzz. What it finds is in
 # fuzz/artifacts. As root, whose archives could do most; `extract` works below /dev/shm. Leaks are not looked for: threads that are

@@ -11,6 +11,10 @@ use spinney::archive::input::{FromReader, Input};
 use spinney::archive::read::Reader;
 use spinney::archive::{ExtractOptions, Limits, extract};
 use spinney::image::disk::{facts, gpt, plan};
+use spinney::network::dhcp::{Facts, frame, router, v4, v6};
+use spinney::network::dns::known::{Neighbour, Surroundings, Verdict, Wanted};
+use spinney::network::dns::message::{Query, Reply, Unfit, returned, unfit_answer};
+use spinney::network::plan::{Addresses, Family};
 use spinney::transfer::oci::challenge::{self, Challenge};
 use spinney::transfer::oci::document::{Configuration, Document};
 use spinney::transfer::oci::{Reference, credentials, settings};
@@ -191,4 +195,88 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0xEDB8_8320 & (sum & 1).wrapping_neg()))
     })
+}
+
+/// Frames that a machine sends to the server of addresses: whatever it says, what is answered is one frame.
+pub(crate) fn dhcp(bytes: &[u8]) {
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xaf];
+    /// Ethernet's largest, and its header.
+    const LARGEST: usize = 1514;
+    let v4 = Family {
+        address: "10.213.0.5".parse().expect("an address"),
+        prefix: 22,
+        gateway: Some("10.213.0.1".parse().expect("an address")),
+        host: None,
+    };
+    let v6 = Family {
+        address: "fd00::5".parse().expect("an address"),
+        prefix: 64,
+        gateway: Some("fd00::1".parse().expect("an address")),
+        host: None,
+    };
+    let facts = Facts {
+        mac: MAC,
+        addresses: Addresses { v4: Some(v4), v6: Some(v6) },
+        dns: vec!["10.213.0.1".parse().expect("an address"), "fd00::1".parse().expect("an address")],
+        domain: Some("spinney.internal".to_owned()),
+        hostname: "demo".to_owned(),
+    };
+    let answer_v4 = |message: &[u8]| {
+        let answer = v4::Request::read(message).and_then(|request| v4::answer(&request, &facts));
+        if let Some(answer) = answer {
+            let ends = frame::Ends { from: (MAC, answer.server), to: (answer.to_mac, answer.to) };
+            let frame = frame::dhcp_v4(&ends, &answer.message).expect("a frame");
+            assert!(frame.len() <= LARGEST, "{} bytes", frame.len());
+        }
+    };
+    let answer_v6 = |message: &[u8]| {
+        let answer = v6::Request::read(message).and_then(|request| v6::answer(&request, &facts, MAC));
+        if let Some(answer) = answer {
+            assert!(answer.len() <= LARGEST - 62, "{} bytes", answer.len());
+        }
+    };
+    match frame::read(bytes, MAC) {
+        Some(frame::Asked::V4(message)) => answer_v4(message),
+        Some(frame::Asked::V6(_, message)) => answer_v6(message),
+        Some(frame::Asked::Router(_)) => drop(router::advertisement(&facts).expect("an advertisement")),
+        None => {}
+    }
+    // A fuzzer need not find the way through the headers.
+    answer_v4(bytes);
+    answer_v6(bytes);
+}
+
+/// What machines ask their name server, and what servers answer it: a length of two bytes, the question, and the answer.
+pub(crate) fn dns(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk::<2>() else { return };
+    let length = usize::from(u16::from_be_bytes(*length)).min(rest.len());
+    let (asked, reply) = rest.split_at(length);
+    let query = match Query::parse(asked) {
+        Ok(query) => query,
+        Err(Unfit::Answer(code)) => return assert_eq!(unfit_answer(asked, code).len(), 12),
+        Err(Unfit::Nothing) => return,
+    };
+    let own = Surroundings {
+        machine: "web".to_owned(),
+        domain: Some("spinney.internal".to_owned()),
+        addresses: vec![[10, 213, 0, 5].into()],
+        gateways: vec![[10, 213, 0, 1].into()],
+        networks: vec![([10, 213, 0, 0].into(), 22)],
+        hosts: vec![("db".to_owned(), [192, 0, 2, 7].into())],
+    };
+    let mut neighbours = |_: Wanted<'_>| {
+        let domain = Some("spinney.internal".to_owned());
+        vec![Neighbour { name: "cache".to_owned(), domain, addresses: vec![[10, 213, 0, 6].into()] }]
+    };
+    if let Verdict::Answer(answer) = own.look_up(&query.question, "host", &mut neighbours) {
+        let bytes = query.answer(asked, &answer);
+        assert!(bytes.len() < 1232, "{} bytes fit everywhere", bytes.len());
+        assert_ne!(Reply::of(asked, &bytes), Reply::Foreign, "it answers the question");
+    }
+    assert_eq!(query.forwarded(asked, 7).len(), asked.len());
+    let sent = query.forwarded(asked, query.id);
+    if Reply::of(&sent, reply) != Reply::Foreign {
+        let short = returned(reply, query.id, asked, query.size());
+        assert!(short.len() <= query.size().max(12 + asked.len()));
+    }
 }

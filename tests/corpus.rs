@@ -51,3 +51,13 @@ fn disk() {
 fn qcow2() {
     replay("qcow2", survives::qcow2);
 }
+
+#[test]
+fn dhcp() {
+    replay("dhcp", survives::dhcp);
+}
+
+#[test]
+fn dns() {
+    replay("dns", survives::dns);
+}

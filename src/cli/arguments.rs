@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::ArgAction;
 
 use super::limit_options::LimitOptions;
+use super::network_options::NetworkOptions;
 use super::verb::Verb;
 
 const EXAMPLES: &str = "\
@@ -184,10 +185,9 @@ pub struct RunArguments {
     #[arg(short = 'U', overrides_with = "private_users", help_heading = "User namespacing options")]
     pub private_users_pick: bool,
 
-    /// A network of its own, with loopback only (default: yes); no shares the host's
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
-    #[arg(help_heading = "Networking options")]
-    pub private_network: Option<String>,
+    /// What it gets of the network
+    #[command(flatten)]
+    pub network: NetworkOptions,
 
     /// Keep these capabilities beyond the default set
     #[arg(long, value_name = "CAP,...", help_heading = "Security options")]

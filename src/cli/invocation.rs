@@ -257,7 +257,7 @@ mod tests {
             (&["--nonsense", "/t"], "unknown option --nonsense"),
             (&["/t", "--nonsense"], "unknown option --nonsense"),
             (&["-y", "/t"], "unknown option -y"),
-            (&["--network-veth", "/t"], "unknown option --network-veth"),
+            (&["--network-vlan", "/t"], "unknown option --network-vlan"),
             (&["/t", "--machine"], "--machine needs a value"),
             (&["/t", "--machine", "--", "ls"], "--machine needs a value"),
             (&["--quiet=yes", "/t"], "--quiet takes no value"),

@@ -34,6 +34,7 @@ pub mod image_verbs;
 pub mod invocation;
 pub mod limit_options;
 pub mod logs;
+mod network_options;
 pub mod output;
 pub mod progress;
 pub mod reference;
@@ -46,6 +47,7 @@ pub mod transferring;
 pub mod verb;
 pub mod verbs;
 
+use crate::network::ports::proxy;
 use invocation::Invocation;
 use output::Output;
 use refusal::Refusal;
@@ -53,10 +55,13 @@ use refusal::Refusal;
 /// Exit status of our own failures; below it, and at 126 and above, the payload speaks (docker-run(1), env(1)).
 pub const EXIT_FAILURE: u8 = 125;
 
-/// Runs the personality that the executable was called by. There is one so far: `spinney`.
+/// Runs the personality that the executable was called by: `spinney`, or the proxy of a machine's ports.
 pub fn main() -> ExitCode {
     let started = Instant::now();
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if proxy::is_called(&arguments) {
+        return ExitCode::from(proxy::main());
+    }
     let status = match invocation::parse(arguments) {
         Ok(Invocation::Run(invocation)) => run::run(&invocation, started),
         Ok(Invocation::Verb(verb)) => verb.perform(),

@@ -137,4 +137,6 @@ mod forms_tests;
 #[cfg(test)]
 mod layers_tests;
 #[cfg(test)]
+mod network_tests;
+#[cfg(test)]
 mod tests;

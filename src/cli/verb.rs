@@ -7,7 +7,8 @@ use super::image_verbs::{
 };
 use super::verbs::{
     attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
-    logs, pause, reboot, resume, set, shell, show, start, status, stop, terminate, top, unbind, wait,
+    logs, pause, ports, publish, reboot, resume, set, shell, show, start, status, stop, terminate, top,
+    unbind, wait,
 };
 
 /// A verb with its options.
@@ -42,6 +43,10 @@ pub enum Verb {
     CopyFrom(copy_from::CopyFromArguments),
     Bind(bind::BindArguments),
     Unbind(unbind::UnbindArguments),
+    #[command(visible_aliases = ["port"])]
+    Ports(ports::PortsArguments),
+    Publish(publish::PublishArguments),
+    Unpublish(publish::UnpublishArguments),
     Top(top::TopArguments),
     Set(set::SetArguments),
     Enable(enable::EnableArguments),
@@ -130,6 +135,9 @@ impl Verb {
             Self::CopyFrom(arguments) => copy_from::copy_from(arguments),
             Self::Bind(arguments) => bind::bind(arguments),
             Self::Unbind(arguments) => unbind::unbind(arguments),
+            Self::Ports(arguments) => ports::ports(arguments),
+            Self::Publish(arguments) => publish::publish(arguments),
+            Self::Unpublish(arguments) => publish::unpublish(arguments),
             Self::Top(arguments) => top::top(arguments),
             Self::Set(arguments) => set::set(arguments),
             Self::Enable(arguments) => enable::enable(arguments),

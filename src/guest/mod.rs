@@ -9,6 +9,7 @@
 //! | [`tree`] | [`Tree`] and [`TreeFacts`]: one look at a tree on the launch path |
 //! | [`base`] | the directories that mounts go to |
 //! | [`os_release`], [`machine_id`], [`elf`] | pure parsers |
+//! | [`network`] | its managers of networks, its resolv.conf |
 //! | [`preflight`] | a look at a tree before it is booted: what cannot work |
 //! | [`architecture`] | processors, and which programs a host runs |
 //! | [`executable`] | one program of a tree |
@@ -30,6 +31,7 @@ pub mod executable;
 pub mod init;
 pub mod log_files;
 pub mod machine_id;
+pub mod network;
 pub mod os_release;
 pub mod preflight;
 pub mod processes;

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::error::Error;
+use crate::network::state::NetworkState;
 use crate::settings::MachineName;
 use crate::supervisor::in_force::InForce;
 use crate::supervisor::launch_record::LaunchRecord;
@@ -128,6 +129,12 @@ impl MachineHandle {
     /// [`Error::NotRunning`] when it is gone.
     pub fn leader(&self) -> Result<Leader, Error> {
         self.process(self.state.leader, self.state.leader_started)
+    }
+
+    /// Its network, as it is told to everybody; of one that has none, or is not read, nothing.
+    pub fn network_state(&self) -> NetworkState {
+        let text = read_at(CWD, self.directory.join(NetworkState::FILE), LIMIT).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
     }
 
     /// How its leader was launched, secrets of the guest's environment included: for root alone.

@@ -15,7 +15,8 @@ pub struct NetworkPlan {
     pub namespace: Namespace,
     /// Its interfaces, but for `lo`.
     pub links: Vec<LinkPlan>,
-    /// Addresses of its name server, which answers for its zone and asks the host's for the rest; none where it gets no addresses of us.
+    /// Name servers that the machine asks: the host's side of its network, where ours answers for its zone and asks others for the
+    /// rest; on networks of somebody's those of `--dns=`. None where it gets no addresses of us.
     pub dns: Vec<IpAddr>,
     /// Servers that ours asks, in place of the host's (`--dns=`).
     pub upstream_dns: Vec<IpAddr>,
@@ -59,6 +60,8 @@ pub struct LinkPlan {
     pub host_mac: Option<MacAddress>,
     /// Its name in the machine.
     pub guest: InterfaceName,
+    /// The whole name in the machine where that had to be shortened.
+    pub guest_alternative: Option<String>,
     /// Its MAC address in the machine, where we give it one.
     pub mac: Option<MacAddress>,
     /// Addresses that we give it; none where a server on that network has to.
@@ -101,8 +104,10 @@ pub struct Family<A> {
     pub address: A,
     /// Length of the network's prefix.
     pub prefix: u8,
-    /// Where its default route leads; in a zone and with a pair of its own, the address of the host's side.
+    /// Where its default route leads: the host's side, or the router that was asked for.
     pub gateway: Option<A>,
+    /// The address of the host's side, with the same prefix, where that is ours to give: of a zone's bridge, of a pair's end.
+    pub host: Option<A>,
 }
 
 /// Faults on purpose, of what it sends and receives.

@@ -16,4 +16,23 @@ pub trait Service: fmt::Debug {
 
     /// When it wants to be called even if nothing is ready.
     fn deadline(&self) -> Option<Instant>;
+
+    /// The machine reboots: its namespace and its links were made anew, with the same names and addresses and other indexes.
+    fn links_made(&mut self, links: &Links<'_>) {
+        let _ = links;
+    }
+
+    /// What happened that the user should know, since the last call; each a line that may be printed.
+    fn warnings(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A machine's links as they were made.
+#[derive(Debug, Clone, Copy)]
+pub struct Links<'a> {
+    /// The machine's network namespace.
+    pub namespace: BorrowedFd<'a>,
+    /// For each link of the plan, the index of its host's end; 0 where it has none.
+    pub host: &'a [u32],
 }

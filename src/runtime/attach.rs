@@ -47,6 +47,9 @@ pub fn make_ready(
     prepared: &[Prepared],
 ) -> Result<(), AttachError> {
     for ((operation, prepared), in_root) in operations.iter().zip(prepared).zip(in_root(operations)) {
+        if in_root && matches!(operation, MountOperation::File { replace: Replace::Nothing, .. }) {
+            let _ = one(draft, operation, Prepared::Nothing, &mut Attached::default());
+        }
         if !in_root || can_be_missed(operation) {
             continue;
         }
@@ -198,6 +201,10 @@ fn one(
 }
 
 fn file(root: &Root, path: &Path, contents: &[u8], mode: Mode, replace: Replace) -> SysResult<()> {
+    if replace == Replace::Nothing {
+        let _ = root.create_file(path, mode);
+        return Ok(());
+    }
     if replace == Replace::RegularFile && root.symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
         return Ok(());
     }

@@ -8,7 +8,8 @@ use crate::sys::mount::MountAttributes;
 
 use super::plan::{BindSource, MountOperation as Op, Replace};
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where it is in the guest.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 const LOCALTIME: &str = "/etc/localtime";
 
 /// How the guest gets a file of the host's.
@@ -50,6 +51,11 @@ pub fn resolve_auto(mode: ResolvConf, private_network: bool, read_only: bool) ->
         ResolvConf::Auto => ResolvConf::CopyHost,
         other => other,
     }
+}
+
+/// The host's file that `mode`, which is not `auto`, brings the guest.
+pub fn resolv_conf_of_host(mode: ResolvConf) -> Option<&'static str> {
+    resolv_conf_source(mode).map(|(_, path)| path)
 }
 
 /// The host's file to read for `mode`, where its contents are copied.

@@ -33,6 +33,8 @@ pub struct Launch<'a> {
     pub user_namespace: Option<&'a OwnedFd>,
     /// It and others of the machine's, where a process holds them.
     pub made: Option<&'a Made>,
+    /// A network namespace of somebody's that the machine joins.
+    pub network: Option<&'a OwnedFd>,
     /// The guest's root cgroup.
     pub cgroup: &'a OwnedFd,
     /// Its cgroup in the named v1 hierarchy, if its init knows no v2.
@@ -133,6 +135,10 @@ fn clone_leader(launch: &Launch<'_>) -> SysResult<Cloned> {
         super::legacy_cgroup::enter(cgroup)?;
     }
     launch.controllers.enter()?;
+    if let Some(network) = launch.network {
+        // It belongs to another user namespace: first, while we have all capabilities there.
+        crate::sys::network::join(network)?;
+    }
     if let Some(made) = launch.made {
         join_namespaces_of(&made.pidfd, made.namespaces)?;
     } else if let Some(namespace) = launch.user_namespace {

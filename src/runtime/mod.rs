@@ -10,6 +10,7 @@ pub mod environment;
 pub mod host_files;
 pub mod journal;
 pub mod mounts;
+pub mod network_files;
 pub mod plan;
 pub mod planner;
 pub mod seccomp;

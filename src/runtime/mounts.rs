@@ -51,6 +51,8 @@ pub struct MountContext<'a> {
     pub credentials: &'a [crate::settings::Credential],
     /// SELinux label of the API file systems.
     pub selinux_apifs_context: Option<&'a str>,
+    /// What the guest finds about its network in /run.
+    pub network_files: &'a [Op],
 }
 
 /// Device nodes that every guest gets.
@@ -98,6 +100,7 @@ pub fn plan(context: &MountContext<'_>, custom: &[CustomMount]) -> Vec<Op> {
     if context.nesting {
         nesting(&mut operations);
     }
+    operations.extend_from_slice(context.network_files);
     operations.extend(custom.iter().flat_map(user));
     operations.push(Op::Seal { target: RUN_HOST.into(), attributes: Attributes::MOUNT_ATTR_RDONLY });
     if let Some(label) = context.selinux_apifs_context {

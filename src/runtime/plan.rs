@@ -219,6 +219,8 @@ pub enum Replace {
     Anything,
     /// It replaces a regular file, if that can be; a symlink is the tree's own arrangement and stays.
     RegularFile,
+    /// It is made where there is nothing, if that can be: something to mount on.
+    Nothing,
 }
 
 /// Where a bind comes from.

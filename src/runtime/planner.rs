@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::guest::network::NetworkFacts;
 use crate::host::Host;
 use crate::host::limits::Wholes;
-use crate::network::plan::NetworkPlan;
+use crate::network::plan::{Namespace, NetworkPlan};
 use crate::settings::{
     ConsoleMode, MachineName, MachineSettings, Payload, PrivateUsers, ResourceLimit, Uuid, Volatile,
 };
@@ -19,6 +20,7 @@ use super::host_files::{self, TimezoneContext};
 use super::journal::{self, JournalContext, JournalError};
 use super::limit_plan;
 use super::mounts::{self, MountContext};
+use super::network_files::{self, FilesContext};
 use super::plan::{
     BindSource, DeviceNode, IdMap, MachinePlan, MountOperation, ProcessKind, ProcessPlan, RootBase, RootPlan,
     UpperLayer, UserPlan,
@@ -62,6 +64,8 @@ pub struct TreeView {
     pub legacy_cgroups: bool,
     /// It has the host's time zone.
     pub zone: bool,
+    /// What of it has to do with its network, where that is the machine's own.
+    pub network: NetworkFacts,
     /// What its root is made of.
     pub root: RootView,
 }
@@ -116,6 +120,8 @@ pub struct Surroundings {
     pub wholes: Wholes,
     /// What the machine uses is to be told, at the price of cgroups for that.
     pub accounting: bool,
+    /// Its network.
+    pub network: NetworkPlan,
 }
 
 /// Makes the plan.
@@ -130,12 +136,13 @@ pub fn plan(
     around: Surroundings,
 ) -> Result<MachinePlan, PlanError> {
     let private_users = around.ids.is_some();
+    let private_network = around.network.namespace == Namespace::Private;
     let boot = matches!(settings.payload, Payload::Boot { .. });
     let console = settings.console.unwrap_or(if boot { ConsoleMode::ReadOnly } else { ConsoleMode::Pipe });
     let uuid = tree.machine_id.map(Uuid).or(settings.uuid).unwrap_or(around.random[0]);
     let capabilities = CapabilityPlan::for_machine(
         &settings.capabilities,
-        settings.private_network,
+        private_network,
         private_users,
         host.bounding & host.capabilities,
         tree.user.uid == 0,
@@ -150,8 +157,15 @@ pub fn plan(
         }
     }
 
+    let network_files = network_files::plan(&FilesContext {
+        network: &around.network,
+        tree: &tree.network,
+        boot,
+        resolv_conf: settings.resolv_conf,
+        read_only,
+    });
     let context = MountContext {
-        private_network: settings.private_network,
+        private_network,
         private_users,
         nesting: settings.nesting,
         console: console != ConsoleMode::Pipe,
@@ -163,11 +177,13 @@ pub fn plan(
         os_release: &host.os_release,
         credentials: &settings.credentials,
         selinux_apifs_context: settings.selinux_apifs_context.as_deref(),
+        network_files: &network_files.in_run,
     };
     let mut operations = volatile(settings.volatile, tree);
     operations.extend(image_binds(&tree.root, read_only));
-    let mode = host_files::resolve_auto(settings.resolv_conf, settings.private_network, read_only);
+    let mode = host_files::resolve_auto(settings.resolv_conf, private_network, read_only);
     operations.extend(host_files::resolv_conf(mode, around.resolv_conf));
+    operations.extend(network_files.in_tree);
     let zone = TimezoneContext {
         zone: host.localtime.as_deref().and_then(host_files::zone_of),
         zone_in_tree: tree.zone,
@@ -253,8 +269,8 @@ pub fn plan(
     Ok(MachinePlan {
         hostname: settings.hostname.clone().unwrap_or_else(|| name.as_str().to_owned()),
         name,
-        namespaces: namespaces(settings),
-        network: NetworkPlan::default(),
+        namespaces: namespaces(private_network),
+        network: around.network,
         ids: around.ids.map(|(base, size)| IdMap { base, size, tree_base: tree.id_base }),
         boot_clock,
         root: RootPlan {
@@ -280,13 +296,13 @@ pub fn wants_user_namespace(settings: &MachineSettings) -> bool {
     settings.private_users != PrivateUsers::No
 }
 
-fn namespaces(settings: &MachineSettings) -> Namespaces {
+fn namespaces(private_network: bool) -> Namespaces {
     let all = Namespaces::NEWNS
         | Namespaces::NEWPID
         | Namespaces::NEWUTS
         | Namespaces::NEWIPC
         | Namespaces::NEWCGROUP;
-    if settings.private_network { all | Namespaces::NEWNET } else { all }
+    if private_network { all | Namespaces::NEWNET } else { all }
 }
 
 fn root_base(settings: &MachineSettings, form: RootForm, read_only: bool) -> RootBase {

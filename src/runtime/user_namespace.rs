@@ -8,8 +8,8 @@ use rustix::process::Pid;
 use crate::sys::files::{open_at, write_all};
 use crate::sys::fork::exit_now;
 use crate::sys::process::{
-    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, pidfd_open, set_ids, unshare,
-    wait_for_end,
+    CloneOptions, Cloned, Namespaces, clone_process, die_with_parent, join_user_namespace, pidfd_open,
+    set_ids, unshare, wait_for_end,
 };
 use crate::sys::{SysResult, sys};
 
@@ -53,6 +53,8 @@ pub struct Beginning {
 #[derive(Debug)]
 pub struct Holder {
     child: Pid,
+    /// It is in the machine's user namespace.
+    in_user_namespace: bool,
     /// The child ends with this.
     to_child: Option<OwnedFd>,
     from_child: OwnedFd,
@@ -65,6 +67,8 @@ pub struct Made {
     pub pidfd: OwnedFd,
     /// Those of its namespaces that are there to be joined, its user namespace among them.
     pub namespaces: Namespaces,
+    /// Its network namespace, if that is one of them.
+    pub network: Option<OwnedFd>,
 }
 
 impl Holder {
@@ -87,8 +91,12 @@ impl Holder {
     pub fn made(&self, namespaces: Namespaces) -> SysResult<Option<Made>> {
         match read_errno(&self.from_child) {
             Ok(()) => {
-                let namespaces = namespaces | Namespaces::NEWUSER;
-                Ok(Some(Made { pidfd: pidfd_open(self.child)?, namespaces }))
+                let user = if self.in_user_namespace { Namespaces::NEWUSER } else { Namespaces::empty() };
+                let network = match namespaces.contains(Namespaces::NEWNET) {
+                    true => Some(open_namespace(self.child, "net")?),
+                    false => None,
+                };
+                Ok(Some(Made { pidfd: pidfd_open(self.child)?, namespaces: namespaces | user, network }))
             }
             Err(_) => Ok(None),
         }
@@ -112,6 +120,31 @@ impl Drop for Holder {
     }
 }
 
+/// Has a child make `namespaces` in the user namespace `user`, or in ours: for a machine whose user namespace is there.
+///
+/// # Errors
+/// When no child can be made.
+pub fn hold(user: Option<&OwnedFd>, namespaces: Namespaces) -> SysResult<Holder> {
+    let (for_child, to_child) = pipe()?;
+    let (from_child, for_parent) = pipe()?;
+    let options = CloneOptions { namespaces: Namespaces::empty(), sibling: false, cgroup: None };
+    match clone_process(options)? {
+        Cloned::Parent(child) => {
+            let in_user_namespace = user.is_some();
+            Ok(Holder { child, in_user_namespace, to_child: Some(to_child), from_child })
+        }
+        Cloned::Child => {
+            drop((to_child, from_child));
+            let made = die_with_parent()
+                .and_then(|()| user.map_or(Ok(()), join_user_namespace))
+                .and_then(|()| make_in_user_namespace(namespaces));
+            tell_errno(&for_parent, made);
+            let _ = rustix::io::read(&for_child, &mut [0_u8; 1]);
+            exit_now(0)
+        }
+    }
+}
+
 /// Begins a user namespace.
 ///
 /// # Errors
@@ -122,7 +155,8 @@ pub fn begin(creator: Creator) -> SysResult<Beginning> {
     let options = CloneOptions { namespaces: Namespaces::empty(), sibling: false, cgroup: None };
     match clone_process(options)? {
         Cloned::Parent(child) => {
-            let holder = Holder { child, to_child: Some(to_child), from_child };
+            let to_child = Some(to_child);
+            let holder = Holder { child, in_user_namespace: true, to_child, from_child };
             Ok(Beginning { creator, holder })
         }
         Cloned::Child => {
@@ -202,6 +236,10 @@ fn map(child: Pid, uids: IdMapping, gids: IdMapping) -> SysResult<OwnedFd> {
         write_all(open_at(&process, file, OFlags::WRONLY, Mode::empty())?, line.as_bytes())?;
     }
     open_at(&process, "ns/user", OFlags::RDONLY, Mode::empty())
+}
+
+fn open_namespace(process: Pid, name: &str) -> SysResult<OwnedFd> {
+    open_at(CWD, format!("/proc/{}/ns/{name}", process.as_raw_nonzero()), OFlags::RDONLY, Mode::empty())
 }
 
 fn pipe() -> SysResult<(OwnedFd, OwnedFd)> {

@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::assignment::{Assignment, Source};
+use super::assignment::{Assignment, LayerNumber, Source};
 use super::keys::{self, Key};
+use super::network::Choice;
 use super::refused::SettingsError;
 use super::surroundings::Environment;
 use super::{
@@ -27,6 +28,8 @@ pub(super) enum AskedCredential {
 pub struct Draft {
     /// What a value alone decides.
     pub(super) settings: MachineSettings,
+    /// Whose network it has.
+    pub(super) network: Choice,
     /// `--directory=`
     pub(super) directory: Option<PathBuf>,
     /// Boot the init, or do not.
@@ -53,6 +56,7 @@ impl Draft {
     pub(super) fn built_in() -> Self {
         Self {
             settings: MachineSettings::built_in(),
+            network: Choice::default(),
             directory: None,
             boot: None,
             parameters: Vec::new(),
@@ -76,12 +80,26 @@ impl Draft {
         self.settings.tree = tree;
         self.settings.machine = name;
         let payload = self.payload(&given)?;
+        self.mac_of_environment(environment)?;
+        std::mem::take(&mut self.network).decide(&mut self.settings.network, &payload, &given)?;
         self.settings.environment = resolved(std::mem::take(&mut self.variables), environment.variable);
         self.settings.console = Some(console(self.console, &payload, environment.on_terminal));
         self.settings.credentials = read(std::mem::take(&mut self.credentials), environment)?;
         self.settings.payload = payload;
         refuse_combinations(&self.settings, &given)?;
         Ok(self.settings)
+    }
+
+    /// systemd-nspawn's variable, which stands for the option that it has not. It asks for no network by itself.
+    fn mac_of_environment(&mut self, environment: &Environment) -> Result<(), SettingsError> {
+        const VARIABLE: &str = "SYSTEMD_NSPAWN_NETWORK_MAC";
+        if self.settings.network.mac.is_none()
+            && let Some(text) = (environment.variable)(VARIABLE)
+        {
+            let mac = text.to_string_lossy().parse().map_err(|error| SettingsError::option(VARIABLE, error));
+            self.settings.network.mac = Some(mac?);
+        }
+        Ok(())
     }
 
     /// What runs. Settings that are for the other kind of payload are refused when they stand on the command line, and
@@ -134,21 +152,35 @@ impl Draft {
 }
 
 /// Who gave which setting.
-struct GivenBy<'a>(&'a [Assignment]);
+pub(super) struct GivenBy<'a>(&'a [Assignment]);
 
 impl GivenBy<'_> {
-    fn source(&self, path: &str) -> Option<(&'static Key, &Source)> {
+    fn last(&self, path: &str) -> Option<&Assignment> {
         let key = keys::known(path)?;
-        let assignment = self.0.iter().rev().find(|assignment| assignment.key == key)?;
-        Some((key, &assignment.source))
+        self.0.iter().rev().find(|assignment| assignment.key == key)
     }
 
-    fn on_command_line(&self, path: &str) -> bool {
+    fn source(&self, path: &str) -> Option<(&'static Key, &Source)> {
+        self.last(path).map(|assignment| (assignment.key, &assignment.source))
+    }
+
+    /// The highest layer that gave it.
+    pub(super) fn layer(&self, path: &str) -> Option<LayerNumber> {
+        self.last(path).map(|assignment| assignment.layer)
+    }
+
+    /// Whether a .nspawn file gave it.
+    pub(super) fn is_nspawn(&self, path: &str) -> bool {
+        let file = self.source(path).and_then(|(_, source)| source.path());
+        file.and_then(Path::extension).is_some_and(|extension| extension == "nspawn")
+    }
+
+    pub(super) fn on_command_line(&self, path: &str) -> bool {
         self.source(path).is_some_and(|(_, source)| source.is_command_line())
     }
 
     /// How a sentence calls the setting.
-    fn name(&self, path: &str) -> String {
+    pub(super) fn name(&self, path: &str) -> String {
         self.source(path).map_or_else(|| path.to_owned(), |(key, source)| source.setting(key))
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::assignment::{Assignment, Change};
 use super::keys::Kind;
+use super::network::is_overruled;
 
 /// What of `layers`, lowest first, is in force, in the order in which it was given.
 pub fn effective(layers: Vec<Vec<Assignment>>) -> Vec<Assignment> {
@@ -27,6 +28,9 @@ fn is_taken_away(earlier: &Assignment, reset: &Assignment) -> bool {
 
 fn is_replaced(earlier: &Assignment, later: &Assignment) -> bool {
     let same_key = earlier.key == later.key;
+    if is_overruled(earlier, later) && !same_key {
+        return true;
+    }
     match later.key.kind {
         Kind::List => same_key && later.key.is_same_item(&text(earlier), &text(later)),
         // The words of one command come one by one.

@@ -118,9 +118,7 @@ pub struct MachineSettings {
     pub mounts: Vec<CustomMount>,
     /// The user namespace.
     pub private_users: PrivateUsers,
-    /// A network namespace of the machine's own, with loopback only.
-    pub private_network: bool,
-    /// What it gets of the network besides.
+    /// What it gets of the network.
     pub network: network::NetworkSettings,
     /// Capabilities to add, drop and make ambient.
     pub capabilities: CapabilitySettings,
@@ -186,7 +184,6 @@ impl MachineSettings {
             notify_ready: false,
             mounts: Vec::new(),
             private_users: PrivateUsers::default(),
-            private_network: true,
             network: network::NetworkSettings::default(),
             capabilities: CapabilitySettings::default(),
             no_new_privileges: false,
@@ -210,5 +207,20 @@ impl MachineSettings {
             limits: Limits::default(),
             autostart: Autostart::default(),
         }
+    }
+
+    /// Whose network namespace the machine has.
+    pub fn network_namespace(&self) -> network::NetworkNamespace {
+        self.network.namespace_for(&self.payload)
+    }
+
+    /// What the interface `host0` of the machine is, if it has one.
+    pub fn network_attachment(&self) -> Option<network::VethAttachment> {
+        self.network.attachment_for(&self.payload)
+    }
+
+    /// Whether the machine has a network namespace of its own, which its root rules.
+    pub fn has_private_network(&self) -> bool {
+        self.network_namespace() == network::NetworkNamespace::Private
     }
 }

@@ -21,15 +21,6 @@ pub(crate) const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("Files", "BindUserShell"),
     ("Files", "PrivateUsersOwnership"),
     ("Files", "PrivateUsersChown"),
-    ("Network", "NamespacePath"),
-    ("Network", "VirtualEthernet"),
-    ("Network", "VirtualEthernetExtra"),
-    ("Network", "Interface"),
-    ("Network", "MACVLAN"),
-    ("Network", "IPVLAN"),
-    ("Network", "Bridge"),
-    ("Network", "Zone"),
-    ("Network", "Port"),
 ];
 
 const SECTIONS: [&str; 3] = ["Exec", "Files", "Network"];

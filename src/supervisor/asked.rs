@@ -45,7 +45,13 @@ impl Boot<'_> {
                     }
                 }
             }
-            directory_watch::SIGNAL => machine.keeper.noticed(Instant::now()),
+            directory_watch::SIGNAL => {
+                let now = Instant::now();
+                machine.keeper.noticed(now);
+                if let Some(file) = &mut machine.parts.resolv_conf {
+                    file.noticed(now);
+                }
+            }
             _ => {}
         }
     }

@@ -20,13 +20,14 @@ use super::control::methods::{self, Context};
 use super::diagnosis::Evidence;
 use super::error::Error;
 use super::freezer::Freezer;
+use super::host_resolv_conf::HostResolvConf;
 use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
 use super::machine_event::MachineEvent;
 use super::manager_notifier::{ManagerNotifier, ManagerNotifierError};
 use super::running::Running;
 use super::snapshot::{Said, Snapshot};
-use super::start::{Machine, SIGNALS};
+use super::start::{Machine, Parts, SIGNALS};
 use super::state::{Phase, State};
 use super::stop::Stop;
 use super::{Event, Report, Request};
@@ -44,6 +45,8 @@ pub(super) fn now_in_microseconds() -> u64 {
 struct Woken {
     /// The leader has ended.
     ended: bool,
+    /// Of the network's services, in their order.
+    network: Vec<PollFlags>,
     /// Of the control socket and its clients, in their order.
     control: Vec<PollFlags>,
 }
@@ -107,6 +110,7 @@ impl<'a> Boot<'a> {
             said: Said::default(),
             freezer: Freezer::default(),
         };
+        boot.offer_sockets(machine, report);
         let parts = &machine.parts;
         // Before anyone is told: who hears of the machine may look at once.
         if let Err(error) = machine
@@ -207,7 +211,7 @@ impl<'a> Boot<'a> {
             self.tell_ready(machine, report);
         }
         loop {
-            let Woken { ended, control } =
+            let Woken { ended, network, control } =
                 self.wait(machine).map_err(Error::system("wait for the machine"))?;
             self.look_for_kills(false, machine, report);
             if let Some(notify) = &self.running.notify {
@@ -224,9 +228,13 @@ impl<'a> Boot<'a> {
                 let actions = console.on_ready(Instant::now());
                 self.console(actions, machine, report);
             }
+            for warning in machine.parts.network.turn(&network, Instant::now()) {
+                report(&Event::Warning(&warning));
+            }
             self.calls(&control, machine, report);
             self.look_at_freezer(machine, report);
             self.keep_directory(machine, report);
+            self.follow_resolv_conf(machine);
             self.look_for_evidence(machine, report);
             self.deadlines(machine, report)?;
         }
@@ -238,6 +246,16 @@ impl<'a> Boot<'a> {
             // Before anyone is told: who hears of it may look at once.
             self.write_state(machine, report);
             machine.tell_of_kills(&evidence, report);
+        }
+    }
+
+    /// Gives the guest what the host's resolv.conf says now, if that has changed.
+    fn follow_resolv_conf(&self, machine: &mut Machine) {
+        let Parts { resolv_conf, plan, .. } = &mut machine.parts;
+        if let Some(file) = resolv_conf
+            && !file.follow(Instant::now(), self.running.root.as_ref(), &mut plan.mounts)
+        {
+            *resolv_conf = None;
         }
     }
 
@@ -274,6 +292,8 @@ impl<'a> Boot<'a> {
         if let Some(events) = self.freezer.interest() {
             fds.push(PollFd::from_borrowed_fd(events, PollFlags::PRI));
         }
+        let network = fds.len();
+        fds.extend(machine.parts.network.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         let control = fds.len();
         fds.extend(machine.control.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         let looking =
@@ -285,15 +305,18 @@ impl<'a> Boot<'a> {
             self.stop.as_ref().and_then(|stop| stop.deadline),
             console.and_then(super::console::Console::deadline),
             machine.keeper.deadline(),
+            machine.parts.resolv_conf.as_ref().and_then(HostResolvConf::deadline),
             machine.parts.out_of_memory.deadline(),
+            machine.parts.network.deadline(),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(until);
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => Ok(Woken {
                 ended: fds.first().is_some_and(|leader| !leader.revents().is_empty()),
+                network: fds.iter().skip(network).take(control - network).map(PollFd::revents).collect(),
                 control: fds.iter().skip(control).map(PollFd::revents).collect(),
             }),
-            Err(Errno::INTR) => Ok(Woken { ended: false, control: Vec::new() }),
+            Err(Errno::INTR) => Ok(Woken { ended: false, network: Vec::new(), control: Vec::new() }),
             Err(errno) => Err(SysError::new("poll", format!("{} fds", fds.len()), errno)),
         }
     }

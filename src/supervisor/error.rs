@@ -7,6 +7,11 @@ use crate::host::limits::DiskError;
 use crate::image;
 use crate::image::layers::LayerError;
 use crate::image::opened::OpenError;
+use crate::network::configuration::ConfigurationError;
+use crate::network::lease::LeaseError;
+use crate::network::link::LinkError;
+use crate::network::planner::NetworkPlanError;
+use crate::network::ports::PortsError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::controllers::LimitError;
@@ -84,9 +89,19 @@ pub enum Error {
     #[error(transparent)]
     Attach(#[from] AttachError),
     #[error(transparent)]
+    Ports(#[from] PortsError),
+    #[error(transparent)]
     Launch(#[from] LaunchError),
     #[error(transparent)]
     Console(#[from] ConsoleError),
+    #[error(transparent)]
+    NetworkConfiguration(#[from] ConfigurationError),
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error(transparent)]
+    NetworkPlan(#[from] NetworkPlanError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
     #[error("cannot {action}")]
     System {
         action: &'static str,
@@ -221,7 +236,12 @@ impl Error {
             Self::Cgroup(CgroupError::Missing) => {
                 "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)"
             }
+            Self::Ports(error) => return error.hint(),
             Self::Limit(error) => error.hint(),
+            Self::NetworkConfiguration(error) => error.hint(),
+            Self::NetworkPlan(error) => error.hint(),
+            Self::Lease(error) => return Some(error.hint()),
+            Self::Link(error) => return error.hint().map(str::to_owned),
             Self::Disk(_) => {
                 "the node of a disk, such as /dev/sda, or a file on it; lsblk shows the disks of this host"
             }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
+use crate::guest::network::{self, NetworkFacts, ResolvConfFile};
 use crate::guest::tree::{inspect, inspect_for_command};
 use crate::guest::users::User;
 use crate::guest::{DetectedInit, TreeError, TreeFacts};
@@ -11,13 +12,16 @@ use crate::host::Host;
 use crate::host::limits::Wholes;
 use crate::image::ImageKind;
 use crate::image::opened::{Access, Opened};
+use crate::network::plan::{Namespace, NetworkPlan};
 use crate::runtime::device_filter::{self, DeviceKind, DeviceRule};
 use crate::runtime::host_files;
 use crate::runtime::id_range::{SIZE, candidates};
 use crate::runtime::journal::JOURNALS;
 use crate::runtime::plan::{MachinePlan, UserPlan};
 use crate::runtime::planner::{RootForm, RootView, Surroundings, TreeView, plan, wants_user_namespace};
-use crate::settings::{CustomMount, MachineName, MachineSettings, Payload, PrivateUsers, Uuid, Volatile};
+use crate::settings::{
+    CustomMount, MachineName, MachineSettings, Payload, PrivateUsers, ResolvConf, Uuid, Volatile,
+};
 use crate::sys::SysError;
 use crate::sys::in_root::Root;
 
@@ -84,9 +88,27 @@ pub(super) fn look(
         legacy_cgroups: facts.init.as_ref().is_some_and(DetectedInit::needs_legacy_cgroups),
         links: links(settings, tree),
         zone: zone.is_some_and(|zone| tree.exists(format!("/usr/share/zoneinfo/{zone}")).unwrap_or(false)),
+        network: network_facts(settings, root),
         root: root_view(&image, access(settings)),
     };
     Ok(Facts { name, image, facts, view, host })
+}
+
+/// What of the tree has to do with the machine's network. /etc of --volatile=yes is empty.
+fn network_facts(settings: &MachineSettings, root: &Root) -> NetworkFacts {
+    if !settings.has_private_network() {
+        return NetworkFacts::default();
+    }
+    let facts = match settings.payload {
+        Payload::Boot { .. } => network::inspect(root),
+        Payload::Command { .. } => {
+            NetworkFacts { resolv_conf: network::resolv_conf(root), ..NetworkFacts::default() }
+        }
+    };
+    match settings.volatile {
+        Volatile::Yes => NetworkFacts { resolv_conf: ResolvConfFile::Missing, ..facts },
+        _ => facts,
+    }
 }
 
 /// How the root of `image` is made.
@@ -141,15 +163,21 @@ pub(super) fn wanted_ids(settings: &MachineSettings, tree_base: u32) -> WantedId
     }
 }
 
+/// What becomes of /etc/resolv.conf of a machine with this network.
+pub(super) fn resolv_conf_mode(settings: &MachineSettings, network: &NetworkPlan) -> ResolvConf {
+    let private_network = network.namespace == Namespace::Private;
+    host_files::resolve_auto(settings.resolv_conf, private_network, settings.read_only)
+}
+
 pub(super) fn make_plan(
     request: &Request,
     facts: &Facts,
     ids: Option<(u32, u32)>,
+    network: NetworkPlan,
 ) -> Result<MachinePlan, Error> {
     let settings = &request.settings;
     debug_assert_eq!(ids.is_some(), wants_user_namespace(settings));
-    let resolv_conf =
-        host_files::resolve_auto(settings.resolv_conf, settings.private_network, settings.read_only);
+    let resolv_conf = resolv_conf_mode(settings, &network);
     let random = || {
         Uuid::random()
             .map_err(|errno| SysError::new("getrandom", "16 bytes", errno))
@@ -172,6 +200,7 @@ pub(super) fn make_plan(
         wholes: Wholes::probe(&settings.limits, &facts.host.cgroup)?,
         // A command without limits is over before anyone asks what it uses.
         accounting: request.background || matches!(settings.payload, Payload::Boot { .. }),
+        network,
     };
     Ok(plan(facts.name.clone(), settings, &facts.view, &facts.host, around)?)
 }
@@ -228,7 +257,8 @@ pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
         WantedIds::Pick => candidates(facts.name.as_str()).next().map(|base| (base, SIZE)),
         WantedIds::Range(base, size) => Some((base, size)),
     };
-    make_plan(request, &facts, ids)
+    let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, false)?;
+    make_plan(request, &facts, ids, network)
 }
 
 #[cfg(test)]

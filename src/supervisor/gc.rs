@@ -8,6 +8,7 @@ use rustix::process::Pid;
 
 use crate::host::CgroupHierarchy;
 use crate::image::lock;
+use crate::network::{host_names, link};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::controllers;
 use crate::runtime::root::SCRATCH;
@@ -69,8 +70,12 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
             Err(error) => collected.failed.push((name, error)),
         }
     }
-    // Of machines whose journal somebody has removed.
+    // Of machines whose journal somebody has removed, or that went with the host.
     lock::sweep_all();
+    // Who may not write it has others who do.
+    let _ = host_names::sweep(|machine| Path::new(MACHINES).join(machine).exists());
+    // What cannot be removed now is tried again the next time.
+    let _ = link::holding::sweep(|machine| Path::new(MACHINES).join(machine).exists());
     Ok(collected)
 }
 

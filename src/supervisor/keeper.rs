@@ -129,6 +129,7 @@ impl Boot<'_> {
         directory.write_launch(&LaunchRecord::of(plan), &plan.process.seccomp).map_err(failed())?;
         let in_force = InForce::of(&self.request.provenance, plan);
         directory.write_in_force(&in_force).map_err(failed())?;
+        machine.parts.network.write(directory)?;
         directory.write_state(&self.state(machine)).map_err(failed())?;
         attach_spares(machine, &missing).map_err(failed())
     }

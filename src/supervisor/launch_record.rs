@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::plan::Namespace;
 use crate::runtime::plan::MachinePlan;
 use crate::sys::process::Namespaces;
 
@@ -12,7 +13,7 @@ use crate::sys::process::Namespaces;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct LaunchRecord {
-    /// CLONE_NEW* flags of the namespaces that are the machine's own, user and time namespace among them.
+    /// CLONE_NEW* flags of the namespaces that are not ours, user and time namespace among them.
     pub namespaces: u32,
     /// The capability bounding set, bit n for capability n.
     pub bounding: u64,
@@ -36,6 +37,9 @@ impl LaunchRecord {
         let mut namespaces = plan.namespaces;
         namespaces.set(Namespaces::NEWUSER, plan.ids.is_some());
         namespaces.set(Namespaces::NEWTIME, plan.boot_clock);
+        if matches!(plan.network.namespace, Namespace::Path(_)) {
+            namespaces |= Namespaces::NEWNET;
+        }
         let process = &plan.process;
         Self {
             namespaces: namespaces.bits(),

@@ -83,6 +83,26 @@ pub enum MachineEvent {
     Paused,
     /// Its processes run again.
     Resumed,
+    /// A port of the host leads to it now.
+    Published {
+        /// As `--port=` has it, whole.
+        port: String,
+    },
+    /// A port leads to it no more.
+    Unpublished {
+        /// The same.
+        port: String,
+    },
+    /// Something of the host's is offered in it now.
+    Offered {
+        /// As `--offer=` has it, whole.
+        offer: String,
+    },
+    /// It is not offered any more.
+    TakenBack {
+        /// The same.
+        offer: String,
+    },
     /// The kernel killed processes of it, since its memory was at its limit.
     OutOfMemory {
         /// How many so far.
@@ -156,6 +176,10 @@ impl MachineEvent {
             Self::Rebooting { .. } => "rebooting",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
+            Self::Published { .. } => "published",
+            Self::Unpublished { .. } => "unpublished",
+            Self::Offered { .. } => "offered",
+            Self::TakenBack { .. } => "taken-back",
             Self::OutOfMemory { .. } => "out-of-memory",
             Self::Ended { .. } => "ended",
         }
@@ -215,6 +239,22 @@ mod tests {
             (MachineEvent::Rebooting { parameter: None }, r#""event":"rebooting","data":{"parameter":null}"#),
             (MachineEvent::Paused, r#""event":"paused""#),
             (MachineEvent::Resumed, r#""event":"resumed""#),
+            (
+                MachineEvent::Published { port: text("tcp:80:80") },
+                r#""event":"published","data":{"port":"tcp:80:80"}"#,
+            ),
+            (
+                MachineEvent::Unpublished { port: text("tcp:80:80") },
+                r#""event":"unpublished","data":{"port":"tcp:80:80"}"#,
+            ),
+            (
+                MachineEvent::Offered { offer: text("udp:53:53") },
+                r#""event":"offered","data":{"offer":"udp:53:53"}"#,
+            ),
+            (
+                MachineEvent::TakenBack { offer: text("udp:53:53") },
+                r#""event":"taken-back","data":{"offer":"udp:53:53"}"#,
+            ),
             (MachineEvent::OutOfMemory { killed: 1 }, r#""event":"out-of-memory","data":{"killed":1}"#),
             (
                 MachineEvent::Ended { exit_status: 0, reason: EndReason::PoweredOff, error: None },

@@ -12,10 +12,11 @@ use rustix::io::Errno;
 
 use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
+use crate::network::state::NetworkState;
 use crate::settings::MachineName;
 use crate::sys::files::{
-    entries, make_directories, make_directory_at, open_directory, remove_directory_at, remove_tree_at,
-    replace_at, try_lock, while_parents_vanish,
+    entries, make_directories, make_directory_at, open_directory, read_at, remove_directory_at,
+    remove_tree_at, replace_at, try_lock, while_parents_vanish,
 };
 use crate::sys::seccomp::SockFilter;
 use crate::sys::{SysError, SysResult};
@@ -163,6 +164,17 @@ impl MachineDirectory {
         replace_at(&self.fd, InForce::FILE, &text, 0o600)
     }
 
+    /// Writes down what the machine has of networks.
+    ///
+    /// # Errors
+    /// When /run is full.
+    pub fn write_network(&self, state: &NetworkState) -> SysResult<()> {
+        let mut text = serde_json::to_vec_pretty(state)
+            .map_err(|_| SysError::new("write", "the network as JSON", Errno::INVAL))?;
+        text.push(b'\n');
+        replace_at(&self.fd, NetworkState::FILE, &text, 0o644)
+    }
+
     /// Removes it, and the directories above it that are then empty.
     ///
     /// # Errors
@@ -188,6 +200,16 @@ pub fn is_abandoned(name: &MachineName) -> bool {
     let directory = open_directory(&Path::new(MACHINES).join(name.as_str()));
     directory.is_ok_and(|directory| try_lock(&directory).unwrap_or(false))
 }
+
+/// The pid of the supervisor of `name`, as its state file says.
+pub fn supervisor_of(name: &MachineName) -> Option<i32> {
+    let path = Path::new(MACHINES).join(name.as_str()).join(super::state::State::FILE);
+    let text = read_at(rustix::fs::CWD, path, STATE_BYTES).ok()?;
+    serde_json::from_slice::<super::state::State>(&text).ok().map(|state| state.supervisor)
+}
+
+/// A state file longer than this is none of ours.
+const STATE_BYTES: usize = 4 << 20;
 
 /// Removes the directory `name` unless somebody uses it.
 ///

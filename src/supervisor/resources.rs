@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::CgroupHierarchy;
 use crate::image::lock;
+use crate::network::host_names::{self, hosts_file::HostsFileError};
+use crate::network::link::holding::Holding;
 use crate::runtime::cgroup::{CgroupError, Hierarchy};
 use crate::runtime::controllers;
 use crate::runtime::id_range::LOCK_DIRECTORY;
@@ -49,6 +51,15 @@ pub enum Resource {
     ImageLocks(Vec<PathBuf>),
     /// A symlink of the host to the guest's journal (`--link-journal=guest`).
     JournalLink(PathBuf),
+    /// What the host was told of the machine's name: lines in /etc/hosts, and perhaps a hook of systemd-resolved.
+    Names {
+        /// Its name.
+        machine: String,
+        /// The hook's socket.
+        hook: Option<PathBuf>,
+    },
+    /// Something of the host's network.
+    Network(Holding),
 }
 
 impl Resource {
@@ -62,6 +73,8 @@ impl Resource {
             Self::Scratch(_) => "teardown-scratch",
             Self::ImageLocks(_) => "teardown-image-locks",
             Self::JournalLink(_) => "teardown-journal-link",
+            Self::Names { .. } => "teardown-names",
+            Self::Network(_) => "teardown-network",
         }
     }
 }
@@ -162,10 +175,14 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
             paths.iter().for_each(|path| lock::sweep(path));
             Ok(())
         }
+        Resource::Names { machine, hook } => {
+            host_names::forget(machine, hook.as_deref()).map_err(HostsFileError::into_source)
+        }
         Resource::JournalLink(path) => match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_symlink() => remove_file_at(rustix::fs::CWD, path),
             _ => Ok(()),
         },
+        Resource::Network(holding) => holding.undo(),
     }
 }
 

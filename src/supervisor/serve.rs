@@ -12,6 +12,7 @@ use super::verdict::Verdict;
 use super::{Event, Outcome, Report, Request};
 use crate::runtime::mounts::renew_boot_id;
 use crate::settings::Uuid;
+use crate::sys::in_words;
 
 /// How long the user's side may take the console's last output.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -42,6 +43,9 @@ pub(super) fn serve(
             let _ = console.drain(PATIENCE);
         }
         boot.look_for_kills(true, &mut machine, report);
+        if let Err(error) = machine.parts.network.end_boot() {
+            report(&Event::Warning(&in_words(&error)));
+        }
         fault::point("ended");
         reason = ended.as_ref().map_or(EndReason::Failed, |ended| boot.end_reason(&machine, *ended));
         let verdict = ended.map(|ended| boot.judge(&machine, ended));
@@ -97,6 +101,8 @@ fn finish(
         let _ = console.finish(PATIENCE);
     }
     drop(keeper);
+    // Nothing is bound and nobody served any more; a proxy is in our mount namespace, which is to go.
+    drop(parts.network);
     drop((parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
     if let Some(logs) = logs {
         let kept = super::archive::open(claimed.directory().name()).and_then(|archive| logs.keep(&archive));
@@ -107,7 +113,8 @@ fn finish(
     if request.background {
         super::archive::keep_or_warn(request, claimed.directory(), result.as_ref().copied(), report);
     }
-    let faults = claimed.release();
+    // A command is waited for; a machine that booted has taken its time.
+    let faults = claimed.release(parts.init.is_none() && !request.background);
     control.publish(last);
     if result.is_ok() {
         report(&Event::Ended { name: name.as_str(), after: stopping });

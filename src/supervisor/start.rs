@@ -9,6 +9,8 @@ use rustix::io::Errno;
 use crate::guest::{Contract, ExitMeaning, ReadySignal, StopMethod};
 use crate::host::Host;
 use crate::image::opened::{Assembled, Opened};
+use crate::network::link::open_namespace;
+use crate::network::plan::Namespace;
 use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
 use crate::runtime::controllers::{self, Controllers};
 use crate::runtime::journal::JournalPlan;
@@ -16,7 +18,7 @@ use crate::runtime::layers::Place;
 use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, UpperLayer};
 use crate::runtime::prepare::PrepareContext;
 use crate::runtime::root::{RootIds, RootPlaces};
-use crate::runtime::user_namespace::{self, Beginning, Creator, Holder, IdMapping, create};
+use crate::runtime::user_namespace::{self, Beginning, Creator, Holder, IdMapping, create, hold};
 use crate::runtime::{device_filter, legacy_cgroup, prepare, root, staging};
 use crate::settings::{ConsoleMode, Limits, MachineSettings, Payload};
 use crate::sys::SysError;
@@ -31,11 +33,13 @@ use super::console::Console;
 use super::console_log::ConsoleLog;
 use super::control::Control;
 use super::error::Error;
-use super::facts::{Facts, WantedIds, look, make_plan, wanted_ids};
+use super::facts::{Facts, WantedIds, look, make_plan, resolv_conf_mode, wanted_ids};
 use super::fault;
+use super::host_resolv_conf::HostResolvConf;
 use super::keeper::Keeper;
 use super::machine_event::MachineEvent;
 use super::manager_notifier::ManagerNotifier;
+use super::network::Network;
 use super::out_of_memory::{OomEvidence, OutOfMemory};
 use super::resources::{Resource, make_scratch};
 use super::terminal::Terminal;
@@ -62,6 +66,7 @@ pub(super) struct Parts {
     pub(super) user_namespace: Option<OwnedFd>,
     /// Who has namespaces ready for the first boot.
     pub(super) holder: Option<Holder>,
+    pub(super) network: Network,
     pub(super) cgroup: MachineCgroup,
     pub(super) legacy_cgroup: Option<OwnedFd>,
     pub(super) controllers: Controllers,
@@ -71,6 +76,8 @@ pub(super) struct Parts {
     pub(super) scratch: Option<OwnedFd>,
     pub(super) console: Option<Console>,
     pub(super) manager: ManagerNotifier,
+    /// The host's resolv.conf, where the machine has that.
+    pub(super) resolv_conf: Option<HostResolvConf>,
     /// When we were started, in clock ticks since the host's boot.
     pub(super) supervisor_started: u64,
 }
@@ -78,6 +85,8 @@ pub(super) struct Parts {
 /// Namespaces that are made while the supervisor mounts the root: a network namespace takes the kernel longer than all the
 /// rest. The others belong to the leader's cgroup, to its mounts or to its own clone.
 const MADE_AHEAD: Namespaces = Namespaces::NEWNET.union(Namespaces::NEWIPC).union(Namespaces::NEWUTS);
+
+const MAKE_NAMESPACES: &str = "make the machine's namespaces";
 
 /// Signals that the supervisor takes by signalfd, or wants to have nothing of (SIGPIPE, SIGTTIN, SIGTTOU).
 pub(super) const SIGNALS: [i32; 9] = [
@@ -108,7 +117,7 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
     }) {
         Ok(facts) => facts,
         Err(error) => {
-            for fault in claimed.release() {
+            for fault in claimed.release(false) {
                 report(&Event::Warning(&format!("left behind: {fault}")));
             }
             return Err(error);
@@ -126,7 +135,7 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
             if request.background {
                 super::archive::keep_or_warn(request, claimed.directory(), Err(&error), report);
             }
-            for fault in claimed.release() {
+            for fault in claimed.release(false) {
                 report(&Event::Warning(&format!("left behind: {fault}")));
             }
             Err(error)
@@ -171,14 +180,19 @@ fn make(
     // A child of ours works at the namespaces, which take the longest, while we go on.
     let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
     let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
-    let plan = make_plan(request, &facts, ids)?;
+    let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, true)?;
+    let mut plan = make_plan(request, &facts, ids, network)?;
     let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
     let (user_namespace, holder) = user_namespace.unzip();
     let holder = holder.flatten();
-    if let Some(holder) = &holder {
-        holder.make(plan.namespaces & MADE_AHEAD).map_err(Error::system("make the machine's namespaces"))?;
-    }
+    let holder = match holder {
+        Some(holder) => holder.make(plan.namespaces & MADE_AHEAD).map(|()| holder),
+        None => hold(user_namespace.as_ref(), plan.namespaces & MADE_AHEAD),
+    };
+    let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
+    let mut network = Network::prepare(claimed, &plan, report)?;
+    network.hold_ports(&facts.name)?;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
     }
@@ -226,6 +240,8 @@ fn make(
     let tree = mount_root(claimed, &plan, &facts.image, user_namespace.as_ref(), scratch.as_ref())?;
     fault::point("root");
     link_journal(claimed, &plan, &tree)?;
+    let mode = resolv_conf_mode(settings, &plan.network);
+    let resolv_conf = HostResolvConf::begin(&mut plan, mode, claimed.directory());
     let console = make_console(claimed, &plan)?;
     let init = facts.facts.init.as_ref();
     Ok(Parts {
@@ -235,10 +251,11 @@ fn make(
             |os| super::printable::line(os.pretty_name().as_bytes()),
         ),
         init: init.map(ToString::to_string),
+        network,
         plan,
         tree,
         user_namespace,
-        holder,
+        holder: Some(holder),
         legacy_cgroup,
         out_of_memory: OutOfMemory::watch(&cgroup, &controllers),
         cgroup,
@@ -247,6 +264,7 @@ fn make(
         scratch,
         console,
         manager,
+        resolv_conf,
         supervisor_started: start_time(rustix::process::getpid().as_raw_nonzero().get())
             .map_err(Error::system("look at ourselves"))?,
     })
@@ -407,10 +425,24 @@ impl Machine {
 
     /// Launches the leader and waits until it has exec'd.
     pub(super) fn launch(&mut self) -> Result<super::running::Running, Error> {
-        let mut holder = self.parts.holder.take();
         let Parts {
-            plan, tree, user_namespace, cgroup, legacy_cgroup, controllers, scratch, console, ..
+            plan,
+            tree,
+            user_namespace,
+            holder,
+            network,
+            cgroup,
+            legacy_cgroup,
+            controllers,
+            scratch,
+            console,
+            ..
         } = &mut self.parts;
+        let ahead = plan.namespaces & MADE_AHEAD;
+        let mut holder = match holder.take() {
+            Some(holder) => holder,
+            None => hold(user_namespace.as_ref(), ahead).map_err(Error::system(MAKE_NAMESPACES))?,
+        };
         let directory = self.claimed.directory();
         let ids = plan.ids.zip(user_namespace.as_ref());
         let mounts = self.claimed.mount_points();
@@ -424,12 +456,19 @@ impl Machine {
             None => prepared,
         };
         fault::point("prepared");
-        let made = holder.as_ref().map(|holder| holder.made(plan.namespaces & MADE_AHEAD));
-        let made = made.transpose().map_err(Error::system("open the machine's namespaces"))?.flatten();
+        let made = holder.made(ahead).map_err(Error::system("open the machine's namespaces"))?;
+        if let Some(made) = &made {
+            network.begin_boot(&self.claimed, made)?;
+        }
+        let joined = match &plan.network.namespace {
+            Namespace::Path(path) => Some(open_namespace(path)?),
+            Namespace::Host | Namespace::Private => None,
+        };
         let leader = crate::runtime::launch::launch(crate::runtime::launch::Launch {
             plan,
             user_namespace: user_namespace.as_ref(),
             made: made.as_ref(),
+            network: joined.as_ref(),
             cgroup: cgroup.payload(),
             legacy_cgroup: legacy_cgroup.as_ref(),
             controllers,
@@ -438,9 +477,7 @@ impl Machine {
         })?;
         fault::point("cloned");
         // It is reaped when the leader has exec'd, and is gone by then.
-        if let Some(holder) = &mut holder {
-            holder.release();
-        }
+        holder.release();
         let running = super::running::Running::hear(leader, plan, console.as_mut())?;
         fault::point("executed");
         Ok(running)

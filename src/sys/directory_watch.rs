@@ -1,4 +1,4 @@
-//! Word of files that go from a directory (F_NOTIFY, fcntl(2)).
+//! Word of files that go from a directory or change in it (F_NOTIFY, fcntl(2)).
 //!
 //! Not inotify: a hundred supervisors would use up root's budget of instances (128, fs.inotify.max_user_instances), which
 //! services of the host need. This takes one fd, and no budget.
@@ -13,6 +13,9 @@ pub const SIGNAL: i32 = libc::SIGIO;
 
 /// DN_DELETE and DN_MULTISHOT (linux/fcntl.h): tell of each file that goes, and not of the first alone.
 const EVENTS: libc::c_ulong = 0x0000_0008 | 0x8000_0000;
+
+/// The same with DN_MODIFY, DN_CREATE and DN_RENAME: whatever may change what a name stands for.
+const CHANGES: libc::c_ulong = EVENTS | 0x0000_0002 | 0x0000_0004 | 0x0000_0010;
 
 /// While it lives, the kernel sends us [`SIGNAL`] whenever a file goes from a directory, by unlink(2), by rmdir(2) or to
 /// another directory by rename(2).
@@ -29,17 +32,29 @@ impl DirectoryWatch {
     /// # Errors
     /// EINVAL where the kernel was built without (CONFIG_DNOTIFY).
     pub fn begin(directory: &impl AsFd) -> SysResult<Self> {
+        Self::of(directory, EVENTS)
+    }
+
+    /// Watches what `directory` refers to for new contents of its files too, those that are written and those that are put in place.
+    ///
+    /// # Errors
+    /// As [`DirectoryWatch::begin`].
+    pub fn begin_for_changes(directory: &impl AsFd) -> SysResult<Self> {
+        Self::of(directory, CHANGES)
+    }
+
+    fn of(directory: &impl AsFd, events: libc::c_ulong) -> SysResult<Self> {
         let own = open_directory_at(directory, ".")?;
-        tell_of_deletions(&own)?;
+        tell_of(&own, events)?;
         Ok(Self { _directory: own })
     }
 }
 
-fn tell_of_deletions(directory: &impl AsFd) -> SysResult<()> {
+fn tell_of(directory: &impl AsFd, events: libc::c_ulong) -> SysResult<()> {
     // SAFETY: the fd is borrowed for the length of the call; the arguments are integers.
-    let result = unsafe { libc::fcntl(directory.as_fd().as_raw_fd(), libc::F_NOTIFY, EVENTS) };
+    let result = unsafe { libc::fcntl(directory.as_fd().as_raw_fd(), libc::F_NOTIFY, events) };
     sys("fcntl", check(result.into()).map(drop), || {
-        format!("{}, F_NOTIFY, DN_DELETE|DN_MULTISHOT", FdPath::of(directory))
+        format!("{}, F_NOTIFY, {events:#x}", FdPath::of(directory))
     })
 }
 

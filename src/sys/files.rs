@@ -151,6 +151,29 @@ pub fn write_all(fd: impl AsFd, mut data: &[u8]) -> SysResult<()> {
     Ok(())
 }
 
+/// Has the file behind `fd` hold `data` and nothing else. In place: who has it open or mounted sees it.
+///
+/// # Errors
+/// ENOSPC and the like; then it may hold some of it.
+pub fn write_at_start(fd: impl AsFd, data: &[u8]) -> SysResult<()> {
+    let mut offset = 0;
+    while let Some(rest) = data.get(offset..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pwrite(&fd, rest, u64::try_from(offset).unwrap_or(u64::MAX)) {
+            Ok(written) => offset += written,
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                return Err(SysError::new(
+                    "pwrite",
+                    format!("{}, {} bytes", FdPath::of(&fd), rest.len()),
+                    errno,
+                ));
+            }
+        }
+    }
+    let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+    sys("ftruncate", rustix::fs::ftruncate(&fd, length), || format!("{}, {length}", FdPath::of(&fd)))
+}
+
 /// Writes `data` to the existing file `name` below `directory`.
 pub fn write_at(directory: impl AsFd, name: impl AsRef<Path>, data: &[u8]) -> SysResult<()> {
     let file = open_at(directory, name, OFlags::WRONLY, Mode::empty())?;
@@ -206,6 +229,12 @@ pub fn try_lock(fd: impl AsFd) -> SysResult<bool> {
         Err(Errno::WOULDBLOCK) => Ok(false),
         Err(errno) => Err(SysError::new("flock", format!("{}, LOCK_EX|LOCK_NB", FdPath::of(&fd)), errno)),
     }
+}
+
+/// Takes the flock(2) of `fd`, however long others have it: for locks that nobody holds while it waits for anything.
+pub fn lock(fd: impl AsFd) -> SysResult<()> {
+    let result = rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive));
+    sys("flock", result, || format!("{}, LOCK_EX", FdPath::of(&fd)))
 }
 
 /// Takes a write lock on the whole of `fd`, owned by the open file description (F_OFD_SETLK, fcntl(2)); says whether

@@ -1,6 +1,6 @@
 //! Copying our process, and ending it without ceremony (fork(2), _exit(2), close_range(2)).
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -55,6 +55,30 @@ pub(crate) fn unshare_in_test(flags: rustix::thread::UnshareFlags) -> rustix::io
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit takes any number and touches no memory of ours.
     unsafe { libc::_exit(code) }
+}
+
+/// Makes `fd` number `number`, open in what is executed next. Only for a process that is about to execute: whatever else had
+/// that number is closed.
+pub fn pass_as(fd: OwnedFd, number: i32) -> SysResult<()> {
+    let old = fd.as_raw_fd();
+    if old == number {
+        // It stays open; dup2 to itself would keep it close-on-exec.
+        std::mem::forget(fd);
+        return super::process::keep_on_exec(number.unsigned_abs());
+    }
+    // SAFETY: no memory is involved. That nobody uses what had the number is the caller's promise, as documented.
+    let result = unsafe { libc::dup2(old, number) };
+    sys("dup2", super::check(result.into()).map(drop), || format!("{old}, {number}"))
+}
+
+/// Takes the fd that was passed to this program as `number` ([`pass_as`]), close-on-exec from here on. Once, and before
+/// anything else is opened.
+pub fn take_inherited(number: i32) -> Option<OwnedFd> {
+    // SAFETY: only flags are changed; EBADF when there is none.
+    let result = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    super::check(result.into()).ok()?;
+    // SAFETY: it is open, as the call before says, and was passed to us: by the contract nobody else has taken it.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Closes every fd from `first` on (close_range(2), Linux 5.9). Only for a process that owns none of them any more in

@@ -1,10 +1,14 @@
-//! The loopback interface; more of netlink comes with the network room.
+//! Network namespaces, and the loopback interface in them.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::thread::LinkNameSpaceType;
 
-use super::{SysResult, check, sys};
+use super::files::{entries, open_at, open_directory, read_at};
+use super::{FdPath, SysResult, check, sys};
 
 /// Brings `lo` of this network namespace up (netdevice(7), SIOCSIFFLAGS): the kernel gives it 127.0.0.1 and ::1.
 pub fn loopback_up() -> SysResult<()> {
@@ -22,4 +26,66 @@ pub fn loopback_up() -> SysResult<()> {
     // SAFETY: SIOCSIFFLAGS reads the name and the flags of a live ifreq, both set above.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     sys("ioctl", check(result.into()).map(drop), || "SIOCSIFFLAGS, lo, IFF_UP".to_owned())
+}
+
+/// Does `work` in the network namespace `namespace`, and comes back: sockets that it opens stay there, and /proc/sys/net is that
+/// namespace's meanwhile. Only for a process of one thread.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN over it. If there is no way back the process ends: all that it did from there on would be
+/// done to the wrong network.
+pub fn in_namespace<T>(namespace: impl AsFd, work: impl FnOnce() -> T) -> SysResult<T> {
+    let home = open_at(CWD, "/proc/self/ns/net", OFlags::RDONLY, Mode::empty())?;
+    join(&namespace)?;
+    let result = work();
+    match join(&home) {
+        Ok(()) => Ok(result),
+        Err(_) => std::process::abort(),
+    }
+}
+
+/// The network namespace whose number (the inode that /proc/PID/ns/net leads to) is `number`, if there is one that a process is in
+/// or that is bound to a file; found in the slow way, by looking at all of these.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn open_by_number(number: u64) -> SysResult<Option<OwnedFd>> {
+    let is_it = |path: &str| {
+        let namespace = open_at(CWD, path, OFlags::RDONLY, Mode::empty()).ok()?;
+        rustix::fs::fstat(&namespace).is_ok_and(|stat| stat.st_ino == number).then_some(namespace)
+    };
+    let processes = open_directory(Path::new("/proc")).and_then(entries)?;
+    let processes = processes.iter().filter_map(|(name, _)| name.to_str());
+    let mut processes = processes.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    // A link's text costs less than opening it.
+    let text = format!("net:[{number}]");
+    let path = processes
+        .by_ref()
+        .map(|pid| format!("/proc/{pid}/ns/net"))
+        .find(|path| std::fs::read_link(path).is_ok_and(|link| link.as_os_str() == text.as_str()));
+    if let Some(namespace) = path.and_then(|path| is_it(&path)) {
+        return Ok(Some(namespace));
+    }
+    /// Some hundred bytes for each mount.
+    const LIMIT: usize = 16 << 20;
+    let mounts = read_at(CWD, "/proc/self/mountinfo", LIMIT)?;
+    let mounts = String::from_utf8_lossy(&mounts).into_owned();
+    // Fields 4 and 5 are root and mount point (proc_pid_mountinfo(5)).
+    let mut bound = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        (fields.next() == Some(text.as_str())).then(|| fields.next()).flatten()
+    });
+    Ok(bound.find_map(is_it))
+}
+
+/// Joins the network namespace `namespace` (setns(2)) for good.
+///
+/// # Errors
+/// EINVAL where it is none, EPERM without CAP_SYS_ADMIN over it.
+pub fn join(namespace: impl AsFd) -> SysResult<()> {
+    sys(
+        "setns",
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)),
+        || format!("{}, CLONE_NEWNET", FdPath::of(&namespace)),
+    )
 }

@@ -285,6 +285,11 @@ pub fn die_with_parent() -> SysResult<()> {
     })
 }
 
+/// Gives up privileges that execve(2) would bring (PR_SET_NO_NEW_PRIVS, prctl(2)).
+pub fn set_no_new_privileges() -> SysResult<()> {
+    sys("prctl", rustix::thread::set_no_new_privs(true), || "PR_SET_NO_NEW_PRIVS".to_owned())
+}
+
 /// Joins a new, anonymous session keyring (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING).
 ///
 /// # Errors

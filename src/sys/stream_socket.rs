@@ -5,6 +5,7 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -49,6 +50,17 @@ pub fn connect_at(directory: &impl AsFd, name: &str) -> SysResult<OwnedFd> {
     let path = format!("/proc/self/fd/{}/{name}", directory.as_fd().as_raw_fd());
     let connected = SocketAddrUnix::new(&path).and_then(|address| rustix::net::connect(&socket, &address));
     sys("connect", connected, || format!("{}/{name}", FdPath::of(directory)))?;
+    Ok(socket)
+}
+
+/// Connects to the socket `path`, by the rules of this process.
+///
+/// # Errors
+/// As [`connect_at`].
+pub fn connect_to(path: &Path) -> SysResult<OwnedFd> {
+    let socket = stream_socket()?;
+    let connected = SocketAddrUnix::new(path).and_then(|address| rustix::net::connect(&socket, &address));
+    sys("connect", connected, || format!("{path:?}"))?;
     Ok(socket)
 }
 

@@ -39,6 +39,10 @@ pub struct Process {
 impl Process {
     pub fn spawn(command: &mut Command) -> Self {
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        Self::of(child)
+    }
+
+    pub fn of(child: Child) -> Self {
         let pid = Pid::from_child(&child);
         Self { child, pidfd: pidfd_open(pid).unwrap() }
     }

@@ -37,13 +37,20 @@ impl HostState {
         for entry in fs::read_dir("/var/log/journal").into_iter().flatten().flatten() {
             lines.insert(format!("file {}", entry.path().display()));
         }
-        for link in fs::read_dir("/sys/class/net").unwrap().flatten() {
-            lines.insert(format!("link {}", link.file_name().to_string_lossy()));
+        let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+        lines.extend(
+            hosts.lines().filter(|line| line.contains("spinney")).map(|line| format!("hosts {line}")),
+        );
+        // /sys/class/net is that of the network namespace which /sys was mounted in.
+        let links = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        for link in links.lines().skip(2).filter_map(|line| line.split(':').next()) {
+            lines.insert(format!("link {}", link.trim()));
         }
         for hierarchy in hierarchies(&mounts) {
             cgroups(&hierarchy, prefix, &mut lines);
         }
         processes(prefix, &mut lines);
+        lines.retain(|line| !is_of_leases(line));
         Self { lines }
     }
 
@@ -59,6 +66,23 @@ impl HostState {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// Addresses of machines outlive them: their records stay, and the directories that these are in.
+fn is_of_leases(line: &str) -> bool {
+    let Some(path) = line.strip_prefix("file ").and_then(|line| line.split(' ').next()) else { return false };
+    let record = |path: &str| path.is_empty() || path.ends_with(".json") || path == "lock";
+    let number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some(rest) = path.strip_prefix("/var/lib/spinney/network") {
+        return record(rest.trim_start_matches('/'));
+    }
+    match path.strip_prefix("/run/spinney/network") {
+        Some(rest) => match rest.trim_start_matches('/').split_once('/') {
+            Some((namespace, rest)) => number(namespace) && record(rest),
+            None => number(rest.trim_start_matches('/')),
+        },
+        None => matches!(path, "/run/spinney" | "/var/lib/spinney"),
     }
 }
 

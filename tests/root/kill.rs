@@ -19,13 +19,19 @@ const KILLED: i32 = 128 + 9;
 /// Points that only a machine with something special comes to.
 const SPECIAL: [&str; 2] = ["teardown-journal-link", "teardown-legacy-cgroup"];
 
+/// Those that only a machine with links comes to.
+const LINKS: [&str; 6] =
+    ["network-noted", "network-prepared", "links", "services", "teardown-names", "teardown-network"];
+
 pub fn tests() -> Vec<Test> {
     let points = ["busybox", "debian-13"].into_iter().flat_map(|tree| {
-        FAULT_POINTS.iter().filter(move |point| tree == "busybox" || !SPECIAL.contains(point)).map(
-            move |point| {
+        FAULT_POINTS
+            .iter()
+            .filter(move |point| tree == "busybox" || !SPECIAL.contains(point))
+            .filter(|point| !LINKS.contains(point))
+            .map(move |point| {
                 Test::new(format!("kill::{tree}::{point}"), move |context| killed_at(context, tree, point))
-            },
-        )
+            })
     });
     let single: [Row; 4] = [
         ("running", running),

@@ -61,10 +61,19 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_guests;
+mod network_host;
+mod network_links;
+mod network_names;
+mod network_ports;
+mod network_rules;
+mod network_zone;
+mod nspawn_names;
 mod oci;
 mod options;
 mod own_host;
 mod payload;
+mod resolv_conf;
 mod security;
 mod settings;
 mod shell;
@@ -81,7 +90,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_links::tests(),
+        network_guests::tests(),
+        network_ports::tests(),
         oci::tests(),
+        nspawn_names::tests(),
+        network_rules::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
@@ -89,6 +103,7 @@ fn main() -> ExitCode {
         attack::tests(),
         legacy_cgroups::tests(),
         limits::tests(),
+        resolv_conf::tests(),
         security::tests(),
         settings::tests(),
         hosts::tests(),
@@ -126,6 +141,7 @@ fn main() -> ExitCode {
         image_store::tests(),
         unpack::tests(),
         image_roots::tests(),
+        network_names::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())
 }

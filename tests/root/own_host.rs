@@ -1,4 +1,5 @@
-//! A mount namespace for the tests, with a /run, a /var/lib and a /var/log of its own, and an /etc that may be written.
+//! A mount namespace for the tests, with a /run, a /var/lib and a /var/log of its own, and an /etc that may be written; and a
+//! network namespace that has `lo` alone: links, addresses and rules of machines are nobody else's.
 //!
 //! All mounts in it are shared, as systemd makes those of a host: a supervisor that forgets to leave their peer group
 //! has its mounts seen here.
@@ -6,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use spinney::sys::network::loopback_up;
 use spinney::sys::process::{Namespaces, unshare};
 
 /// What is empty, but for /run, and on disk.
@@ -23,7 +25,9 @@ impl OwnHost {
         let directory = PathBuf::from(format!("/var/tmp/spinney-root-tests.{}", std::process::id()));
         std::fs::create_dir(&directory).expect("make a directory in /var/tmp");
         if !real {
-            unshare(Namespaces::NEWNS).expect("unshare the mount namespace");
+            unshare(Namespaces::NEWNS | Namespaces::NEWNET)
+                .expect("unshare the mount and the network namespace");
+            loopback_up().expect("bring lo up");
             let recursive = MountPropagationFlags::REC;
             mount_change("/", MountPropagationFlags::PRIVATE | recursive).expect("make all mounts private");
             for (name, path) in EMPTY {

@@ -201,7 +201,7 @@ fn files_that_are_no_files() {
 #[test]
 fn odd_lines_of_nspawn_files_are_warned_of() {
     let files = Files::new();
-    files.write("etc/m.nspawn", "Boot=yes\n[Exec]\nBot=yes\nBind=/a\nnothing\n[X-Own]\na=b\n[Exce]\nBoot=yes\n[Network]\nZone=a\nPort=80\nX-b=c\n[Exec\n");
+    files.write("etc/m.nspawn", "Boot=yes\n[Exec]\nBot=yes\nBind=/a\nnothing\n[X-Own]\na=b\n[Exce]\nBoot=yes\n[Files]\nBindUser=a\nBindUserShell=b\nX-b=c\n[Exec\n");
     let resolved = files.asked("/m").unwrap();
     let path = files.0.path().join("etc/m.nspawn").display().to_string();
     let told: Vec<&str> =
@@ -215,7 +215,7 @@ fn odd_lines_of_nspawn_files_are_warned_of() {
             r#":3: unknown key "Bot" in [Exec], ignored; did you mean "Boot"?"#,
             r#":4: unknown key "Bind" in [Exec], ignored; it belongs in [Files]"#,
             r#":9: unknown section "Exce", "Boot" is ignored; did you mean "Exec"?"#,
-            ": Zone= (line 11), Port= (line 12) without effect in spinney so far",
+            ": BindUser= (line 11), BindUserShell= (line 12) without effect in spinney so far",
         ]
     );
 }

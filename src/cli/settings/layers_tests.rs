@@ -171,7 +171,19 @@ OverlayReadOnly=/a:/b
 Inaccessible=/a
 [Network]
 Private=no
+NamespacePath=/run/netns/x
+VirtualEthernet=yes
+VirtualEthernetExtra=a
+Interface=eth0
+MACVLAN=eth0
+IPVLAN=eth0
+Bridge=br0
+Zone=x
+Port=80
 ";
+
+/// What may stand there together: it is believed in the tests of who is.
+const CONTRADICTIONS: [&str; 3] = ["Private=no\n", "NamespacePath=/run/netns/x\n", "Bridge=br0\n"];
 
 #[test]
 fn what_is_not_trusted() {
@@ -185,7 +197,10 @@ fn what_is_not_trusted() {
     assert_eq!((settings.capabilities.add, settings.capabilities.drop), (0, 1 << 27));
     assert_eq!(settings.capabilities.ambient, 0);
     assert!(
-        settings.no_new_privileges && settings.read_only && settings.private_network && !settings.ephemeral
+        settings.no_new_privileges
+            && settings.read_only
+            && settings.has_private_network()
+            && !settings.ephemeral
     );
     assert_eq!(settings.system_calls.len(), 1);
     assert!(settings.mounts.is_empty() && settings.rlimits.is_empty() && settings.uuid.is_none());
@@ -195,16 +210,23 @@ fn what_is_not_trusted() {
                     MachineID= (line 8), PrivateUsers= (line 9), NoNewPrivileges= (line 10), SystemCallFilter= (line 11), \
                     LimitNOFILE= (line 13), OOMScoreAdjust= (line 14), CPUAffinity= (line 15), LinkJournal= (line 16), \
                     ReadOnly= (line 19), Volatile= (line 20), Bind= (line 21), BindReadOnly= (line 22), TemporaryFileSystem= (line 23), \
-                    Overlay= (line 24), OverlayReadOnly= (line 25), Inaccessible= (line 26), Private= (line 28) ignored \
+                    Overlay= (line 24), OverlayReadOnly= (line 25), Inaccessible= (line 26), Private= (line 28), \
+                    NamespacePath= (line 29), VirtualEthernet= (line 30), VirtualEthernetExtra= (line 31), Interface= (line 32), \
+                    MACVLAN= (line 33), IPVLAN= (line 34), Bridge= (line 35), Zone= (line 36), Port= (line 37) ignored \
                     (--settings=trusted believes all of it)";
     assert!(warning.ends_with(expected), "{warning}");
 
+    assert_eq!(settings.network, Default::default());
+
+    let believable = CONTRADICTIONS.iter().fold(UNTRUSTED.to_owned(), |text, line| text.replace(line, ""));
+    files.write("trees/m.nspawn", &believable);
     let trusted = files.asked("--settings=trusted TREES/trees/m").unwrap();
     assert_eq!(trusted.warnings, [""; 0]);
+    assert_eq!(trusted.settings.network.ports.len(), 1);
     assert!(!trusted.settings.no_new_privileges && !trusted.settings.read_only && trusted.settings.ephemeral);
     assert_eq!((trusted.settings.mounts.len(), trusted.settings.system_calls.len()), (6, 2));
     // The same file is trusted where only root can write.
-    files.write("run/m.nspawn", UNTRUSTED);
+    files.write("run/m.nspawn", &believable);
     assert_eq!(files.asked("TREES/trees/m").unwrap().warnings, [""; 0]);
 }
 

@@ -73,7 +73,7 @@ fn defaults() {
     assert_eq!(settings.private_users, PrivateUsers::Pick);
     assert_eq!(settings.console, Some(ConsoleMode::ReadOnly));
     assert_eq!((settings.timeout_ready, settings.timeout_stop), (None, Duration::from_secs(90)));
-    assert!(settings.private_network && settings.boot_clock);
+    assert!(settings.has_private_network() && settings.boot_clock);
     assert!(!settings.ephemeral && !settings.read_only && !settings.nesting && !settings.notify_ready);
     assert!(!settings.no_new_privileges && !settings.suppress_sync);
     assert_eq!(settings.machine, None);
@@ -140,8 +140,8 @@ fn options_become_settings() {
         "--private-users=no -U /t" => |s| s.private_users => PrivateUsers::Pick,
         "--private-users=524288:65536 /t" =>
             |s| s.private_users => PrivateUsers::Range { base: 524_288, size: 65536 },
-        "--private-network=no /t" => |s| s.private_network => false,
-        "--private-network /t" => |s| s.private_network => true,
+        "--private-network=no /t" => |s| s.has_private_network() => false,
+        "--private-network /t" => |s| s.has_private_network() => true,
         "--capability=CAP_NET_ADMIN /t" => |s| s.capabilities.add => 1 << 12,
         "--drop-capability=CAP_NET_ADMIN /t" => |s| s.capabilities.drop => 1 << 12,
         "--ambient-capability=CAP_NET_ADMIN /t ls" => |s| s.capabilities.ambient => 1 << 12,

@@ -193,6 +193,8 @@ fn words(event: &MachineEvent) -> String {
             errno.or_else(|| bus_error.clone()).unwrap_or_default()
         }
         MachineEvent::Hostname { hostname } => hostname.clone(),
+        MachineEvent::Published { port } | MachineEvent::Unpublished { port } => port.clone(),
+        MachineEvent::Offered { offer } | MachineEvent::TakenBack { offer } => offer.clone(),
         MachineEvent::Stopping { how, asked } => {
             let how = kebab(how);
             let who = if *asked { "it was told to" } else { "by itself" };
@@ -258,6 +260,8 @@ mod tests {
             (MachineEvent::Stopping { how: StopKind::Unknown, asked: false }, "stopping by itself"),
             (MachineEvent::Rebooting { parameter: None }, "rebooting"),
             (MachineEvent::Paused, "paused"),
+            (MachineEvent::Published { port: text("udp:53:53") }, "published udp:53:53"),
+            (MachineEvent::TakenBack { offer: text("/run/x:/run/y") }, "taken-back /run/x:/run/y"),
             (MachineEvent::OutOfMemory { killed: 1 }, "out-of-memory 1 process killed so far"),
             (MachineEvent::OutOfMemory { killed: 2 }, "out-of-memory 2 processes killed so far"),
             (

@@ -22,6 +22,8 @@
 //! | [`copy_from`] | Copy files out of a running machine |
 //! | [`bind`] | Mount a path of the host in a running machine |
 //! | [`unbind`] | Unmount what bind mounted |
+//! | [`ports`] | Show which ports of the host lead to machines, and what is offered in them |
+//! | [`publish`] | Have ports of the host lead to a running machine, or no more |
 //! | [`top`] | Watch what machines use |
 //! | [`set`] | Change the limits of running machines |
 //! | [`enable`] | Have machines started by start --all-enabled |
@@ -48,6 +50,8 @@ pub mod list;
 pub mod login;
 pub mod logs;
 pub mod pause;
+pub mod ports;
+pub mod publish;
 pub mod reboot;
 pub mod resume;
 pub mod set;

@@ -9,6 +9,7 @@ use super::{fail, named};
 use crate::cli::detached::{Detached, Outcome, Until};
 use crate::cli::invocation::{self, Invocation};
 use crate::cli::limit_options::LimitOptions;
+use crate::cli::network_options::NetworkOptions;
 use crate::cli::output::Output;
 use crate::cli::refusal::{Message, Refusal};
 use crate::cli::{EXIT_FAILURE, require_root, run};
@@ -53,6 +54,10 @@ pub struct StartArguments {
     /// Limits of each machine
     #[command(flatten)]
     limits: LimitOptions,
+
+    /// What each machine gets of the network
+    #[command(flatten)]
+    network: NetworkOptions,
 
     /// Print no status lines
     #[arg(short, long)]
@@ -199,6 +204,7 @@ impl Starter<'_> {
         let timeout = self.arguments.timeout_ready.as_deref();
         line.extend(timeout.map(|timeout| format!("--timeout-ready={timeout}").into()));
         line.extend(self.arguments.limits.arguments().map(OsString::from));
+        line.extend(self.arguments.network.arguments().into_iter().map(OsString::from));
         line.extend([format!("--machine={name}").into(), "--directory".into(), tree]);
         let request = match invocation::parse(line) {
             Ok(Invocation::Run(invocation)) => run::prepare_by_name(&invocation, Instant::now())

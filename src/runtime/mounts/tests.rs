@@ -17,6 +17,7 @@ const BARE: MountContext<'static> = MountContext {
     os_release: "ID=debian\n",
     credentials: &[],
     selinux_apifs_context: None,
+    network_files: &[],
 };
 
 fn lines(context: &MountContext<'_>, custom: &[CustomMount]) -> Vec<String> {

@@ -6,6 +6,7 @@ use super::super::describe::{describe, operation};
 use super::*;
 use crate::host::limits::Wholes;
 use crate::host::{CgroupHierarchy, CgroupMode, KernelVersion, RESOURCES};
+use crate::settings::network::NetworkNamespace;
 use crate::settings::{ALL_CAPABILITIES, Capability, Credential, CustomMount, LinkJournal, PivotRoot};
 
 fn settings(payload: Payload) -> MachineSettings {
@@ -33,6 +34,7 @@ fn tree() -> TreeView {
         links: vec![("bin".to_owned(), "usr/bin".into())],
         legacy_cgroups: false,
         zone: true,
+        network: NetworkFacts::default(),
         root: RootView::default(),
     }
 }
@@ -71,11 +73,26 @@ fn around() -> Surroundings {
         allowed_devices: Vec::new(),
         wholes: Wholes::default(),
         accounting: false,
+        network: NetworkPlan::default(),
     }
 }
 
-fn planned(settings: &MachineSettings, tree: &TreeView, host: &Host, around: Surroundings) -> MachinePlan {
+fn planned(
+    settings: &MachineSettings,
+    tree: &TreeView,
+    host: &Host,
+    mut around: Surroundings,
+) -> MachinePlan {
+    if !settings.has_private_network() {
+        around.network.namespace = Namespace::Host;
+    }
     plan("demo".parse().unwrap(), settings, tree, host, around).unwrap()
+}
+
+/// The same on the host's network.
+fn on_host(mut settings: MachineSettings) -> MachineSettings {
+    settings.network.namespace = Some(NetworkNamespace::Host);
+    settings
 }
 
 fn of(settings: &MachineSettings) -> MachinePlan {
@@ -97,17 +114,12 @@ fn namespaces_follow_the_options() {
     let own_ids = || Surroundings { ids: None, ..around() };
     let table: [(&str, MachineSettings, Surroundings, Vec<&str>); 5] = [
         ("all by default", boot(), around(), all.to_vec()),
-        (
-            "the host's network",
-            MachineSettings { private_network: false, ..boot() },
-            around(),
-            without(&["network"]),
-        ),
+        ("the host's network", on_host(boot()), around(), without(&["network"])),
         ("the host's ids", boot(), own_ids(), without(&["user"])),
         ("the host's clock", MachineSettings { boot_clock: false, ..boot() }, around(), without(&["time"])),
         (
             "the least",
-            MachineSettings { private_network: false, boot_clock: false, ..boot() },
+            MachineSettings { boot_clock: false, ..on_host(boot()) },
             own_ids(),
             without(&["user", "network", "time"]),
         ),
@@ -155,14 +167,13 @@ fn the_root_follows_the_options() {
 #[test]
 fn the_tree_is_made_ready_before_the_api_file_systems() {
     const ZONE: &str = "symlink /etc/localtime -> ../usr/share/zoneinfo/Europe/Berlin";
-    let shared = |settings| MachineSettings { private_network: false, ..settings };
     let table: [(&str, MachineSettings, &[&str]); 6] = [
         ("a boot", boot(), &[ZONE]),
         ("a read-only tree", MachineSettings { read_only: true, ..boot() }, &[]),
-        ("the host's network", shared(boot()), &["file /etc/resolv.conf 0644, 3 bytes", ZONE]),
+        ("the host's network", on_host(boot()), &["file /etc/resolv.conf 0644, 3 bytes", ZONE]),
         (
             "the host's network, read-only",
-            MachineSettings { read_only: true, ..shared(boot()) },
+            MachineSettings { read_only: true, ..on_host(boot()) },
             &["bind host:/etc/resolv.conf on /etc/resolv.conf (ro,if it is there)"],
         ),
         (

@@ -168,6 +168,8 @@ pub struct Key {
     pub about: &'static str,
     /// How its value gets into the settings.
     pub put: Put,
+    /// Of a list: whether two values are of the same thing, so that the later one takes the place of the earlier.
+    pub same: fn(&str, &str) -> bool,
 }
 
 impl Key {
@@ -185,6 +187,7 @@ impl Key {
             default: "",
             about: "",
             put: Put::By(put),
+            same: |_, _| false,
         }
     }
 
@@ -230,6 +233,12 @@ impl Key {
         self
     }
 
+    /// Whether two values of the list are of the same thing.
+    pub const fn same(mut self, same: fn(&str, &str) -> bool) -> Self {
+        self.same = same;
+        self
+    }
+
     /// Judges a value, and puts it into `draft`.
     ///
     /// # Errors
@@ -244,7 +253,7 @@ impl Key {
     /// Whether `later` takes the place of `earlier` in the list: both are of the same thing.
     pub fn is_same_item(&self, earlier: &str, later: &str) -> bool {
         match self.put {
-            Put::By(_) => false,
+            Put::By(_) => (self.same)(earlier, later),
             Put::Limit(limit) => {
                 let mut limits = Limits::default();
                 let both = [earlier, later].map(|text| limits.set(limit, text));

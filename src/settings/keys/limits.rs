@@ -27,5 +27,6 @@ fn key(limit: &'static LimitKey) -> Key {
         about: limit.help,
         default: if limit.repeats { "none" } else { "no limit of its own" },
         put: Put::Limit(limit),
+        same: |_, _| false,
     }
 }

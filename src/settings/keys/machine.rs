@@ -1,4 +1,4 @@
-//! What machine it is: `[machine]`, `[users]`, `[network]`, `[console]`.
+//! What machine it is: `[machine]`, `[users]`, `[console]`.
 
 use std::path::PathBuf;
 
@@ -75,14 +75,6 @@ pub(super) static KEYS: &[Key] = &[
     .nspawn(&[NspawnKey::new("Exec", "PrivateUsers")])
     .trust(Trust::Never)
     .default("pick"),
-    Key::new("network", "private-network", Kind::Boolean, |draft, given| {
-        draft.settings.private_network = parse_boolean(given.text)?;
-        Ok(())
-    })
-    .option("--private-network=")
-    .nspawn(&[NspawnKey::new("Network", "Private")])
-    .trust(Trust::Never)
-    .default("yes"),
     Key::new("console", "mode", Kind::Text, |draft, given| {
         draft.console = Some(given.text.parse::<ConsoleRequest>()?);
         Ok(())

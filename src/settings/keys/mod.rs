@@ -5,7 +5,8 @@
 //! | [`key`] | what is known of one setting |
 //! | [`autostart`] | `[autostart]`: when it is started by itself |
 //! | [`limits`] | the rest of `[resources]`: how much of the host it may have |
-//! | [`machine`] | `[machine]`, `[users]`, `[network]`, `[console]`: what machine it is |
+//! | [`machine`] | `[machine]`, `[users]`, `[console]`: what machine it is |
+//! | [`network`] | `[network]`: what it gets of the network |
 //! | [`execution`] | `[execution]`: what runs |
 //! | [`security`] | `[security]` and `[resources]` of processes |
 //! | [`files`] | `[files]`, `[integration]`, `[credentials]`: what it sees |
@@ -20,6 +21,7 @@ mod files;
 mod key;
 mod limits;
 mod machine;
+mod network;
 mod security;
 
 pub use key::{BadValue, Key, Kind, NspawnKey, Put, PutValue, Scope, Trust};
@@ -28,7 +30,7 @@ use super::draft::Draft;
 use super::suggestion::nearest;
 
 /// Settings by table, in the order in which they are explained. Limits and autostart come after them.
-static TABLES: &[&[Key]] = &[machine::KEYS, execution::KEYS, files::KEYS, security::KEYS];
+static TABLES: &[&[Key]] = &[machine::KEYS, network::KEYS, execution::KEYS, files::KEYS, security::KEYS];
 
 /// All settings.
 pub fn all() -> impl Iterator<Item = &'static Key> {

@@ -1,20 +1,41 @@
 //! What the user wants of the network: systemd-nspawn(1)'s networking options, and ours for addresses, names and ports.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | [`interface`] | names of interfaces and zones, `HOST[:MACHINE]` |
+//! | [`address`] | `--ip=`, `--mac=`, `--gateway=`, `--dns=`, `--hosts=` |
+//! | [`port`] | `--port=` |
+//! | [`offer`] | `--offer=` |
+//! | [`fault`] | `--net-delay=`, `--net-loss=` |
+//! | [`attachment`] | whose network it has, out of all that was said; what does not go together |
 
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+mod address;
+mod attachment;
+mod fault;
+mod interface;
+mod offer;
+mod port;
 
-use crate::settings::ValueError;
+pub use address::{HostEntry, InterfaceAddress, MacAddress, parse_gateway, parse_name_server};
+pub(super) use attachment::{Choice, is_overruled};
+pub use fault::{parse_delay, parse_loss};
+pub use interface::{InterfaceName, InterfacePair, ZoneName};
+pub use offer::{Endpoint, Offer};
+pub use port::{PortMapping, Protocol};
+
+use super::Payload;
 
 /// `--network-*`, `--port=`, `--ip=` and the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NetworkSettings {
-    /// Whose network namespace the machine has; `None` is what its payload gets by default.
+    /// Whose network namespace the machine has; `None` is what its payload gets by default:
+    /// [`NetworkSettings::namespace_for`].
     pub namespace: Option<NetworkNamespace>,
-    /// The interface `host0` of the machine.
+    /// The interface `host0` of the machine: [`NetworkSettings::attachment_for`] knows what it is by default.
     pub veth: Option<VethAttachment>,
     /// More pairs of interfaces (`--network-veth-extra=HOST[:MACHINE]`).
     pub veth_extra: Vec<InterfacePair>,
@@ -24,9 +45,10 @@ pub struct NetworkSettings {
     pub macvlan: Vec<InterfacePair>,
     /// ipvlan interfaces on interfaces of the host (`--network-ipvlan=HOST[:MACHINE]`).
     pub ipvlan: Vec<InterfacePair>,
-    /// `--ip=ADDRESS[/PREFIX]`, of `host0`: in place of addresses of the pool, at most one of each family.
+    /// `--ip=ADDRESS[/PREFIX]`, of `host0`: in place of addresses of the pool, at most one of each family. Without a
+    /// `host0`, of the only other interface.
     pub addresses: Vec<InterfaceAddress>,
-    /// `--mac=`, of `host0`.
+    /// `--mac=`, of the same interface.
     pub mac: Option<MacAddress>,
     /// `--gateway=`, at most one of each family.
     pub gateways: Vec<IpAddr>,
@@ -41,7 +63,7 @@ pub struct NetworkSettings {
     /// Whether the machine may send from other addresses than its own.
     pub spoofing: bool,
     /// `--net-delay=`, in microseconds, on what the machine sends and receives.
-    pub delay: Option<std::time::Duration>,
+    pub delay: Option<Duration>,
     /// `--net-loss=`, in thousandths of a percent, of what the machine sends and receives.
     pub loss: Option<u32>,
 }
@@ -68,211 +90,26 @@ pub enum VethAttachment {
     Zone(ZoneName),
 }
 
-/// An interface of the host, and what it is in the machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InterfacePair {
-    /// On the host.
-    pub host: InterfaceName,
-    /// In the machine; by default what systemd-nspawn names it.
-    pub guest: Option<InterfaceName>,
-}
-
-/// Name of a network interface: at most 15 bytes (IFNAMSIZ of linux/if.h without its NUL), no `/`, white space, control
-/// characters or `%`, and not all digits, `.` or `..` (dev_valid_name() of the kernel, ifname_valid() of systemd).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct InterfaceName(String);
-
-impl InterfaceName {
-    /// Longest name in bytes.
-    pub const LONGEST: usize = 15;
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for InterfaceName {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let fits = !text.is_empty()
-            && text.len() <= Self::LONGEST
-            && text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%'))
-            && !text.bytes().all(|byte| byte.is_ascii_digit())
-            && !matches!(text, "." | ".." | "all" | "default");
-        fits.then(|| Self(text.to_owned())).ok_or_else(|| {
-            ValueError::new(
-                text,
-                "is not an interface name",
-                "at most 15 letters, digits and signs, for example eth0",
-            )
-        })
-    }
-}
-
-impl TryFrom<String> for InterfaceName {
-    type Error = ValueError;
-
-    fn try_from(text: String) -> Result<Self, ValueError> {
-        text.parse()
-    }
-}
-
-impl From<InterfaceName> for String {
-    fn from(name: InterfaceName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for InterfaceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Name of a zone: a label of the domain name system in lower case, at most 12 characters, so that its bridge, `vz-ZONE`, has a name
-/// that is not shortened.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ZoneName(String);
-
-impl ZoneName {
-    /// Longest name in bytes.
-    pub const LONGEST: usize = 12;
-
-    /// That of booted machines which ask for none.
-    pub fn default_zone() -> Self {
-        Self("spinney".to_owned())
+impl NetworkSettings {
+    /// Whose network namespace a machine with this payload has: its own, where nobody says otherwise.
+    pub fn namespace_for(&self, _payload: &Payload) -> NetworkNamespace {
+        self.namespace.clone().unwrap_or(NetworkNamespace::Private)
     }
 
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// What `host0` is for a machine with this payload. Where nothing at all is said of its network, a booted machine is in
+    /// the zone `spinney`, and a command has nothing but its loopback.
+    pub fn attachment_for(&self, payload: &Payload) -> Option<VethAttachment> {
+        let unsaid = self.namespace.is_none() && self.veth.is_none() && !self.has_more_links();
+        match payload {
+            Payload::Boot { .. } if unsaid => Some(VethAttachment::Zone(ZoneName::default_zone())),
+            _ => self.veth.clone(),
+        }
     }
 
-    /// Its bridge on the host, `vz-ZONE` (systemd-nspawn(1)).
-    pub fn bridge(&self) -> InterfaceName {
-        InterfaceName(format!("vz-{}", self.0))
+    /// Whether it has other interfaces than `host0`.
+    fn has_more_links(&self) -> bool {
+        [&self.veth_extra, &self.interfaces, &self.macvlan, &self.ipvlan]
+            .iter()
+            .any(|links| !links.is_empty())
     }
-
-    /// The domain that its machines are named in: `internal` is set aside for this (ICANN board resolution 2024.07.29.06).
-    pub fn domain(&self) -> String {
-        format!("{}.internal", self.0)
-    }
-}
-
-impl FromStr for ZoneName {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let fits = !text.is_empty()
-            && text.len() <= Self::LONGEST
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-            && !text.starts_with('-')
-            && !text.ends_with('-');
-        fits.then(|| Self(text.to_owned())).ok_or_else(|| {
-            ValueError::new(
-                text,
-                "is not a zone",
-                "at most 12 lower case letters, digits and '-', for example lab",
-            )
-        })
-    }
-}
-
-impl TryFrom<String> for ZoneName {
-    type Error = ValueError;
-
-    fn try_from(text: String) -> Result<Self, ValueError> {
-        text.parse()
-    }
-}
-
-impl From<ZoneName> for String {
-    fn from(name: ZoneName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for ZoneName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A MAC address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct MacAddress(pub [u8; 6]);
-
-impl fmt::Display for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-/// An address with the length of its network's prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct InterfaceAddress {
-    /// The address.
-    pub address: IpAddr,
-    /// Bits of it that its network shares; `None`: as its zone has it, otherwise /24 or /64.
-    pub prefix: Option<u8>,
-}
-
-/// A name and its address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostEntry {
-    /// A host name, in lower case.
-    pub name: String,
-    /// Its address.
-    pub address: IpAddr,
-}
-
-/// Protocols whose ports are forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-/// `--port=[tcp|udp:][ADDRESS:]HOST[-END][:GUEST[-END]]`: ports of the host that lead to a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PortMapping {
-    /// Of which protocol.
-    pub protocol: Protocol,
-    /// The address of the host it is at; `None` is all of both families.
-    pub address: Option<IpAddr>,
-    /// The first port of the host.
-    pub host: u16,
-    /// The port of the machine that it leads to.
-    pub guest: u16,
-    /// How many ports in a row, at least 1.
-    pub count: u16,
-}
-
-/// Something of the host's that is offered inside of a machine: the reverse of a port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Offer {
-    /// Where it is in the machine: a port of its loopback, or a path.
-    pub inside: Endpoint,
-    /// What it leads to on the host.
-    pub outside: Endpoint,
-}
-
-/// One side of an [`Offer`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Endpoint {
-    /// A TCP port; the address is the loopback's where none is said.
-    Tcp(Option<IpAddr>, u16),
-    /// A UDP port.
-    Udp(Option<IpAddr>, u16),
-    /// A stream socket of the file system.
-    Unix(PathBuf),
 }

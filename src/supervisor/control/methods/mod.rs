@@ -4,6 +4,7 @@ mod attach_console;
 mod describe;
 mod kill;
 mod pause;
+mod ports;
 mod power_off;
 mod reboot;
 mod resume;
@@ -107,6 +108,9 @@ error Failed(message: string, hint: ?string)"],
             &attach_console::METHOD,
             &set_console_size::METHOD,
             &set_limits::METHOD,
+            &ports::LIST,
+            &ports::PUBLISH,
+            &ports::UNPUBLISH,
         ],
     },
 ];

@@ -1,0 +1,345 @@
+//! The host's hosts file: replaced whole, never written in place, so that whoever reads it, and whoever is killed, finds one that is
+//! whole; by one supervisor at a time.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::sys::files::{
+    change_mode, change_owner, make_directories, open_at, open_directory, read_all, remove_directory_at,
+    remove_file_at, while_parents_vanish, write_all,
+};
+use crate::sys::lock_file::{Hold, LockFile};
+use crate::sys::{FdPath, SysError, SysResult, attributes, sys};
+
+use super::HostName;
+use super::hosts_text::{Wanted, with, without};
+
+/// The host's.
+pub const HOSTS: &str = "/etc/hosts";
+
+/// Where the lock is while somebody has it.
+const LOCKS: &str = "/run/spinney";
+const LOCK: &str = "hosts.lck";
+
+/// How long others are waited for: each has it for as long as the disk takes for a small file.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A file of more is left alone: block lists have some megabytes.
+const LIMIT: usize = 16 << 20;
+
+/// Why machines are not in the host's file.
+#[derive(Debug, thiserror::Error)]
+pub enum HostsFileError {
+    /// It is on a file system that is not to be written, as where the system is made from a store, or it is a mount of its own, as in a
+    /// container.
+    #[error("{} cannot be replaced", path.display())]
+    Fixed {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: SysError,
+    },
+    /// It cannot be read or written for another reason.
+    #[error("cannot change {}", path.display())]
+    Change {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: SysError,
+    },
+    /// Others have been at it for too long.
+    #[error("{} is being changed by others", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is no hosts file.
+    #[error("{} has more than 16 MiB", path.display())]
+    Large {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A hosts file.
+#[derive(Debug, Clone)]
+pub struct HostsFile {
+    path: PathBuf,
+    locks: PathBuf,
+}
+
+impl HostsFileError {
+    /// What the kernel said, where it was the kernel.
+    pub fn into_source(self) -> SysError {
+        match self {
+            Self::Fixed { source, .. } | Self::Change { source, .. } => source,
+            Self::Busy { path } => SysError::new("fcntl", format!("{path:?}, F_OFD_SETLK"), Errno::AGAIN),
+            Self::Large { path } => SysError::new("read", format!("{path:?}"), Errno::FBIG),
+        }
+    }
+}
+
+impl HostsFile {
+    /// That of the host, if it is for programs that can reach our machines.
+    pub fn of_host() -> Option<Self> {
+        super::concerns_us(Path::new(HOSTS)).then(|| Self::at(Path::new(HOSTS), Path::new(LOCKS)))
+    }
+
+    /// That at `path`, with a lock in the directory `locks`.
+    pub fn at(path: &Path, locks: &Path) -> Self {
+        Self { path: path.to_owned(), locks: locks.to_owned() }
+    }
+
+    /// Has it name `host`.
+    ///
+    /// # Errors
+    /// When it cannot be changed: then it is as it was.
+    pub fn add(&self, host: &HostName) -> Result<(), HostsFileError> {
+        self.change(|text| with(text, host))
+    }
+
+    /// Removes all lines of machines that are not to be `kept`.
+    ///
+    /// # Errors
+    /// When it cannot be changed: then it is as it was.
+    pub fn keep(&self, kept: impl Fn(&str) -> bool) -> Result<(), HostsFileError> {
+        // Looked at without the lock first: mostly there is nothing of ours.
+        let place = self.place().map_err(|source| self.failed(source))?;
+        let text = self.read(&place)?;
+        match without(text.as_ref().map(|(_, text)| text.as_slice()), &kept) {
+            Wanted::Same => Ok(()),
+            _ => self.change(|text| without(text, &kept)),
+        }
+    }
+
+    fn change(&self, edit: impl Fn(Option<&[u8]>) -> Wanted) -> Result<(), HostsFileError> {
+        let _lock = self.lock()?;
+        let place = self.place().map_err(|source| self.failed(source))?;
+        let old = self.read(&place)?;
+        let changed = match edit(old.as_ref().map(|(_, text)| text.as_slice())) {
+            Wanted::Same => Ok(()),
+            Wanted::Text(text) => replace(&place, old.as_ref().map(|(file, _)| file), &text),
+            Wanted::Gone => remove_file_at(&place.directory, &place.name),
+        };
+        changed.map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: SysError) -> HostsFileError {
+        let path = self.path.clone();
+        match source.errno() {
+            Errno::ROFS | Errno::BUSY | Errno::PERM | Errno::XDEV => HostsFileError::Fixed { path, source },
+            _ => HostsFileError::Change { path, source },
+        }
+    }
+
+    fn lock(&self) -> Result<Held, HostsFileError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let taken = while_parents_vanish(|| {
+                LockFile::try_take(make_directories(&self.locks, 0o755)?, LOCK, Hold::Exclusive)
+            });
+            match taken.map_err(|source| self.failed(source))? {
+                Some(lock) => return Ok(Held { lock: Some(lock), directory: self.locks.clone() }),
+                None if Instant::now() < until => std::thread::sleep(LOOK),
+                None => return Err(HostsFileError::Busy { path: self.path.clone() }),
+            }
+        }
+    }
+
+    /// Where the file is, behind symbolic links.
+    fn place(&self) -> SysResult<Place> {
+        let path = match open_at(CWD, &self.path, OFlags::PATH, Mode::empty()) {
+            Ok(file) => {
+                use std::os::fd::AsRawFd;
+                let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+                std::fs::read_link(&link).map_err(|_| SysError::new("readlink", link, Errno::NOENT))?
+            }
+            // A link that leads nowhere stays what it is.
+            Err(error) if error.errno() == Errno::NOENT && rustix::fs::lstat(&self.path).is_err() => {
+                self.path.clone()
+            }
+            Err(error) => return Err(error),
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Place { directory: open_directory(path.parent().unwrap_or(Path::new("/")))?, name })
+    }
+
+    /// The file and its text, if it is there.
+    fn read(&self, place: &Place) -> Result<Option<(OwnedFd, Vec<u8>)>, HostsFileError> {
+        let file =
+            match open_at(&place.directory, &place.name, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(file) => file,
+                Err(error) if error.errno() == Errno::NOENT => return Ok(None),
+                Err(error) => return Err(self.failed(error)),
+            };
+        let text = read_all(&file, LIMIT + 1).map_err(|source| self.failed(source))?;
+        match text.len() > LIMIT {
+            true => Err(HostsFileError::Large { path: self.path.clone() }),
+            false => Ok(Some((file, text))),
+        }
+    }
+}
+
+/// A file's directory and its name there.
+struct Place {
+    directory: OwnedFd,
+    name: String,
+}
+
+/// The lock, and its directory, which goes when nobody uses it.
+struct Held {
+    lock: Option<LockFile>,
+    directory: PathBuf,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.lock = None;
+        // Another one's lock or machines keep it there.
+        let _ = remove_directory_at(CWD, &self.directory);
+    }
+}
+
+/// Puts `text` in place of the file, with mode, owner and attributes of the `old` one.
+fn replace(place: &Place, old: Option<&OwnedFd>, text: &[u8]) -> SysResult<()> {
+    // One name for all, who have the lock: what one that was killed left is gone with the next.
+    let temporary = format!(".#{}.spinney", place.name);
+    remove_file_at(&place.directory, &temporary)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    let new = open_at(&place.directory, &temporary, flags, Mode::from_raw_mode(0o600))?;
+    let written = write_all(&new, text).and_then(|()| make_alike(&new, old)).and_then(|()| {
+        // Before it has the name: after a loss of power the host would have an empty file.
+        sys("fdatasync", rustix::fs::fdatasync(&new), || FdPath::of(&new).to_string())?;
+        let renamed = rustix::fs::renameat(&place.directory, &temporary, &place.directory, &place.name);
+        sys("renameat", renamed, || {
+            format!("{}, {temporary:?}, {:?}", FdPath::of(&place.directory), place.name)
+        })
+    });
+    if written.is_err() {
+        let _ = remove_file_at(&place.directory, &temporary);
+    }
+    written
+}
+
+fn make_alike(new: &OwnedFd, old: Option<&OwnedFd>) -> SysResult<()> {
+    let Some(old) = old else { return change_mode(new, 0o644) };
+    let stat =
+        sys("fstat", rustix::fs::statat(old, "", AtFlags::EMPTY_PATH), || FdPath::of(old).to_string())?;
+    change_owner(new, stat.st_uid, stat.st_gid)?;
+    for name in attributes::list(old.as_fd())? {
+        if let Some(value) = attributes::get(old, &name)? {
+            attributes::set(new, &name, &value)?;
+        }
+    }
+    // Last: owner and access control lists change it.
+    change_mode(new, stat.st_mode & 0o7777)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    fn host(number: u8) -> HostName {
+        HostName {
+            machine: format!("m{number}"),
+            name: format!("m{number}.spinney.internal"),
+            addresses: vec![IpAddr::from([10, 213, 0, number])],
+        }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).expect("a directory");
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.expect("one").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_file_stays_what_it_is() {
+        let temporary = tempfile::tempdir().expect("tempdir");
+        let (path, locks) = (temporary.path().join("hosts"), temporary.path().join("locks"));
+        std::fs::write(&path, "127.0.0.1 localhost\n").expect("write");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("chmod");
+        let file = std::fs::File::open(&path).expect("open");
+        let has_attributes = attributes::set(&file, b"user.x", b"1").is_ok();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(12), Some(34)).expect("chown");
+        }
+        let before = std::fs::metadata(&path).expect("metadata");
+        std::fs::write(temporary.path().join(".#hosts.spinney"), "left by one that was killed")
+            .expect("write");
+        let hosts = HostsFile::at(&path, &locks);
+        hosts.add(&host(1)).expect("add");
+        let after = std::fs::metadata(&path).expect("metadata");
+        assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
+        assert_ne!(after.ino(), before.ino());
+        let file = std::fs::File::open(&path).expect("open");
+        assert_eq!(attributes::get(&file, b"user.x").expect("get").is_some(), has_attributes);
+        assert!(
+            std::fs::read_to_string(&path)
+                .expect("read")
+                .contains("10.213.0.1 m1.spinney.internal # spinney: m1")
+        );
+        hosts.keep(|_| false).expect("keep none");
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "127.0.0.1 localhost\n");
+        assert_eq!(names(temporary.path()), ["hosts"]);
+        // Nothing to do, nothing done.
+        let unchanged = std::fs::metadata(&path).expect("metadata").ino();
+        hosts.keep(|_| false).expect("keep none");
+        assert_eq!(std::fs::metadata(&path).expect("metadata").ino(), unchanged);
+    }
+
+    #[test]
+    fn links_are_followed() {
+        let temporary = tempfile::tempdir().expect("tempdir");
+        let store = temporary.path().join("store");
+        std::fs::create_dir(&store).expect("mkdir");
+        std::fs::write(store.join("real"), "a\n").expect("write");
+        symlink("store/real", temporary.path().join("hosts")).expect("symlink");
+        symlink("nowhere", temporary.path().join("dangling")).expect("symlink");
+        let hosts = |name: &str| HostsFile::at(&temporary.path().join(name), &temporary.path().join("locks"));
+        hosts("hosts").add(&host(1)).expect("add");
+        assert!(std::fs::read_to_string(store.join("real")).expect("read").contains("m1.spinney.internal"));
+        assert!(temporary.path().join("hosts").is_symlink());
+        assert!(matches!(hosts("dangling").add(&host(1)), Err(HostsFileError::Change { .. })));
+        // One that is not there comes and goes.
+        hosts("none").add(&host(1)).expect("add");
+        assert!(temporary.path().join("none").exists());
+        hosts("none").keep(|_| false).expect("keep");
+        assert!(!temporary.path().join("none").exists());
+    }
+
+    #[test]
+    fn many_at_once() {
+        let temporary = tempfile::tempdir().expect("tempdir");
+        let path = temporary.path().join("hosts");
+        std::fs::write(&path, "a").expect("write");
+        let hosts = HostsFile::at(&path, &temporary.path().join("locks"));
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                let hosts = &hosts;
+                scope.spawn(move || hosts.add(&host(number)).expect("add"));
+            }
+        });
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert_eq!(text.lines().filter(|line| line.contains("# spinney: m")).count(), 16);
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                let hosts = &hosts;
+                let own = format!("m{number}");
+                scope.spawn(move || hosts.keep(|machine| machine != own).expect("keep"));
+            }
+        });
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "a");
+        assert_eq!(names(temporary.path()), ["hosts"]);
+    }
+}

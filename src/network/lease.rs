@@ -1,0 +1,344 @@
+//! Who has which addresses: records that outlive machines, so that a name keeps its address in its zone.
+//!
+//! | file below `/var/lib/spinney/network` | what |
+//! |---|---|
+//! | `ZONE.json` | the networks of a zone, and the numbers in them of its machines |
+//! | `_pairs.json` | the networks of machines that are alone with the host (`--network-veth`) |
+//! | `lock` | flock(2) of it is held while any of the others is read and replaced |
+//!
+//! Everything else is the room's pure part: [`super::records`] decides, this file reads and writes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::plan::Addresses;
+use super::records::{Asked, Pairs, Records, ZoneRecord};
+use super::subnet::Subnet;
+use crate::settings::network::{InterfaceName, ZoneName};
+use crate::sys::files::{
+    entries, make_directories, open_at, open_directory, read_at, remove_file_at, replace_at,
+};
+use crate::sys::{SysError, SysResult};
+
+/// Where leases are.
+pub const DIRECTORY: &str = "/var/lib/spinney/network";
+
+/// Where those of other network namespaces than that of the host's first process are: such a host does not outlive a boot.
+pub const OTHER_HOSTS: &str = "/run/spinney/network";
+
+const LOCK: &str = "lock";
+const PAIRS: &str = "_pairs.json";
+const SUFFIX: &str = ".json";
+
+/// A file of leases of a thousand machines with the longest names is a tenth of it.
+const LIMIT: usize = 4 << 20;
+
+/// What the host's network is at the time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostNetwork {
+    /// Its routes, but for default ones.
+    pub routes: Vec<Route>,
+    /// The addresses of the zone's bridge, where that is there.
+    pub bridge: Vec<(IpAddr, u8)>,
+    /// The host has IPv6 (`/proc/net/if_inet6` is there).
+    pub ipv6: bool,
+}
+
+/// A route of the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Where to.
+    pub network: Subnet,
+    /// Through which interface.
+    pub interface: Option<InterfaceName>,
+}
+
+/// Whose lease it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A machine's in a zone.
+    Zone(ZoneName),
+    /// That of a machine which is alone with the host.
+    Pair,
+}
+
+/// Why a machine gets no addresses.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// The pool is used up, or the host's routes are everywhere in it.
+    #[error("no network is left for {what}: the host's routes and other zones have all of the pool")]
+    NoNetwork {
+        /// A zone or a machine.
+        what: String,
+    },
+    /// A network is full of machines that run.
+    #[error("no address is left in {network}: all are those of machines that run")]
+    NoAddress {
+        /// The network.
+        network: Subnet,
+    },
+    /// `--ip=` is not of the zone.
+    #[error("--ip={address} is not in the zone {zone}, whose network is {network}")]
+    Elsewhere {
+        /// What was asked for.
+        address: IpAddr,
+        /// The zone.
+        zone: ZoneName,
+        /// Its network.
+        network: Subnet,
+    },
+    /// `--ip=` is the host's own in the zone, or the network's, or leaves nothing for the host.
+    #[error("--ip={address} is no machine's to have: {why}")]
+    Reserved {
+        /// What was asked for.
+        address: IpAddr,
+        /// Whose it is.
+        why: &'static str,
+    },
+    /// `--ip=` is that of another machine.
+    #[error("--ip={address} is the address of {machine}, which runs")]
+    InUse {
+        /// What was asked for.
+        address: IpAddr,
+        /// Who has it.
+        machine: String,
+    },
+    /// `--ip=` is where the host has another route, or others have their network.
+    #[error("the network of --ip={address} overlaps {network}, which the host knows elsewhere")]
+    Routed {
+        /// What was asked for.
+        address: IpAddr,
+        /// What is there.
+        network: Subnet,
+    },
+    /// The records cannot be used.
+    #[error("cannot use the leases in {}", directory.display())]
+    Records {
+        /// Their directory.
+        directory: PathBuf,
+        /// Why not.
+        #[source]
+        source: SysError,
+    },
+}
+
+impl LeaseError {
+    /// The next step.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoNetwork { .. } => {
+                "name other networks in /etc/spinney/network.toml ([pool] ipv4 = [...])".to_owned()
+            }
+            Self::NoAddress { .. } => "set a larger network for it in /etc/spinney/network.toml".to_owned(),
+            Self::Elsewhere { zone, .. } => {
+                format!("take one of that network, or set it: [zone.{zone}] in /etc/spinney/network.toml")
+            }
+            Self::Reserved { .. } => "take another one of the network".to_owned(),
+            Self::InUse { machine, .. } => format!("spinney stop {machine}, or take another one"),
+            Self::Routed { .. } => "take one of a network that the host does not know".to_owned(),
+            Self::Records { .. } => "spinney keeps them there; is the file system writable?".to_owned(),
+        }
+    }
+}
+
+/// The records of this host, locked while they are open.
+#[derive(Debug)]
+pub struct Leases {
+    path: PathBuf,
+    directory: Option<OwnedFd>,
+    /// Its flock(2) goes with it.
+    lock: Option<OwnedFd>,
+}
+
+impl Leases {
+    /// Opens those in `path`, makes them where they are not there, waits for whoever has them.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn open(path: &Path) -> Result<Self, LeaseError> {
+        let refused = |source| LeaseError::Records { directory: path.to_owned(), source };
+        let directory = make_directories(path, 0o755).map_err(refused)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
+        let lock = open_at(&directory, LOCK, flags, Mode::from_raw_mode(0o600)).map_err(refused)?;
+        while let Err(errno) = rustix::fs::flock(&lock, FlockOperation::LockExclusive) {
+            if errno != Errno::INTR {
+                return Err(refused(SysError::new("flock", format!("{LOCK}, LOCK_EX"), errno)));
+            }
+        }
+        Ok(Self { path: path.to_owned(), directory: Some(directory), lock: Some(lock) })
+    }
+
+    /// Those in `path` as they are, to be looked at; what is chosen is not kept.
+    pub fn look(path: &Path) -> Self {
+        Self { path: path.to_owned(), directory: open_directory(path).ok(), lock: None }
+    }
+
+    /// The addresses of a machine on both sides: those it had, where nothing has come between.
+    ///
+    /// # Errors
+    /// When there are none for it.
+    pub fn acquire(&self, wanted: &Wanted, asked: &Asked<'_>) -> Result<Addresses, LeaseError> {
+        let refused = |source| LeaseError::Records { directory: self.path.clone(), source };
+        let before = self.read().map_err(refused)?;
+        let mut records = before.clone();
+        let leased = records.acquire(wanted, asked)?;
+        if self.lock.is_some() {
+            self.write(&before, &records).map_err(refused)?;
+        }
+        Ok(leased)
+    }
+
+    /// All of them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn records(&self) -> Result<Records, LeaseError> {
+        self.read().map_err(|source| LeaseError::Records { directory: self.path.clone(), source })
+    }
+
+    /// Forgets the addresses of `name` everywhere; says of which zones (`None`: its own network).
+    ///
+    /// # Errors
+    /// When they cannot be read or written.
+    pub fn forget(&self, name: &str) -> Result<Vec<Option<ZoneName>>, LeaseError> {
+        let refused = |source| LeaseError::Records { directory: self.path.clone(), source };
+        let before = self.read().map_err(refused)?;
+        let mut records = before.clone();
+        let forgotten = records.forget(name);
+        self.write(&before, &records).map_err(refused)?;
+        Ok(forgotten)
+    }
+
+    /// Who can make no sense of a file has none: at worst a machine has another address than before.
+    fn read(&self) -> SysResult<Records> {
+        let Some(directory) = &self.directory else { return Ok(Records::default()) };
+        let mut zones: BTreeMap<ZoneName, ZoneRecord> = BTreeMap::new();
+        let mut pairs = Pairs::default();
+        for (file, _) in entries(directory)? {
+            let Some(stem) = file.to_str().and_then(|file| file.strip_suffix(SUFFIX)) else { continue };
+            let data = match read_at(directory, &file, LIMIT) {
+                Err(error) if error.errno() == Errno::NOENT => continue,
+                data => data?,
+            };
+            if file == PAIRS {
+                pairs = serde_json::from_slice(&data).unwrap_or_default();
+            } else if let (Ok(zone), Ok(record)) = (stem.parse(), serde_json::from_slice(&data)) {
+                zones.insert(zone, record);
+            }
+        }
+        Ok(Records { zones, pairs })
+    }
+
+    /// Replaces what is not as it was.
+    fn write(&self, before: &Records, after: &Records) -> SysResult<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let put = |name: &str, text: serde_json::Result<Vec<u8>>| -> SysResult<()> {
+            let Ok(mut text) = text else { return Ok(()) };
+            text.push(b'\n');
+            replace_at(directory, name, &text, 0o644)
+        };
+        for (zone, record) in &after.zones {
+            if before.zones.get(zone) != Some(record) {
+                put(&format!("{zone}{SUFFIX}"), serde_json::to_vec_pretty(record))?;
+            }
+        }
+        for zone in before.zones.keys().filter(|zone| !after.zones.contains_key(*zone)) {
+            remove_file_at(directory, format!("{zone}{SUFFIX}"))?;
+        }
+        if before.pairs != after.pairs {
+            put(PAIRS, serde_json::to_vec_pretty(&after.pairs))?;
+        }
+        Ok(())
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Where the leases of the network namespace are that we are in: those of the host's own last.
+pub fn directory() -> PathBuf {
+    let inode = |process: &str| {
+        rustix::fs::stat(format!("/proc/{process}/ns/net")).ok().map(|namespace| namespace.st_ino)
+    };
+    match (inode("self"), inode("1")) {
+        (Some(ours), Some(hosts)) if ours != hosts => Path::new(OTHER_HOSTS).join(ours.to_string()),
+        _ => DIRECTORY.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::names::HostId;
+    use crate::network::pool::Pool;
+
+    fn asked<'a>(name: &'a str, host: &'a HostNetwork, pool: &'a Pool) -> Asked<'a> {
+        let id = HostId([7; 16]);
+        Asked { name, addresses: &[], host, id, pool, is_live: &|_| true, now: now() }
+    }
+
+    fn acquire(path: &Path, wanted: &Wanted, name: &str) -> String {
+        let leases = Leases::open(path).unwrap();
+        let host = HostNetwork { ipv6: true, ..HostNetwork::default() };
+        let leased = leases.acquire(wanted, &asked(name, &host, &Pool::default())).unwrap();
+        let v4 = leased.v4.unwrap();
+        format!("{}/{}", v4.address, v4.prefix)
+    }
+
+    #[test]
+    fn a_name_keeps_its_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("network");
+        let zone = Wanted::Zone("lab".parse().unwrap());
+        let first = acquire(&path, &zone, "web");
+        let written = std::fs::read(path.join("lab.json")).unwrap();
+        assert_ne!(acquire(&path, &zone, "db"), first);
+        assert_eq!(acquire(&path, &zone, "web"), first);
+        let pair = acquire(&path, &Wanted::Pair, "web");
+        assert_eq!(
+            (pair.as_str(), acquire(&path, &Wanted::Pair, "web").as_str()),
+            ("10.213.255.242/28", &*pair)
+        );
+        assert_eq!(acquire(&path, &Wanted::Pair, "db"), "10.213.255.226/28");
+        // What is looked at is not changed, and what is not there is no error.
+        let looked = Leases::look(&path);
+        let host = HostNetwork::default();
+        looked.acquire(&zone, &asked("new", &host, &Pool::default())).unwrap();
+        assert!(!looked.records().unwrap().zones[&"lab".parse().unwrap()].leases.contains_key("new"));
+        assert_eq!(Leases::look(&path.join("none")).records().unwrap(), Records::default());
+        // Broken files are nobody's.
+        std::fs::write(path.join("lab.json"), &written[..written.len() / 2]).unwrap();
+        std::fs::write(path.join("No Zone.json"), "{}").unwrap();
+        assert_eq!(acquire(&path, &zone, "web"), first);
+        assert_eq!(Leases::open(&path).unwrap().forget("web").unwrap().len(), 2);
+        assert_eq!(Leases::open(&path).unwrap().forget("web").unwrap(), []);
+    }
+
+    #[test]
+    fn a_hundred_at_once_have_a_hundred_addresses() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let zone = Wanted::Zone(ZoneName::default_zone());
+        let all: Vec<String> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..100)
+                .map(|number| {
+                    let zone = &zone;
+                    scope.spawn(move || acquire(path, zone, &format!("m{number}")))
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let distinct: std::collections::BTreeSet<&String> = all.iter().collect();
+        assert_eq!(distinct.len(), 100);
+        let again: Vec<String> = (0..100).map(|number| acquire(path, &zone, &format!("m{number}"))).collect();
+        assert_eq!(again, all);
+    }
+}

@@ -1,0 +1,130 @@
+//! Addresses and routes, of the machine's end and of the host's.
+
+use std::net::IpAddr;
+
+use crate::network::plan::{Addresses, Family, LinkPlan};
+use crate::settings::network::InterfaceName;
+use crate::sys::SysResult;
+use crate::sys::netlink::{ROUTE, Requests, Socket};
+
+use super::{forwarding, found, message};
+
+/// Of both families.
+fn families(addresses: &Addresses) -> impl Iterator<Item = Family<IpAddr>> {
+    fn any<A: Into<IpAddr>>(family: Family<A>) -> Family<IpAddr> {
+        let Family { address, prefix, gateway, host } = family;
+        Family { address: address.into(), prefix, gateway: gateway.map(A::into), host: host.map(A::into) }
+    }
+    addresses.v4.map(any).into_iter().chain(addresses.v6.map(any))
+}
+
+/// What gives the host's side its own addresses on the machines' network.
+pub(super) fn host_side(to: &mut Requests, index: u32, name: &InterfaceName, addresses: Option<&Addresses>) {
+    for family in addresses.into_iter().flat_map(families) {
+        if let Some(host) = family.host {
+            message::address(to, index, name, host, family.prefix);
+        }
+    }
+}
+
+/// What makes the machine's end ready: up, then addresses, then routes, which need both.
+pub(super) fn requests(link: &LinkPlan, index: u32) -> Requests {
+    let mut requests = Requests::default();
+    let name = &link.guest;
+    if let Some(alternative) = &link.guest_alternative {
+        message::alternative_name(&mut requests, name, alternative);
+    }
+    message::up(&mut requests, index, name);
+    for family in link.addresses.iter().flat_map(families) {
+        message::address(&mut requests, index, name, family.address, family.prefix);
+    }
+    for family in link.addresses.iter().flat_map(families) {
+        if let Some(gateway) = family.gateway {
+            message::default_route(&mut requests, index, name, gateway);
+        }
+    }
+    requests
+}
+
+/// Makes the machine's ends of `links` ready, in the machine's network namespace, which we are in.
+pub(super) fn set_up(links: &[LinkPlan]) -> SysResult<()> {
+    let mut socket = Socket::open(ROUTE)?;
+    for link in links {
+        let index = found::expect(&mut socket, &link.guest)?.index;
+        // What we give out is nobody else's, and routers are not asked. Nothing of this where the host's /proc/sys is read-only
+        // or the kernel has no IPv6: it is slower then.
+        if let Some(addresses) = &link.addresses {
+            let _ = forwarding::write(&format!("ipv6/conf/{}/accept_dad", link.guest), "0");
+            if addresses.v6.is_some() {
+                let _ = forwarding::write(&format!("ipv6/conf/{}/accept_ra", link.guest), "0");
+            }
+        }
+        socket.carry_out(&requests(link, index))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::plan::LinkKind;
+
+    #[test]
+    fn up_then_addresses_then_routes() {
+        let (router, host) = ("10.0.0.9".parse().ok(), "10.0.0.1".parse().ok());
+        let v4 = Family { address: "10.0.0.2".parse().unwrap(), prefix: 22, gateway: router, host };
+        let host = "fd00::1".parse().ok();
+        let v6 = Family { address: "fd00::2".parse().unwrap(), prefix: 64, gateway: host, host };
+        type Row = (&'static str, Option<Addresses>, &'static [&'static str], &'static [&'static str]);
+        let table: [Row; 4] = [
+            ("none", None, &["RTM_NEWLINK host0 up"], &[]),
+            (
+                "both",
+                Some(Addresses { v4: Some(v4), v6: Some(v6) }),
+                &[
+                    "RTM_NEWLINK host0 up",
+                    "RTM_NEWADDR 10.0.0.2/22 host0",
+                    "RTM_NEWADDR fd00::2/64 host0",
+                    "RTM_NEWROUTE default via 10.0.0.9 host0",
+                    "RTM_NEWROUTE default via fd00::1 host0",
+                ],
+                &["RTM_NEWADDR 10.0.0.1/22 host0", "RTM_NEWADDR fd00::1/64 host0"],
+            ),
+            (
+                "IPv4",
+                Some(Addresses { v4: Some(v4), v6: None }),
+                &[
+                    "RTM_NEWLINK host0 up",
+                    "RTM_NEWADDR 10.0.0.2/22 host0",
+                    "RTM_NEWROUTE default via 10.0.0.9 host0",
+                ],
+                &["RTM_NEWADDR 10.0.0.1/22 host0"],
+            ),
+            (
+                "no gateway",
+                Some(Addresses { v4: Some(Family { gateway: None, host: None, ..v4 }), v6: None }),
+                &["RTM_NEWLINK host0 up", "RTM_NEWADDR 10.0.0.2/22 host0"],
+                &[],
+            ),
+        ];
+        for (name, addresses, guest, host) in table {
+            let link = LinkPlan {
+                kind: LinkKind::Veth,
+                host: None,
+                host_alternative: None,
+                host_mac: None,
+                guest: "host0".parse().unwrap(),
+                guest_alternative: None,
+                mac: None,
+                addresses,
+            };
+            let asked = |requests: &Requests| -> Vec<String> {
+                (0..requests.len()).map(|index| requests.asked(index).to_owned()).collect()
+            };
+            assert_eq!(asked(&requests(&link, 2)), guest, "{name}");
+            let mut gateway = Requests::default();
+            host_side(&mut gateway, 3, &link.guest, link.addresses.as_ref());
+            assert_eq!(asked(&gateway), host, "{name}");
+        }
+    }
+}

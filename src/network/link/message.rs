@@ -1,0 +1,288 @@
+//! What is asked of rtnetlink (rtnetlink(7), linux/if_link.h): links, addresses and routes as messages.
+
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
+use crate::sys::netlink::{CREATE, EXCLUSIVE, Requests, attribute, nested};
+
+/// Message kinds (linux/rtnetlink.h).
+pub(super) const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+pub(super) const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_NEWLINKPROP: u16 = 108;
+
+/// Attributes of links (linux/if_link.h).
+pub(super) const IFLA_ADDRESS: u16 = 1;
+pub(super) const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
+pub(super) const IFLA_MASTER: u16 = 10;
+pub(super) const IFLA_LINKINFO: u16 = 18;
+const IFLA_AF_SPEC: u16 = 26;
+pub(super) const IFLA_GROUP: u16 = 27;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
+pub(super) const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const VETH_INFO_PEER: u16 = 1;
+const IFLA_BR_FORWARD_DELAY: u16 = 1;
+const IFLA_BR_STP_STATE: u16 = 5;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
+
+/// IN6_ADDR_GEN_MODE_NONE: no link-local address by itself.
+const ADDR_GEN_MODE_NONE: u8 = 1;
+/// MACVLAN_MODE_BRIDGE: those on one interface reach each other; what systemd-nspawn makes.
+const MACVLAN_BRIDGE: u32 = 4;
+/// IPVLAN_MODE_L2: ARP and broadcasts are the machine's own; what systemd-nspawn makes.
+const IPVLAN_L2: u16 = 0;
+
+/// Attributes of addresses (linux/if_addr.h).
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+const IFA_FLAGS: u16 = 8;
+/// No duplicate address detection: we give the addresses out ourselves.
+const IFA_F_NODAD: u32 = 0x02;
+const IFA_F_PERMANENT: u32 = 0x80;
+
+/// Attributes of routes (linux/rtnetlink.h).
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_STATIC: u8 = 4;
+const RTN_UNICAST: u8 = 1;
+
+const IFF_UP: u32 = 1;
+
+/// The group of links of ours (`ip link show group`): whatever has it and a name of ours is ours, in any network namespace, and
+/// nobody else's. The letters SPIN.
+pub(super) const GROUP: u32 = u32::from_be_bytes(*b"SPIN");
+
+/// The group of links of ours that are about to be removed: what they are ports of need not wait for them. The letters SPIX.
+pub(super) const GOING: u32 = u32::from_be_bytes(*b"SPIX");
+
+/// One end of a link that is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End<'a> {
+    pub(super) name: &'a InterfaceName,
+    pub(super) mac: Option<MacAddress>,
+}
+
+impl End<'_> {
+    fn attributes(&self, to: &mut Vec<u8>) {
+        attribute(to, IFLA_IFNAME, &text(self.name.as_str()));
+        if let Some(mac) = self.mac {
+            attribute(to, IFLA_ADDRESS, &mac.0);
+        }
+    }
+}
+
+/// A pair whose one end is here, up, and in `bridge` if there is one, and whose other end begins in `namespace`, so that it need
+/// not be moved there: moving waits for RCU, some 15 ms.
+pub(super) fn veth(
+    to: &mut Requests,
+    host: End<'_>,
+    bridge: Option<u32>,
+    guest: End<'_>,
+    namespace: BorrowedFd<'_>,
+) {
+    // A port of a bridge needs no IPv6 of its own, which must be off before it goes up.
+    let mut body = link(0, bridge.is_none().then_some(true));
+    host.attributes(&mut body);
+    attribute(&mut body, IFLA_GROUP, &GROUP.to_ne_bytes());
+    if let Some(bridge) = bridge {
+        attribute(&mut body, IFLA_MASTER, &bridge.to_ne_bytes());
+    }
+    kind(&mut body, "veth", |data| {
+        let mut peer = link(0, None);
+        guest.attributes(&mut peer);
+        attribute(&mut peer, IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
+        attribute(data, VETH_INFO_PEER, &peer);
+    });
+    let asked = format!("RTM_NEWLINK veth {} peer {}", host.name, guest.name);
+    to.push(RTM_NEWLINK, CREATE | EXCLUSIVE, &body, asked);
+    if bridge.is_some() {
+        let mut body = link(0, None);
+        attribute(&mut body, IFLA_IFNAME, &text(host.name.as_str()));
+        nested(&mut body, IFLA_AF_SPEC, |families| {
+            nested(families, AF_INET6.into(), |inet6| {
+                attribute(inet6, IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_MODE_NONE]);
+            });
+        });
+        to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK {} addrgenmode none", host.name));
+        let mut body = link(0, Some(true));
+        attribute(&mut body, IFLA_IFNAME, &text(host.name.as_str()));
+        to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK {} up", host.name));
+    }
+}
+
+/// The bridge of a zone: up, and packets flow at once, since nobody else is on it who could make a loop. It has an address of its
+/// own, as that of a port would change with the ports. Multicast goes to all: without a querier snooping would lose it.
+pub(super) fn bridge(to: &mut Requests, zone: &ZoneName) {
+    let mut body = link(0, Some(true));
+    let end = End { name: &zone.bridge(), mac: Some(bridge_mac(zone)) };
+    end.attributes(&mut body);
+    attribute(&mut body, IFLA_GROUP, &GROUP.to_ne_bytes());
+    kind(&mut body, "bridge", |data| {
+        attribute(data, IFLA_BR_FORWARD_DELAY, &0_u32.to_ne_bytes());
+        attribute(data, IFLA_BR_STP_STATE, &0_u32.to_ne_bytes());
+        attribute(data, IFLA_BR_MCAST_SNOOPING, &[0]);
+    });
+    to.push(RTM_NEWLINK, CREATE | EXCLUSIVE, &body, format!("RTM_NEWLINK bridge {}", end.name));
+}
+
+/// The MAC address of a zone's bridge: the same each time, so that machines need not learn it anew.
+pub fn bridge_mac(zone: &ZoneName) -> MacAddress {
+    use std::hash::Hasher;
+    let mut hasher = siphasher::sip::SipHasher24::new_with_keys(u64::from(GROUP), 0);
+    hasher.write(zone.as_str().as_bytes());
+    let [a, b, c, d, e, ..] = hasher.finish().to_le_bytes();
+    // Locally administered (IEEE 802): no vendor's.
+    MacAddress([0x02, a, b, c, d, e])
+}
+
+/// A macvlan on the interface `parent` of ours, made in `namespace`.
+pub(super) fn macvlan(to: &mut Requests, parent: u32, guest: End<'_>, namespace: BorrowedFd<'_>) {
+    child(to, "macvlan", parent, guest, namespace, |data| {
+        attribute(data, IFLA_MACVLAN_MODE, &MACVLAN_BRIDGE.to_ne_bytes());
+    });
+}
+
+/// An ipvlan on the interface `parent` of ours, made in `namespace`. Its MAC address is the parent's.
+pub(super) fn ipvlan(to: &mut Requests, parent: u32, guest: End<'_>, namespace: BorrowedFd<'_>) {
+    let guest = End { mac: None, ..guest };
+    child(to, "ipvlan", parent, guest, namespace, |data| {
+        attribute(data, IFLA_IPVLAN_MODE, &IPVLAN_L2.to_ne_bytes());
+    });
+}
+
+fn child(
+    to: &mut Requests,
+    name: &str,
+    parent: u32,
+    guest: End<'_>,
+    namespace: BorrowedFd<'_>,
+    data: impl FnOnce(&mut Vec<u8>),
+) {
+    let mut body = link(0, None);
+    guest.attributes(&mut body);
+    attribute(&mut body, IFLA_LINK, &parent.to_ne_bytes());
+    attribute(&mut body, IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
+    kind(&mut body, name, data);
+    let asked = format!("RTM_NEWLINK {name} {} on interface {parent}", guest.name);
+    to.push(RTM_NEWLINK, CREATE | EXCLUSIVE, &body, asked);
+}
+
+/// Another name of a link, as long as it may be.
+pub(super) fn alternative_name(to: &mut Requests, name: &InterfaceName, alternative: &str) {
+    let mut body = link(0, None);
+    attribute(&mut body, IFLA_IFNAME, &text(name.as_str()));
+    nested(&mut body, IFLA_PROP_LIST, |list| attribute(list, IFLA_ALT_IFNAME, &text(alternative)));
+    to.push(RTM_NEWLINKPROP, CREATE | EXCLUSIVE, &body, format!("RTM_NEWLINKPROP {name} {alternative}"));
+}
+
+/// Asks for the link `name`.
+pub(super) fn get(to: &mut Requests, name: &InterfaceName) {
+    let mut body = link(0, None);
+    attribute(&mut body, IFLA_IFNAME, &text(name.as_str()));
+    to.push(RTM_GETLINK, 0, &body, format!("RTM_GETLINK {name}"));
+}
+
+/// Brings the link `index` up.
+pub(super) fn up(to: &mut Requests, index: u32, name: &InterfaceName) {
+    to.push(RTM_NEWLINK, 0, &link(index, Some(true)), format!("RTM_NEWLINK {name} up"));
+}
+
+/// Moves the link `index` to `namespace`, where it is called `name`.
+pub(super) fn relocate(to: &mut Requests, index: u32, namespace: BorrowedFd<'_>, name: &InterfaceName) {
+    let mut body = link(index, None);
+    attribute(&mut body, IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
+    attribute(&mut body, IFLA_IFNAME, &text(name.as_str()));
+    to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK interface {index} to another namespace as {name}"));
+}
+
+/// Renames the link `index`. One that is up can be renamed since Linux 6.2; an older kernel says EBUSY.
+pub(super) fn rename(to: &mut Requests, index: u32, name: &InterfaceName) {
+    let mut body = link(index, None);
+    attribute(&mut body, IFLA_IFNAME, &text(name.as_str()));
+    to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK interface {index} as {name}"));
+}
+
+/// Marks the link `index` as one that is about to be removed.
+pub(super) fn going(to: &mut Requests, index: u32, name: &InterfaceName) {
+    let mut body = link(index, None);
+    attribute(&mut body, IFLA_GROUP, &GOING.to_ne_bytes());
+    to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK {name} group {GOING}"));
+}
+
+/// Removes the link `index`, and with one end of a pair the other.
+pub(super) fn remove(to: &mut Requests, index: u32, name: &InterfaceName) {
+    to.push(RTM_DELLINK, 0, &link(index, None), format!("RTM_DELLINK {name}"));
+}
+
+/// Gives `address` to the link `index`, for good and at once.
+pub(super) fn address(to: &mut Requests, index: u32, name: &InterfaceName, address: IpAddr, prefix: u8) {
+    // ifaddrmsg: family, prefix, flags, scope, index.
+    let mut body = vec![family(address), prefix, 0, 0];
+    body.extend(index.to_ne_bytes());
+    let bytes = octets(address);
+    attribute(&mut body, IFA_LOCAL, &bytes);
+    attribute(&mut body, IFA_ADDRESS, &bytes);
+    attribute(&mut body, IFA_FLAGS, &(IFA_F_NODAD | IFA_F_PERMANENT).to_ne_bytes());
+    if let IpAddr::V4(v4) = address
+        && prefix < 31
+    {
+        let broadcast = v4.to_bits() | (u32::MAX >> prefix);
+        attribute(&mut body, IFA_BROADCAST, &broadcast.to_be_bytes());
+    }
+    to.push(RTM_NEWADDR, CREATE | EXCLUSIVE, &body, format!("RTM_NEWADDR {address}/{prefix} {name}"));
+}
+
+/// A default route by way of `gateway`, which is on the link `index` even where no prefix says so.
+pub(super) fn default_route(to: &mut Requests, index: u32, name: &InterfaceName, gateway: IpAddr) {
+    const RTNH_F_ONLINK: u32 = 4;
+    // rtmsg: family, lengths of destination and source, TOS, table, protocol, scope, kind, flags.
+    let mut body = vec![family(gateway), 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, 0, RTN_UNICAST];
+    body.extend(RTNH_F_ONLINK.to_ne_bytes());
+    attribute(&mut body, RTA_GATEWAY, &octets(gateway));
+    attribute(&mut body, RTA_OIF, &index.to_ne_bytes());
+    to.push(RTM_NEWROUTE, CREATE | EXCLUSIVE, &body, format!("RTM_NEWROUTE default via {gateway} {name}"));
+}
+
+pub(super) const AF_INET: u8 = 2;
+pub(super) const AF_INET6: u8 = 10;
+
+fn family(address: IpAddr) -> u8 {
+    if address.is_ipv4() { AF_INET } else { AF_INET6 }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// An ifinfomsg: family, padding, type, index, flags, and which of the flags are meant.
+fn link(index: u32, up: Option<bool>) -> Vec<u8> {
+    let flags = if up == Some(true) { IFF_UP } else { 0 };
+    let change = if up.is_some() { IFF_UP } else { 0 };
+    [0, index, flags, change].iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+fn kind(body: &mut Vec<u8>, name: &str, data: impl FnOnce(&mut Vec<u8>)) {
+    nested(body, IFLA_LINKINFO, |info| {
+        attribute(info, IFLA_INFO_KIND, name.as_bytes());
+        nested(info, IFLA_INFO_DATA, data);
+    });
+}
+
+fn text(name: &str) -> Vec<u8> {
+    [name.as_bytes(), b"\0"].concat()
+}

@@ -1,0 +1,162 @@
+//! The proxy as its supervisor has it: started, told things, ended.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::settings::network::Protocol;
+use crate::sys::files::open_at;
+use crate::sys::fork::{exit_now, fork, pass_as};
+use crate::sys::inet::join_network_namespace;
+use crate::sys::pipe::{do_not_block, wait_for_any};
+use crate::sys::process::{
+    close_on_exec_from, die_with_parent, execute, pidfd_open, pidfd_send_signal, wait_for_end,
+};
+use crate::sys::socket::{message_pair, receive, send};
+use crate::sys::{FdPath, SysError, SysResult, sys};
+
+use super::message::{MOST_FDS, Order, STOPPED, Target};
+use super::proxy::{CHANNEL, PERSONALITY};
+
+/// How long it may take to free a port: it has nothing else to do. What hangs is ended, which frees it too.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// A proxy that was started. Dropped, it is ended, and with it all that it serves.
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: Pid,
+    pidfd: OwnedFd,
+    channel: OwnedFd,
+    pub(super) started: Instant,
+}
+
+impl Process {
+    /// Starts one that makes its connections in the network namespace `namespace`, by default in ours.
+    ///
+    /// # Errors
+    /// When there can be no process.
+    pub(super) fn start(machine: &str, namespace: Option<BorrowedFd<'_>>) -> SysResult<Self> {
+        let (ours, theirs) = message_pair()?;
+        do_not_block(&ours)?;
+        let supervisor = rustix::process::getpid();
+        let mut theirs = Some(theirs);
+        let child = || match theirs.take() {
+            Some(channel) => become_proxy(machine, namespace, supervisor, channel),
+            None => i32::from(super::EXIT_FAILURE),
+        };
+        let pid = fork(child)?;
+        let pidfd = pidfd_open(pid)?;
+        Ok(Self { pid, pidfd, channel: ours, started: Instant::now() })
+    }
+
+    /// What says that it has ended.
+    pub(super) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
+        (self.pidfd.as_fd(), PollFlags::IN)
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut polled = [rustix::event::PollFd::new(&self.pidfd, PollFlags::IN)];
+        rustix::event::poll(&mut polled, Some(&rustix::time::Timespec::default()))
+            .is_ok_and(|ready| ready > 0)
+    }
+
+    /// Its pid.
+    pub(super) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Has it serve `sockets`.
+    ///
+    /// # Errors
+    /// EAGAIN when it does not hear us, EPIPE when it has ended.
+    pub(super) fn serve(
+        &self,
+        group: u32,
+        protocol: Protocol,
+        to: &Target,
+        sockets: &[OwnedFd],
+    ) -> SysResult<()> {
+        for (index, sockets) in sockets.chunks(MOST_FDS).enumerate() {
+            let to = match to {
+                Target::Inet(addresses, port) => {
+                    let before = u16::try_from(index * MOST_FDS).unwrap_or(0);
+                    Target::Inet(addresses.clone(), port.wrapping_add(before))
+                }
+                Target::Unix(path) => Target::Unix(path.clone()),
+            };
+            let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+            self.tell(&Order::Serve { group, protocol, to }, &fds)?;
+        }
+        Ok(())
+    }
+
+    /// Has it serve `group` no more, and waits until it does not.
+    ///
+    /// # Errors
+    /// As [`Process::serve`]; ETIME when it does not answer.
+    pub(super) fn stop(&self, group: u32) -> SysResult<()> {
+        self.tell(&Order::Stop { group }, &[])?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut answer = [0];
+        loop {
+            match receive(&self.channel, &mut answer)? {
+                Some(message) if message.length == 1 && answer == [STOPPED] => return Ok(()),
+                Some(_) => return Err(SysError::new("recvmsg", "the proxy", Errno::PIPE)),
+                None => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(SysError::new("recvmsg", "the proxy", Errno::TIME));
+            }
+            wait_for_any([(self.channel.as_fd(), PollFlags::IN)], Some(left))?;
+        }
+    }
+
+    /// Gives it an order.
+    ///
+    /// # Errors
+    /// As [`Process::serve`].
+    pub(super) fn tell(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> SysResult<()> {
+        let text = serde_json::to_vec(order)
+            .map_err(|_| SysError::new("sendmsg", "an order as JSON", Errno::INVAL))?;
+        send(&self.channel, &text, fds)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has ended already is only waited for.
+        let _ = pidfd_send_signal(&self.pidfd, libc::SIGKILL);
+        let _ = wait_for_end(self.pid);
+    }
+}
+
+/// The child's part; comes back only when it cannot be.
+fn become_proxy(machine: &str, namespace: Option<BorrowedFd<'_>>, supervisor: Pid, channel: OwnedFd) -> i32 {
+    let execution = || -> SysResult<()> {
+        die_with_parent()?;
+        if rustix::process::getppid() != Some(supervisor) {
+            exit_now(0);
+        }
+        if let Some(namespace) = namespace {
+            join_network_namespace(namespace)?;
+        }
+        let null = open_at(CWD, "/dev/null", OFlags::RDWR, Mode::empty())?;
+        let describe = || FdPath::of(&null).to_string();
+        sys("dup2", rustix::stdio::dup2_stdin(&null), describe)?;
+        sys("dup2", rustix::stdio::dup2_stdout(&null), describe)?;
+        sys("dup2", rustix::stdio::dup2_stderr(&null), describe)?;
+        pass_as(channel, CHANNEL)?;
+        close_on_exec_from(CHANNEL.unsigned_abs() + 1)?;
+        let word = |text: &str| CString::new(text).unwrap_or_default();
+        Err(execute(c"/proc/self/exe", &[word(PERSONALITY), word(machine)], &[]))
+    };
+    drop(execution());
+    i32::from(super::EXIT_FAILURE)
+}

@@ -1,0 +1,43 @@
+//! Why the rules of a machine could not be made, changed or removed.
+
+use rustix::io::Errno;
+
+use super::super::nft::NftError;
+use crate::sys::SysError;
+
+/// What failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// Below /run/spinney/network.
+    #[error("cannot keep the rules of networks in /run/spinney/network")]
+    Store(#[from] SysError),
+    /// In the kernel.
+    #[error("cannot set the rules of networks")]
+    Nft(#[from] NftError),
+    /// No rules are known of it.
+    #[error("machine '{0}' has no network that rules are about")]
+    Unknown(String),
+}
+
+impl RulesError {
+    /// What may help.
+    pub fn hint(&self) -> Option<String> {
+        let errno = match self {
+            Self::Unknown(_) => {
+                return Some("machines in a zone, and with --network-veth, have one".to_owned());
+            }
+            Self::Store(_) => return None,
+            Self::Nft(error) => error.errno()?,
+        };
+        let hint = match errno {
+            Errno::PERM | Errno::ACCESS => "this needs root, and CAP_NET_ADMIN on the host's network",
+            Errno::PROTONOSUPPORT => "this kernel has no nfnetlink: modprobe nfnetlink nf_tables",
+            Errno::OPNOTSUPP | Errno::NOENT | Errno::INVAL => {
+                "the kernel needs nf_tables with NAT, bridges and fib (Linux 5.7): modprobe nf_tables nft_chain_nat \
+                 nft_masq nft_fib_inet nf_tables_bridge"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

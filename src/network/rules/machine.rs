@@ -1,0 +1,114 @@
+//! What the rules have to know of a machine, written down below /run/spinney/network so that whoever mends the rules knows it too.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::network::plan::{Family, LinkKind, LinkPlan, NetworkPlan};
+use crate::settings::network::{InterfaceName, MacAddress, PortMapping};
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineRules {
+    /// Its name.
+    pub name: String,
+    /// Its interfaces that rules are about.
+    pub links: Vec<LinkRules>,
+    /// Ports of the host that lead to it now.
+    #[serde(default)]
+    pub ports: Vec<PortMapping>,
+    /// The port of its own name server, of TCP and UDP, at each of the addresses in `dns`.
+    #[serde(default)]
+    pub dns_port: Option<u16>,
+    /// The addresses where it asks for names.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
+    /// Machines that it is kept from on purpose.
+    #[serde(default)]
+    pub partitions: Vec<String>,
+    /// Thousandths of a percent of its packets that are lost on purpose, each way.
+    #[serde(default)]
+    pub loss: Option<u32>,
+}
+
+/// One interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRules {
+    /// The host's end.
+    pub host: InterfaceName,
+    /// Where that is.
+    pub place: Place,
+    /// The machine's hardware address, if it may send from no other.
+    pub mac: Option<MacAddress>,
+    /// The machine's IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// The machine's IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// Where the host's end of a pair is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// On its own.
+    Alone,
+    /// In the bridge of a zone.
+    Zone(InterfaceName),
+    /// In a bridge of somebody's.
+    Bridge(InterfaceName),
+}
+
+impl MachineRules {
+    /// Those of the machine `name` with this network; `dns_port` is where its own name server listens. `None` if no rule is
+    /// about it: it has no interface of ours, or one that is nobody's business.
+    pub fn of(name: &str, plan: &NetworkPlan, dns_port: Option<u16>) -> Option<Self> {
+        let links: Vec<LinkRules> =
+            plan.links.iter().filter_map(|link| LinkRules::of(link, plan.spoofing)).collect();
+        (!links.is_empty()).then(|| Self {
+            name: name.to_owned(),
+            links,
+            ports: plan.ports.clone(),
+            dns_port,
+            dns: plan.dns.clone(),
+            partitions: Vec::new(),
+            loss: plan.faults.loss,
+        })
+    }
+
+    /// The interface that its ports lead to.
+    pub(super) fn main(&self) -> Option<&LinkRules> {
+        self.links.iter().find(|link| link.v4.is_some() || link.v6.is_some())
+    }
+}
+
+impl LinkRules {
+    fn of(link: &LinkPlan, spoofing: bool) -> Option<Self> {
+        let place = match &link.kind {
+            LinkKind::Veth => Place::Alone,
+            LinkKind::Zone(zone) => Place::Zone(zone.bridge()),
+            LinkKind::Bridge(bridge) => Place::Bridge(bridge.clone()),
+            LinkKind::Extra | LinkKind::Macvlan(_) | LinkKind::Ipvlan(_) | LinkKind::Lent => return None,
+        };
+        // In a bridge of somebody's there is nothing else to do.
+        if spoofing && matches!(place, Place::Bridge(_)) {
+            return None;
+        }
+        let addresses = link.addresses;
+        Some(Self {
+            host: link.host.clone()?,
+            place,
+            mac: link.mac.filter(|_| !spoofing),
+            v4: addresses.and_then(|both| both.v4).map(|Family { address, .. }| address),
+            v6: addresses.and_then(|both| both.v6).map(|Family { address, .. }| address),
+        })
+    }
+
+    /// The interface that routers see it behind, where the host is its router.
+    pub(super) fn routed(&self) -> Option<&InterfaceName> {
+        match &self.place {
+            Place::Alone => Some(&self.host),
+            Place::Zone(bridge) => Some(bridge),
+            Place::Bridge(_) => None,
+        }
+    }
+}
