@@ -63,6 +63,7 @@ pub(crate) fn extract_beside_a_canary(bytes: &[u8]) {
             strip_top,
             limits: Limits { members: 200, bytes: 1 << 20 },
             filter: layer.then_some(&oci_whiteouts as Filter<'_>),
+            lower: None,
         };
         let _ = extract(bytes.as_slice(), &directory, &options);
         assert_eq!((state(&canary), state(outside.path())), before, "something beside the tree was changed");
@@ -205,11 +206,13 @@ pub(crate) fn dhcp(bytes: &[u8]) {
         address: "10.213.0.5".parse().expect("an address"),
         prefix: 22,
         gateway: Some("10.213.0.1".parse().expect("an address")),
+        host: None,
     };
     let v6 = Family {
         address: "fd00::5".parse().expect("an address"),
         prefix: 64,
         gateway: Some("fd00::1".parse().expect("an address")),
+        host: None,
     };
     let facts = Facts {
         mac: MAC,

@@ -7,7 +7,7 @@ use super::image_verbs::{
 };
 use super::verbs::{
     attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
-    logs, pause, ports, publish, reboot, resume, set, shell, show, start, status, stop, terminate, top,
+    logs, net, pause, ports, publish, reboot, resume, set, shell, show, start, status, stop, terminate, top,
     unbind, wait,
 };
 
@@ -28,6 +28,7 @@ pub enum Verb {
     Terminate(terminate::TerminateArguments),
     Kill(kill::KillArguments),
     #[command(visible_aliases = ["freeze"])]
+    Net(net::NetArguments),
     Pause(pause::PauseArguments),
     #[command(visible_aliases = ["thaw", "unpause"])]
     Resume(resume::ResumeArguments),
@@ -123,6 +124,7 @@ impl Verb {
             Self::Reboot(arguments) => reboot::reboot(arguments),
             Self::Terminate(arguments) => terminate::terminate(arguments),
             Self::Kill(arguments) => kill::kill(arguments),
+            Self::Net(arguments) => net::net(arguments),
             Self::Pause(arguments) => pause::pause(arguments),
             Self::Resume(arguments) => resume::resume(arguments),
             Self::Wait(arguments) => wait::wait(arguments),

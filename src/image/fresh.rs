@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::error::Error;
 use super::fault::point;
+use super::layers::{self, LayersLock};
 use super::lock::{ImageLock, NameLock, lock_name};
 use super::name::ImageName;
 use super::origin::{self, Origin};
@@ -152,6 +153,13 @@ impl NewImage {
         self.finished = true;
         origin::settle(&self.store, &self.name, self.origin.is_some());
         if let Some((old, _lock)) = old {
+            // Its snapshots are no states of the new one; what cannot be forgotten now is in the way of no one.
+            if self.store.state.exists()
+                && let Ok(layers) = LayersLock::take(&self.store)
+            {
+                let _ = layers::records::forget(&self.store, &self.name, &layers);
+                let _ = layers::collect(&self.store, &layers);
+            }
             point("finish-replaced");
             // Of the same kind, it has the hidden name now.
             let left = if old.path == image.path { Ok(self.hidden.clone()) } else { self.hide(&old) };

@@ -4,9 +4,10 @@
 //! the next command. Between the making of one and its lock it may be swept: then it is made again.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::Error;
@@ -114,7 +115,6 @@ pub fn hide(pool: &OwnedFd, entry: &str, name: &ImageName) -> SysResult<(String,
 
 /// A link, or a device, has no lock of its own: nobody works on one for long.
 fn lockable(pool: &OwnedFd, entry: &str) -> Option<OwnedFd> {
-    use rustix::fs::FileType;
     let stat = rustix::fs::statat(pool, entry, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -132,26 +132,37 @@ pub(super) fn is_locked(pool: &OwnedFd, entry: &str) -> bool {
 pub fn sweep(store: &Store) -> (Vec<String>, Option<Error>) {
     let (mut swept, mut fault) = (Vec::new(), None);
     let Ok(pool) = open_directory(&store.pool) else { return (swept, fault) };
+    sweep_directory(&pool, &store.pool, &mut swept, &mut fault);
+    // Versions that were being removed.
+    for (entry, kind) in entries(&pool).unwrap_or_default() {
+        let is_versions = kind == FileType::Directory && entry.as_bytes().ends_with(b".v");
+        if is_versions && let Ok(versions) = open_directory_at(&pool, &entry) {
+            sweep_directory(&versions, &store.pool.join(&entry), &mut swept, &mut fault);
+        }
+    }
+    lock::sweep_global();
+    (swept, fault)
+}
+
+fn sweep_directory(pool: &OwnedFd, path: &Path, swept: &mut Vec<String>, fault: &mut Option<Error>) {
     let names =
-        entries(&pool).unwrap_or_default().into_iter().filter_map(|(entry, _)| entry.into_string().ok());
+        entries(pool).unwrap_or_default().into_iter().filter_map(|(entry, _)| entry.into_string().ok());
     for entry in names {
         if let Some(of) = entry.strip_prefix(PREFIX).and_then(|entry| entry.strip_suffix(".lck")) {
-            lock::sweep_file(&pool, &entry, &store.pool.join(of));
+            lock::sweep_file(pool, &entry, &path.join(of));
             continue;
         }
         if name_of(&entry).is_none() {
             continue;
         }
-        match remove_if_free(&pool, &entry) {
+        match remove_if_free(pool, &entry) {
             Ok(true) => swept.push(entry),
             Ok(false) => {}
             Err(error) => {
-                fault.get_or_insert(Error::system("remove", store.pool.join(&entry))(error));
+                fault.get_or_insert(Error::system("remove", path.join(&entry))(error));
             }
         }
     }
-    lock::sweep_global();
-    (swept, fault)
 }
 
 /// Removes the hidden `entry` unless somebody works on it.
@@ -200,16 +211,20 @@ mod tests {
         std::fs::create_dir(temporary.path().join("web")).unwrap();
         let (removed, lock) = hide(&pool, "web", &name).unwrap();
         drop(lock);
+        std::fs::create_dir_all(temporary.path().join("web.v/web_1")).unwrap();
+        let versions = open_directory(&temporary.path().join("web.v")).unwrap();
+        let (version, lock) = hide(&versions, "web_1", &name).unwrap();
+        drop(lock);
         std::fs::create_dir(temporary.path().join(".#spinney")).unwrap();
         let (mut swept, fault) = sweep(&store);
         assert!(fault.is_none());
         swept.sort();
-        let mut expected = [left, removed];
+        let mut expected = [left, removed, version];
         expected.sort();
         assert_eq!(swept, expected);
         let mut there: Vec<_> = entries(&pool).unwrap().into_iter().map(|(entry, _)| entry).collect();
         there.sort();
-        let mut kept = [being_made.as_str(), ".#spinney"];
+        let mut kept = [being_made.as_str(), ".#spinney", "web.v"];
         kept.sort();
         assert_eq!(there, kept);
     }

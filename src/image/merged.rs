@@ -71,6 +71,11 @@ impl View {
         Self { layers, marks: Some(marks) }
     }
 
+    /// What it was made of.
+    pub fn into_layers(self) -> Vec<OwnedFd> {
+        self.layers
+    }
+
     /// A plain tree: every file is what it is.
     pub fn of_tree(tree: OwnedFd) -> Self {
         Self { layers: vec![tree], marks: None }

@@ -107,7 +107,7 @@ pub fn veth(name: &str, in_bridge: bool) -> Option<LinkName> {
 mod tests {
     use super::*;
 
-    /// What systemd-nspawn 252 named them, and which MAC addresses it gave, on a host with this machine ID.
+    /// Of the host on which systemd-nspawn 252 named interfaces, and gave them MAC addresses.
     const HOST: &str = "0123456789abcdef0123456789abcdef";
 
     #[test]
@@ -129,6 +129,26 @@ mod tests {
         assert_ne!(long.name, veth("a-machine-with-a-long-neme", false).unwrap().name);
         assert_eq!(shortened(""), None);
         assert_eq!(shortened("not a name of any interface"), None);
+    }
+
+    #[test]
+    fn as_nspawn_has_them() {
+        const NAME: &str = "settings-a-machine-of-long-name";
+        let host = HostId::parse(HOST);
+        for (which, expected) in [
+            (MacOf::Machine, "16:1a:ad:5d:d7:6d"),
+            (MacOf::Host, "b2:93:8f:41:65:8e"),
+            (MacOf::ExtraMachine(0), "f2:5f:51:53:99:46"),
+            (MacOf::ExtraMachine(1), "26:e6:66:67:ab:5c"),
+            (MacOf::ExtraHost(0), "9e:7d:a6:98:10:15"),
+            (MacOf::ExtraHost(1), "06:e9:ce:f5:7d:c9"),
+            (MacOf::Macvlan(0), "ca:30:a8:de:41:bf"),
+            (MacOf::Macvlan(1), "96:78:f6:07:57:33"),
+        ] {
+            assert_eq!(mac(host, NAME, which).to_string(), expected, "{which:?}");
+        }
+        assert_eq!(veth(NAME, false).unwrap().name.as_str(), "ve-settingsJTZF");
+        assert_eq!(shortened("mv-settings-long1").unwrap().name.as_str(), "mv-settingsuBgO");
     }
 
     #[test]

@@ -229,6 +229,7 @@ mod tests {
                 address: "10.213.0.5".parse().unwrap(),
                 prefix: 22,
                 gateway: None,
+                host: None,
             }),
             v6: None,
         });

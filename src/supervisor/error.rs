@@ -7,8 +7,12 @@ use crate::host::limits::DiskError;
 use crate::image;
 use crate::image::layers::LayerError;
 use crate::image::opened::OpenError;
+use crate::network::configuration::ConfigurationError;
+use crate::network::lease::LeaseError;
 use crate::network::link::LinkError;
+use crate::network::planner::NetworkPlanError;
 use crate::network::ports::PortsError;
+use crate::network::rules::RulesError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::controllers::LimitError;
@@ -92,7 +96,16 @@ pub enum Error {
     #[error(transparent)]
     Console(#[from] ConsoleError),
     #[error(transparent)]
+    NetworkConfiguration(#[from] ConfigurationError),
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error(transparent)]
+    NetworkPlan(#[from] NetworkPlanError),
+    #[error(transparent)]
     Link(#[from] LinkError),
+    /// The rules of its packets could not be made.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     #[error("cannot {action}")]
     System {
         action: &'static str,
@@ -229,7 +242,11 @@ impl Error {
             }
             Self::Ports(error) => return error.hint(),
             Self::Limit(error) => error.hint(),
+            Self::NetworkConfiguration(error) => error.hint(),
+            Self::NetworkPlan(error) => error.hint(),
+            Self::Lease(error) => return Some(error.hint()),
             Self::Link(error) => return error.hint().map(str::to_owned),
+            Self::Rules(error) => return error.hint(),
             Self::Disk(_) => {
                 "the node of a disk, such as /dev/sda, or a file on it; lsblk shows the disks of this host"
             }

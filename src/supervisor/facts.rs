@@ -257,7 +257,7 @@ pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
         WantedIds::Pick => candidates(facts.name.as_str()).next().map(|base| (base, SIZE)),
         WantedIds::Range(base, size) => Some((base, size)),
     };
-    let network = super::network::plan(&facts.name, settings);
+    let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, false)?;
     make_plan(request, &facts, ids, network)
 }
 

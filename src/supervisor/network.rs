@@ -4,26 +4,35 @@
 //! This is the one place where the parts of the network room are hooked in: [`rules`], [`services`].
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
 
+use crate::network::configuration;
 use crate::network::dhcp::server::AddressServer;
+use crate::network::host::HostNetwork;
+use crate::network::lease::{self, Leases, Wanted};
 use crate::network::link::holding::holdings;
 use crate::network::link::{self, Made, shared};
-use crate::network::plan::{Namespace, NetworkPlan};
+use crate::network::names::HostId;
+use crate::network::plan::NetworkPlan;
+use crate::network::planner;
 use crate::network::ports::Ports;
+use crate::network::records::Asked;
+use crate::network::rules::{self, MachineRules, Watch};
 use crate::network::service::{Links, Service};
 use crate::network::state::NetworkState;
+use crate::network::subnet::Subnet;
 use crate::runtime::plan::{MachinePlan, ProcessKind};
 use crate::runtime::user_namespace::Made as Namespaces;
-use crate::settings::network::NetworkNamespace;
 use crate::settings::{MachineName, MachineSettings};
+use crate::sys::SysResult;
 
 use super::claimed::Claimed;
 use super::error::Error;
 use super::fault;
-use super::registry::MachineDirectory;
+use super::registry::{MACHINES, MachineDirectory};
 use super::resources::Resource;
 use super::{Event, Report};
 
@@ -60,21 +69,62 @@ pub(super) struct Surroundings<'a> {
     pub(super) boots: bool,
 }
 
-/// Plans the network of machine `name`, before anything of it is made.
-pub(super) fn plan(_name: &MachineName, settings: &MachineSettings) -> NetworkPlan {
-    let namespace = match settings.network_namespace() {
-        NetworkNamespace::Host => Namespace::Host,
-        NetworkNamespace::Path(path) => Namespace::Path(path),
-        NetworkNamespace::Private => Namespace::Private,
+/// Plans the network of machine `name`, before anything of it is made. Its addresses are its own from now on if it `starts`.
+pub(super) fn plan(
+    name: &MachineName,
+    settings: &MachineSettings,
+    host_id: &str,
+    starts: bool,
+) -> Result<NetworkPlan, Error> {
+    let id = HostId::parse(host_id);
+    let leased = match planner::lease_of(settings) {
+        None => None,
+        Some((wanted, addresses)) => {
+            let host = facts(&wanted).map_err(Error::system("look at this host's network"))?;
+            let pool = configuration::pool()?;
+            let directory = lease::directory();
+            let leases = if starts { Leases::open(&directory)? } else { Leases::look(&directory) };
+            let is_live = |name: &str| Path::new(MACHINES).join(name).exists();
+            let (name, now) = (name.as_str(), lease::now());
+            let asked = Asked { name, addresses, host: &host, id, pool: &pool, is_live: &is_live, now };
+            Some(leases.acquire(&wanted, &asked)?)
+        }
     };
-    let (ports, offers) = (settings.network.ports.clone(), settings.network.offers.clone());
-    NetworkPlan { namespace, ports, offers, ..NetworkPlan::default() }
+    Ok(planner::plan(settings, name, id, leased)?)
+}
+
+/// What leases are chosen by.
+fn facts(wanted: &Wanted) -> SysResult<lease::HostNetwork> {
+    let host = HostNetwork::look()?;
+    let name = |index: &u32| host.link(*index).and_then(|link| link.name.parse().ok());
+    let routes = host.routes.iter().filter(|route| route.prefix != 0).map(|route| lease::Route {
+        network: Subnet::of(route.destination, route.prefix),
+        interface: route.interfaces.first().and_then(name),
+    });
+    let bridge = match wanted {
+        Wanted::Zone(zone) => host.links.iter().find(|link| link.name == zone.bridge().as_str()),
+        Wanted::Pair => None,
+    };
+    let on_bridge = host
+        .addresses
+        .iter()
+        .filter(|address| bridge.is_some_and(|bridge| bridge.index == address.interface));
+    Ok(lease::HostNetwork {
+        routes: routes.collect(),
+        bridge: on_bridge.map(|address| (address.address, address.prefix)).collect(),
+        ipv6: Path::new("/proc/net/if_inet6").exists(),
+    })
 }
 
 /// Makes the rules of the machine's packets, before its first boot; each thing is noted with [`Claimed::note`] before it is made,
 /// and undone as a [`super::resources::Resource`].
-fn rules(_claimed: &Claimed, _around: &Surroundings<'_>) -> Result<(), Error> {
-    Ok(())
+fn rules(claimed: &Claimed, around: &Surroundings<'_>) -> Result<Option<Watch>, Error> {
+    let (name, state) = (around.name.as_str(), around.state);
+    let Some(machine) = MachineRules::of(name, &state.plan, state.dns_port) else { return Ok(None) };
+    claimed.note(&Resource::Rules { machine: name.to_owned(), namespace: state.namespace })?;
+    let report = rules::set_machine(&machine)?;
+    fault::point("rules");
+    Ok(Some(Watch::new(Instant::now(), report.warnings)))
 }
 
 /// What is served to the machine from its first boot to its end.
@@ -171,8 +221,9 @@ impl Network {
             hostname: &self.hostname,
             boots: self.boots,
         };
-        rules(claimed, &around)?;
+        let watch = rules(claimed, &around)?;
         self.services = services(claimed, &around)?;
+        self.services.extend(watch.map(|watch| Box::new(watch) as Box<dyn Service>));
         self.services.extend(names);
         self.begun = true;
         Ok(())

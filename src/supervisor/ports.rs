@@ -6,6 +6,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::network::ports::holder::Holder;
 use crate::network::ports::{Ports, PortsError};
+use crate::network::rules;
 use crate::network::state::NetworkState;
 use crate::settings::MachineName;
 use crate::settings::network::{Offer, PortMapping};
@@ -169,6 +170,10 @@ impl Boot<'_> {
         let Some(ports) = &mut network.ports else { return };
         let (now, offered_now) = (ports.mappings(), ports.offers());
         let mut faults = ports.warnings();
+        let name = machine.parts.plan.name.as_str();
+        if let Err(error) = rules::change_ports(name, &now) {
+            faults.push(in_words(&error));
+        }
         if let Err(error) = network.write_ports(&machine.claimed) {
             faults.push(in_words(&error));
         }

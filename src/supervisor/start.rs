@@ -180,7 +180,8 @@ fn make(
     // A child of ours works at the namespaces, which take the longest, while we go on.
     let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
     let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
-    let mut plan = make_plan(request, &facts, ids, super::network::plan(&facts.name, settings))?;
+    let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, true)?;
+    let mut plan = make_plan(request, &facts, ids, network)?;
     let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
     let (user_namespace, holder) = user_namespace.unzip();
     let holder = holder.flatten();

@@ -116,7 +116,7 @@ impl LockFile {
             if locked.pin.digest().is_none() {
                 return Err(fault(line, format!("{:?} is no sha256 digest", locked.pin.sha256)));
             }
-            if !["tar", "disk", "oci"].contains(&locked.pin.form.as_str()) {
+            if !["tar", "disk", "oci", "oci-archive"].contains(&locked.pin.form.as_str()) {
                 return Err(fault(line, format!("{:?} is no form of an image", locked.pin.form)));
             }
         }

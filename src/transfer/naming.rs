@@ -19,10 +19,17 @@ pub fn image_name(file: &str) -> String {
     name
 }
 
-/// The file at the end of an address, without query and fragment.
-pub fn file_of(address: &str) -> &str {
+/// The file at the end of an address, without query and fragment, and as it is called there: `debian%2013.tar` is
+/// `debian 13.tar`. What would be more than a name stays as it is written.
+pub fn file_of(address: &str) -> String {
     let path = address.split(['?', '#']).next().unwrap_or_default();
-    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
+    let written = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let decoded = percent_encoding::percent_decode_str(written).decode_utf8().ok();
+    let is_name = |name: &str| !name.chars().any(|char| char == '/' || char.is_control());
+    match decoded.filter(|name| address.contains("://") && is_name(name)) {
+        Some(name) => name.into_owned(),
+        None => written.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -39,10 +46,15 @@ mod tests {
             ("trixie.rootfs.tar.zst", "trixie"),
             ("web/", "web"),
             ("plain", "plain"),
+            ("https://example.org/debian%2d13%2Etar.xz", "debian-13"),
+            ("https://example.org/a%2fb.tar", "a%2fb"),
+            ("https://example.org/a%00.tar", "a%00"),
+            ("https://example.org/a%ff.tar", "a%ff"),
+            ("a%2d.tar", "a%2d"),
             (".tar", ".tar"),
         ];
         for (address, expected) in rows {
-            assert_eq!(image_name(file_of(address)), expected, "{address}");
+            assert_eq!(image_name(&file_of(address)), expected, "{address}");
         }
     }
 }

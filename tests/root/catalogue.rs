@@ -13,10 +13,11 @@ use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::http_server::{HttpServer, Reply};
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 10] = [
+    let rows: [Row; 11] = [
         ("the distros' own files are pulled as they are documented to be, and refused when changed", files),
         ("an image server's trees are pulled, kept up to date, and refused when changed", image_server),
         ("sources that do not answer are passed over within ten seconds", passed_over),
+        ("an archive of an OCI image is pulled from a server, and refused when changed", oci_archive),
         ("a lock file gives the same bytes again, or nothing", lock),
         ("what is asked for wrongly is told in a line", wrong),
         ("an image that is there is known by its reference, whenever its maker is killed", known_when_killed),
@@ -293,6 +294,52 @@ fn passed_over(context: &Context) -> TestResult {
         &["cannot get oak:1/default@", "none of its 6 sources can be used", "what was tried:"],
     )?;
     equal(pull.images(), Vec::new())
+}
+
+fn oci_archive(context: &Context) -> TestResult {
+    let server = HttpServer::start();
+    let tree = context.subdirectory("tree");
+    fs::create_dir(tree.join("etc"))?;
+    fs::write(tree.join("etc/os-release"), "ID=oak\n")?;
+    let layer = Command::new("tar").arg("-C").arg(&tree).arg("-c").arg(".").output()?.stdout;
+    let layout = context.subdirectory("layout");
+    crate::oci::write_layout_of(&layout, &[layer])?;
+    let archive = context.directory.join("oak.oci.tar.xz");
+    run(Command::new("tar").arg("-C").arg(&layout).arg("-cJf").arg(&archive).arg(".")).ok()?;
+    let sums = run(Command::new("sha256sum").current_dir(&context.directory).arg("oak.oci.tar.xz")).ok()?;
+    server.put("/oak.oci.tar.xz", Reply::bytes(fs::read(&archive)?));
+    server.put("/SHA256SUMS", Reply::bytes(sums));
+    // A user and a password are nobody's business.
+    let url = server.url("").replace("http://", "http://user:secret@");
+    let source = format!(
+        "[[source]]\nkind = \"oci-archive\"\nurl = \"{url}/oak.oci.tar.xz\"\nchecksums = \"SHA256SUMS\"\n{SEEN}"
+    );
+    let pull = Pull::new(context, &catalogue_of(context, &[OAK, &source].concat()));
+    let file = context.directory.join("spinney.lock");
+    let (write, frozen) = (format!("--lock={}", file.display()), format!("--frozen={}", file.display()));
+    let ended = pull.run(&["oak", "--verify=checksum", "--json", &write]);
+    expect(&ended, 0, &[])?;
+    let root = format!("--image-root={}", pull.pool.display());
+    let shown = run(context.spinney().args(["show-image", "oak-1", "--json", &root])).ok()?;
+    if ended.stdout.contains("secret") || shown.contains("secret") {
+        return Err(Stop::Fail(format!("{ended:#?} {shown}")));
+    }
+    let layer = |name: &str| fs::read_to_string(pull.pool.join(name).join("layer@0/etc/os-release"));
+    equal(layer("oak-1.mstack")?, "ID=oak\n".to_owned())?;
+    equal(pull.images(), vec!["oak-1.mstack".to_owned()])?;
+    run(context.spinney().args(["remove", "--force", "oak-1", &root])).ok()?;
+    expect(&pull.run(&["oak", &frozen]), 0, &["pulled oak-1"])?;
+    run(context.spinney().args(["remove", "--force", "oak-1", &root])).ok()?;
+    // A byte of it is another one.
+    let mut changed = fs::read(&archive)?;
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    server.put("/oak.oci.tar.xz", Reply::bytes(changed));
+    for arguments in [&["oak", "--verify=checksum"][..], &["oak", &frozen]] {
+        expect(&pull.run(arguments), 125, &["is not what it should be"])?;
+        equal(pull.images(), Vec::new())?;
+    }
+    Ok(())
 }
 
 fn lock(context: &Context) -> TestResult {

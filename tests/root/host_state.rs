@@ -46,6 +46,7 @@ impl HostState {
             cgroups(&hierarchy, prefix, &mut lines);
         }
         processes(prefix, &mut lines);
+        lines.retain(|line| !is_of_leases(line));
         Self { lines }
     }
 
@@ -61,6 +62,23 @@ impl HostState {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// Addresses of machines outlive them: their records stay, and the directories that these are in.
+fn is_of_leases(line: &str) -> bool {
+    let Some(path) = line.strip_prefix("file ").and_then(|line| line.split(' ').next()) else { return false };
+    let record = |path: &str| path.is_empty() || path.ends_with(".json") || path == "lock";
+    let number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some(rest) = path.strip_prefix("/var/lib/spinney/network") {
+        return record(rest.trim_start_matches('/'));
+    }
+    match path.strip_prefix("/run/spinney/network") {
+        Some(rest) => match rest.trim_start_matches('/').split_once('/') {
+            Some((namespace, rest)) => number(namespace) && record(rest),
+            None => number(rest.trim_start_matches('/')),
+        },
+        None => matches!(path, "/run/spinney" | "/var/lib/spinney"),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::image_locks::Run;
 use crate::machine::Machine;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 10] = [
+    let rows: [Row; 11] = [
         ("listed", listed),
         ("looked_at", looked_at),
         ("removed", removed),
@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         ("read_only", read_only),
         ("cleaned", cleaned),
         ("killed", killed),
+        ("mounted_over", mounted_over),
         ("replaced", replaced),
         ("btrfs", btrfs),
     ];
@@ -376,7 +377,7 @@ fn cleaned(context: &Context) -> TestResult {
     for name in ["web", "kept", "used"] {
         pool.tree(name)?;
     }
-    for directory in [".#web.0123456789abcdef", ".#machine.f00", ".tar-x", ".#spinney/images"] {
+    for directory in [".#machine.f00", ".tar-x", ".#spinney/images"] {
         fs::create_dir_all(pool.path(directory))?;
     }
     for file in [".raw-x.raw", ".#gone.lck", ".#used.lck"] {
@@ -387,11 +388,13 @@ fn cleaned(context: &Context) -> TestResult {
     fs::write(pool.path(".profile"), "")?;
     run(Command::new("chattr").arg("+i").arg(pool.path(".tar-x"))).ok()?;
     pool.spinney(&["read-only", "-q", "kept"]).ok()?;
+    fs::create_dir(pool.path(".#web.0123456789abcdef"))?;
     let using = spinney::image::lock::lock_path(&pool.path("used"), spinney::image::lock::Hold::Shared)?;
     let making = NewImage::directory(&pool.store(), &"making".parse()?)?;
     let dry = pool.json(&["clean", "--dry-run", "--json"])?;
-    let hidden = json!([".#gone.lck", ".#machine.f00", ".raw-x.raw", ".tar-x"]);
+    let hidden = json!([".#gone.lck", ".#machine.f00", ".#web.0123456789abcdef", ".raw-x.raw", ".tar-x"]);
     assert_eq!(dry["removed"], hidden, "{dry}");
+    assert!(pool.path(".#web.0123456789abcdef").exists());
     let done = pool.json(&["clean", "--json"])?;
     assert_eq!(done["removed"], hidden, "{done}");
     let mut kept = pool.entries();
@@ -430,6 +433,25 @@ fn killed(context: &Context) -> TestResult {
     pool.tree("web")?;
     pool.says(&["remove", "web"], "removed image web");
     assert_eq!(pool.entries(), ["new"]);
+    Ok(())
+}
+
+/// While something is mounted over the images, nobody sees who has which layer.
+fn mounted_over(context: &Context) -> TestResult {
+    use spinney::image::layers::{LayersLock, collect};
+    let (pool, state) = (context.subdirectory("images"), context.subdirectory("state"));
+    let store = Store { search: vec![pool.clone()], pool: pool.clone(), state: state.clone() };
+    fs::create_dir_all(state.join("layers/1"))?;
+    fs::create_dir(pool.join("web.mstack"))?;
+    std::os::unix::fs::symlink(state.join("layers/1"), pool.join("web.mstack/layer@0"))?;
+    let collected = || collect(&store, &LayersLock::take(&store).unwrap()).unwrap();
+    mount("tmpfs", &pool, "tmpfs", MountFlags::empty(), None)?;
+    let over = Mounted(&pool);
+    assert_eq!((collected(), state.join("layers/1").exists()), (0, true));
+    drop(over);
+    assert_eq!(collected(), 0);
+    fs::remove_dir_all(pool.join("web.mstack"))?;
+    assert_eq!((collected(), state.join("layers/1").exists()), (1, false));
     Ok(())
 }
 

@@ -61,11 +61,14 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_firewall;
+mod network_guests;
 mod network_host;
+mod network_links;
+mod network_names;
 mod network_rules;
 mod network_zone;
-mod network_guests;
-mod network_names;
+mod nspawn_names;
 mod oci;
 mod options;
 mod own_host;
@@ -87,9 +90,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        network_links::tests(),
         network_guests::tests(),
         oci::tests(),
+        network_firewall::tests(),
         network_rules::tests(),
+        nspawn_names::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),

@@ -86,7 +86,7 @@ impl Drop for Served {
 
 /// The network of a machine in the zone `spinney`, on a host whose address there is that of loopback: so is the machine's.
 fn plan(address: [u8; 4]) -> NetworkPlan {
-    let v4 = Family { address: address.into(), prefix: 16, gateway: Some([127, 0, 0, 1].into()) };
+    let v4 = Family { address: address.into(), prefix: 16, gateway: Some([127, 0, 0, 1].into()), host: None };
     let link = LinkPlan {
         kind: LinkKind::Zone(ZoneName::default_zone()),
         host: None,

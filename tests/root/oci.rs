@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::command::run;
+use crate::command::{Process, capture, contents, run, shell_status};
 use crate::harness::{Context, Test, TestResult};
 use crate::http_server::{HttpServer, Reply};
 use crate::transfers::Pool;
 
 pub fn tests() -> Vec<Test> {
     type Row = (&'static str, fn(&Context) -> TestResult);
-    let rows: [Row; 8] = [
+    let rows: [Row; 11] = [
         ("layout", layout),
         ("archives", archives),
         ("refused", refused),
@@ -27,6 +27,9 @@ pub fn tests() -> Vec<Test> {
         ("thief", thief),
         ("replaced", replaced),
         ("runs", runs),
+        ("directories_without_members_are_as_those_below", directories_without_members),
+        ("busy_registries_are_asked_again", busy),
+        ("silent_registries_do_not_hold_ctrl_c", silent),
     ];
     rows.map(|(name, test)| Test::new(format!("oci::{name}"), test)).into()
 }
@@ -236,6 +239,125 @@ fn layout(context: &Context) -> TestResult {
     }
     assert_eq!(pool.names(), Vec::<String>::new());
     Ok(())
+}
+
+/// Writes a layout with one image of `layers`, which are not compressed.
+pub fn write_layout_of(directory: &Path, layers: &[Vec<u8>]) -> TestResult {
+    let blobs = directory.join("blobs/sha256");
+    fs::create_dir_all(&blobs)?;
+    let layers: Vec<Blob> = layers.iter().cloned().map(Blob::new).collect();
+    let diff_ids: Vec<_> = layers.iter().map(|layer| layer.digest.clone()).collect();
+    let config = Blob::json(&json!({ "architecture": go_architecture(), "os": "linux",
+        "rootfs": { "type": "layers", "diff_ids": diff_ids } }));
+    let described: Vec<_> = layers.iter().map(|layer| layer.descriptor("oci.image.layer.v1.tar")).collect();
+    let manifest = Blob::json(&json!({ "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": config.descriptor("oci.image.config.v1+json"), "layers": described }));
+    for blob in layers.iter().chain([&config, &manifest]) {
+        fs::write(blobs.join(&blob.digest[7..]), &blob.data)?;
+    }
+    let index =
+        json!({ "schemaVersion": 2, "manifests": [manifest.descriptor("oci.image.manifest.v1+json")] });
+    fs::write(directory.join("index.json"), index.to_string())?;
+    Ok(())
+}
+
+/// A layer may have a file and none of the directories above it. They are what lower layers say, as overlayfs has it when it
+/// copies one up; a layer that took something from below is no other image's.
+fn directories_without_members(context: &Context) -> TestResult {
+    let pool = Pool::new(context);
+    let _tidy = Tidy(context, &pool);
+    let top = context.subdirectory("top");
+    fs::create_dir_all(top.join("srv/deep/new"))?;
+    fs::write(top.join("srv/deep/new/file"), "x")?;
+    let members = ["--numeric-owner", "-c", "-C", text(&top), "srv/deep/new/file"];
+    let bare = Command::new("tar").args(members).output()?.stdout;
+    let base = |name: &str, mode: u32, owner: u32| -> Result<Vec<u8>, crate::harness::Stop> {
+        let base = context.subdirectory(name);
+        fs::create_dir_all(base.join("srv/deep"))?;
+        std::os::unix::fs::chown(base.join("srv/deep"), Some(owner), Some(owner + 1))?;
+        fs::set_permissions(base.join("srv/deep"), fs::Permissions::from_mode(mode))?;
+        fs::set_permissions(&base, fs::Permissions::from_mode(0o711))?;
+        run(Command::new("setfattr").args(["-n", "user.kept", "-v", "yes"]).arg(base.join("srv/deep")))
+            .ok()?;
+        let options = ["--xattrs", "--xattrs-include=*", "--numeric-owner", "-c", "-C", text(&base), "."];
+        Ok(Command::new("tar").args(options).output()?.stdout)
+    };
+    let hiding = context.subdirectory("hiding");
+    fs::write(hiding.join(".wh.srv"), "")?;
+    let hiding = tar(&hiding)?;
+    let rows = [
+        ("one", vec![base("base-one", 0o1770, 41)?, bare.clone()], 0o1770, 41),
+        ("two", vec![base("base-two", 0o700, 7)?, bare.clone()], 0o700, 7),
+        // What is between hides it.
+        ("hidden", vec![base("base-three", 0o700, 7)?, hiding, bare.clone()], 0o755, 0),
+        ("alone", vec![bare], 0o755, 0),
+    ];
+    for (name, layers_of, mode, owner) in &rows {
+        let directory = context.subdirectory(&format!("layout-{name}"));
+        write_layout_of(&directory, layers_of)?;
+        for again in ["", "-again"] {
+            let image = format!("{name}{again}");
+            pool.run(context, &["pull", &format!("oci:{}", directory.display()), &image]).ok()?;
+            let layers = layers(&pool, &image);
+            let stat = fs::metadata(layers.last().ok_or("no layers")?.join("srv/deep"))?;
+            assert_eq!((stat.mode() & 0o7777, stat.uid()), (*mode, *owner), "{image}");
+        }
+        assert_eq!(layers(&pool, name), layers(&pool, &format!("{name}-again")), "{name}");
+    }
+    let [one, two] = ["one", "two"].map(|name| layers(&pool, name).pop().unwrap());
+    assert_ne!(one, two);
+    let mut kept = Command::new("getfattr");
+    let kept = kept.args(["--only-values", "-n", "user.kept"]).arg(one.join("srv/deep")).output()?;
+    assert_eq!(kept.stdout, b"yes");
+    assert_eq!(fs::metadata(&one)?.mode() & 0o7777, 0o711);
+    assert_eq!(fs::metadata(one.join("srv/deep/new"))?.mode() & 0o7777, 0o755);
+    Ok(())
+}
+
+/// What a registry says once it is not busy any more.
+fn serve(server: &HttpServer, sample: &Sample) {
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    server
+        .put("/v2/web/manifests/1", Reply::bytes(sample.manifest.data.clone()).header("content-type", kind));
+    for blob in sample.blobs() {
+        server.put(&format!("/v2/web/blobs/{}", blob.digest), Reply::bytes(blob.data.clone()));
+    }
+}
+
+fn busy(context: &Context) -> TestResult {
+    let (pool, sample, server) = (Pool::new(context), Sample::new(context, |_| {})?, HttpServer::start());
+    let _tidy = Tidy(context, &pool);
+    serve(&server, &sample);
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = Reply::bytes(sample.manifest.data.clone()).header("content-type", kind);
+    server.script("/v2/web/manifests/1", [Reply::status(503), Reply::status(429).retry_after("0"), manifest]);
+    let config = format!("/v2/web/blobs/{}", sample.config.digest);
+    server.script(&config, [Reply::status(502), Reply::bytes(sample.config.data.clone())]);
+    let ended = pool.run(context, &["pull", &format!("docker://{}/web:1", server.address())]);
+    assert_eq!(ended.status, 0, "{ended:#?}");
+    assert_eq!(ended.stderr.matches("; trying again in ").count(), 3, "{ended:#?}");
+    check_image(&pool, "web-1")
+}
+
+fn silent(context: &Context) -> TestResult {
+    let (pool, server) = (Pool::new(context), HttpServer::start());
+    server.put("/v2/web/manifests/1", Reply::bytes("").silent());
+    let stderr = capture();
+    let mut command = pool.command(context, &["pull", &format!("docker://{}/web:1", server.address())]);
+    let mut process =
+        Process::spawn(command.stdout(Stdio::null()).stderr(stderr.try_clone().map_err(|e| e.to_string())?));
+    server.wait_for("/v2/web/manifests/1", 1);
+    process.signal(libc::SIGINT);
+    // The server is waited for half a minute.
+    let status = process.wait(Duration::from_secs(5)).ok_or("it did not end")?;
+    assert_eq!(shell_status(status), 130);
+    assert_eq!(contents(&stderr), "spinney: error: cancelled; what there was of it is removed\n");
+    Ok(())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
 }
 
 fn archives(context: &Context) -> TestResult {

@@ -48,7 +48,7 @@ fn rename(from: BorrowedFd<'_>, old: &OsStr, to: BorrowedFd<'_>, new: &OsStr) ->
 }
 
 /// All that `directory` has.
-fn metadata(directory: &OwnedFd) -> SysResult<Metadata> {
+pub(super) fn metadata(directory: &OwnedFd) -> SysResult<Metadata> {
     let stat = sys("fstat", rustix::fs::fstat(directory), || FdPath::of(directory).to_string())?;
     let mut found = Vec::new();
     for name in attributes::list(directory)? {

@@ -36,7 +36,7 @@ pub(super) fn metadata(entry: &Entry) -> Metadata {
     }
 }
 
-impl<R: Read> Extraction<'_, '_, R> {
+impl<R: Read> Extraction<'_, '_, '_, R> {
     pub(super) fn directory(&mut self, entry: &Entry, name: &[u8]) -> Result<(), Fault> {
         let here = self.tree.here();
         let mut hides = false;

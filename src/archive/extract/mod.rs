@@ -17,7 +17,7 @@
 //! | `level` | archives whose only member is one directory |
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use super::entry::{DEPTH_LIMIT, Entry, Kind};
@@ -50,7 +50,13 @@ pub struct ExtractOptions<'a> {
     pub limits: Limits,
     /// Asked about each member.
     pub filter: Option<Filter<'a>>,
+    /// Asked about directories that have no member of their own.
+    pub lower: Option<Lower<'a>>,
 }
+
+/// What lies below in an overlay: the directory at a path, if there is one. A directory that the archive makes names in and says
+/// nothing of becomes what that is, as overlayfs has it when it copies one up; without this, tar(1)'s root, 0755.
+pub type Lower<'a> = &'a (dyn Fn(&[Vec<u8>]) -> Option<OwnedFd> + Sync);
 
 impl std::fmt::Debug for ExtractOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -87,6 +93,8 @@ pub struct Extracted {
     pub notes: Notes,
     /// The directory at the top, if it was the only member there and its content took its place.
     pub stripped: Option<Vec<u8>>,
+    /// Some of its directories are as those below.
+    pub from_lower: bool,
 }
 
 /// Why one member could not be made.
@@ -128,7 +136,7 @@ pub fn extract(
 ) -> Result<Extracted, Error> {
     let failed = |error: SysError| Error::system("prepare", b"/")(error);
     let mut extracted = Extracted::default();
-    let mut tree = Tree::new(directory.as_fd()).map_err(failed)?;
+    let mut tree = Tree::new(directory.as_fd(), options.lower).map_err(failed)?;
     let notes = Writers::run(|writers| {
         let mut extraction = Extraction {
             reader: Reader::new(FromReader::new(stream)),
@@ -149,20 +157,20 @@ pub fn extract(
             name.into_vec()
         });
     }
-    tree.finish(&mut extracted.notes)?;
+    extracted.from_lower = tree.finish(&mut extracted.notes)?;
     Ok(extracted)
 }
 
-struct Extraction<'a, 'w, R> {
+struct Extraction<'a, 'w, 't, R> {
     reader: Reader<FromReader<R>>,
-    tree: &'a mut Tree,
+    tree: &'a mut Tree<'t>,
     writers: &'a mut Writers<'w>,
     options: &'a ExtractOptions<'a>,
     members: u64,
     extracted: &'a mut Extracted,
 }
 
-impl<R: Read> Extraction<'_, '_, R> {
+impl<R: Read> Extraction<'_, '_, '_, R> {
     fn members(&mut self) -> Result<(), Error> {
         while let Some(entry) = self.reader.next_entry()? {
             self.count()?;

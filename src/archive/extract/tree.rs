@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, Stat, Timespec};
 use rustix::io::Errno;
 
+use super::Lower;
+use super::level::metadata;
 use crate::archive::entry::{ACL_ACCESS, ACL_DEFAULT};
 use crate::archive::error::Error;
 use crate::archive::metadata::{AsMade, Metadata, OMIT};
@@ -23,12 +25,13 @@ const OPAQUE: &[u8] = b"user.overlay.opaque";
 const SET_GID: u32 = 0o2000;
 
 /// The tree being made.
-#[derive(Debug)]
-pub(super) struct Tree {
+pub(super) struct Tree<'a> {
     root: OwnedFd,
     root_end: End,
     levels: Vec<Level>,
     new_files: Option<AsMade>,
+    lower: Option<Lower<'a>>,
+    from_lower: bool,
 }
 
 /// A directory that we are in.
@@ -50,9 +53,9 @@ enum End {
     Had { mode: Option<u32>, modified: Timespec, default_acl: Option<Vec<u8>> },
 }
 
-impl Tree {
-    /// A tree in `directory`, which is empty.
-    pub(super) fn new(directory: BorrowedFd<'_>) -> SysResult<Self> {
+impl<'a> Tree<'a> {
+    /// A tree in `directory`, which is empty, over what `lower` knows.
+    pub(super) fn new(directory: BorrowedFd<'_>, lower: Option<Lower<'a>>) -> SysResult<Self> {
         let root = open_at(directory, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
         // What its own parent gave it would be given on.
         for acl in [ACL_DEFAULT, ACL_ACCESS] {
@@ -60,7 +63,8 @@ impl Tree {
         }
         change_mode(&root, 0o700)?;
         let new_files = probe(&root)?;
-        Ok(Self { root, root_end: End::Implied, levels: Vec::new(), new_files })
+        let (root_end, levels) = (End::Implied, Vec::new());
+        Ok(Self { root, root_end, levels, new_files, lower, from_lower: false })
     }
 
     /// The directory that all is in.
@@ -87,18 +91,30 @@ impl Tree {
     pub(super) fn enter(&mut self, path: &[Vec<u8>], notes: &mut Notes) -> SysResult<()> {
         let common = self.levels.iter().zip(path).take_while(|(level, name)| level.name == **name).count();
         self.leave_to(common, notes);
-        for name in &path[common..] {
+        for (depth, name) in path.iter().enumerate().skip(common) {
             let (fd, end) = match open_directory(self.here(), name) {
                 Ok(fd) => self.again(fd)?,
                 Err(error) if error.errno() == Errno::NOENT => {
                     make_directory(self.here(), name, 0o700)?;
-                    (open_directory(self.here(), name)?, End::Implied)
+                    (open_directory(self.here(), name)?, self.implied(&path[..=depth])?)
                 }
                 Err(error) => return Err(error),
             };
             self.levels.push(Level { name: name.clone(), fd, end });
         }
         Ok(())
+    }
+
+    /// What becomes of the directory `path`, of which nothing is said.
+    fn implied(&mut self, path: &[Vec<u8>]) -> SysResult<End> {
+        let Some(below) = self.lower.and_then(|lower| lower(path)) else { return Ok(End::Implied) };
+        self.from_lower = true;
+        let mut metadata = metadata(&below)?;
+        // What it is in its own overlay is not what it is.
+        let is_own =
+            |name: &[u8]| !name.starts_with(b"user.overlay.") && !name.starts_with(b"trusted.overlay.");
+        metadata.attributes.retain(|(name, _)| is_own(name));
+        Ok(End::Said(metadata))
     }
 
     /// Enters the directory `name` of the one that we are in, made a moment ago if `is_new`; it will end as `metadata`.
@@ -141,10 +157,15 @@ impl Tree {
         self.leave_to(0, notes);
     }
 
-    /// Gives the root what it should have.
-    pub(super) fn finish(mut self, notes: &mut Notes) -> Result<(), Error> {
-        let end = std::mem::replace(&mut self.root_end, End::Implied);
-        end.give(&self.root, b"/", notes).map_err(Error::system("finish", b"/"))
+    /// Gives the root what it should have. Says whether anything is as what lies below.
+    pub(super) fn finish(mut self, notes: &mut Notes) -> Result<bool, Error> {
+        let failed = || Error::system("finish", b"/");
+        let mut end = std::mem::replace(&mut self.root_end, End::Implied);
+        if matches!(end, End::Implied) {
+            end = self.implied(&[]).map_err(failed())?;
+        }
+        end.give(&self.root, b"/", notes).map_err(failed())?;
+        Ok(self.from_lower)
     }
 
     fn leave_to(&mut self, depth: usize, notes: &mut Notes) {

@@ -9,7 +9,7 @@ use crate::cli::{EXIT_FAILURE, require_root};
 use crate::image::layers::{self, LayersLock};
 use crate::image::properties::Properties;
 use crate::image::remove::{self, HiddenEntry, hidden_entries, remove_hidden};
-use crate::image::{Error, Store, origin};
+use crate::image::{Error, Store, hidden, origin};
 use crate::supervisor::printable;
 
 const EXAMPLES: &str = "\
@@ -72,7 +72,8 @@ pub fn clean(arguments: &CleanArguments) -> u8 {
     if !require_root("clean", "sudo spinney clean", output) {
         return EXIT_FAILURE;
     }
-    let store = match arguments.store.store(output) {
+    // What is left behind is told with the rest, and stays with --dry-run.
+    let store = match arguments.store.store_as_it_is(output) {
         Ok(store) => store,
         Err(status) => return status,
     };
@@ -140,6 +141,10 @@ fn cleaned(store: &Store, arguments: &CleanArguments, output: Output) -> Result<
     if !arguments.dry_run && store.state.exists() {
         done.layers = layers::collect(store, &LayersLock::take(store)?)?;
         origin::sweep(store);
+    }
+    if !arguments.dry_run {
+        // Locks of the dead.
+        let _ = hidden::sweep(store);
     }
     Ok((done, status))
 }

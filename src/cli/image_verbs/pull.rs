@@ -95,7 +95,7 @@ pub struct PullOptions {
     #[arg(long)]
     keep_partial: bool,
 
-    /// Take it too as importctl(1) has it; whole downloads are not kept
+    /// Take no for importctl(1)'s sake; downloads are not kept
     #[arg(long, value_name = "BOOL", hide = true)]
     keep_download: Option<String>,
 
@@ -215,7 +215,12 @@ fn heeded(
 fn checked(options: &PullOptions) -> Result<Verification, Failure> {
     options.image.check_class().map_err(Failure::value("--class="))?;
     let keep = options.keep_download.as_deref().map(boolean).transpose();
-    keep.map_err(Failure::value("--keep-download="))?;
+    if keep.map_err(Failure::value("--keep-download="))? == Some(true) && !options.no_keep_download {
+        return Err(Failure::refused(
+            "--keep-download=yes: downloads are not kept",
+            "spinney clone makes a machine of an image that stays as it is; --keep-partial keeps what broke off",
+        ));
+    }
     let given = &options.verify;
     let mode = given.verify.as_deref().map(str::parse::<Mode>).transpose();
     let digest = given.sha256.as_deref().map(str::parse::<Digest>).transpose();
@@ -248,12 +253,12 @@ fn pull_url(
 ) -> Result<Done, Failure> {
     let store = store(options.image.image_root.as_deref())?;
     let file = naming::file_of(url);
-    let default = naming::image_name(file);
+    let default = naming::image_name(&file);
     let name = image_name(name, options.image.machine.as_deref(), &default)?;
     transferring.called(&name);
     must_be_free(&store, &name, options.image.force)?;
     let context = &transferring.context;
-    context.tell(Event::Stage { what: format!("asking for {}", shown(file)), total: None });
+    context.tell(Event::Stage { what: format!("asking for {}", shown(&file)), total: None });
     let partial = options.keep_partial.then(|| store.state.join("downloads"));
     let fetching = FetchOptions { partial, ..FetchOptions::default() };
     let incoming = fetch::open(url, &verification, &fetching, context)?;
@@ -286,6 +291,8 @@ fn pull_oci(
         name: &name,
         architecture,
         replace,
+        fetching: &FetchOptions::default(),
+        verification: &Verification::none(),
     };
     let pulled = oci::pull(&store, &asked, &transferring.context)?;
     Ok(Done::pulled_layers(&pulled))

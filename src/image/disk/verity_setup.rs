@@ -12,6 +12,9 @@ use crate::sys::loop_device::LoopDevice;
 /// Where administrators' programs are; PATH is the user's, and this runs as root.
 const PLACES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/usr/local/sbin"];
 
+/// How the names of our devices begin: the pid of who made it follows.
+const PREFIX: &str = "spinney-";
+
 /// Where the device mapper shows its devices.
 const MAPPER: &str = "/dev/mapper";
 
@@ -32,7 +35,9 @@ impl VerityDevice {
         if !has_device_mapper(&std::fs::read_to_string("/proc/devices").unwrap_or_default()) {
             return Err(VerityFault::NoDeviceMapper);
         }
-        let name = format!("spinney-{:016x}", crate::sys::random().map_err(|_| VerityFault::NoDevice)?);
+        sweep(&program);
+        let random = crate::sys::random().map_err(|_| VerityFault::NoDevice)?;
+        let name = format!("{PREFIX}{}-{random:016x}", std::process::id());
         run(open_command(&program, &path_of(data), &path_of(hashes), &name, root_hash))?;
         let device = File::open(Path::new(MAPPER).join(&name)).map_err(|_| VerityFault::NoDevice);
         // From now on it goes with its last user, whatever becomes of us; if nobody has it, at once.
@@ -44,6 +49,24 @@ impl VerityDevice {
     pub(super) fn source(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.device.as_raw_fd()))
     }
+}
+
+/// Removes what was killed between making a device and marking it: those of nobody who lives. What is in use goes with its
+/// last user.
+fn sweep(program: &Path) {
+    let Ok(blocks) = std::fs::read_dir("/sys/block") else { return };
+    for block in blocks.flatten() {
+        let name = std::fs::read_to_string(block.path().join("dm/name")).unwrap_or_default();
+        let dead = |pid: u32| !Path::new("/proc").join(pid.to_string()).exists();
+        if maker(name.trim()).is_some_and(dead) {
+            let _ = run(close_command(program, name.trim()));
+        }
+    }
+}
+
+/// Who made the device `name`, if we did.
+fn maker(name: &str) -> Option<u32> {
+    name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
 }
 
 /// A path by which another process reaches a device of ours.
@@ -114,6 +137,18 @@ mod tests {
             words(&close_command(program, "spinney-1")),
             ["/sbin/veritysetup", "close", "--deferred", "spinney-1"]
         );
+    }
+
+    #[test]
+    fn makers() {
+        for (name, expected) in [
+            ("spinney-12-0123456789abcdef", Some(12)),
+            ("spinney-0123456789abcdef", None),
+            ("vg-12-home", None),
+            ("", None),
+        ] {
+            assert_eq!(maker(name), expected, "{name}");
+        }
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl NewLayer {
         }
     }
 
+    /// It will be called `id` after all.
+    pub fn call(&mut self, id: String) {
+        self.id = id;
+    }
+
     /// Its directory.
     pub fn content(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()

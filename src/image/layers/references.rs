@@ -8,6 +8,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::links::is_same;
+use super::place::mount_of;
 use super::{LayerError, LayerPlace, LayeredImage, LayersLock, records};
 use crate::image::{Store, mstack};
 use crate::sys::files::{entries, open_at, open_directory, try_lock};
@@ -37,8 +38,11 @@ pub fn dependents(store: &Store, path: &Path) -> Result<Vec<Referrer>, LayerErro
 /// When it cannot be told who refers to what: then none is removed.
 pub fn collect(store: &Store, lock: &LayersLock) -> Result<usize, LayerError> {
     let places = LayerPlace::all(store);
-    let listed: Vec<_> =
-        places.iter().filter_map(|place| entries(place).ok().map(|list| (place, list))).collect();
+    let listed: Vec<_> = places
+        .iter()
+        .filter(|place| !may_be_hidden(store, place))
+        .filter_map(|place| entries(place).ok().map(|list| (place, list)))
+        .collect();
     if listed.iter().all(|(_, list)| list.is_empty()) {
         return Ok(0);
     }
@@ -69,6 +73,13 @@ pub fn collect(store: &Store, lock: &LayersLock) -> Result<usize, LayerError> {
     }
     let _ = lock;
     Ok(removed)
+}
+
+/// Whether images that refer to the layers in `place` may be out of sight. Layers are in the state directory because their
+/// images are on the same mount: where the pool is another one now, somebody mounted it over them.
+fn may_be_hidden(store: &Store, place: &LayerPlace) -> bool {
+    let mounts = || Some((mount_of(place).ok()?, mount_of(&open_directory(&store.pool).ok()?).ok()?));
+    place.path().starts_with(&store.state) && mounts().is_some_and(|(layers, pool)| layers != pool)
 }
 
 /// What cannot be locked, a place, is nobody's.

@@ -22,8 +22,8 @@ fn facts() -> Facts {
     Facts {
         mac: MAC,
         addresses: Addresses {
-            v4: Some(Family { address: ADDRESS, prefix: 22, gateway: Some(GATEWAY) }),
-            v6: Some(Family { address: v6(5), prefix: 64, gateway: Some(v6(1)) }),
+            v4: Some(Family { address: ADDRESS, prefix: 22, gateway: Some(GATEWAY), host: Some(GATEWAY) }),
+            v6: Some(Family { address: v6(5), prefix: 64, gateway: Some(v6(1)), host: Some(v6(1)) }),
         },
         dns: vec![GATEWAY.into(), v6(1).into()],
         domain: Some("spinney.internal".to_owned()),
@@ -161,7 +161,7 @@ fn dhcp_v4_options_are_those_asked_for() {
     // A gateway elsewhere has a route of its own.
     let mut elsewhere = facts();
     elsewhere.addresses.v4 =
-        Some(Family { address: ADDRESS, prefix: 32, gateway: Some(Ipv4Addr::new(10, 0, 0, 1)) });
+        Some(Family { address: ADDRESS, prefix: 32, gateway: Some(Ipv4Addr::new(10, 0, 0, 1)), host: None });
     let routes = vec![32, 10, 0, 0, 1, 0, 0, 0, 0, 0, 10, 0, 0, 1];
     assert!(asked(&elsewhere, &[53, 1, 1, 255]).contains(&(121, routes)));
     // What does not fit is left out, and the message stays as short as all clients take it.

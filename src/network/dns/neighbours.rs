@@ -157,7 +157,7 @@ mod tests {
     use crate::settings::network::ZoneName;
 
     fn plan(zone: &str, last: u8) -> NetworkPlan {
-        let v4 = Family { address: [10, 213, 0, last].into(), prefix: 22, gateway: None };
+        let v4 = Family { address: [10, 213, 0, last].into(), prefix: 22, gateway: None, host: None };
         let kind = match zone.parse::<ZoneName>() {
             Ok(zone) => LinkKind::Zone(zone),
             Err(_) => LinkKind::Veth,

@@ -42,7 +42,7 @@ fn method<A: Display>(
     more: &str,
 ) {
     let _ = writeln!(text, "\n[{section}]");
-    let Some(Family { address, prefix, gateway }) = family else {
+    let Some(Family { address, prefix, gateway, .. }) = family else {
         text.push_str("method=disabled\n");
         return;
     };

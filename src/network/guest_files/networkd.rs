@@ -37,7 +37,7 @@ pub(super) fn file(interface: &Interface<'_>) -> GuestFile {
 }
 
 fn family_sections<A: std::fmt::Display>(text: &mut String, family: Family<A>) {
-    let Family { address, prefix, gateway } = family;
+    let Family { address, prefix, gateway, .. } = family;
     let _ = write!(text, "\n[Address]\nAddress={address}/{prefix}\nDuplicateAddressDetection=none\n");
     if let Some(gateway) = gateway {
         // A gateway may lie outside of the network (`--gateway=`): then the kernel is told that it is on the link.

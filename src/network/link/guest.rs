@@ -2,25 +2,27 @@
 
 use std::net::IpAddr;
 
-use crate::network::plan::{Addresses, LinkPlan};
+use crate::network::plan::{Addresses, Family, LinkPlan};
 use crate::settings::network::InterfaceName;
 use crate::sys::SysResult;
 use crate::sys::netlink::{ROUTE, Requests, Socket};
 
 use super::{forwarding, found, message};
 
-/// Each family's address, prefix and gateway.
-fn families(addresses: &Addresses) -> impl Iterator<Item = (IpAddr, u8, Option<IpAddr>)> {
-    let v4 = addresses.v4.map(|v4| (v4.address.into(), v4.prefix, v4.gateway.map(IpAddr::from)));
-    let v6 = addresses.v6.map(|v6| (v6.address.into(), v6.prefix, v6.gateway.map(IpAddr::from)));
-    v4.into_iter().chain(v6)
+/// Of both families.
+fn families(addresses: &Addresses) -> impl Iterator<Item = Family<IpAddr>> {
+    fn any<A: Into<IpAddr>>(family: Family<A>) -> Family<IpAddr> {
+        let Family { address, prefix, gateway, host } = family;
+        Family { address: address.into(), prefix, gateway: gateway.map(A::into), host: host.map(A::into) }
+    }
+    addresses.v4.map(any).into_iter().chain(addresses.v6.map(any))
 }
 
-/// What gives the host's side the addresses that machines have as gateways.
-pub(super) fn gateways(to: &mut Requests, index: u32, name: &InterfaceName, addresses: Option<&Addresses>) {
-    for (_, prefix, gateway) in addresses.into_iter().flat_map(families) {
-        if let Some(gateway) = gateway {
-            message::address(to, index, name, gateway, prefix);
+/// What gives the host's side its own addresses on the machines' network.
+pub(super) fn host_side(to: &mut Requests, index: u32, name: &InterfaceName, addresses: Option<&Addresses>) {
+    for family in addresses.into_iter().flat_map(families) {
+        if let Some(host) = family.host {
+            message::address(to, index, name, host, family.prefix);
         }
     }
 }
@@ -29,12 +31,15 @@ pub(super) fn gateways(to: &mut Requests, index: u32, name: &InterfaceName, addr
 pub(super) fn requests(link: &LinkPlan, index: u32) -> Requests {
     let mut requests = Requests::default();
     let name = &link.guest;
-    message::up(&mut requests, index, name);
-    for (address, prefix, _) in link.addresses.iter().flat_map(families) {
-        message::address(&mut requests, index, name, address, prefix);
+    if let Some(alternative) = &link.guest_alternative {
+        message::alternative_name(&mut requests, name, alternative);
     }
-    for (_, _, gateway) in link.addresses.iter().flat_map(families) {
-        if let Some(gateway) = gateway {
+    message::up(&mut requests, index, name);
+    for family in link.addresses.iter().flat_map(families) {
+        message::address(&mut requests, index, name, family.address, family.prefix);
+    }
+    for family in link.addresses.iter().flat_map(families) {
+        if let Some(gateway) = family.gateway {
             message::default_route(&mut requests, index, name, gateway);
         }
     }
@@ -62,13 +67,14 @@ pub(super) fn set_up(links: &[LinkPlan]) -> SysResult<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::plan::{Family, LinkKind};
+    use crate::network::plan::LinkKind;
 
     #[test]
     fn up_then_addresses_then_routes() {
-        let v4 =
-            Family { address: "10.0.0.2".parse().unwrap(), prefix: 22, gateway: "10.0.0.1".parse().ok() };
-        let v6 = Family { address: "fd00::2".parse().unwrap(), prefix: 64, gateway: "fd00::1".parse().ok() };
+        let (router, host) = ("10.0.0.9".parse().ok(), "10.0.0.1".parse().ok());
+        let v4 = Family { address: "10.0.0.2".parse().unwrap(), prefix: 22, gateway: router, host };
+        let host = "fd00::1".parse().ok();
+        let v6 = Family { address: "fd00::2".parse().unwrap(), prefix: 64, gateway: host, host };
         type Row = (&'static str, Option<Addresses>, &'static [&'static str], &'static [&'static str]);
         let table: [Row; 4] = [
             ("none", None, &["RTM_NEWLINK host0 up"], &[]),
@@ -79,7 +85,7 @@ mod tests {
                     "RTM_NEWLINK host0 up",
                     "RTM_NEWADDR 10.0.0.2/22 host0",
                     "RTM_NEWADDR fd00::2/64 host0",
-                    "RTM_NEWROUTE default via 10.0.0.1 host0",
+                    "RTM_NEWROUTE default via 10.0.0.9 host0",
                     "RTM_NEWROUTE default via fd00::1 host0",
                 ],
                 &["RTM_NEWADDR 10.0.0.1/22 host0", "RTM_NEWADDR fd00::1/64 host0"],
@@ -90,13 +96,13 @@ mod tests {
                 &[
                     "RTM_NEWLINK host0 up",
                     "RTM_NEWADDR 10.0.0.2/22 host0",
-                    "RTM_NEWROUTE default via 10.0.0.1 host0",
+                    "RTM_NEWROUTE default via 10.0.0.9 host0",
                 ],
                 &["RTM_NEWADDR 10.0.0.1/22 host0"],
             ),
             (
                 "no gateway",
-                Some(Addresses { v4: Some(Family { gateway: None, ..v4 }), v6: None }),
+                Some(Addresses { v4: Some(Family { gateway: None, host: None, ..v4 }), v6: None }),
                 &["RTM_NEWLINK host0 up", "RTM_NEWADDR 10.0.0.2/22 host0"],
                 &[],
             ),
@@ -108,6 +114,7 @@ mod tests {
                 host_alternative: None,
                 host_mac: None,
                 guest: "host0".parse().unwrap(),
+                guest_alternative: None,
                 mac: None,
                 addresses,
             };
@@ -116,7 +123,7 @@ mod tests {
             };
             assert_eq!(asked(&requests(&link, 2)), guest, "{name}");
             let mut gateway = Requests::default();
-            gateways(&mut gateway, 3, &link.guest, link.addresses.as_ref());
+            host_side(&mut gateway, 3, &link.guest, link.addresses.as_ref());
             assert_eq!(asked(&gateway), host, "{name}");
         }
     }

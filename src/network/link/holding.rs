@@ -189,15 +189,12 @@ mod tests {
             host_alternative: None,
             host_mac: None,
             guest: guest.parse().unwrap(),
+            guest_alternative: None,
             mac: None,
             addresses: None,
         };
         let zone: ZoneName = "lab".parse().unwrap();
-        let v4 = Family {
-            address: "10.0.0.2".parse().unwrap(),
-            prefix: 24,
-            gateway: Some("10.0.0.1".parse().unwrap()),
-        };
+        let v4 = Family { address: "10.0.0.2".parse().unwrap(), prefix: 24, gateway: None, host: None };
         let addressed = LinkPlan {
             addresses: Some(Addresses { v4: Some(v4), v6: None }),
             ..link(LinkKind::Zone(zone.clone()), Some("vb-web"), "host0")

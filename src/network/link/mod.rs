@@ -204,7 +204,7 @@ fn pair(
     if matches!(link.kind, LinkKind::Veth) {
         let failed = || LinkError::system("give the host's end its addresses");
         let mut requests = Requests::default();
-        guest::gateways(&mut requests, index, host, link.addresses.as_ref());
+        guest::host_side(&mut requests, index, host, link.addresses.as_ref());
         socket.carry_out(&requests).map_err(failed())?;
         forwarding::own(host.as_str());
     }

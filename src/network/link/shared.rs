@@ -37,7 +37,7 @@ impl Shared {
         loop {
             let directory = while_parents_vanish(|| {
                 let networks = make_directories(Path::new(NETWORKS), 0o755)?;
-                make_directory_at(&networks, &name, 0o700)
+                make_directory_at(&networks, &name, 0o755)
             })?;
             let locked =
                 rustix::io::retry_on_intr(|| rustix::fs::flock(&directory, FlockOperation::LockExclusive));

@@ -48,7 +48,7 @@ pub(super) fn join(
     };
     // Those of a later machine may be more: one of a family that the first had none of.
     let mut requests = Requests::default();
-    guest::gateways(&mut requests, bridge.index, &name, addresses);
+    guest::host_side(&mut requests, bridge.index, &name, addresses);
     if !requests.is_empty() {
         let answers = socket.exchange(requests.bytes()).map_err(failed())?;
         if let Some(refusal) = answers.refusals.iter().find(|refusal| refusal.errno != Errno::EXIST) {

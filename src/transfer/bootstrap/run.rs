@@ -75,30 +75,43 @@ pub(super) fn run(
         .map_err(failed)?;
     drop(inherited);
     let (sender, lines) = sync_channel(64);
-    let reading = std::thread::spawn(move || read(reader, |line| sender.send(line).is_ok()));
+    // It ends with the pipe, which a daemon that the tool left may hold open for ever.
+    std::thread::spawn(move || read(reader, |line| sender.send(line).is_ok()));
     let mut log = VecDeque::new();
-    let result = follow(tool, &lines, &mut log, context);
+    let result = follow(tool, &lines, &mut log, || has_ended(&child), context);
     if result.is_err() {
-        end(&mut child);
+        end(&child);
+    } else {
+        // Agents and daemons of its packages: the tree is nobody's to write to any more. The group cannot be another's while
+        // the tool has not been waited for.
+        signal(&child, libc::SIGKILL);
     }
-    // What it left running in its group holds the pipe open: nothing of it is waited for.
     drop(lines);
     let status = child.wait().map_err(failed)?;
     result?;
-    let _ = reading.join();
     if status.success() {
         return Ok(());
     }
     Err(Error::Failed { tool, status: status.to_string(), last: why(&log), log: log.into() })
 }
 
-/// Takes lines until there are no more.
+/// Whether it has, without waiting for it: its number stays its own.
+fn has_ended(child: &Child) -> bool {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| matches!(waitid(WaitId::Pid(pid), options), Ok(Some(_))))
+}
+
+/// Takes lines until there are no more, or the tool `has_ended` and nothing was said since.
 fn follow(
     tool: &'static str,
     lines: &Receiver<String>,
     log: &mut VecDeque<String>,
+    has_ended: impl Fn() -> bool,
     context: &Context,
 ) -> Result<(), Error> {
+    let mut ended = false;
     loop {
         context.check().map_err(|_| Error::Cancelled)?;
         match lines.recv_timeout(TICK) {
@@ -113,26 +126,30 @@ fn follow(
                     log.pop_front();
                 }
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            // What it said last is read within one more.
+            Err(RecvTimeoutError::Timeout) if ended => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => ended = has_ended(),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
     }
 }
 
 /// Ends the tool and all in its group.
-fn end(child: &mut Child) {
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let Some(group) = group else { return };
-    let _ = signal_group(group, libc::SIGTERM);
+fn end(child: &Child) {
+    signal(child, libc::SIGTERM);
     let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
-            break;
-        }
+    while Instant::now() < deadline && !has_ended(child) {
         std::thread::sleep(TICK);
     }
     // Also those whom it left behind.
-    let _ = signal_group(group, libc::SIGKILL);
+    signal(child, libc::SIGKILL);
+}
+
+/// Sends `signal` to the tool and all in its group.
+fn signal(child: &Child, signal: i32) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = signal_group(group, signal);
+    }
 }
 
 /// Gives `take` each line of `reader`, made safe to print, until it does not want any more.
@@ -242,6 +259,29 @@ mod tests {
         let error = try_out("for i in $(seq 100); do echo $i; done; exit 1", &Context::silent()).unwrap_err();
         let Error::Failed { log, .. } = error else { panic!("{error}") };
         assert_eq!(log.len(), KEPT);
+    }
+
+    #[test]
+    fn what_it_leaves_running_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let pid = directory.path().join("pid");
+        let started = Instant::now();
+        for (script, status) in
+            [("", Ok(())), ("; exit 3", Err("tool failed (exit status: 3): on".to_owned()))]
+        {
+            // It has the pipe, and with setsid it is in no group of ours.
+            let script = format!("sleep 600 & echo $! >{}; setsid sleep 30 & echo on{script}", pid.display());
+            let ended = try_out(&script, &Context::silent()).map_err(|error| error.to_string());
+            assert_eq!(ended, status, "{script}");
+            let pid = std::fs::read_to_string(&pid).unwrap();
+            while std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
+                .is_ok_and(|stat| !stat.contains(") Z "))
+            {
+                assert!(started.elapsed() < PATIENCE, "{pid} lives");
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+        assert!(started.elapsed() < PATIENCE);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Patience {
     pub longest: Duration,
     /// How long a server may ask us to wait (`Retry-After:`).
     pub asked: Duration,
+    /// How many tries a server has that does not answer at all.
+    pub unanswered: u32,
 }
 
 impl Default for Patience {
@@ -26,6 +28,7 @@ impl Default for Patience {
             first: Duration::from_millis(500),
             longest: Duration::from_secs(20),
             asked: Duration::from_secs(120),
+            unanswered: u32::MAX,
         }
     }
 }
@@ -57,7 +60,7 @@ impl Patience {
             crate::transfer::Error::Fetch(Error::NoName { .. } | Error::Unreachable { .. }) => 2,
             _ => self.tries,
         };
-        Self { tries: tries.min(self.tries), ..self }
+        Self { tries: tries.min(self.tries).min(self.unanswered), ..self }
     }
 }
 
@@ -98,6 +101,7 @@ mod tests {
             first: Duration::from_millis(1000),
             longest: Duration::from_millis(3000),
             asked: Duration::from_secs(10),
+            ..Patience::default()
         };
         // failed tries, jitter, what the server asks => milliseconds
         let rows = [

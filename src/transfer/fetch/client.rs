@@ -278,7 +278,7 @@ fn without_user(url: &Url) -> (Url, Option<String>) {
     (bare, Some(format!("Basic {}", BASE64_STANDARD.encode(pair))))
 }
 
-fn same_server(one: &Url, other: &Url) -> bool {
+pub(super) fn same_server(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme()
         && one.host() == other.host()
         && one.port_or_known_default() == other.port_or_known_default()

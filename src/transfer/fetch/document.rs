@@ -10,6 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::client::same_server;
 use super::local::Local;
 use super::location::shown;
 use super::range::Validator;
@@ -47,6 +48,27 @@ impl Answered {
     /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All headers of that name.
+    pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().filter(move |(of, _)| of == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the server of `url` itself gave it, and none that this one led to.
+    pub fn is_of(&self, url: &reqwest::Url) -> bool {
+        same_server(&self.url, url)
+    }
+
+    /// Its body, if the status is one of success.
+    ///
+    /// # Errors
+    /// The error of that status.
+    pub fn successful(self) -> Result<Vec<u8>, Error> {
+        match fault::of_status(&shown(&self.url), self.status) {
+            None => Ok(self.body),
+            Some(error) => Err(error),
+        }
     }
 }
 

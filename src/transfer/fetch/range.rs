@@ -85,6 +85,13 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// Whether nothing says that an answer is of the same version: a part has the ETag that the whole has (RFC 9110, section
+    /// 15.3.7), and a server that knows of no If-Range: sends a part of whatever there is now.
+    fn lacks_vouching(&self, answer: &Validator) -> bool {
+        let has_etag = self.validator.etag.as_deref().is_some_and(|etag| !etag.starts_with("W/"));
+        has_etag && answer.etag.is_none() && !self.digest
+    }
+
     /// Whether the rest alone can be asked for, and with which `If-Range:`.
     pub(super) fn may_ask_for_rest(&self) -> Option<Option<&str>> {
         let validator = self.validator.if_range();
@@ -136,6 +143,7 @@ pub(super) fn judge(known: &Known, asked_for_rest: bool, answer: &Answer) -> Ver
         (200, _) => Verdict::FromStart { total: answer.length },
         (206, Some(ContentRange::Part { start, total, .. })) if asked_for_rest => {
             let contradicted = known.validator.contradicts(&answer.validator)
+                || known.lacks_vouching(&answer.validator)
                 || known.total.zip(total).is_some_and(|(known, total)| known != total);
             match start == known.position && !contradicted {
                 true => Verdict::Continue { total: total.or(known.total) },
@@ -212,7 +220,8 @@ mod tests {
         // status, Content-Range, ETag => verdict
         let rows = [
             (206, part(5, Some(10)), "\"a\"", Verdict::Continue { total: Some(10) }),
-            (206, part(5, None), "", Verdict::Continue { total: Some(10) }),
+            (206, part(5, None), "\"a\"", Verdict::Continue { total: Some(10) }),
+            (206, part(5, Some(10)), "", Verdict::AskForAll),
             (206, part(5, Some(11)), "\"a\"", Verdict::AskForAll),
             (206, part(4, Some(10)), "\"a\"", Verdict::AskForAll),
             (206, part(5, Some(10)), "\"b\"", Verdict::AskForAll),
@@ -229,6 +238,15 @@ mod tests {
         for (status, range, etag, expected) in rows {
             let answer = Answer { status, range, length: Some(10), validator: validator(etag, "") };
             assert_eq!(judge(&known, true, &answer), expected, "{status} {range:?} {etag}");
+        }
+        // What it is by a date alone need not be said again; a digest tells in the end.
+        let answer = Answer { status: 206, range: part(5, Some(10)), ..Answer::default() };
+        for known in [
+            Known { validator: validator("", "Mon"), ..known.clone() },
+            Known { validator: validator("W/\"a\"", "Mon"), ..known.clone() },
+            Known { digest: true, ..known.clone() },
+        ] {
+            assert_eq!(judge(&known, true, &answer), Verdict::Continue { total: Some(10) }, "{known:?}");
         }
         let whole = Known { position: 10, ..known.clone() };
         let answer = Answer { status: 416, range: none(10), ..Answer::default() };

@@ -74,7 +74,7 @@ fn from_server(
     let item = Item { address, verification, wanted, strip: None };
     if request.known == Some(offer.sha256) {
         let pin = Some(item.pin("simplestreams", offer.sha256));
-        return Ok(Obtained::UpToDate { address: item.address, pin });
+        return Ok(Obtained::UpToDate { address: fetch::shown_address(&item.address), pin });
     }
     install(request, "simplestreams", item, context)
 }
@@ -116,8 +116,9 @@ fn from_file(
         Some((url, pattern)) => {
             let text = probe::document(url, LISTING_LIMIT, context)?;
             let text = String::from_utf8_lossy(&text);
-            let name =
-                download.look_up(&text).ok_or_else(|| unusable(format!("{url} names no {pattern}")))?;
+            let name = download
+                .look_up(&text)
+                .ok_or_else(|| unusable(format!("{} names no {pattern}", fetch::shown_address(url))))?;
             download.clone().found(name)
         }
     };
@@ -133,7 +134,7 @@ fn from_file(
         FileFormat::Tar => Wanted::Tar,
         FileFormat::Disk => Wanted::Raw,
         FileFormat::OciArchive => {
-            return Err(unusable("archives of OCI images are for spinney pull oci-archive:"));
+            return from_archive(request, kind, (&download.url, &verification), note, context);
         }
     };
     let item = Item { address: download.url, verification, wanted, strip: download.strip };
@@ -212,6 +213,8 @@ fn from_registry(request: &Request<'_>, reference: &str, context: &Context) -> R
         name: request.name,
         architecture: Some(oci_architecture(request.resolved.architecture)),
         replace: request.finish.replace,
+        fetching: &probe::options(),
+        verification: &Verification::none(),
     };
     let pulled = oci::pull(request.store, &asked, context)?;
     let pin = match (parsed, pulled.digest) {
@@ -234,6 +237,46 @@ fn from_registry(request: &Request<'_>, reference: &str, context: &Context) -> R
         counts: Some(pulled.counts),
         pin,
         notes: pulled.notes,
+    })))
+}
+
+/// From an archive with a layout of OCI images in it, which has one image for each of its architectures.
+fn from_archive(
+    request: &Request<'_>,
+    kind: &'static str,
+    (address, verification): (&str, &Verification),
+    note: Option<String>,
+    context: &Context,
+) -> Result<Obtained, Error> {
+    let source = fetch::shown_address(address);
+    let fetching = FetchOptions { partial: request.partial.clone(), ..FetchOptions::default() };
+    let asked = oci::Asked {
+        reference: &oci::Reference::Archive { file: address.into(), tag: None },
+        origin: request.reference,
+        source: &source,
+        name: request.name,
+        architecture: Some(oci_architecture(request.resolved.architecture)),
+        replace: request.finish.replace,
+        fetching: &fetching,
+        verification,
+    };
+    let pulled = oci::pull(request.store, &asked, context)?;
+    let pin = pulled.proof.as_ref().map(|proof| Pin {
+        kind: kind.to_owned(),
+        url: address.to_owned(),
+        sha256: proof.sha256.to_string(),
+        form: "oci-archive".to_owned(),
+        strip: None,
+    });
+    Ok(Obtained::Made(Box::new(Made {
+        image: pulled.image,
+        kind,
+        address: source,
+        vouched: pulled.proof.as_ref().and_then(|proof| proof.checked.clone()),
+        proof: pulled.proof,
+        counts: Some(pulled.counts),
+        pin,
+        notes: pulled.notes.into_iter().chain(note).collect(),
     })))
 }
 
@@ -302,6 +345,10 @@ pub(super) fn pinned(request: &Request<'_>, pin: &Pin, context: &Context) -> Res
     let wanted = match pin.form.as_str() {
         "tar" => Wanted::Tar,
         "disk" => Wanted::Raw,
+        "oci-archive" => {
+            let held_to = Verification::digest(sha256);
+            return from_archive(request, "pinned", (&pin.url, &held_to), None, context);
+        }
         _ => return from_registry(request, &pin.url, context),
     };
     let verification = Verification::digest(sha256);
@@ -350,7 +397,7 @@ pub(super) fn install(
     context.tell(Event::Stage { what: format!("pulling {}", request.name), total: incoming.length() });
     let options = InstallOptions {
         finish: request.finish,
-        origin: Some(origin(request, "pull", &item.address)),
+        origin: Some(origin(request, "pull", &fetch::shown_address(&item.address))),
         strip: item.strip.clone(),
     };
     let installed =
@@ -359,7 +406,7 @@ pub(super) fn install(
     Ok(Obtained::Made(Box::new(Made {
         image: installed.image,
         kind,
-        address: item.address,
+        address: fetch::shown_address(&item.address),
         counts: Some(installed.counts),
         vouched: installed.proof.checked.clone(),
         proof: Some(installed.proof),

@@ -133,7 +133,7 @@ pub fn obtain(request: &Request<'_>, context: &Context) -> Result<Obtained, Tran
 /// When that cannot be had, or is something else.
 pub fn obtain_pinned(request: &Request<'_>, pin: &Pin, context: &Context) -> Result<Obtained, TransferError> {
     if request.known.is_some() && request.known == pin.digest() {
-        return Ok(Obtained::UpToDate { address: pin.url.clone(), pin: None });
+        return Ok(Obtained::UpToDate { address: super::fetch::shown_address(&pin.url), pin: None });
     }
     attempt::pinned(request, pin, context)
 }
@@ -161,7 +161,8 @@ fn host(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     match rest.split_once('/') {
         Some(("", _)) | None => rest,
-        Some((host, _)) => host,
+        // Without a user and a password.
+        Some((host, _)) => host.rsplit_once('@').map_or(host, |(_, host)| host),
     }
 }
 

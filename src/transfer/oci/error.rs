@@ -26,6 +26,8 @@ pub enum Error {
     NoLayout { path: PathBuf, what: &'static str },
     #[error("layer {number} is not what the image's configuration says it is")]
     Layer { number: usize },
+    #[error("layer {number} goes on and on after the end of its archive")]
+    Padding { number: usize },
 }
 
 impl Error {
@@ -50,7 +52,9 @@ impl Error {
             Self::NoImage { .. } => "is the tag right? Without one it is latest",
             Self::NotThere { .. } => "name one of them after a colon",
             Self::NoLayout { .. } => "skopeo copy, podman save and docker save make what can be read",
-            Self::Layer { .. } => "the image is damaged: pull it again, or tell who made it",
+            Self::Layer { .. } | Self::Padding { .. } => {
+                "the image is damaged: pull it again, or tell who made it"
+            }
         };
         Some(hint.to_owned())
     }

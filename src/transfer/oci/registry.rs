@@ -11,7 +11,7 @@ use super::challenge::{self, Challenge};
 use super::credentials::Credentials;
 use super::document::{DOCUMENT_LIMIT, Descriptor, MANIFEST_TYPES};
 use super::reference::RegistryReference;
-use crate::transfer::fetch::{self, Authorize, Client, FetchOptions, Request, Response};
+use crate::transfer::fetch::{self, Authorize, FetchOptions, Request};
 use crate::transfer::verify::Verification;
 use crate::transfer::{self, Context, Digest, Incoming};
 
@@ -38,6 +38,7 @@ struct Session {
     reference: RegistryReference,
     credentials: Option<Credentials>,
     state: Mutex<State>,
+    context: Context,
 }
 
 /// What is sent with each question.
@@ -53,27 +54,32 @@ impl Registry {
     ///
     /// # Errors
     /// When its name makes no address.
-    pub fn new(reference: RegistryReference, credentials: Option<Credentials>) -> Result<Self, Error> {
+    pub fn new(
+        reference: RegistryReference,
+        credentials: Option<Credentials>,
+        context: &Context,
+    ) -> Result<Self, Error> {
         let host = if reference.registry == "docker.io" { DOCKER_HUB } else { reference.registry.as_str() };
         let scheme = if is_loopback(host) { "http" } else { "https" };
         let base = Url::parse(&format!("{scheme}://{host}/v2/{}/", reference.repository)).map_err(|_| {
             Error::Reference { text: reference.to_string(), problem: "has a registry that is no host" }
         })?;
-        Ok(Self { base, session: Arc::new(Session { reference, credentials, state: Mutex::default() }) })
+        let (state, context) = (Mutex::default(), context.clone());
+        Ok(Self { base, session: Arc::new(Session { reference, credentials, state, context }) })
     }
 
     /// The manifest or index that the reference names, and its digest.
     ///
     /// # Errors
     /// When it is not there, not for us, or not what its digest says.
-    pub fn manifest(&self) -> Result<(Vec<u8>, Digest), transfer::Error> {
+    pub fn manifest(&self, options: &FetchOptions) -> Result<(Vec<u8>, Digest), transfer::Error> {
         let reference = &self.session.reference;
         let name = match (&reference.digest, &reference.tag) {
             (Some(digest), _) => format!("sha256:{digest}"),
             (None, Some(tag)) => tag.clone(),
             (None, None) => "latest".to_owned(),
         };
-        self.manifest_called(&name, reference.digest)
+        self.manifest_called(&name, reference.digest, options)
     }
 
     /// The manifest of an index.
@@ -82,7 +88,7 @@ impl Registry {
     /// As [`Registry::manifest`].
     pub fn manifest_of(&self, descriptor: &Descriptor) -> Result<Vec<u8>, transfer::Error> {
         let name = format!("sha256:{}", descriptor.digest);
-        self.manifest_called(&name, Some(descriptor.digest)).map(|(bytes, _)| bytes)
+        self.manifest_called(&name, Some(descriptor.digest), &FetchOptions::default()).map(|(bytes, _)| bytes)
     }
 
     /// A small blob: a configuration.
@@ -90,8 +96,8 @@ impl Registry {
     /// # Errors
     /// As [`Registry::manifest`].
     pub fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, transfer::Error> {
-        let response = self.ask(&format!("blobs/sha256:{}", descriptor.digest), &[])?;
-        let bytes = response.bytes(DOCUMENT_LIMIT)?;
+        let path = format!("blobs/sha256:{}", descriptor.digest);
+        let bytes = self.ask(&path, &[], &FetchOptions::default())?;
         held(&bytes, Some(descriptor.digest), "configuration").map(|_| bytes).map_err(Into::into)
     }
 
@@ -116,9 +122,9 @@ impl Registry {
         &self,
         name: &str,
         digest: Option<Digest>,
+        options: &FetchOptions,
     ) -> Result<(Vec<u8>, Digest), transfer::Error> {
-        let response = self.ask(&format!("manifests/{name}"), &MANIFEST_TYPES)?;
-        let bytes = response.bytes(DOCUMENT_LIMIT)?;
+        let bytes = self.ask(&format!("manifests/{name}"), &MANIFEST_TYPES, options)?;
         let digest = held(&bytes, digest, "manifest")?;
         Ok((bytes, digest))
     }
@@ -130,29 +136,31 @@ impl Registry {
         })
     }
 
-    /// Asks, and once more with what the registry wants to know.
-    fn ask(&self, path: &str, accepted: &[&str]) -> Result<Response, transfer::Error> {
+    /// Asks, and once more with what the registry wants to know. A fault that may pass is tried again; whoever cancels it
+    /// waits for no server.
+    fn ask(&self, path: &str, accepted: &[&str], options: &FetchOptions) -> Result<Vec<u8>, transfer::Error> {
         let url = self.url(path)?;
         let ask = |authorization: Option<String>| {
             let mut request = Request::get(url.clone());
             request.headers = accepted.iter().map(|kind| ("accept".to_owned(), (*kind).to_owned())).collect();
             request.authorization = authorization;
-            Client::shared()?.get(&request)
+            request.stall = options.stall;
+            fetch::ask(request, DOCUMENT_LIMIT, options, &self.session.context)
         };
-        let mut response = ask(self.session.authorization()?)?;
-        if response.status() == 401 && response.is_of(&url) {
-            self.session.challenged(Challenge::parse(response.headers("www-authenticate")));
-            response = ask(self.session.authorization()?)?;
+        let mut answered = ask(self.session.authorization()?)?;
+        if answered.status == 401 && answered.is_of(&url) {
+            self.session.challenged(Challenge::parse(answered.headers("www-authenticate")));
+            answered = ask(self.session.authorization()?)?;
         }
         let reference = &self.session.reference;
-        match response.status() {
+        match answered.status {
             401 => Err(self.session.unauthorized().into()),
             403 => Err(self.session.denied().into()),
             404 => {
                 let registry = reference.registry.clone();
                 Err(Error::NoImage { registry, reference: reference.to_string() }.into())
             }
-            _ => Ok(response.successful()?),
+            _ => Ok(answered.successful()?),
         }
     }
 }
@@ -192,11 +200,11 @@ impl Session {
         let is_safe = url.scheme() == "https" || url.host_str().is_some_and(is_loopback);
         let mut request = Request::get(url);
         request.authorization = self.credentials.as_ref().filter(|_| is_safe).map(Credentials::basic);
-        let response = Client::shared()?.get(&request)?;
-        if matches!(response.status(), 401 | 403) {
+        let answered = fetch::ask(request, TOKEN_LIMIT, &FetchOptions::default(), &self.context)?;
+        if matches!(answered.status, 401 | 403) {
             return Err(self.unauthorized().into());
         }
-        let answer = response.successful()?.bytes(TOKEN_LIMIT)?;
+        let answer = answered.successful()?;
         Ok(challenge::token(&answer).ok_or_else(|| self.unauthorized())?)
     }
 
@@ -258,7 +266,7 @@ mod tests {
         ];
         for (text, expected) in rows {
             let Ok(Reference::Registry(reference)) = Reference::parse(text) else { panic!("{text}") };
-            let registry = Registry::new(reference, None).expect(text);
+            let registry = Registry::new(reference, None, &Context::silent()).expect(text);
             assert_eq!(registry.url("manifests/x").expect(text).as_str(), expected);
         }
     }

@@ -24,12 +24,15 @@ pub(super) enum Signature {
 pub(super) struct Status {
     /// In their order.
     pub signatures: Vec<Signature>,
+    /// There is more than one text in it: which of them is signed, nobody can tell (GnuPG's NEWS of 1.4.7 and 2.0.3).
+    pub ambiguous: bool,
 }
 
 impl Status {
     /// Reads the lines. Any that are none of the status protocol are left out.
     pub(super) fn parse(text: &str) -> Self {
         let mut signatures: Vec<Signature> = Vec::new();
+        let mut ambiguous = false;
         // A good signature counts when both of its lines have come.
         let mut good: Option<String> = None;
         for line in text.lines() {
@@ -37,6 +40,7 @@ impl Status {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             let key = || rest.split(' ').next().unwrap_or_default().to_owned();
             match word {
+                "ERROR" => ambiguous |= key() == "proc_pkt.plaintext",
                 "NEWSIG" => good = None,
                 "GOODSIG" => good = rest.split_once(' ').map(|(_, user)| user.to_owned()),
                 "VALIDSIG" => {
@@ -58,12 +62,15 @@ impl Status {
                 _ => {}
             }
         }
-        Self { signatures }
+        Self { signatures, ambiguous }
     }
 
     /// One that holds, if there is no bad one beside it; else the one that says most about why not. A file may be signed
     /// by several, of whom we know but one.
     pub(super) fn judge(&self) -> Result<&Signature, Option<&Signature>> {
+        if self.ambiguous {
+            return Err(None);
+        }
         let all = &self.signatures;
         let first = |wanted: fn(&Signature) -> bool| all.iter().find(|signature| wanted(signature));
         if let Some(bad) = first(|signature| matches!(signature, Signature::Bad { .. })) {
@@ -119,6 +126,12 @@ mod tests {
                 "[GNUPG:] ERRSIG 0123456789ABCDEF 99 10 00 1 4 -\n".to_owned(),
                 Err(Some(Signature::Unsupported { key: key.clone() })),
             ),
+            (
+                "good, of one of two texts",
+                format!("{good}[GNUPG:] ERROR proc_pkt.plaintext 89_BAD_DATA\n"),
+                Err(None),
+            ),
+            ("good, beside another fault", format!("[GNUPG:] ERROR keyedit.passwd 1\n{good}"), holds()),
             ("no data", "[GNUPG:] NODATA 4\n".to_owned(), Err(None)),
             ("good, but not valid", "[GNUPG:] GOODSIG 0123456789ABCDEF A\n".to_owned(), Err(None)),
             ("valid, but not good", "[GNUPG:] VALIDSIG FPR\n".to_owned(), Err(None)),

@@ -322,15 +322,6 @@ fn tcp_servers_that_fail() {
 fn a_thousand_at_once() {
     let server = upstream();
     let mut bench = Bench::new(&[at(&server)], "");
-    let answer_all = |bench: &mut Bench| {
-        let mut count = 0;
-        while let Some((asked, from)) = heard(&server) {
-            server.send_to(&reply(&asked, 0, 0), from).expect("send");
-            count += 1;
-            bench.server.on_ready(bench.now);
-        }
-        count
-    };
     for id in 0..1500_u16 {
         bench.client.send(&question(id, "example.org")).expect("send");
         bench.server.on_ready(bench.now);
@@ -339,15 +330,18 @@ fn a_thousand_at_once() {
     assert_eq!((out, waiting), (MOST_EXCHANGES, MOST_WAITING));
     bench.ask(&question(9999, "db"));
     assert_eq!(header(bench.answer()), Some((9999, 0, 1)), "what is ours does not wait");
-    let (mut asked, mut answered) = (0, 0);
-    while asked < MOST_EXCHANGES + MOST_WAITING {
-        let more = answer_all(&mut bench);
-        assert!(more > 0, "{asked} asked");
-        asked += more;
-        bench.serve();
+    let (mut answered, mut most) = (0, 0);
+    while !bench.server.exchanges.is_empty() {
+        most = most.max(bench.server.exchanges.len());
+        match heard(&server) {
+            Some((asked, from)) => drop(server.send_to(&reply(&asked, 0, 0), from).expect("send")),
+            // What the kernel had no room for is asked again.
+            None => bench.wait(),
+        }
+        bench.server.on_ready(bench.now);
         answered += std::iter::from_fn(|| bench.answer()).count();
     }
-    assert_eq!((asked, answered), (MOST_EXCHANGES + MOST_WAITING, MOST_EXCHANGES + MOST_WAITING));
+    assert_eq!((answered, most), (MOST_EXCHANGES + MOST_WAITING, MOST_EXCHANGES));
     assert!(bench.server.exchanges.is_empty() && bench.server.waiting.is_empty());
     // Clients over TCP: the one that has been silent longest makes room.
     let clients: Vec<TcpStream> = (0..MOST_CONNECTIONS + 3)
@@ -375,8 +369,9 @@ fn nothing_is_waited_for_for_ever() {
     assert_eq!(bench.server.waiting.len(), 100);
     bench.wait();
     assert_eq!((bench.server.exchanges.len(), bench.server.waiting.len()), (100, 0));
+    assert_eq!(std::iter::from_fn(|| bench.answer()).count(), 200, "each is told");
     bench.wait();
-    assert_eq!(std::iter::from_fn(|| bench.answer()).count(), 300, "each is told");
+    assert_eq!(std::iter::from_fn(|| bench.answer()).count(), 100, "each is told");
 }
 
 proptest::proptest! {

@@ -30,7 +30,8 @@ impl Watcher for Notes {
 /// Options of a test that waits for nobody.
 fn hasty() -> FetchOptions {
     let first = Duration::from_millis(10);
-    let patience = Patience { tries: 3, first, longest: first, asked: Duration::from_secs(2) };
+    let patience =
+        Patience { tries: 3, first, longest: first, asked: Duration::from_secs(2), ..Patience::default() };
     FetchOptions { patience, stall: Duration::from_millis(400), ..FetchOptions::default() }
 }
 
