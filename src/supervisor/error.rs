@@ -12,6 +12,7 @@ use crate::network::lease::LeaseError;
 use crate::network::link::LinkError;
 use crate::network::planner::NetworkPlanError;
 use crate::network::ports::PortsError;
+use crate::network::rules::RulesError;
 use crate::runtime::attach::AttachError;
 use crate::runtime::cgroup::CgroupError;
 use crate::runtime::controllers::LimitError;
@@ -102,6 +103,9 @@ pub enum Error {
     NetworkPlan(#[from] NetworkPlanError),
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The rules of its packets could not be made.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     #[error("cannot {action}")]
     System {
         action: &'static str,
@@ -242,6 +246,7 @@ impl Error {
             Self::NetworkPlan(error) => error.hint(),
             Self::Lease(error) => return Some(error.hint()),
             Self::Link(error) => return error.hint().map(str::to_owned),
+            Self::Rules(error) => return error.hint(),
             Self::Disk(_) => {
                 "the node of a disk, such as /dev/sda, or a file on it; lsblk shows the disks of this host"
             }

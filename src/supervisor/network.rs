@@ -20,6 +20,7 @@ use crate::network::plan::NetworkPlan;
 use crate::network::planner;
 use crate::network::ports::Ports;
 use crate::network::records::Asked;
+use crate::network::rules::{self, MachineRules, Watch};
 use crate::network::service::{Links, Service};
 use crate::network::state::NetworkState;
 use crate::network::subnet::Subnet;
@@ -117,8 +118,13 @@ fn facts(wanted: &Wanted) -> SysResult<lease::HostNetwork> {
 
 /// Makes the rules of the machine's packets, before its first boot; each thing is noted with [`Claimed::note`] before it is made,
 /// and undone as a [`super::resources::Resource`].
-fn rules(_claimed: &Claimed, _around: &Surroundings<'_>) -> Result<(), Error> {
-    Ok(())
+fn rules(claimed: &Claimed, around: &Surroundings<'_>) -> Result<Option<Watch>, Error> {
+    let (name, state) = (around.name.as_str(), around.state);
+    let Some(machine) = MachineRules::of(name, &state.plan, state.dns_port) else { return Ok(None) };
+    claimed.note(&Resource::Rules { machine: name.to_owned(), namespace: state.namespace })?;
+    let report = rules::set_machine(&machine)?;
+    fault::point("rules");
+    Ok(Some(Watch::new(Instant::now(), report.warnings)))
 }
 
 /// What is served to the machine from its first boot to its end.
@@ -215,8 +221,9 @@ impl Network {
             hostname: &self.hostname,
             boots: self.boots,
         };
-        rules(claimed, &around)?;
+        let watch = rules(claimed, &around)?;
         self.services = services(claimed, &around)?;
+        self.services.extend(watch.map(|watch| Box::new(watch) as Box<dyn Service>));
         self.services.extend(names);
         self.begun = true;
         Ok(())

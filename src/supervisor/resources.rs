@@ -15,6 +15,7 @@ use crate::host::CgroupHierarchy;
 use crate::image::lock;
 use crate::network::host_names::{self, hosts_file::HostsFileError};
 use crate::network::link::holding::Holding;
+use crate::network::rules::{self, RulesError};
 use crate::runtime::cgroup::{CgroupError, Hierarchy};
 use crate::runtime::controllers;
 use crate::runtime::id_range::LOCK_DIRECTORY;
@@ -60,6 +61,13 @@ pub enum Resource {
     },
     /// Something of the host's network.
     Network(Holding),
+    /// Rules about its packets.
+    Rules {
+        /// Its name.
+        machine: String,
+        /// The network namespace that they are in, by its number.
+        namespace: u64,
+    },
 }
 
 impl Resource {
@@ -75,6 +83,7 @@ impl Resource {
             Self::JournalLink(_) => "teardown-journal-link",
             Self::Names { .. } => "teardown-names",
             Self::Network(_) => "teardown-network",
+            Self::Rules { .. } => "teardown-rules",
         }
     }
 }
@@ -183,6 +192,9 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
             _ => Ok(()),
         },
         Resource::Network(holding) => holding.undo(),
+        Resource::Rules { machine, namespace } => {
+            rules::remove_machine_in(*namespace, machine).map_err(RulesError::into_source)
+        }
     }
 }
 

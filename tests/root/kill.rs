@@ -20,8 +20,16 @@ const KILLED: i32 = 128 + 9;
 const SPECIAL: [&str; 2] = ["teardown-journal-link", "teardown-legacy-cgroup"];
 
 /// Those that only a machine with links comes to.
-const LINKS: [&str; 6] =
-    ["network-noted", "network-prepared", "links", "services", "teardown-names", "teardown-network"];
+const LINKS: [&str; 8] = [
+    "network-noted",
+    "network-prepared",
+    "links",
+    "rules",
+    "services",
+    "teardown-rules",
+    "teardown-names",
+    "teardown-network",
+];
 
 pub fn tests() -> Vec<Test> {
     let points = ["busybox", "debian-13"].into_iter().flat_map(|tree| {

@@ -61,6 +61,7 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_firewall;
 mod network_guests;
 mod network_host;
 mod network_links;
@@ -98,6 +99,9 @@ fn main() -> ExitCode {
         network_verbs::tests(),
         nspawn_names::tests(),
         network_rules::tests(),
+        network_firewall::tests(),
+        network_rules::tests(),
+        nspawn_names::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),

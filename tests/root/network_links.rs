@@ -16,7 +16,8 @@ use crate::host_state::HostState;
 use crate::machine::Machine;
 
 /// Points at which only a supervisor of a machine with links can be killed.
-const POINTS: [&str; 5] = ["network-noted", "network-prepared", "links", "services", "teardown-network"];
+const POINTS: [&str; 7] =
+    ["network-noted", "network-prepared", "links", "rules", "services", "teardown-rules", "teardown-network"];
 
 /// Exit status of what SIGKILL has ended.
 const KILLED: i32 = 128 + 9;

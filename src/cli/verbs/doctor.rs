@@ -34,7 +34,7 @@ pub struct DoctorArguments {
 }
 
 /// What a doctor exits with who found a problem.
-const PROBLEM: u8 = 1;
+pub(super) const PROBLEM: u8 = 1;
 
 /// Runs the verb, gives the exit status.
 pub fn doctor(arguments: &DoctorArguments) -> u8 {
@@ -83,7 +83,7 @@ fn of_machine(name: &str) -> Result<Vec<Finding>, Error> {
 }
 
 /// A line a finding, a hint below it, and a sum.
-fn text(findings: &[Finding], quiet: bool, output: Output) -> String {
+pub(super) fn text(findings: &[Finding], quiet: bool, output: Output) -> String {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
     let mut text = String::new();
     for Finding { check, verdict, text: line, hint } in findings {

@@ -7,11 +7,15 @@
 //! | [`storage_checks`] | the same of what is kept on it |
 //! | [`machine_checks`] | facts of a machine to findings, pure |
 //! | [`machine_facts`] | looks at one machine |
+//! | [`network_checks`] | why a machine cannot reach the internet, pure |
+//! | [`network_facts`] | looks at what lies between |
 
 pub mod facts;
 pub mod host_checks;
 pub mod machine_checks;
 pub mod machine_facts;
+pub mod network_checks;
+pub mod network_facts;
 pub mod storage_checks;
 
 use serde::Serialize;

@@ -12,7 +12,9 @@ use super::error::RulesError;
 use super::loss::{lose, loses};
 use super::machine::MachineRules;
 use super::store::Store;
-use super::{foreign, legacy};
+use super::{foreign, legacy, store};
+use crate::settings::network::PortMapping;
+use crate::sys::network::{in_namespace, open_by_number};
 
 /// Somebody who changes rules at the same time is waited for so often.
 const TRIES: usize = 16;
@@ -58,6 +60,31 @@ pub fn change_machine(name: &str, change: impl FnOnce(&mut MachineRules)) -> Res
         undo(store, Some(&before), name)?;
     }
     result
+}
+
+/// Has these ports of the host lead to machine `name`, and no others. One that rules are not about is fine: a proxy is there.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn change_ports(name: &str, ports: &[PortMapping]) -> Result<(), RulesError> {
+    match change_machine(name, |machine| machine.ports = ports.to_vec()) {
+        Ok(_) | Err(RulesError::Unknown(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`remove_machine`], in the network namespace with this number; with that one its rules are gone.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove_machine_in(namespace: u64, name: &str) -> Result<(), RulesError> {
+    if store::namespace()? == namespace {
+        return remove_machine(name);
+    }
+    match open_by_number(namespace)? {
+        Some(there) => in_namespace(there, || remove_machine(name))?,
+        None => Ok(store::forget(namespace, name)?),
+    }
 }
 
 /// Writes down what was there before a change that the kernel refused.
@@ -159,6 +186,16 @@ pub fn repair() -> Result<Option<String>, RulesError> {
     })
 }
 
+/// Whether all rules of the machines here are there as they should be; also where there are none.
+///
+/// # Errors
+/// When the kernel does not list them.
+pub fn in_force() -> Result<bool, RulesError> {
+    let Some(store) = Store::find()? else { return Ok(true) };
+    let machines = store.machines()?;
+    Ok(machines.is_empty() || super::verify::in_force(&mut Nfnetlink::open()?, &Elements::of(&machines))?)
+}
+
 fn put(store: &Store, before: Option<&MachineRules>, machine: &MachineRules) -> Result<Report, RulesError> {
     store.put(machine)?;
     let mut nft = Nfnetlink::open()?;
@@ -177,7 +214,7 @@ fn put(store: &Store, before: Option<&MachineRules>, machine: &MachineRules) -> 
     let interfaces = inside(&new);
     if fresh || interfaces.iter().any(|interface| !inside(&old).contains(interface)) {
         open_foreign(store, &mut nft, &interfaces)?;
-        report.warnings.extend(legacy::warning(&interfaces));
+        report.warnings.extend(interfaces.first().and_then(|interface| legacy::warning(interface)));
     }
     Ok(report)
 }

@@ -20,6 +20,18 @@ pub enum RulesError {
 }
 
 impl RulesError {
+    /// The call that failed.
+    pub fn into_source(self) -> SysError {
+        match self {
+            Self::Store(error) | Self::Nft(NftError::Socket(error)) => error,
+            Self::Nft(error) => {
+                let errno = error.errno().unwrap_or(Errno::IO);
+                SysError::new("nfnetlink", error.to_string(), errno)
+            }
+            Self::Unknown(name) => SysError::new("nfnetlink", name, Errno::NOENT),
+        }
+    }
+
     /// What may help.
     pub fn hint(&self) -> Option<String> {
         let errno = match self {

@@ -32,8 +32,12 @@ mod store;
 mod verify;
 pub mod watch;
 
-pub use apply::{Report, change_machine, partition, remove_machine, repair, set_machine};
+pub use apply::{
+    Report, change_machine, change_ports, in_force, partition, remove_machine, remove_machine_in, repair,
+    set_machine,
+};
 pub use error::RulesError;
 pub use fate::Direction;
+pub use legacy::warning as legacy_warning;
 pub use machine::MachineRules;
 pub use watch::Watch;

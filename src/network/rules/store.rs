@@ -36,10 +36,10 @@ pub(super) struct Store {
 impl Store {
     /// Makes it if it is not there, and waits for its lock.
     pub(super) fn open() -> SysResult<Self> {
+        let path = path()?;
         loop {
-            let path = path()?;
             let directory = while_parents_vanish(|| make_directories(&path, 0o700))?;
-            if let Some(store) = Self::take(path, directory)? {
+            if let Some(store) = Self::take(path.clone(), directory)? {
                 return Ok(store);
             }
         }
@@ -47,14 +47,17 @@ impl Store {
 
     /// The same, if it is there.
     pub(super) fn find() -> SysResult<Option<Self>> {
+        Self::find_at(&path()?)
+    }
+
+    fn find_at(path: &Path) -> SysResult<Option<Self>> {
         loop {
-            let path = path()?;
-            let directory = match open_directory(&path) {
+            let directory = match open_directory(path) {
                 Ok(directory) => directory,
                 Err(error) if error.errno() == Errno::NOENT => return Ok(None),
                 Err(error) => return Err(error),
             };
-            if let Some(store) = Self::take(path, directory)? {
+            if let Some(store) = Self::take(path.to_owned(), directory)? {
                 return Ok(Some(store));
             }
         }
@@ -132,6 +135,15 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Strikes machine `name` out, whose rules are gone with their network namespace.
+pub(super) fn forget(namespace: u64, name: &str) -> SysResult<()> {
+    let Some(store) = Store::find_at(&Path::new(DIRECTORY).join(namespace.to_string()))? else {
+        return Ok(());
+    };
+    store.remove(name)?;
+    if store.machines()?.is_empty() { store.dissolve() } else { Ok(()) }
 }
 
 /// That of the network namespace that we are in.

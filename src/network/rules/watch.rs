@@ -50,10 +50,9 @@ enum Role {
 }
 
 impl Watch {
-    /// Of a machine that rules were made for.
-    pub fn new(now: Instant) -> Self {
-        let mut watch =
-            Self { role: Role::Asks, due: None, wait: SETTLE, mended: None, warnings: Vec::new() };
+    /// Of a machine that rules were made for; `warnings` are what there was to tell of that.
+    pub fn new(now: Instant, warnings: Vec<String>) -> Self {
+        let mut watch = Self { role: Role::Asks, due: None, wait: SETTLE, mended: None, warnings };
         watch.ask(now, false);
         watch
     }

@@ -90,6 +90,10 @@ impl Socket {
     /// # Errors
     /// EPERM without CAP_NET_ADMIN for groups of nfnetlink.
     pub fn join(&self, group: u32) -> SysResult<()> {
+        // A socket without a port of its own, as it is before it has sent anything, is left out: the kernel takes it for the sender
+        // of what nobody sent (do_one_broadcast()).
+        let address = rustix::net::netlink::SocketAddrNetlink::new(0, 0);
+        sys("bind", rustix::net::bind(&self.fd, &address), || format!("{}, AF_NETLINK", self.shown()))?;
         let group = i32::try_from(group).unwrap_or(i32::MAX);
         self.set(libc::NETLINK_ADD_MEMBERSHIP, group)
     }
