@@ -12,7 +12,7 @@ use spinney::archive::read::Reader;
 use spinney::archive::{ExtractOptions, Limits, extract};
 use spinney::image::disk::{facts, gpt, plan};
 use spinney::network::dhcp::{Facts, frame, router, v4, v6};
-use spinney::network::dns::known::{Neighbour, Surroundings, Verdict};
+use spinney::network::dns::known::{Neighbour, Surroundings, Verdict, Wanted};
 use spinney::network::dns::message::{Query, Reply, Unfit, returned, unfit_answer};
 use spinney::network::plan::{Addresses, Family};
 use spinney::transfer::oci::challenge::{self, Challenge};
@@ -264,7 +264,7 @@ pub(crate) fn dns(bytes: &[u8]) {
         networks: vec![([10, 213, 0, 0].into(), 22)],
         hosts: vec![("db".to_owned(), [192, 0, 2, 7].into())],
     };
-    let mut neighbours = || {
+    let mut neighbours = |_: Wanted<'_>| {
         let domain = Some("spinney.internal".to_owned());
         vec![Neighbour { name: "cache".to_owned(), domain, addresses: vec![[10, 213, 0, 6].into()] }]
     };

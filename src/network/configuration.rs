@@ -9,6 +9,9 @@
 //! [zone.lab]
 //! ipv4 = "192.168.50.0/24"     # this zone has this network
 //! ipv6 = "fd12:3456:789a:50::/64"
+//!
+//! [names]
+//! hosts-file = true            # the host knows machines by its /etc/hosts
 //! ```
 
 use std::collections::BTreeMap;
@@ -71,6 +74,19 @@ impl ConfigurationError {
 struct File {
     pool: PoolTable,
     zone: BTreeMap<ZoneName, ZoneTable>,
+    names: NamesTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct NamesTable {
+    hosts_file: bool,
+}
+
+impl Default for NamesTable {
+    fn default() -> Self {
+        Self { hosts_file: true }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -98,6 +114,15 @@ pub fn pool() -> Result<Pool, ConfigurationError> {
         Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR) => Ok(Pool::default()),
         Err(source) => Err(ConfigurationError::Read { path: path.to_owned(), source }),
     }
+}
+
+/// Whether the host knows machines by its hosts file. Where [`FILE`] is not right, [`pool`] says so.
+pub fn has_hosts_file() -> bool {
+    read_at(CWD, FILE, LIMIT).map_or(true, |text| hosts_file(&String::from_utf8_lossy(&text)))
+}
+
+fn hosts_file(text: &str) -> bool {
+    toml::from_str(text).map_or(true, |file: File| file.names.hosts_file)
 }
 
 fn parse(path: &Path, text: &str) -> Result<Pool, ConfigurationError> {
@@ -142,6 +167,20 @@ fn parse(path: &Path, text: &str) -> Result<Pool, ConfigurationError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names() {
+        let rows = [
+            ("", true),
+            ("[names]\n", true),
+            ("[names]\nhosts-file = true", true),
+            ("[names]\nhosts-file = false", false),
+            ("[names]\nhosts-file = \"no\"", true),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(hosts_file(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn files() {

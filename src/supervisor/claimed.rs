@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::host::CgroupHierarchy;
 use crate::image::lock::{Hold, ImageLock, lock_path};
+use crate::network::link::holding::undo_later;
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::id_range::{IdRangeError, IdRangeLock};
 use crate::runtime::root::{BINDS, MOUNT_POINTS};
@@ -198,8 +199,11 @@ impl Claimed {
     ///
     /// Back in the host's mount namespace our own goes away with all that is mounted in it: only then may directories
     /// be removed on which the tree itself was mounted.
-    pub(super) fn release(mut self) -> Vec<SysError> {
+    ///
+    /// `in_haste` is for who waits for us: links go behind our back.
+    pub(super) fn release(mut self, in_haste: bool) -> Vec<SysError> {
         let mut faults = Vec::new();
+        let mut links_go = false;
         if let Some((host, _)) = self.mounts.take()
             && let Err(error) = join_mount_namespace(&host)
         {
@@ -215,6 +219,10 @@ impl Claimed {
             if matches!(resource, Resource::ImageLocks(_)) {
                 // All mounts are gone with our namespace: the image is the next one's, and may have it at once.
                 self.image_locks.clear();
+            } else if matches!(resource, Resource::Network(_))
+                && (links_go || (in_haste && self.links_later()))
+            {
+                links_go = true;
             } else if let Err(error) = resources::undo(resource, &self.cgroups) {
                 faults.push(error);
             }
@@ -225,6 +233,15 @@ impl Claimed {
             faults.extend(self.directory.remove().err());
         }
         faults
+    }
+}
+
+impl Claimed {
+    /// Has a child undo what the machine has of the host's network; says whether it does.
+    fn links_later(&self) -> bool {
+        let holding = |resource| if let Resource::Network(holding) = resource { Some(holding) } else { None };
+        let holdings: Vec<_> = self.journal.resources().into_iter().filter_map(holding).collect();
+        undo_later(&holdings).unwrap_or(false)
     }
 }
 

@@ -8,7 +8,7 @@ use rustix::process::Pid;
 
 use crate::host::CgroupHierarchy;
 use crate::image::lock;
-use crate::network::host_names;
+use crate::network::{host_names, link};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::controllers;
 use crate::runtime::root::SCRATCH;
@@ -74,6 +74,8 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
     lock::sweep_all();
     // Who may not write it has others who do.
     let _ = host_names::sweep(|machine| Path::new(MACHINES).join(machine).exists());
+    // What cannot be removed now is tried again the next time.
+    let _ = link::holding::sweep(|machine| Path::new(MACHINES).join(machine).exists());
     Ok(collected)
 }
 

@@ -79,6 +79,7 @@ impl HostResolvConf {
     }
 
     /// Watches where the file is now: it may be a link that was changed.
+    #[allow(clippy::disallowed_methods, reason = "a path of the host, of which only the directory is wanted")]
     fn watch(&mut self) {
         let path = Path::new(self.source);
         let real = std::fs::canonicalize(path);

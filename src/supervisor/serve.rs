@@ -113,7 +113,8 @@ fn finish(
     if request.background {
         super::archive::keep_or_warn(request, claimed.directory(), result.as_ref().copied(), report);
     }
-    let faults = claimed.release();
+    // A command is waited for; a machine that booted has taken its time.
+    let faults = claimed.release(parts.init.is_none() && !request.background);
     control.publish(last);
     if result.is_ok() {
         report(&Event::Ended { name: name.as_str(), after: stopping });

@@ -117,7 +117,7 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
     }) {
         Ok(facts) => facts,
         Err(error) => {
-            for fault in claimed.release() {
+            for fault in claimed.release(false) {
                 report(&Event::Warning(&format!("left behind: {fault}")));
             }
             return Err(error);
@@ -135,7 +135,7 @@ pub(super) fn start(request: &Request, report: &mut Report<'_>) -> Result<Machin
             if request.background {
                 super::archive::keep_or_warn(request, claimed.directory(), Err(&error), report);
             }
-            for fault in claimed.release() {
+            for fault in claimed.release(false) {
                 report(&Event::Warning(&format!("left behind: {fault}")));
             }
             Err(error)

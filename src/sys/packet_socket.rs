@@ -10,7 +10,7 @@ use super::{FdPath, SysError, SysResult, check, sys};
 
 /// ETH_P_ALL in network byte order: other taps are asked after a bridge has taken the frame (netdevice handlers in
 /// net/core/dev.c).
-const ALL: u16 = (libc::ETH_P_ALL as u16).to_be();
+const ALL: u16 = 0x0003_u16.to_be();
 
 /// SO_RCVBUF: a few frames. What comes while nobody reads is lost, as on any wire.
 const BUFFER: libc::c_int = 32 << 10;

@@ -37,6 +37,10 @@ impl HostState {
         for entry in fs::read_dir("/var/log/journal").into_iter().flatten().flatten() {
             lines.insert(format!("file {}", entry.path().display()));
         }
+        let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+        lines.extend(
+            hosts.lines().filter(|line| line.contains("spinney")).map(|line| format!("hosts {line}")),
+        );
         // /sys/class/net is that of the network namespace which /sys was mounted in.
         let links = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
         for link in links.lines().skip(2).filter_map(|line| line.split(':').next()) {

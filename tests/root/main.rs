@@ -66,6 +66,7 @@ mod network_guests;
 mod network_host;
 mod network_links;
 mod network_names;
+mod network_ports;
 mod network_rules;
 mod network_zone;
 mod nspawn_names;
@@ -92,9 +93,11 @@ fn main() -> ExitCode {
     let tests = [
         network_links::tests(),
         network_guests::tests(),
+        network_ports::tests(),
         oci::tests(),
         network_firewall::tests(),
         network_rules::tests(),
+        nspawn_names::tests(),
         nspawn_names::tests(),
         options::tests(),
         mount_options::tests(),

@@ -1,7 +1,7 @@
 //! Names: what a machine's name server answers and whom it asks, on a host that is a network namespace; what the host knows of machines.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -18,9 +18,12 @@ use spinney::network::host_names::hosts_file::{HostsFile, HostsFileError};
 use spinney::network::host_names::{HostName, HostNames, Told, forget, resolve_hook, sweep};
 use spinney::network::plan::{Addresses, Family, LinkKind, LinkPlan, NetworkPlan};
 use spinney::network::service::Service;
+use spinney::network::state::NetworkState;
 use spinney::settings::network::ZoneName;
 
+use crate::command::run;
 use crate::harness::{Context, Row, Test, TestResult};
+use crate::machine::{Machine, state_of};
 
 const MACHINES: &str = "/run/spinney/machines";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -29,12 +32,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const NAMESPACE: u64 = 7;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 5] = [
+    let rows: [Row; 7] = [
         ("servers_of_the_host", servers_of_the_host),
         ("hundred_siblings", hundred_siblings),
         ("hosts_file", hosts_file),
         ("hosts_file_that_stays", hosts_file_that_stays),
         ("hook", hook),
+        ("machines", machines),
+        ("killed", killed),
     ];
     rows.map(|(name, test)| Test::new(format!("network_names::{name}"), test)).into()
 }
@@ -259,7 +264,7 @@ fn known_to_host(context: &Context) -> HostName {
 
 /// What getent says, as any program of the host.
 fn getent(name: &str) -> String {
-    let out = std::process::Command::new("getent").args(["ahostsv4", name]).output().unwrap();
+    let out = std::process::Command::new("getent").args(["hosts", name]).output().unwrap();
     String::from_utf8(out.stdout).unwrap().split_whitespace().next().unwrap_or_default().to_owned()
 }
 
@@ -352,4 +357,116 @@ fn call(client: &mut UnixStream, method: &str, more: bool, parameters: &str) -> 
         reply.push(byte[0]);
     }
     String::from_utf8(reply).unwrap()
+}
+
+/// What a machine is told of a name by its name server: the code and the addresses' last bytes.
+fn ask_inside(name: &str, asked: &str) -> Result<(u8, Vec<u8>), String> {
+    let network = network_of(name)?;
+    let leader = state_of(name)?.leader;
+    let server = network.plan.dns.iter().copied().find(IpAddr::is_ipv4).ok_or("no name server")?;
+    let port = network.dns_port.ok_or("no port")?;
+    let asked = asked.to_owned();
+    let asking = std::thread::spawn(move || {
+        let namespace = fs::File::open(format!("/proc/{leader}/ns/net")).unwrap();
+        let network = Some(rustix::thread::LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), network).unwrap();
+        let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Where rules lead from port 53 to the server, nothing else leads there.
+        let redirected = TcpStream::connect_timeout(&(server, 53).into(), Duration::from_millis(500)).is_ok();
+        client.connect((server, if redirected { 53 } else { port })).unwrap();
+        ask(&client, &asked)
+    });
+    asking.join().map_err(|_| "the client failed".to_owned())
+}
+
+fn network_of(name: &str) -> Result<NetworkState, String> {
+    let text = fs::read(Path::new(MACHINES).join(name).join("network")).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
+}
+
+fn address_of(name: &str) -> Result<IpAddr, String> {
+    network_of(name)?.addresses().find(IpAddr::is_ipv4).ok_or_else(|| "no address".to_owned())
+}
+
+/// The one that getent(1) gives: IPv6 where there is any.
+fn first_on_host(name: &str) -> Result<String, String> {
+    let addresses: Vec<IpAddr> = network_of(name)?.addresses().collect();
+    let six = addresses.iter().find(|address| address.is_ipv6());
+    six.or(addresses.first()).map(ToString::to_string).ok_or_else(|| "no address".to_owned())
+}
+
+fn last(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(_) => 0,
+    }
+}
+
+/// What getent says once it says `expected`, or in the end.
+fn getent_until(name: &str, expected: &str) -> String {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let said = getent(name);
+        if said == expected || Instant::now() > until {
+            return said;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn machines(context: &Context) -> TestResult {
+    let before = fs::read("/etc/hosts")?;
+    let tree = context.tree("busybox")?;
+    let start = || Machine::start(context, &tree, &["--network-zone=names"]);
+    let (mut one, mut two) = (start(), start());
+    one.ready()?;
+    two.ready()?;
+    let (first, second) = (address_of(&one.name)?, address_of(&two.name)?);
+    for asked in [two.name.clone(), format!("{}.names.internal", two.name), two.name.to_uppercase()] {
+        assert_eq!(ask_inside(&one.name, &asked)?, (0, vec![last(second)]), "{asked}");
+    }
+    assert_eq!(ask_inside(&two.name, &one.name)?, (0, vec![last(first)]));
+    assert_eq!(ask_inside(&one.name, "host.names.internal")?, (0, vec![1]));
+    assert_eq!(ask_inside(&one.name, "none.names.internal")?, (3, vec![]));
+    let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    assert_eq!(ask_inside(&one.name, &host_name)?, (0, vec![1]));
+    // The host knows both.
+    let on_host = |name: &str| format!("{name}.names.internal");
+    for machine in [&one.name, &two.name] {
+        let expected = first_on_host(machine)?;
+        assert_eq!(getent_until(&on_host(machine), &expected), expected);
+    }
+    // A machine that is paused has its name, one that is gone has none, here and there.
+    run(context.spinney().args(["pause", &two.name])).ok()?;
+    assert_eq!(ask_inside(&one.name, &two.name)?, (0, vec![last(second)]));
+    run(context.spinney().args(["resume", &two.name])).ok()?;
+    let name = two.name.clone();
+    two.stop()?;
+    assert_eq!(ask_inside(&one.name, &name)?, (3, vec![]));
+    assert_eq!(getent(&on_host(&name)), "");
+    // With its name it has its address again.
+    let mut again = Machine::start_as(context, &name, &tree, &["--network-zone=names"], &[]);
+    again.ready()?;
+    assert_eq!(ask_inside(&one.name, &name)?, (0, vec![last(second)]));
+    again.stop()?;
+    one.stop()?;
+    assert_eq!(fs::read("/etc/hosts")?, before);
+    Ok(())
+}
+
+/// What the host was told stays when the supervisor is killed, until leavings are collected.
+fn killed(context: &Context) -> TestResult {
+    let before = fs::read("/etc/hosts")?;
+    let tree = context.tree("busybox")?;
+    let mut machine = Machine::start(context, &tree, &["--network-zone=names"]);
+    machine.ready()?;
+    let (name, address) = (format!("{}.names.internal", machine.name), first_on_host(&machine.name)?);
+    assert_eq!(getent_until(&name, &address), address);
+    machine.signal(libc::SIGKILL);
+    machine.wait()?;
+    assert_eq!(getent(&name), address);
+    run(context.spinney().arg("gc")).ok()?;
+    assert_eq!(fs::read("/etc/hosts")?, before);
+    Ok(())
 }

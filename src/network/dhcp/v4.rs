@@ -163,7 +163,7 @@ impl Request {
 /// A message to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Who it is from: the gateway, where there is one.
+    /// Who it is from: the host's side, else the gateway, where there is one.
     pub server: Ipv4Addr,
     /// Its address or all.
     pub to: Ipv4Addr,
@@ -176,7 +176,7 @@ pub struct Answer {
 /// What is answered to `request`; nothing to what is not for us or wants no answer.
 pub fn answer(request: &Request, facts: &Facts) -> Option<Answer> {
     let family = facts.addresses.v4?;
-    let server = family.gateway.unwrap_or(family.address);
+    let server = family.host.or(family.gateway).unwrap_or(family.address);
     if request.mac != facts.mac || request.server.is_some_and(|chosen| chosen != server) {
         return None;
     }

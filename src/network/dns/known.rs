@@ -35,6 +35,18 @@ pub struct Neighbour {
     pub addresses: Vec<IpAddr>,
 }
 
+/// Which neighbours the answer depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// The one of this name, however its letters are written; more may be given.
+    Named(&'a [u8]),
+    /// Any of them.
+    All,
+}
+
+/// Gives the neighbours that are wanted.
+pub type Ask<'a> = dyn FnMut(Wanted<'_>) -> Vec<Neighbour> + 'a;
+
 /// What is always so for one machine.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
@@ -77,12 +89,7 @@ impl Surroundings {
     /// What is done about `question` by the server of this machine on a host called `host_name`.
     ///
     /// `neighbours` is asked only where the answer depends on it.
-    pub fn look_up(
-        &self,
-        question: &Question,
-        host_name: &str,
-        neighbours: &mut dyn FnMut() -> Vec<Neighbour>,
-    ) -> Verdict {
+    pub fn look_up(&self, question: &Question, host_name: &str, neighbours: &mut Ask<'_>) -> Verdict {
         if question.class != INTERNET || kind::TRANSFERS.contains(&question.kind) {
             return Verdict::Answer(Answer::code(Code::Refused));
         }
@@ -113,12 +120,7 @@ impl Surroundings {
     }
 
     /// What is known of a name, and the zone that says there is no more; `None` where others have to be asked.
-    fn find(
-        &self,
-        question: &Question,
-        host_name: &str,
-        neighbours: &mut dyn FnMut() -> Vec<Neighbour>,
-    ) -> Option<(Found, Name)> {
+    fn find(&self, question: &Question, host_name: &str, neighbours: &mut Ask<'_>) -> Option<(Found, Name)> {
         let name = &question.name;
         let labels: Vec<&[u8]> = name.labels().collect();
         let is = |label: &[u8], text: &str| label.eq_ignore_ascii_case(text.as_bytes());
@@ -168,7 +170,7 @@ impl Surroundings {
             return address.then(|| (Found::Missing, Name::root()));
         }
         let of_another_zone = is(last, "internal")
-            && neighbours().iter().any(|neighbour| {
+            && neighbours(Wanted::All).iter().any(|neighbour| {
                 let domain = neighbour.domain.as_deref().and_then(Name::from_text);
                 domain.is_some_and(|domain| name.below(&domain).is_some())
             });
@@ -186,23 +188,21 @@ impl Surroundings {
     }
 
     /// The addresses of the machine of this name, if it is in our zone, or is the machine itself.
-    fn machine(
-        &self,
-        labels: &[&[u8]],
-        neighbours: &mut dyn FnMut() -> Vec<Neighbour>,
-    ) -> Option<Vec<IpAddr>> {
+    fn machine(&self, labels: &[&[u8]], neighbours: &mut Ask<'_>) -> Option<Vec<IpAddr>> {
         if self.is_own(labels) {
             return Some(self.addresses.clone());
         }
         self.domain.as_ref()?;
         let name = labels.join(&b'.');
         let is = |other: &Neighbour| name.eq_ignore_ascii_case(other.name.as_bytes());
-        let found = neighbours().into_iter().find(|other| other.domain == self.domain && is(other));
+        let found = neighbours(Wanted::Named(&name))
+            .into_iter()
+            .find(|other| other.domain == self.domain && is(other));
         found.map(|neighbour| neighbour.addresses)
     }
 
     /// What there is to know of an address; `None` if that is not for us to say.
-    fn behind(&self, address: IpAddr, neighbours: &mut dyn FnMut() -> Vec<Neighbour>) -> Option<Found> {
+    fn behind(&self, address: IpAddr, neighbours: &mut Ask<'_>) -> Option<Found> {
         let named = |name: &str| {
             let text = self.domain.as_ref().map_or(name.to_owned(), |domain| format!("{name}.{domain}"));
             Name::from_text(&text).map_or(Found::Bare, Found::Pointer)
@@ -223,7 +223,7 @@ impl Surroundings {
             return None;
         }
         let of = |other: &Neighbour| other.domain == self.domain && other.addresses.contains(&address);
-        Some(neighbours().into_iter().find(of).map_or(Found::Missing, |other| named(&other.name)))
+        Some(neighbours(Wanted::All).into_iter().find(of).map_or(Found::Missing, |other| named(&other.name)))
     }
 }
 
@@ -262,7 +262,7 @@ mod tests {
         }
     }
 
-    fn neighbours() -> Vec<Neighbour> {
+    fn neighbours(_wanted: Wanted<'_>) -> Vec<Neighbour> {
         let of = |name: &str, domain: Option<&str>, address: &str| Neighbour {
             name: name.to_owned(),
             domain: domain.map(str::to_owned),
@@ -372,7 +372,7 @@ mod tests {
         let question =
             Question { name: Name::from_text("version.bind").expect("a name"), kind: 16, class: 3 };
         let refused = Verdict::Answer(Answer::code(Code::Refused));
-        let verdict = surroundings(None).look_up(&question, "h", &mut || panic!("nobody is asked"));
+        let verdict = surroundings(None).look_up(&question, "h", &mut |_| panic!("nobody is asked"));
         assert_eq!(verdict, refused);
     }
 
@@ -382,7 +382,7 @@ mod tests {
         for name in ["example.org", "web", "8.8.8.8.in-addr.arpa", "localhost", "host.spinney.internal"] {
             let question =
                 Question { name: Name::from_text(name).expect("a name"), kind: kind::A, class: INTERNET };
-            surroundings.look_up(&question, "big", &mut || panic!("{name}"));
+            surroundings.look_up(&question, "big", &mut |_| panic!("{name}"));
         }
     }
 

@@ -13,10 +13,11 @@ use rustix::io::Errno;
 use serde::Deserialize;
 
 use crate::network::plan::{LinkKind, NetworkPlan};
+use crate::settings::MachineName;
 use crate::sys::files::{entries, open_directory, read_at};
 use crate::sys::process::start_time;
 
-use super::known::Neighbour;
+use super::known::{Neighbour, Wanted};
 
 /// What a supervisor tells of its machine's network, in the machine's directory.
 const NETWORK: &str = "network";
@@ -52,7 +53,7 @@ struct Supervisor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
-    changed: (i64, i64),
+    changed: (i64, u64),
     size: i64,
 }
 
@@ -63,6 +64,12 @@ struct Known {
     neighbour: Option<Neighbour>,
     /// Its supervisor; `None` until it has said so.
     supervisor: Option<Supervisor>,
+}
+
+impl Known {
+    fn is_alive(&self) -> bool {
+        self.supervisor.is_none_or(|it| exists(it.supervisor))
+    }
 }
 
 /// All machines of one network namespace of the host.
@@ -94,8 +101,27 @@ impl Neighbours {
             }
         }
         self.known = known;
-        let alive = self.known.values().filter(|one| one.supervisor.is_none_or(|it| exists(it.supervisor)));
+        let alive = self.known.values().filter(|one| one.is_alive());
         alive.filter_map(|one| one.neighbour.clone()).collect()
+    }
+
+    /// Those that are wanted, and perhaps more.
+    pub fn give(&mut self, wanted: Wanted<'_>) -> Vec<Neighbour> {
+        match wanted {
+            Wanted::Named(name) => self.named(name).map_or_else(|| self.look(), |one| vec![one]),
+            Wanted::All => self.look(),
+        }
+    }
+
+    /// The machine whose directory has the very name that was asked for, without a look at the others.
+    fn named(&mut self, name: &[u8]) -> Option<Neighbour> {
+        // What a guest asks for is a path only if it is a machine's name.
+        let name: MachineName = std::str::from_utf8(name).ok()?.parse().ok()?;
+        let directory = open_directory(&self.machines).ok()?;
+        let one = self.renewed(&directory, OsStr::new(name.as_str()))?;
+        let neighbour = one.neighbour.clone().filter(|_| one.is_alive());
+        self.known.insert(OsString::from(name.as_str()), one);
+        neighbour
     }
 
     /// What is to be known of the machine `name`; `None` if it tells nothing.
@@ -146,7 +172,7 @@ pub fn neighbour(name: &str, plan: &NetworkPlan) -> Option<Neighbour> {
 fn stamp(directory: impl AsFd, path: &Path) -> Option<Stamp> {
     let stat = rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
-    let changed = (stat.st_mtime.into(), i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
+    let changed = (stat.st_mtime, stat.st_mtime_nsec);
     regular.then_some(Stamp { inode: stat.st_ino, changed, size: stat.st_size })
 }
 
@@ -213,7 +239,12 @@ mod tests {
         tell(&machines, "a", 7, &plan("spinney", 9));
         std::fs::remove_dir_all(machines.join("b")).expect("remove");
         assert_eq!(words(neighbours.look()), ["a spinney.internal [10.213.0.9]"]);
-        assert_eq!(words(neighbours.look()), ["a spinney.internal [10.213.0.9]"]);
+        tell(&machines, "c", 7, &plan("spinney", 3));
+        let named = |name: &str| neighbours.named(name.as_bytes()).map(|one| one.name);
+        let names = ["c", "a", "A", "elsewhere", "none", "starting", "b", "..", "../a", "", "a/../c"];
+        let found: Vec<_> = names.into_iter().filter_map(named).collect();
+        assert_eq!(found, ["c", "a"]);
+        assert_eq!(words(neighbours.give(Wanted::Named(b"A"))), words(neighbours.look()));
     }
 
     #[test]

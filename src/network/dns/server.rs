@@ -200,7 +200,7 @@ impl DnsServer {
         let name = rustix::system::uname();
         let host_name = name.nodename().to_str().unwrap_or_default();
         let neighbours = &mut self.neighbours;
-        match self.around.look_up(&query.question, host_name, &mut || neighbours.look()) {
+        match self.around.look_up(&query.question, host_name, &mut |wanted| neighbours.give(wanted)) {
             Verdict::Answer(answer) => self.send(client, Some(&query.answer(message, &answer)), now),
             Verdict::Forward => self.forward(Asked { client, message: message.to_vec(), query }, now),
         }

@@ -22,13 +22,13 @@ fn plan(v6: bool) -> NetworkPlan {
                 address: Ipv4Addr::new(10, 213, 0, 5),
                 prefix: 22,
                 gateway: Some(Ipv4Addr::new(10, 213, 0, 1)),
-                host: Some(Ipv4Addr::new(10, 213, 0, 1)),
+                host: None,
             }),
             v6: v6.then(|| Family {
                 address: "fd00:1::5".parse().unwrap(),
                 prefix: 64,
                 gateway: Some(gateway),
-                host: Some(gateway),
+                host: None,
             }),
         }),
     };

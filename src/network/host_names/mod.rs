@@ -86,7 +86,8 @@ impl Told {
     /// Those that there are on this host for programs that reach our machines.
     pub fn of_host() -> Self {
         let hooks = resolve_hook::is_of_use().then(|| PathBuf::from(resolve_hook::HOOKS));
-        Self { file: HostsFile::of_host(), hooks }
+        let file = HostsFile::of_host().filter(|_| super::configuration::has_hosts_file());
+        Self { file, hooks }
     }
 }
 

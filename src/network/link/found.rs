@@ -7,8 +7,8 @@ use crate::sys::netlink::{DUMP, Message, Requests, Socket, attributes};
 use crate::sys::{SysError, SysResult};
 
 use super::message::{
-    GROUP, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER, RTM_GETLINK,
-    RTM_NEWLINK, get,
+    GOING, GROUP, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER,
+    RTM_GETLINK, RTM_NEWLINK, get,
 };
 
 /// A link of a network namespace.
@@ -26,6 +26,8 @@ pub struct Found {
     pub master: u32,
     /// It is one of ours.
     pub ours: bool,
+    /// It is one of ours and about to be removed.
+    pub going: bool,
 }
 
 impl Found {
@@ -43,7 +45,10 @@ impl Found {
                 IFLA_IFNAME => found.name = text(value),
                 IFLA_ADDRESS => found.mac = value.try_into().ok().map(MacAddress),
                 IFLA_MASTER => found.master = number(),
-                IFLA_GROUP => found.ours = number() == GROUP,
+                IFLA_GROUP => {
+                    found.going = number() == GOING;
+                    found.ours = number() == GROUP || found.going;
+                }
                 IFLA_LINKINFO => {
                     let name = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
                     found.kind = name.map(|(_, name)| text(name));

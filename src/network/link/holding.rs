@@ -1,12 +1,18 @@
 //! What a machine has of the host's network: written down before it is made, and undone from what is written.
 
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
 use crate::network::plan::{LinkKind, NetworkPlan};
 use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
-use crate::sys::SysResult;
+use crate::sys::files::open_at;
+use crate::sys::fork::{close_from, close_from_but, exit_now, fork};
 use crate::sys::netlink::{ROUTE, Requests, Socket};
 use crate::sys::network::{in_namespace, open_by_number};
+use crate::sys::{SysResult, sys};
 
 use super::found::{self, Found};
 use super::shared::{self, Shared};
@@ -99,22 +105,25 @@ impl Holding {
     }
 
     fn undo_here(&self) -> SysResult<()> {
-        let machine = self.machine.as_str();
         match &self.kind {
-            HoldingKind::Forwarding => {
+            HoldingKind::Forwarding | HoldingKind::Zone { .. } => {
                 let shared = Shared::lock(self.namespace)?;
-                forwarding::leave(&shared, machine)?;
-                shared.tidy()
-            }
-            HoldingKind::Zone { zone, port } => {
-                let shared = Shared::lock(self.namespace)?;
-                zone::leave(&shared, zone, machine, port)?;
+                self.leave(&shared)?;
                 shared.tidy()
             }
             HoldingKind::Link(name) => remove_link(&mut Socket::open(ROUTE)?, name),
             HoldingKind::Lent { host, guest, mac } => {
                 give_name_back(&mut Socket::open(ROUTE)?, host, guest, *mac)
             }
+        }
+    }
+
+    /// What of it is shared with other machines.
+    fn leave(&self, shared: &Shared) -> SysResult<()> {
+        match &self.kind {
+            HoldingKind::Forwarding => forwarding::leave(shared, &self.machine),
+            HoldingKind::Zone { zone, port } => zone::leave(shared, zone, &self.machine, port),
+            HoldingKind::Link(_) | HoldingKind::Lent { .. } => Ok(()),
         }
     }
 
@@ -130,6 +139,102 @@ impl Holding {
         }
         shared.tidy()
     }
+}
+
+/// Undoes `holdings`, but for what takes the kernel long: a link some 20 ms, a bridge 30. A child of ours sees to that while we go on
+/// and end. It removes links by their indexes, so that a next machine may have their names, and has the lock that others wait for only
+/// where a bridge goes. What it leaves where it is killed goes with the machine's namespace, or with [`sweep`]. Says whether it is done so: only
+/// where all is in our network namespace.
+///
+/// # Errors
+/// When there can be no child, or something cannot be undone: all of it may be undone once more.
+pub fn undo_later(holdings: &[Holding]) -> SysResult<bool> {
+    let namespace = shared::namespace()?;
+    if holdings.iter().any(|holding| holding.namespace != namespace) {
+        return Ok(false);
+    }
+    let shared = Shared::lock(namespace)?;
+    let mut socket = Socket::open(ROUTE)?;
+    let (mut links, mut bridges) = (Vec::new(), Vec::new());
+    for holding in holdings.iter().rev() {
+        match &holding.kind {
+            HoldingKind::Forwarding => forwarding::leave(&shared, &holding.machine)?,
+            HoldingKind::Zone { zone, port } => {
+                let bridge = zone::begin_to_leave(&shared, &mut socket, zone, &holding.machine, port)?;
+                bridges.extend(bridge.map(|bridge| (bridge, zone.bridge())));
+            }
+            HoldingKind::Link(name) => {
+                let link = found::find(&mut socket, name)?.filter(|found| found.ours);
+                links.extend(link.map(|link| (link, name.clone())));
+            }
+            HoldingKind::Lent { .. } => holding.undo_here()?,
+        }
+    }
+    let mut marks = Requests::default();
+    links
+        .iter()
+        .for_each(|(link, name): &(Found, InterfaceName)| message::going(&mut marks, link.index, name));
+    // One that has gone by itself need not be marked.
+    if !marks.is_empty() {
+        socket.exchange(marks.bytes())?;
+    }
+    let shared = match bridges.is_empty() {
+        true => shared.tidy().map(|()| None)?,
+        false => Some(shared),
+    };
+    let (closes, closed) = sys("pipe2", pipe_with(PipeFlags::CLOEXEC), || "O_CLOEXEC".to_owned())?;
+    fork(move || {
+        let kept = shared.as_ref().map(Shared::fd);
+        let removed = detach(kept).and_then(|()| {
+            let mut socket = Socket::open(ROUTE)?;
+            let first = bridges.iter().try_for_each(|(bridge, name)| remove(&mut socket, bridge, name));
+            // Others may go on.
+            let tidied = shared.map_or(Ok(()), Shared::tidy);
+            let links = links.iter().try_for_each(|(link, name)| remove(&mut socket, link, name));
+            first.and(tidied).and(links)
+        });
+        exit_now(i32::from(removed.is_err()))
+    })?;
+    drop(closed);
+    // Until it has closed all that it has of ours: locks that we let go of would still be held.
+    let _ = rustix::io::retry_on_intr(|| rustix::io::read(&closes, &mut [0_u8; 1]));
+    Ok(true)
+}
+
+/// Has a child nothing of ours but `kept`: nobody is to wait for the end of a pipe that we had, and no terminal's signals are for it.
+fn detach(kept: Option<BorrowedFd<'_>>) -> SysResult<()> {
+    let null = open_at(CWD, "/dev/null", OFlags::RDWR, Mode::empty())?;
+    // A leader of a group has a session of its own already.
+    let _ = rustix::process::setsid();
+    let dup = |result| sys("dup2", result, String::new);
+    dup(rustix::stdio::dup2_stdin(&null))?;
+    dup(rustix::stdio::dup2_stdout(&null))?;
+    dup(rustix::stdio::dup2_stderr(&null))?;
+    drop(null);
+    match kept {
+        Some(kept) => close_from_but(3, kept),
+        None => close_from(3),
+    }
+}
+
+/// Removes what machines have left in our network namespace of which nothing else is left: those that are not `alive`.
+///
+/// # Errors
+/// The first fault.
+pub fn sweep(alive: impl Fn(&str) -> bool) -> SysResult<()> {
+    let namespace = shared::namespace()?;
+    let Some(shared) = Shared::lock_existing(namespace)? else { return Ok(()) };
+    for thing in shared.things()? {
+        for machine in shared.users(&thing)?.into_iter().filter(|machine| !alive(machine)) {
+            if thing == forwarding::THING {
+                forwarding::leave(&shared, &machine)?;
+            } else if let Some(zone) = zone::of_thing(&thing) {
+                // Its port has gone with its namespace.
+                zone::leave(&shared, &zone, &machine, &zone.bridge())?;
+            }
+        }
+    }
+    shared.tidy()
 }
 
 /// Removes the link `name` if it is ours; that it goes by itself meanwhile, with the machine's namespace, is as good.

@@ -64,6 +64,9 @@ const IFF_UP: u32 = 1;
 /// nobody else's. The letters SPIN.
 pub(super) const GROUP: u32 = u32::from_be_bytes(*b"SPIN");
 
+/// The group of links of ours that are about to be removed: what they are ports of need not wait for them. The letters SPIX.
+pub(super) const GOING: u32 = u32::from_be_bytes(*b"SPIX");
+
 /// One end of a link that is made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End<'a> {
@@ -209,6 +212,13 @@ pub(super) fn rename(to: &mut Requests, index: u32, name: &InterfaceName) {
     let mut body = link(index, None);
     attribute(&mut body, IFLA_IFNAME, &text(name.as_str()));
     to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK interface {index} as {name}"));
+}
+
+/// Marks the link `index` as one that is about to be removed.
+pub(super) fn going(to: &mut Requests, index: u32, name: &InterfaceName) {
+    let mut body = link(index, None);
+    attribute(&mut body, IFLA_GROUP, &GOING.to_ne_bytes());
+    to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK {name} group {GOING}"));
 }
 
 /// Removes the link `index`, and with one end of a pair the other.

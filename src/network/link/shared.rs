@@ -5,10 +5,10 @@
 //! undoes the thing. All of this under the lock (flock(2)) of INODE itself. It has no part in machines that run: /run may be
 //! wiped while they do.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::sys::files::{
@@ -47,6 +47,32 @@ impl Shared {
                 return Ok(Self { directory, name });
             }
         }
+    }
+
+    /// As [`Shared::lock`], if there is anything.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn lock_existing(namespace: u64) -> SysResult<Option<Self>> {
+        match Path::new(NETWORKS).join(namespace.to_string()).exists() {
+            true => Self::lock(namespace).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// What has the lock.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// All things that are shared.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn things(&self) -> SysResult<Vec<String>> {
+        let directories = entries(&self.directory)?.into_iter();
+        let directories = directories.filter(|(_, kind)| *kind == FileType::Directory);
+        Ok(directories.filter_map(|(name, _)| name.into_string().ok()).collect())
     }
 
     /// Notes that `machine` uses `thing`; says whether it is the first.

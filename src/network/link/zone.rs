@@ -17,6 +17,11 @@ pub(super) fn thing(zone: &ZoneName) -> String {
     format!("zone.{zone}")
 }
 
+/// The zone that a thing is.
+pub(super) fn of_thing(thing: &str) -> Option<ZoneName> {
+    thing.strip_prefix("zone.")?.parse().ok()
+}
+
 /// Notes `machine` in `zone` and gives the zone's bridge, made if it is not there, with the addresses that its machines have as
 /// gateways.
 pub(super) fn join(
@@ -61,15 +66,28 @@ pub(super) fn join(
 /// `machine`, which has had `port`, leaves `zone`: removes the bridge after the last. One with other ports stays: somebody's of this
 /// host, or those of machines that we have lost the list of, since somebody wiped /run.
 pub(super) fn leave(shared: &Shared, zone: &ZoneName, machine: &str, port: &InterfaceName) -> SysResult<()> {
-    if !shared.leave(&thing(zone), machine)? {
-        return Ok(());
-    }
-    let name = zone.bridge();
     let mut socket = Socket::open(ROUTE)?;
-    let Some(bridge) = found::find(&mut socket, &name)?.filter(|found| found.ours) else { return Ok(()) };
-    let mut links = found::all(&mut socket)?.into_iter();
-    match links.any(|link| link.master == bridge.index && link.name != port.as_str()) {
-        true => Ok(()),
-        false => holding::remove(&mut socket, &bridge, &name),
+    match begin_to_leave(shared, &mut socket, zone, machine, port)? {
+        Some(bridge) => holding::remove(&mut socket, &bridge, &zone.bridge()),
+        None => Ok(()),
     }
+}
+
+/// As [`leave`], but for the bridge: gives it where it is to be removed.
+pub(super) fn begin_to_leave(
+    shared: &Shared,
+    socket: &mut Socket,
+    zone: &ZoneName,
+    machine: &str,
+    port: &InterfaceName,
+) -> SysResult<Option<Found>> {
+    if !shared.leave(&thing(zone), machine)? {
+        return Ok(None);
+    }
+    let Some(bridge) = found::find(socket, &zone.bridge())?.filter(|found| found.ours) else {
+        return Ok(None);
+    };
+    let mut links = found::all(socket)?.into_iter();
+    let others = links.any(|link| link.master == bridge.index && link.name != port.as_str() && !link.going);
+    Ok((!others).then_some(bridge))
 }

@@ -2,7 +2,8 @@ use super::*;
 
 /// A question for the address of `name`, with what follows it.
 fn query(name: &str, additional: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = vec![0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, additional.len() as u8];
+    let mut bytes = vec![0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
+    bytes[11] = u8::try_from(additional.len()).expect("few");
     bytes.extend(Name::from_text(name).expect("a name").wire());
     bytes.extend([0, 1, 0, 1]);
     additional.iter().for_each(|record| bytes.extend(*record));
@@ -48,7 +49,8 @@ fn edns() {
     let cookie: &[u8] = &[0, 0, 41, 2, 88, 0, 0, 0, 0, 0, 12, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
     let named: &[u8] = &[1, b'x', 0, 0, 41, 2, 88, 0, 0, 0, 0, 0, 0];
     let other: &[u8] = &[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4];
-    let table: [(&str, &[&[u8]], Option<usize>); 7] = [
+    type Row<'a> = (&'a str, &'a [&'a [u8]], Option<usize>);
+    let table: [Row<'_>; 7] = [
         ("none", &[], Some(512)),
         ("more than we send", &[OPT], Some(1232)),
         ("less than may be", &[small], Some(512)),
@@ -121,7 +123,8 @@ fn answers_of_others() {
         change.iter().for_each(|(at, byte)| bytes[*at] = *byte);
         Reply::of(&asked, &bytes)
     };
-    let table: [(&str, &[(usize, u8)], Reply); 10] = [
+    type Row = (&'static str, &'static [(usize, u8)], Reply);
+    let table: [Row; 10] = [
         ("the answer", &[], Reply::Answer),
         ("no such name", &[(3, 0x83)], Reply::Answer),
         ("truncated", &[(2, 0x83)], Reply::Answer),

@@ -305,7 +305,9 @@ fn tcp_servers_that_fail() {
     let mut bench = Bench::new(&[gone, listener.local_addr().expect("an address")], "options attempts:1");
     let mut client = TcpStream::connect((LOOPBACK, bench.server.port())).expect("connect");
     let asked = question(1, "example.org");
-    client.write_all(&[&[0, asked.len() as u8], asked.as_slice()].concat()).expect("write");
+    client
+        .write_all(&[&[0, u8::try_from(asked.len()).expect("short")], asked.as_slice()].concat())
+        .expect("write");
     bench.serve();
     drop(listener.accept().expect("accept"));
     bench.serve();
