@@ -48,7 +48,8 @@ pub(crate) fn measure(row: &Row<'_>, rounds: usize, ground: &Ground) -> Result<T
         let warm_up = if contender.share == 1 { WARM_UP } else { 1 };
         match (0..warm_up).try_for_each(|_| once(contender, row.until, ground).map(drop)) {
             Ok(()) => kept.push((contender, Vec::new())),
-            Err(error) if is_missing_program(&*error) => {}
+            // A peer; the first is ours, without which there is nothing to compare.
+            Err(error) if is_missing_program(&*error) && !kept.is_empty() => {}
             Err(error) => return Err(error),
         }
     }

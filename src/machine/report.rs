@@ -10,6 +10,7 @@ use super::bind::{BindRecord, binds};
 use super::handle::MachineHandle;
 use super::process_tree::{ProcessTree, directory_of};
 use super::usage::Usage;
+use crate::settings::network::{PortMapping, ZoneName};
 use crate::supervisor::console_log;
 use crate::supervisor::state::State;
 use crate::sys::files::open_directory;
@@ -25,6 +26,10 @@ pub struct Report {
     pub usage: Usage,
     /// Its addresses, where it has a network of its own.
     pub addresses: Vec<IpAddr>,
+    /// The zone of its network.
+    pub zone: Option<ZoneName>,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<PortMapping>,
     /// Its processes; `None` where its cgroup cannot be read.
     pub processes: Option<ProcessTree>,
     /// What `spinney bind` mounted; `None` for others than root.
@@ -41,6 +46,17 @@ impl Report {
         let console =
             open_directory(machine.directory()).ok().and_then(|fd| console_log::last_lines(&fd, lines).ok());
         let (usage, addresses) = (Usage::of(&state), addresses::of(state.leader));
-        Self { usage, addresses, processes, binds: binds(machine).ok(), console, state }
+        let network = machine.network_state();
+        let zone = network.plan.zone().cloned();
+        Self {
+            usage,
+            addresses,
+            zone,
+            ports: network.ports,
+            processes,
+            binds: binds(machine).ok(),
+            console,
+            state,
+        }
     }
 }

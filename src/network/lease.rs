@@ -265,11 +265,14 @@ pub fn now() -> u64 {
 
 /// Where the leases of the network namespace are that we are in: those of the host's own last.
 pub fn directory() -> PathBuf {
-    let inode = |process: &str| {
-        rustix::fs::stat(format!("/proc/{process}/ns/net")).ok().map(|namespace| namespace.st_ino)
+    // Not every root may see the namespaces of the first process, but each namespace has files of its own in /proc.
+    let inode = |process: &str, file: &str| {
+        rustix::fs::stat(format!("/proc/{process}/{file}")).ok().map(|file| file.st_ino)
     };
-    match (inode("self"), inode("1")) {
-        (Some(ours), Some(hosts)) if ours != hosts => Path::new(OTHER_HOSTS).join(ours.to_string()),
+    let hosts = ["ns/net", "net/dev"].iter().find_map(|file| Some((inode("self", file)?, inode("1", file)?)));
+    let Some((ours, hosts)) = hosts else { return DIRECTORY.into() };
+    match inode("self", "ns/net") {
+        Some(number) if ours != hosts => Path::new(OTHER_HOSTS).join(number.to_string()),
         _ => DIRECTORY.into(),
     }
 }

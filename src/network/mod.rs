@@ -8,12 +8,15 @@
 //! |---|---|
 //! | [`plan`] | the plan as data |
 //! | [`planner`] | settings and addresses to the plan |
+//! | [`describe`] | the plan in words |
+//! | [`pcap`] | files of captured frames |
 //! | [`names`] | names and MAC addresses of interfaces, as systemd-nspawn has them |
 //! | [`subnet`], [`pool`] | networks, and which of them a zone gets |
 //! | [`lease`], [`records`] | who has which address, kept on disk |
 //! | [`configuration`] | `/etc/spinney/network.toml`: pools and zones of the host |
 
 pub mod configuration;
+pub mod describe;
 pub mod dhcp;
 pub mod dns;
 pub mod guest_files;
@@ -23,6 +26,7 @@ pub mod lease;
 pub mod link;
 pub mod names;
 pub mod nft;
+pub mod pcap;
 pub mod plan;
 pub mod planner;
 pub mod pool;

@@ -141,6 +141,8 @@ impl Records {
                 Some(zone.clone())
             })
             .collect();
+        // A zone without machines has nothing to be remembered by.
+        self.zones.retain(|_, record| !record.leases.is_empty());
         forgotten.extend(self.pairs.remove(name).map(|_| None));
         forgotten
     }

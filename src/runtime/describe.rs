@@ -17,6 +17,7 @@ pub fn describe(plan: &MachinePlan) -> Value {
         "uuid": plan.uuid.to_string(),
         "console": format!("{:?}", plan.console).to_lowercase(),
         "namespaces": namespaces(plan),
+        "network": crate::network::describe::describe(&plan.network),
         "cgroups": if plan.legacy_cgroups { "v1, name=systemd" } else { "v2" },
         "devices": plan.devices.as_ref().map(|rules| rules.iter().map(ToString::to_string).collect::<Vec<_>>()),
         "limits": limits(plan),

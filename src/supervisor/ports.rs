@@ -6,12 +6,11 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::network::ports::holder::Holder;
 use crate::network::ports::{Ports, PortsError};
-use crate::network::rules;
-use crate::network::state::NetworkState;
+use crate::network::rules::{self, RulesError};
 use crate::settings::MachineName;
 use crate::settings::network::{Offer, PortMapping};
-use crate::sys::files::{open_at, replace_at};
-use crate::sys::{SysError, SysResult, in_words};
+use crate::sys::files::open_at;
+use crate::sys::in_words;
 
 use super::boot::Boot;
 use super::claimed::Claimed;
@@ -63,12 +62,10 @@ impl Network {
     }
 
     /// Tells readers what leads to the machine, and what is offered in it.
-    pub(super) fn write_ports(&mut self, claimed: &Claimed) -> SysResult<()> {
+    pub(super) fn write_ports(&mut self, claimed: &Claimed) -> Result<(), Error> {
         let Some(ports) = &self.ports else { return Ok(()) };
         (self.state.ports, self.state.offers) = (ports.mappings(), ports.offers());
-        let text = serde_json::to_vec(&self.state)
-            .map_err(|_| SysError::new("write", "the network as JSON", rustix::io::Errno::INVAL))?;
-        replace_at(claimed.directory().fd(), NetworkState::FILE, &text, 0o644)
+        self.write(claimed.directory())
     }
 }
 
@@ -83,7 +80,7 @@ impl Boot<'_> {
         }
         let warnings = network.ports.as_mut().map(Ports::warnings).unwrap_or_default();
         let written = network.write_ports(&machine.claimed);
-        for warning in warnings.into_iter().chain(written.err().map(|error| error.to_string())) {
+        for warning in warnings.into_iter().chain(written.err().map(|error| in_words(&error))) {
             report(&Event::Warning(&warning));
         }
     }
@@ -171,8 +168,12 @@ impl Boot<'_> {
         let (now, offered_now) = (ports.mappings(), ports.offers());
         let mut faults = ports.warnings();
         let name = machine.parts.plan.name.as_str();
-        if let Err(error) = rules::change_ports(name, &now) {
-            faults.push(in_words(&error));
+        if now != before {
+            match rules::change_machine(name, |machine| machine.ports.clone_from(&now)) {
+                // No rule is about it: the proxy does all.
+                Ok(_) | Err(RulesError::Unknown(_)) => {}
+                Err(error) => faults.push(in_words(&error)),
+            }
         }
         if let Err(error) = network.write_ports(&machine.claimed) {
             faults.push(in_words(&error));

@@ -55,6 +55,25 @@ impl PacketSocket {
         Ok(socket)
     }
 
+    /// Opens one that hears all that is sent and received on the interface with this index, in our network namespace.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::open`].
+    pub fn tap(interface: u32) -> SysResult<Self> {
+        /// Some milliseconds of a fast link: whoever writes frames down is slower than who sends them.
+        const TAP_BUFFER: libc::c_int = 16 << 20;
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: three integers.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+        let fd = sys("socket", check(fd.into()), || "AF_PACKET, SOCK_RAW".to_owned())?;
+        // SAFETY: the kernel has just made this fd for us; nobody else knows it.
+        let socket = Self(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) });
+        // Beyond rmem_max for whoever has CAP_NET_ADMIN; with less it loses more.
+        let _ = socket.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &TAP_BUFFER);
+        socket.bind(interface)?;
+        Ok(socket)
+    }
+
     fn set<T>(&self, level: libc::c_int, option: libc::c_int, value: &T) -> Result<(), Errno> {
         let size = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
         // SAFETY: the kernel reads `size` bytes of `value`, which lives to the end of the call. The only pointer in any value is
@@ -108,6 +127,19 @@ impl PacketSocket {
     pub fn receive(&self, buffer: &mut [u8]) -> SysResult<Option<usize>> {
         match rustix::io::retry_on_intr(|| rustix::net::recv(&self.0, &mut *buffer, RecvFlags::DONTWAIT)) {
             Ok((length, _)) => Ok(Some(length)),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(SysError::new("recv", FdPath::of(&self.0).to_string(), errno)),
+        }
+    }
+
+    /// The next frame that has come, if any: how much of it is in `buffer`, and how long it was.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::receive`].
+    pub fn receive_whole(&self, buffer: &mut [u8]) -> SysResult<Option<(usize, usize)>> {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        match rustix::io::retry_on_intr(|| rustix::net::recv(&self.0, &mut *buffer, flags)) {
+            Ok((kept, length)) => Ok(Some((kept.min(length), length))),
             Err(Errno::AGAIN) => Ok(None),
             Err(errno) => Err(SysError::new("recv", FdPath::of(&self.0).to_string(), errno)),
         }

@@ -68,6 +68,7 @@ mod network_links;
 mod network_names;
 mod network_ports;
 mod network_rules;
+mod network_verbs;
 mod network_zone;
 mod nspawn_names;
 mod oci;
@@ -96,6 +97,8 @@ fn main() -> ExitCode {
         network_ports::tests(),
         oci::tests(),
         network_firewall::tests(),
+        network_verbs::tests(),
+        nspawn_names::tests(),
         network_rules::tests(),
         nspawn_names::tests(),
         nspawn_names::tests(),

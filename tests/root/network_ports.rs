@@ -392,10 +392,17 @@ fn conflicts(context: &Context) -> TestResult {
     for (mapping, message, hint) in &rows {
         refused(&["--network-zone=spinney", "-p", mapping], (message, hint));
     }
-    refused(
-        &["--network-zone=spinney", "-p", "81-90", "-p", "udp:81", "-p", "85:5"],
-        ("port 85/tcp overlaps ports 81-90/tcp, which leads to the machine already", "give each port once"),
+    // And while a machine runs.
+    let overlapping = run(context.spinney().args(["publish", &other.name, "8078-8080:5-7"]));
+    assert_eq!(
+        overlapping.stderr,
+        format!(
+            "spinney: error: machine {:?} refuses: ports 8078-8080/tcp overlaps port 8080/tcp, which leads to the machine \
+             already\n  hint: give each port once\n",
+            other.name
+        )
     );
+    assert_eq!(overlapping.status, 125);
     refused(
         &["--network-zone=spinney", "--offer=/run/x:/etc/x"],
         (
@@ -450,8 +457,8 @@ fn offers(context: &Context) -> TestResult {
             speak(inside(&machine, || connect(address, 15432))??, accept(&tcp)?)?;
             ask(&inside(&machine, || UdpSocket::bind((address, 0)))??, address, 53, &datagrams)?;
         }
-        // By a user of the machine's that is nobody, as one would by a port.
-        let script = "su nobody -s /bin/sh -c 'test -w /run/host-db/db.sock' && stat -c %a:%u:%g:%F /run/host-db/db.sock";
+        // Everybody in the machine may connect, as to a port.
+        let script = "stat -c %a:%u:%g:%F /run/host-db/db.sock";
         assert_eq!(machine.says(script)?, "666:0:0:socket", "{boot}");
         let root = format!("/proc/{}/root/run", machine.state()?.leader);
         let mut client = UnixStream::connect(format!("{root}/host-db/db.sock"))?;
@@ -509,20 +516,23 @@ fn seconds_for(bytes: usize, mut client: TcpStream, mut server: TcpStream) -> Re
 }
 
 fn throughput(context: &Context) -> TestResult {
-    const BYTES: usize = 512 << 20;
-    /// Of what goes over the loopback interface without anybody in between: two processors are shared by client, server and proxy.
-    const LEAST: f64 = 0.25;
+    const BYTES: usize = 256 << 20;
+    /// Of what goes to the machine's own address. Two processors are shared by client, server, proxy and whatever else the host has to
+    /// do: what is measured here, 0.4 to 0.55, has a margin for that.
+    const LEAST: f64 = 0.2;
     let machine = machine(context, &["-p", "8080:80"])?;
     let listener = server(&machine, 80)?;
     let best = |mut measure: Box<dyn FnMut() -> Result<f64, Stop> + '_>| -> Result<f64, Stop> {
         (0..3).map(|_| measure()).try_fold(f64::MAX, |best, next| Ok(best.min(next?)))
     };
-    let direct = TcpListener::bind("127.0.0.1:0")?;
-    let port = direct.local_addr()?.port();
-    let alone = best(Box::new(|| seconds_for(BYTES, connect("127.0.0.1", port)?, accept(&direct)?)))?;
+    let network = std::fs::read(format!("/run/spinney/machines/{}/network", machine.name))?;
+    let network: spinney::network::state::NetworkState = serde_json::from_slice(&network)?;
+    let own = network.addresses().next().ok_or("it has no address")?.to_string();
+    let alone = best(Box::new(|| seconds_for(BYTES, connect(&own, 80)?, accept(&listener)?)))?;
     for address in ["127.0.0.1", "::1"] {
         let forwarded = best(Box::new(|| seconds_for(BYTES, connect(address, 8080)?, accept(&listener)?)))?;
-        assert!(alone / forwarded > LEAST, "{address}: {forwarded} s, without a proxy {alone} s");
+        println!("# throughput over {address}: {:.2} of direct", alone / forwarded);
+        assert!(alone / forwarded > LEAST, "{address}: {forwarded} s, to its own address {alone} s");
     }
     machine.stop()?;
     Ok(())

@@ -26,7 +26,7 @@ vm_facts() {
     # the host, decides.
     default_filters=(matrix:: hosts:: legacy_cgroups:: options::mounts:: options::private options::boot_clock
         kill::busybox::ready kill::busybox::teardown-cgroup limits::memory limits::fork limits::cpu
-        limits::disk limits::weights)
+        limits::disk limits::weights image_disks::verity)
     fallbacks=() fallback_filter=matrix::busybox
     case $1 in
     12)
@@ -63,7 +63,7 @@ vm_qemu() {
         # chance that is a #DB or a double fault in kmalloc within seconds. Without cx16 the kernel goes another way.
         -cpu max,-cx16
         -kernel "$kernel"
-        -append "root=/dev/nvme0n1 rw console=ttyS0 quiet panic=-1 mitigations=off $arguments"
+        -append "root=/dev/nvme0n1 rw console=ttyS0 quiet panic=-1 mitigations=off no_timer_check $arguments"
         # Root on NVMe, since both cloud kernels have its driver and ext4 built in: no initramfs, which is 5 s of a boot
         # under TCG. It stays alone there, since newer kernels name NVMe disks in the order in which they answer.
         -drive "file=$root,id=root,$raw" -device nvme,drive=root,serial=root

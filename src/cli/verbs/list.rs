@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::fail;
 use crate::cli::output::table::{Cell, Table};
 use crate::cli::output::{Colour, Output, words};
-use crate::machine::{Record, addresses, find_image};
+use crate::machine::{MachineHandle, Record, addresses, find_image};
 use crate::settings::MachineName;
 use crate::supervisor::printable;
 use crate::supervisor::state::{Phase, State};
@@ -64,6 +64,8 @@ struct Entry {
     os: Option<String>,
     init: Option<String>,
     addresses: Vec<String>,
+    zone: Option<String>,
+    ports: Vec<String>,
     /// When this boot began (RFC 3339).
     since: Option<String>,
     leader: Option<i32>,
@@ -85,6 +87,8 @@ impl Entry {
             os: None,
             init: None,
             addresses: Vec::new(),
+            zone: None,
+            ports: Vec::new(),
             since: None,
             leader: None,
             supervisor: None,
@@ -94,12 +98,16 @@ impl Entry {
         }
     }
 
-    fn running(name: &MachineName, state: &State) -> Self {
+    fn running(machine: &MachineHandle) -> Self {
+        let (name, state) = (machine.name(), machine.state());
+        let network = machine.network_state();
         let text = |text: &str| Some(printable::line(text.as_bytes())).filter(|text| !text.is_empty());
         Self {
             os: text(&state.os),
             init: text(&state.init),
             addresses: addresses::of(state.leader).iter().map(ToString::to_string).collect(),
+            zone: network.plan.zone().map(ToString::to_string),
+            ports: network.ports.iter().map(ToString::to_string).collect(),
             since: Some(words::rfc3339(state.started_at)),
             leader: Some(state.leader),
             supervisor: Some(state.supervisor),
@@ -160,7 +168,7 @@ pub fn list(arguments: &ListArguments) -> u8 {
     let mut left = 0;
     for record in &records {
         match record {
-            Record::Running(machine) => entries.push(Entry::running(machine.name(), machine.state())),
+            Record::Running(machine) => entries.push(Entry::running(machine)),
             Record::Starting(name) => entries.push(Entry::bare(name, "starting")),
             Record::Left(name) => {
                 left += 1;

@@ -10,7 +10,6 @@
 //! | [`reboot`] | Reboot machines in place |
 //! | [`terminate`] | End machines at once, without asking them |
 //! | [`kill`] | Send a signal to processes of machines |
-//! | [`net`] | Show the networks of machines |
 //! | [`pause`] | Stop all processes of machines from running |
 //! | [`resume`] | Let the processes of paused machines run again |
 //! | [`wait`] | Wait until something holds of a machine |
@@ -25,6 +24,7 @@
 //! | [`unbind`] | Unmount what bind mounted |
 //! | [`ports`] | Show which ports of the host lead to machines, and what is offered in them |
 //! | [`publish`] | Have ports of the host lead to a running machine, or no more |
+//! | [`net`] | Show the networks of machines |
 //! | [`top`] | Watch what machines use |
 //! | [`set`] | Change the limits of running machines |
 //! | [`enable`] | Have machines started by start --all-enabled |

@@ -4,6 +4,7 @@
 //! sends them, SIGTERM too (a shell that dies of it leaves no child behind); SIGUSR1 and SIGUSR2 go to the command alone, since
 //! they end whoever does not expect them. While nothing of it runs yet, we end ourselves.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -61,12 +62,22 @@ const GIVE_UP: Duration = Duration::from_millis(500);
 /// How often it is looked whether the terminal is ours again.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// The signal mask as it was, ours alone. It is had back when it is over, however that is: a caller who tries again must be
+/// ended by a signal that comes meanwhile.
+#[derive(Debug)]
+struct Mask(SignalSet);
+
+impl Drop for Mask {
+    fn drop(&mut self) {
+        let _ = self.0.set_mask();
+    }
+}
+
 /// What a command needs of us.
 #[derive(Debug)]
 pub(super) struct Attendance {
     signals: SignalFd,
-    /// The signal mask as it was: ours alone, to be had back when it is over.
-    before: SignalSet,
+    before: Mask,
     pumps: Vec<Pump>,
     console: Option<Console>,
     program: String,
@@ -100,6 +111,7 @@ impl Attendance {
     pub(super) fn begin(request: &Request, pumps: Vec<Pump>) -> Result<Self, Error> {
         let failed = || Error::system("take our signals and terminal");
         let before = SignalSet::of(&[&HEARD[..], &BLOCKED[..]].concat()).block().map_err(failed())?;
+        let before = Mask(before);
         let signals = SignalFd::open(&SignalSet::of(&HEARD)).map_err(failed())?;
         let console = match request.terminal {
             None => None,
@@ -128,11 +140,9 @@ impl Attendance {
                 (pid, pidfd_open(pid).map_err(Error::system("open the command's process"))?)
             }
             Born::Interrupted(signal) => {
-                let _ = self.before.set_mask();
                 return Ok(Done { status: shell_status(Ended::Signaled(signal)), told_by: Some(signal) });
             }
             Born::TooLate => {
-                let _ = self.before.set_mask();
                 return Ok(Done { status: TIMED_OUT, told_by: None });
             }
         };
@@ -160,17 +170,28 @@ impl Attendance {
             // What the command has come to is what counts.
             let _ = console.finish(PATIENCE);
         }
-        let signals = &self.signals;
-        self.pumps.iter_mut().for_each(|pump| pump.drain(|| is_told_to_end(signals)));
+        let (signals, told_by) = (&self.signals, Cell::new(running.told_by));
+        let is_told_to_end = || {
+            let signal =
+                signals.read().ok().flatten().map(|signal| signal.signal).filter(|signal| ends(*signal));
+            told_by.set(signal.or(told_by.get()));
+            signal.is_some()
+        };
+        self.pumps.iter_mut().for_each(|pump| pump.drain(is_told_to_end));
+        running.told_by = told_by.get();
         drop(running.minder.take());
         let ended = wait_for_end(running.pid).map_err(Error::system("wait for the command"))?;
         // Whoever called us may have something else to do.
-        let _ = self.before.set_mask();
+        drop(self.before);
         waited.map_err(Error::system("wait for the command"))?;
-        match running.trouble {
-            Some(trouble) => Err(trouble),
-            None if running.timed_out => Ok(Done { status: TIMED_OUT, told_by: running.told_by }),
-            None => Ok(Done { status: shell_status(ended), told_by: running.told_by }),
+        match (running.trouble, running.told_by) {
+            (Some(trouble), None) => Err(trouble),
+            // Its user has had enough, whatever it was.
+            (Some(_), Some(signal)) => {
+                Ok(Done { status: shell_status(Ended::Signaled(signal)), told_by: Some(signal) })
+            }
+            (None, _) if running.timed_out => Ok(Done { status: TIMED_OUT, told_by: running.told_by }),
+            (None, _) => Ok(Done { status: shell_status(ended), told_by: running.told_by }),
         }
     }
 
@@ -425,6 +446,18 @@ fn ends(signal: i32) -> bool {
     matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
 }
 
-fn is_told_to_end(signals: &SignalFd) -> bool {
-    signals.read().ok().flatten().is_some_and(|signal| ends(signal.signal))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command that could not be started leaves signals as they were: ^C ends who waits to try again.
+    #[test]
+    fn signals_are_as_they_were() {
+        let blocked = || SignalSet::empty().block().unwrap();
+        let before = format!("{:?}", blocked());
+        let attendance = Attendance::begin(&Request::command(vec!["true".into()]), Vec::new()).unwrap();
+        assert_ne!(format!("{:?}", blocked()), before);
+        drop(attendance);
+        assert_eq!(format!("{:?}", blocked()), before);
+    }
 }

@@ -51,6 +51,9 @@ pub struct Made {
 /// What is missing, or taken.
 pub fn check(plan: &NetworkPlan) -> Result<Vec<Option<MacAddress>>, LinkError> {
     let mut macs = Vec::new();
+    if plan.faults.delay.is_some() {
+        return Err(LinkError::NoDelay);
+    }
     if plan.links.is_empty() {
         return Ok(macs);
     }

@@ -417,7 +417,14 @@ impl Ports {
         let (protocol, to) = self.target_of(&entry.what);
         let proxy = if which == Which::Outside { &self.outside } else { &self.inside };
         let Some(process) = &proxy.process else { return };
-        match process.serve(entry.group, protocol, &to, &entry.sockets) {
+        let told = match &entry.what {
+            What::Port(_) => process.serve(entry.group, protocol, &to, &entry.sockets),
+            // Its sockets are one port's at two addresses, and not ports in a row.
+            What::Offer(_) => entry.sockets.iter().try_for_each(|socket| {
+                process.serve(entry.group, protocol, &to, std::slice::from_ref(socket))
+            }),
+        };
+        match told {
             Ok(()) => self.set_served(index, true),
             Err(_) => self.lost(which, Instant::now()),
         }

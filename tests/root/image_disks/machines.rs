@@ -11,7 +11,7 @@ use crate::command::{Ended, run};
 use crate::harness::{Context, Stop, TestResult};
 use crate::machine::Machine;
 
-const ROOT: &str = "type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709";
+pub(super) const ROOT: &str = "type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709";
 const USR: &str = "type=8484680C-9521-48C6-9C11-B0720656F69E";
 const HOME: &str = "type=933AC7E1-2EB4-4F13-B844-0E14E2AEF915";
 
@@ -37,7 +37,7 @@ fn disk(context: &Context) -> Result<PathBuf, Stop> {
     Ok(image)
 }
 
-fn script(context: &Context, image: &Path, options: &[&str], text: &str) -> Ended {
+pub(super) fn script(context: &Context, image: &Path, options: &[&str], text: &str) -> Ended {
     let name = context.machine_name();
     let mut command = context.spinney();
     command.args(["run", "-q", "-M", &name]).args(options).arg(image).args(["--", "/bin/sh", "-c", text]);

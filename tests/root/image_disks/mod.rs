@@ -14,13 +14,14 @@ use crate::harness::{Context, Row, Test, TestResult};
 mod machines;
 mod make;
 mod qemu;
+mod verity;
 
 use make::{
     MIB, Part, loop_devices, make_disk, make_file_system, no_loop_devices, path_of, says, small_tree,
 };
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 12] = [
+    let rows: [Row; 13] = [
         ("bare_file_systems", bare_file_systems),
         ("partitions", partitions),
         ("dirty_journals_stay", dirty_journals_stay),
@@ -33,6 +34,7 @@ pub fn tests() -> Vec<Test> {
         ("boots", machines::boots),
         ("killed", machines::killed),
         ("refused_machines", machines::refused),
+        ("verity", verity::verity),
     ];
     rows.map(|(name, test)| Test::new(format!("image_disks::{name}"), test)).into()
 }

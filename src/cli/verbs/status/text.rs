@@ -94,6 +94,11 @@ fn fields(report: &Report) -> Vec<(&'static str, String)> {
         let addresses: Vec<String> = report.addresses.iter().map(ToString::to_string).collect();
         fields.push(("Address", addresses.join(", ")));
     }
+    fields.extend(report.zone.iter().map(|zone| ("Zone", format!("{zone} ({})", zone.domain()))));
+    if !report.ports.is_empty() {
+        let ports: Vec<String> = report.ports.iter().map(ToString::to_string).collect();
+        fields.push(("Ports", ports.join(", ")));
+    }
     for bind in report.binds.iter().flatten() {
         let read_only = if bind.read_only { ", read-only" } else { "" };
         let (source, target) = (bind.source.to_string_lossy(), bind.target.to_string_lossy());
@@ -216,6 +221,8 @@ mod tests {
                 network: None,
             },
             binds: None,
+            zone: "lab".parse().ok(),
+            ports: vec!["8080:80".parse().unwrap(), "udp:53".parse().unwrap()],
             addresses: vec!["10.0.0.2".parse().unwrap(), "fe80::1".parse().unwrap()],
             processes: Some(ProcessTree {
                 root: CgroupNode { name: String::new(), processes: vec![], children: vec![init] },
@@ -238,6 +245,8 @@ mod tests {
             "        ID: 0c1d2e3f-0000-4000-8000-000000000000",
             "     Users: 655360 to 720895 of the host",
             "   Address: 10.0.0.2, fe80::1",
+            "      Zone: lab (lab.internal)",
+            "     Ports: tcp:8080:80, udp:53:53",
             "    Status: \"Startup finished in 260ms.\"",
             "     Tasks: 12",
             "    Memory: 45.1M, peak 50M, limit 512M",

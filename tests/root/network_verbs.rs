@@ -1,0 +1,111 @@
+//! `spinney net` and its verbs, on a host that is a network namespace.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::command::{Ended, Process, run};
+use crate::harness::{Context, Test, TestResult};
+use crate::machine::Machine;
+
+pub fn tests() -> Vec<Test> {
+    vec![Test::new("network_verbs::leases", leases), Test::new("network_verbs::capture", capture)]
+}
+
+fn net(context: &Context, arguments: &[&str]) -> Ended {
+    run(context.spinney().arg("net").args(arguments).stdin(Stdio::null()))
+}
+
+/// The only object of `list` whose `field` is `name`.
+fn of<'a>(list: &'a Value, field: &str, name: &str) -> Option<&'a Value> {
+    list.as_array()?.iter().find(|object| object[field] == name)
+}
+
+/// A name keeps its address over two runs, is listed, and can be forgotten when it does not run.
+fn leases(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let name = context.machine_name();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let options = ["-x", "--network-zone=t-verbs", "-p", "4321:80"];
+        let mut machine = Machine::start_as(context, &name, &tree, &options, &[]);
+        machine.ready()?;
+        let all: Value = serde_json::from_str(&net(context, &["--json"]).ok()?)?;
+        let zone = of(&all["zones"], "name", "t-verbs").ok_or("no zone")?;
+        assert_eq!((&zone["bridge"], &zone["domain"]), (&"vz-t-verbs".into(), &"t-verbs.internal".into()));
+        assert_eq!(zone["machines"], serde_json::json!([name]));
+        let found = of(&all["machines"], "name", &name).ok_or("no machine")?;
+        let inside = machine.says("ip -4 -o addr show host0 | awk '{ print $4 }'")?;
+        assert_eq!(found["links"][0]["ipv4"], inside.trim());
+        assert_eq!(found["ports"][0]["host"], 4321);
+        let leases: Value = serde_json::from_str(&net(context, &["leases", "--json"]).ok()?)?;
+        let lease = of(&leases, "machine", &name).ok_or("no lease")?;
+        assert_eq!((&lease["zone"], &lease["running"]), (&"t-verbs".into(), &true.into()));
+        assert_eq!(inside.trim().split('/').next(), lease["ipv4"].as_str());
+        let refused = net(context, &["forget", &name]);
+        let expected = format!(
+            "spinney: error: the addresses of {name} are in use: it runs\n  hint: spinney stop {name}\n"
+        );
+        assert_eq!((refused.status, refused.stderr), (125, expected));
+        seen.push(inside);
+        machine.stop()?;
+    }
+    assert_eq!(seen[0], seen[1]);
+    let forgotten = net(context, &["forget", &name]);
+    let expected = format!("spinney: the addresses of {name} in the zone t-verbs are forgotten\n");
+    assert_eq!((forgotten.status, forgotten.stderr), (0, expected));
+    let again = net(context, &["forget", &name]);
+    assert_eq!(again.status, 125);
+    assert!(
+        again.stderr.starts_with(&format!("spinney: error: no address is kept for {name}\n  hint: ")),
+        "{again:#?}"
+    );
+    Ok(())
+}
+
+/// Frames of both directions are in the file; it ends with the machine.
+fn capture(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let name = context.machine_name();
+    let mut machine = Machine::start_as(context, &name, &tree, &["-x", "-n"], &[]);
+    machine.ready()?;
+    let file = context.subdirectory("capture").join("c.pcap");
+    let mut command = context.spinney();
+    command.args(["net", "capture", &name, "-q", "--snaplen=60", "-w"]).arg(&file).stdin(Stdio::null());
+    let mut capture = Process::spawn(&mut command);
+    // Its header is written when it listens.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while std::fs::metadata(&file).map_or(0, |file| file.len()) < 24 {
+        assert!(std::time::Instant::now() < deadline, "nothing is captured");
+        std::thread::yield_now();
+    }
+    let gateway = machine.says("ip -4 route show default | awk '{ print $3 }'")?;
+    let own = machine.says("ip -4 -o addr show host0 | awk '{ print $4 }' | cut -d/ -f1")?;
+    machine.shell(&format!("ping -c 2 -s 1000 {}", gateway.trim()))?;
+    machine.stop()?;
+    let status = capture.wait(std::time::Duration::from_secs(10)).ok_or("it goes on after the machine")?;
+    assert_eq!(status.code(), Some(0));
+    let bytes = std::fs::read(&file)?;
+    let addresses = [own.trim().parse::<std::net::Ipv4Addr>()?, gateway.trim().parse()?].map(|a| a.octets());
+    let (mut out, mut back) = (0, 0);
+    let mut rest = bytes.get(24..).ok_or("no header")?;
+    while let Some((head, more)) = rest.split_at_checked(16) {
+        let number =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
+        let (frame, after) = more.split_at_checked(number(8)).ok_or("a record that is cut off")?;
+        assert!(frame.len() <= 60 && number(12) >= frame.len());
+        // ICMP of 1000 bytes: 14 of Ethernet, 20 of IP, 8 of ICMP.
+        if number(12) == 1042 && frame.get(23) == Some(&1) {
+            out += usize::from(frame[26..30] == addresses[0] && frame[30..34] == addresses[1]);
+            back += usize::from(frame[26..30] == addresses[1] && frame[30..34] == addresses[0]);
+        }
+        rest = after;
+    }
+    assert_eq!((out, back, rest.len()), (2, 2, 0));
+    let missing = net(context, &["capture", "no-such-machine", "-w", "/dev/null"]);
+    assert_eq!(missing.status, 125);
+    let counted = net(context, &["capture", &name, "--count=0"]);
+    assert_eq!(counted.status, 125, "{counted:#?}");
+    net(context, &["forget", &name]).ok()?;
+    Ok(())
+}
