@@ -28,7 +28,6 @@ pub enum Verb {
     Terminate(terminate::TerminateArguments),
     Kill(kill::KillArguments),
     #[command(visible_aliases = ["freeze"])]
-    Net(net::NetArguments),
     Pause(pause::PauseArguments),
     #[command(visible_aliases = ["thaw", "unpause"])]
     Resume(resume::ResumeArguments),
@@ -48,6 +47,7 @@ pub enum Verb {
     Ports(ports::PortsArguments),
     Publish(publish::PublishArguments),
     Unpublish(publish::UnpublishArguments),
+    Net(net::NetArguments),
     Top(top::TopArguments),
     Set(set::SetArguments),
     Enable(enable::EnableArguments),
@@ -124,7 +124,6 @@ impl Verb {
             Self::Reboot(arguments) => reboot::reboot(arguments),
             Self::Terminate(arguments) => terminate::terminate(arguments),
             Self::Kill(arguments) => kill::kill(arguments),
-            Self::Net(arguments) => net::net(arguments),
             Self::Pause(arguments) => pause::pause(arguments),
             Self::Resume(arguments) => resume::resume(arguments),
             Self::Wait(arguments) => wait::wait(arguments),
@@ -140,6 +139,7 @@ impl Verb {
             Self::Ports(arguments) => ports::ports(arguments),
             Self::Publish(arguments) => publish::publish(arguments),
             Self::Unpublish(arguments) => publish::unpublish(arguments),
+            Self::Net(arguments) => net::net(arguments),
             Self::Top(arguments) => top::top(arguments),
             Self::Set(arguments) => set::set(arguments),
             Self::Enable(arguments) => enable::enable(arguments),

@@ -6,7 +6,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::network::ports::holder::Holder;
 use crate::network::ports::{Ports, PortsError};
-use crate::network::rules;
+use crate::network::rules::{self, RulesError};
 use crate::settings::MachineName;
 use crate::settings::network::{Offer, PortMapping};
 use crate::sys::files::open_at;
@@ -168,8 +168,12 @@ impl Boot<'_> {
         let (now, offered_now) = (ports.mappings(), ports.offers());
         let mut faults = ports.warnings();
         let name = machine.parts.plan.name.as_str();
-        if let Err(error) = rules::change_ports(name, &now) {
-            faults.push(in_words(&error));
+        if now != before {
+            match rules::change_machine(name, |machine| machine.ports.clone_from(&now)) {
+                // No rule is about it: the proxy does all.
+                Ok(_) | Err(RulesError::Unknown(_)) => {}
+                Err(error) => faults.push(in_words(&error)),
+            }
         }
         if let Err(error) = network.write_ports(&machine.claimed) {
             faults.push(in_words(&error));

@@ -10,7 +10,6 @@
 //! | [`reboot`] | Reboot machines in place |
 //! | [`terminate`] | End machines at once, without asking them |
 //! | [`kill`] | Send a signal to processes of machines |
-//! | [`net`] | Show the networks of machines |
 //! | [`pause`] | Stop all processes of machines from running |
 //! | [`resume`] | Let the processes of paused machines run again |
 //! | [`wait`] | Wait until something holds of a machine |

@@ -13,7 +13,6 @@ use super::loss::{lose, loses};
 use super::machine::MachineRules;
 use super::store::Store;
 use super::{foreign, legacy, store};
-use crate::settings::network::PortMapping;
 use crate::sys::network::{in_namespace, open_by_number};
 
 /// Somebody who changes rules at the same time is waited for so often.
@@ -60,17 +59,6 @@ pub fn change_machine(name: &str, change: impl FnOnce(&mut MachineRules)) -> Res
         undo(store, Some(&before), name)?;
     }
     result
-}
-
-/// Has these ports of the host lead to machine `name`, and no others. One that rules are not about is fine: a proxy is there.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn change_ports(name: &str, ports: &[PortMapping]) -> Result<(), RulesError> {
-    match change_machine(name, |machine| machine.ports = ports.to_vec()) {
-        Ok(_) | Err(RulesError::Unknown(_)) => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 /// As [`remove_machine`], in the network namespace with this number; with that one its rules are gone.

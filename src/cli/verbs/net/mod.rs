@@ -12,10 +12,10 @@ Examples:
   spinney net --json | jq '.machines[].ports'
   spinney net leases                       which addresses are kept for which machines
   spinney net forget web                   keep none for web any more
-  spinney net doctor web                   why it does not reach the internet
-  spinney net partition db1 db2            keep two machines from each other, to test what they make of it
   spinney net capture web | tcpdump -nr -  what web sends and receives, live
-  spinney net capture web -w web.pcap -c 100";
+  spinney net capture web -w web.pcap -c 100
+  spinney net doctor web                   why it does not reach the internet
+  spinney net partition db1 db2            keep two machines from each other";
 
 /// Show the networks of machines
 #[derive(Debug, clap::Args)]
@@ -33,9 +33,9 @@ pub struct NetArguments {
 enum NetVerb {
     Leases(leases::LeasesArguments),
     Forget(leases::ForgetArguments),
+    Capture(capture::CaptureArguments),
     Doctor(doctor::DoctorArguments),
     Partition(partition::PartitionArguments),
-    Capture(capture::CaptureArguments),
 }
 
 /// Runs the verb, gives the exit status.
@@ -44,8 +44,8 @@ pub fn net(arguments: &NetArguments) -> u8 {
         None => zones::zones(&arguments.zones),
         Some(NetVerb::Leases(arguments)) => leases::leases(arguments),
         Some(NetVerb::Forget(arguments)) => leases::forget(arguments),
+        Some(NetVerb::Capture(arguments)) => capture::capture(arguments),
         Some(NetVerb::Doctor(arguments)) => doctor::doctor(arguments),
         Some(NetVerb::Partition(arguments)) => partition::partition(arguments),
-        Some(NetVerb::Capture(arguments)) => capture::capture(arguments),
     }
 }
