@@ -8,7 +8,7 @@ use rustix::process::Pid;
 
 use crate::host::CgroupHierarchy;
 use crate::image::lock;
-use crate::network::{host_names, link};
+use crate::network::{host_names, link, rules};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::controllers;
 use crate::runtime::root::SCRATCH;
@@ -76,6 +76,9 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
     let _ = host_names::sweep(|machine| Path::new(MACHINES).join(machine).exists());
     // What cannot be removed now is tried again the next time.
     let _ = link::holding::sweep(|machine| Path::new(MACHINES).join(machine).exists());
+    if let Ok(true) = link::lost::sweep() {
+        let _ = rules::sweep();
+    }
     Ok(collected)
 }
 

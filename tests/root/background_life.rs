@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use spinney::supervisor::archive::last_run;
@@ -180,6 +181,7 @@ fn removed_and_killed(context: &Context) -> TestResult {
         (0, format!("spinney: removed what {} left\n", machine.name).as_str())
     );
     assert_eq!(before.changes(&context.prefix), [""; 0]);
+    assert_eq!(run(Command::new("nft").args(["list", "tables"])).stdout, "");
     Ok(())
 }
 

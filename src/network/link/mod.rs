@@ -9,6 +9,7 @@ pub mod found;
 mod guest;
 pub mod holding;
 mod lent;
+pub mod lost;
 mod message;
 pub mod shared;
 mod zone;

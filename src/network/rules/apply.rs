@@ -107,6 +107,27 @@ pub fn partition(one: &str, other: &str, heals: bool) -> Result<(), RulesError> 
     Ok(())
 }
 
+/// Removes all that is ours where no machine is left, nor anything written down of those that were: somebody wiped /run.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn sweep() -> Result<(), RulesError> {
+    if Store::find()?.is_some() {
+        return Ok(());
+    }
+    let tables = Nfnetlink::open()?.tables()?;
+    let is_ours = |layout: &Layout| {
+        tables
+            .iter()
+            .any(|table| (table.family, table.name.as_str()) == (layout.table.family, layout.table.name))
+    };
+    if LAYOUTS.iter().any(is_ours) {
+        drop(Store::open()?);
+        remove_machine("")?;
+    }
+    Ok(())
+}
+
 /// Removes the rules of machine `name`, and with the last one's all that is ours. One that has none is fine.
 ///
 /// # Errors

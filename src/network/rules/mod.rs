@@ -34,6 +34,7 @@ pub mod watch;
 
 pub use apply::{
     Report, change_machine, in_force, partition, remove_machine, remove_machine_in, repair, set_machine,
+    sweep,
 };
 pub use error::RulesError;
 pub use fate::Direction;
