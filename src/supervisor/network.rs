@@ -124,7 +124,7 @@ fn rules(claimed: &Claimed, around: &Surroundings<'_>) -> Result<Option<Watch>, 
     claimed.note(&Resource::Rules { machine: name.to_owned(), namespace: state.namespace })?;
     let report = rules::set_machine(&machine)?;
     fault::point("rules");
-    Ok(Some(Watch::new(Instant::now(), report.warnings)))
+    Ok(Some(Watch::new(name, Instant::now(), report.warnings)))
 }
 
 /// What is served to the machine from its first boot to its end.

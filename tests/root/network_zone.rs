@@ -21,7 +21,7 @@ impl Zone {
         shell(
             "ip link add name vz-lab type bridge && ip link set vz-lab up
              ip address add 10.213.0.1/22 dev vz-lab && ip address add fd00:213::1/64 dev vz-lab nodad
-             for at in ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/vz-lab/route_localnet; do
+             for at in ipv4/ip_forward ipv6/conf/all/forwarding; do
                  echo 1 >/proc/sys/net/$at
              done",
         )?;

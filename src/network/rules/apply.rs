@@ -12,7 +12,7 @@ use super::error::RulesError;
 use super::loss::{lose, loses};
 use super::machine::MachineRules;
 use super::store::Store;
-use super::{foreign, legacy, store};
+use super::{foreign, legacy, loopback, store};
 use crate::sys::network::{in_namespace, open_by_number};
 
 /// Somebody who changes rules at the same time is waited for so often.
@@ -85,6 +85,15 @@ fn undo(store: Store, before: Option<&MachineRules>, name: &str) -> Result<(), R
         store.dissolve()?;
     }
     Ok(())
+}
+
+/// The links of machine `name` were made anew: sets what goes with them. Says what could not be done.
+///
+/// # Errors
+/// When /run cannot be read.
+pub(super) fn links_made(name: &str) -> Result<Option<String>, RulesError> {
+    let machine = Store::find()?.map(|store| store.machine(name)).transpose()?.flatten();
+    Ok(machine.and_then(|machine| loopback::open(&machine)))
 }
 
 /// Keeps `one` and `other` from each other, or `heals` that.
@@ -220,6 +229,7 @@ fn put(store: &Store, before: Option<&MachineRules>, machine: &MachineRules) -> 
     let steps = machine.loss.is_none() && before.is_none_or(|before| before.loss.is_none());
     let fresh = change(store, &mut nft, steps, &old, &new, &[])?;
     let mut report = Report::default();
+    report.warnings.extend(loopback::open(machine));
     let interfaces = inside(&new);
     if fresh || interfaces.iter().any(|interface| !inside(&old).contains(interface)) {
         open_foreign(store, &mut nft, &interfaces)?;

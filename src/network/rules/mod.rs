@@ -12,6 +12,7 @@
 //! | [`foreign`] | others' firewalls that would drop what machines send |
 //! | `fate` | what surely becomes of a packet there |
 //! | `legacy` | others' firewalls that nobody here can see |
+//! | `loopback` | ports of the host's loopback |
 //! | `loss` | packets that are lost on purpose |
 //! | [`watch`] | mends what somebody removed |
 //!
@@ -25,6 +26,7 @@ mod error;
 mod fate;
 pub mod foreign;
 mod legacy;
+mod loopback;
 mod loss;
 pub mod machine;
 pub mod statement;

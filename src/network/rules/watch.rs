@@ -12,7 +12,7 @@ use rustix::process::Pid;
 
 use super::super::nft::socket::Changes;
 use super::{apply, store};
-use crate::network::service::Service;
+use crate::network::service::{Links, Service};
 use crate::sys::SysResult;
 use crate::sys::files::{make_directories, open_at, read_all, try_lock, while_parents_vanish, write_all};
 use crate::sys::process::pidfd_open;
@@ -32,6 +32,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Watches, or waits to.
 #[derive(Debug)]
 pub struct Watch {
+    name: String,
     role: Role,
     due: Option<Instant>,
     wait: Duration,
@@ -50,9 +51,10 @@ enum Role {
 }
 
 impl Watch {
-    /// Of a machine that rules were made for; `warnings` are what there was to tell of that.
-    pub fn new(now: Instant, warnings: Vec<String>) -> Self {
-        let mut watch = Self { role: Role::Asks, due: None, wait: SETTLE, mended: None, warnings };
+    /// Of the machine `name`, that rules were made for; `warnings` are what there was to tell of that.
+    pub fn new(name: &str, now: Instant, warnings: Vec<String>) -> Self {
+        let mut watch =
+            Self { name: name.to_owned(), role: Role::Asks, due: None, wait: SETTLE, mended: None, warnings };
         watch.ask(now, false);
         watch
     }
@@ -162,6 +164,13 @@ impl Service for Watch {
 
     fn deadline(&self) -> Option<Instant> {
         self.due
+    }
+
+    fn links_made(&mut self, _links: &Links<'_>) {
+        match apply::links_made(&self.name) {
+            Ok(warning) => self.warnings.extend(warning),
+            Err(error) => self.warnings.push(crate::sys::in_words(&error)),
+        }
     }
 
     fn warnings(&mut self) -> Vec<String> {
