@@ -115,13 +115,14 @@ fn server(machine: &str, plan: &NetworkPlan) -> (Served, UdpSocket) {
     let config = Config {
         machine,
         plan,
+        listen: &plan.dns,
         namespace: NAMESPACE,
         machines: Path::new(MACHINES),
         resolv_conf: Path::new(RESOLV_CONF),
     };
     let server = DnsServer::open(&config).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.connect(("127.0.0.1", server.port())).unwrap();
+    client.connect(("127.0.0.1", server.port().unwrap())).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     (Served::new(Box::new(server)), client)
 }

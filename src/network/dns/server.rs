@@ -60,8 +60,10 @@ const WHAT: u64 = 0xff << 56;
 pub struct Config<'a> {
     /// The machine.
     pub machine: &'a str,
-    /// Its network. The server listens on [`NetworkPlan::dns`].
+    /// Its network.
     pub plan: &'a NetworkPlan,
+    /// Addresses of the host in it, where the server listens ([`NetworkPlan::own_name_servers`]).
+    pub listen: &'a [IpAddr],
     /// The host's network namespace, the number of its inode.
     pub namespace: u64,
     /// Where supervisors tell of machines.
@@ -95,7 +97,7 @@ impl DnsServer {
     /// When there is no port, or there are too many open files.
     pub fn open(config: &Config<'_>) -> SysResult<Self> {
         let set = EventSet::new()?;
-        let (port, datagrams, streams) = listen(&config.plan.dns)?;
+        let (port, datagrams, streams) = listen(config.listen)?;
         for (listeners, kind) in [(&datagrams, DATAGRAMS), (&streams, STREAMS)] {
             for (key, listener) in (kind..).zip(listeners) {
                 set.add(listener, key, EventFlags::IN)?;
@@ -117,9 +119,9 @@ impl DnsServer {
         })
     }
 
-    /// Its port, of UDP and of TCP, at each of the addresses; 0 where it has no address.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Its port, of UDP and of TCP, at each of the addresses; `None` where it could have none of them.
+    pub fn port(&self) -> Option<u16> {
+        (!self.datagrams.is_empty()).then_some(self.port)
     }
 
     /// Whether this is the machine, or the host itself. Others get no answer, and so nobody gets one who has not asked: an address of
@@ -373,7 +375,7 @@ fn surroundings(config: &Config<'_>) -> Surroundings {
         machine: config.machine.to_owned(),
         domain: plan.domain.clone(),
         addresses: own.map(|own| own.addresses).unwrap_or_default(),
-        gateways: plan.dns.clone(),
+        gateways: config.listen.to_vec(),
         networks: networks.flatten().collect(),
         hosts: plan.hosts.iter().map(|entry| (entry.name.clone(), entry.address)).collect(),
     }
