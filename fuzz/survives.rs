@@ -266,7 +266,8 @@ pub(crate) fn dns(bytes: &[u8]) {
     };
     let mut neighbours = |_: Wanted<'_>| {
         let domain = Some("spinney.internal".to_owned());
-        vec![Neighbour { name: "cache".to_owned(), domain, addresses: vec![[10, 213, 0, 6].into()] }]
+        let addresses = vec![[10, 213, 0, 6].into()];
+        [Neighbour { name: "cache".to_owned(), domain, addresses }].into()
     };
     if let Verdict::Answer(answer) = own.look_up(&query.question, "host", &mut neighbours) {
         let bytes = query.answer(asked, &answer);

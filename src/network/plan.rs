@@ -125,11 +125,55 @@ impl NetworkPlan {
         self.links.iter().find_map(|link| link.addresses.map(|addresses| (link, addresses)))
     }
 
+    /// Those of its name servers that are the host's side of its network, and so for us to answer at. Others are somebody's, who may be
+    /// anywhere.
+    pub fn own_name_servers(&self) -> Vec<IpAddr> {
+        let main = self.main().map(|(_, addresses)| addresses);
+        let v4 = main.and_then(|addresses| addresses.v4?.host).map(IpAddr::V4);
+        let v6 = main.and_then(|addresses| addresses.v6?.host).map(IpAddr::V6);
+        self.dns.iter().copied().filter(|server| [v4, v6].contains(&Some(*server))).collect()
+    }
+
     /// Its zone.
     pub fn zone(&self) -> Option<&ZoneName> {
         self.links.iter().find_map(|link| match &link.kind {
             LinkKind::Zone(zone) => Some(zone),
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_servers_of_ours() {
+        let table = [
+            (Some("10.213.0.1"), &["10.213.0.1", "8.8.8.8"][..], &["10.213.0.1"][..]),
+            (Some("10.213.0.1"), &[], &[]),
+            (None, &["8.8.8.8", "10.213.0.1"], &[]),
+        ];
+        let parse = |text: &&str| text.parse::<IpAddr>().expect("an address");
+        for (host, dns, expected) in table {
+            let host = host.map(|host| host.parse().expect("an address"));
+            let address = Ipv4Addr::new(10, 213, 0, 5);
+            let v4 = Family { address, prefix: 24, gateway: Some(Ipv4Addr::new(10, 213, 0, 1)), host };
+            let link = LinkPlan {
+                kind: LinkKind::Veth,
+                host: None,
+                host_alternative: None,
+                host_mac: None,
+                guest: "host0".parse().expect("a name"),
+                guest_alternative: None,
+                mac: None,
+                addresses: Some(Addresses { v4: Some(v4), v6: None }),
+            };
+            let dns: Vec<IpAddr> = dns.iter().map(parse).collect();
+            let plan = NetworkPlan { links: vec![link], dns: dns.clone(), ..NetworkPlan::default() };
+            assert_eq!(plan.own_name_servers(), expected.iter().map(parse).collect::<Vec<_>>(), "{host:?}");
+            let bare = NetworkPlan { dns, ..NetworkPlan::default() };
+            assert_eq!(bare.own_name_servers(), Vec::<IpAddr>::new());
+        }
     }
 }

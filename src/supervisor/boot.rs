@@ -300,6 +300,7 @@ impl<'a> Boot<'a> {
             self.phase == Phase::Booting && matches!(machine.parts.contract.ready, ReadySignal::Evidence(_));
         let deadlines = [
             machine.control.has_work().then(Instant::now),
+            machine.control.deadline(),
             looking.then(|| Instant::now() + LOOK),
             self.late_at(),
             self.stop.as_ref().and_then(|stop| stop.deadline),

@@ -18,7 +18,7 @@ use crate::runtime::plan::{BindSource, MachinePlan, MountOperation};
 use crate::settings::ResolvConf;
 use crate::sys::directory_watch::DirectoryWatch;
 use crate::sys::files::{open_at, open_directory, read_all, write_at_start};
-use crate::sys::in_root::Root;
+use crate::sys::in_root::{Root, reopen};
 
 use super::registry::MachineDirectory;
 
@@ -155,15 +155,41 @@ fn read(source: &str) -> Option<Vec<u8>> {
     (!contents.is_empty() && contents.len() <= LIMIT).then_some(contents)
 }
 
-/// Writes the guest's file, if it still says `last`. In place: a new file would belong to nobody in the guest.
+/// Writes the guest's file, if it still says `last`. In place: a new file would belong to nobody in the guest. The path is resolved
+/// once: what is compared is what is written, whatever the guest puts there meanwhile.
 fn rewrite(root: &Root, last: &[u8], news: &[u8]) -> bool {
-    let unchanged = root.symlink_metadata(RESOLV_CONF).is_ok_and(|metadata| metadata.is_file())
-        && root.read(RESOLV_CONF, LIMIT).is_ok_and(|contents| contents == last);
-    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    unchanged
-        && root.open_file(RESOLV_CONF, flags, Mode::empty()).is_ok_and(|file| {
-            let is_file = rustix::fs::fstat(&file)
-                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-            is_file && write_at_start(&file, news).is_ok()
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    let Ok(place) = root.open_file(RESOLV_CONF, flags, Mode::empty()) else { return false };
+    let is_file = rustix::fs::fstat(&place)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    is_file
+        && reopen(&place, OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY).is_ok_and(|file| {
+            read_all(&file, LIMIT).is_ok_and(|contents| contents == last)
+                && write_at_start(&file, news).is_ok()
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_s_own_file_is_left_alone() {
+        let temporary = tempfile::tempdir().expect("tempdir");
+        let etc = temporary.path().join("etc");
+        std::fs::create_dir(&etc).expect("mkdir");
+        let path = etc.join("resolv.conf");
+        let root = Root::open(temporary.path()).expect("a root");
+        let read = || std::fs::read_to_string(&path).expect("read");
+        assert!(!rewrite(&root, b"old", b"new"));
+        std::fs::write(&path, "old and long").expect("write");
+        assert!(rewrite(&root, b"old and long", b"new"));
+        assert_eq!(read(), "new");
+        assert!(!rewrite(&root, b"old", b"newer"));
+        assert_eq!(read(), "new");
+        std::fs::rename(&path, etc.join("other")).expect("rename");
+        std::os::unix::fs::symlink("other", &path).expect("symlink");
+        assert!(!rewrite(&root, b"new", b"newer"));
+        assert_eq!(read(), "new");
+    }
 }

@@ -25,17 +25,22 @@ pub(super) type Served = (Vec<Box<dyn Service>>, Option<u16>);
 pub(super) fn serve(claimed: &Claimed, state: &NetworkState, boots: bool) -> Result<Served, Error> {
     let machine = claimed.directory().name().as_str();
     let (mut services, mut port): Served = (Vec::new(), None);
-    if !state.plan.dns.is_empty() {
+    // Not at servers of somebody's that the machine asks by itself, on a network of somebody's.
+    let listen = state.plan.own_name_servers();
+    if !listen.is_empty() {
         let server = DnsServer::open(&Config {
             machine,
             plan: &state.plan,
+            listen: &listen,
             namespace: state.namespace,
             machines: Path::new(MACHINES),
             resolv_conf: Path::new(RESOLV_CONF),
         });
         let server = server.map_err(Error::system("serve names to the machine"))?;
-        port = Some(server.port());
-        services.push(Box::new(server));
+        port = server.port();
+        if port.is_some() {
+            services.push(Box::new(server));
+        }
     }
     let told = Told::of_host();
     if let Some(host) =

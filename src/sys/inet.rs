@@ -327,23 +327,6 @@ fn storage_of(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) 
     (storage, libc::socklen_t::try_from(length).unwrap_or(0))
 }
 
-/// Does `work` in the network namespace `namespace`, and comes back (setns(2)). For processes of one thread.
-///
-/// # Errors
-/// When there is no way there, or none back: then this process must not go on as if nothing were.
-pub fn in_network_namespace<T>(namespace: impl AsFd, work: impl FnOnce() -> T) -> SysResult<T> {
-    let ours = super::files::open_at(
-        rustix::fs::CWD,
-        "/proc/thread-self/ns/net",
-        rustix::fs::OFlags::RDONLY,
-        rustix::fs::Mode::empty(),
-    )?;
-    join_network_namespace(namespace)?;
-    let done = work();
-    join_network_namespace(ours)?;
-    Ok(done)
-}
-
 /// Goes to the network namespace `namespace` (setns(2)).
 pub fn join_network_namespace(namespace: impl AsFd) -> SysResult<()> {
     let joined = move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));

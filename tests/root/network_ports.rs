@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::net::sockopt::set_socket_linger;
-use spinney::sys::inet::in_network_namespace;
+use spinney::sys::network::in_namespace;
 use spinney::sys::pipe::wait_for_any;
 
 use crate::command::{Process, capture, contents, run};
@@ -72,7 +72,7 @@ impl Drop for Lan {
 
 /// Does `work` in the network namespace of process `pid`.
 fn within<T>(pid: u32, work: impl FnOnce() -> T) -> Result<T, Stop> {
-    Ok(in_network_namespace(std::fs::File::open(format!("/proc/{pid}/ns/net"))?, work)?)
+    Ok(in_namespace(std::fs::File::open(format!("/proc/{pid}/ns/net"))?, work)?)
 }
 
 /// A machine in the zone that machines are in by default.

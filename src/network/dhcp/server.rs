@@ -1,15 +1,18 @@
 //! The service: a socket on the host's end of the machine's link, and what is answered there.
 
+use std::cell::OnceCell;
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 
 use super::frame::{self, Asked, Ends};
 use super::{Facts, filter, router, v4, v6};
 use crate::network::plan::{LinkKind, NetworkPlan};
 use crate::network::service::{Links, Service};
+use crate::sys::SysError;
 use crate::sys::packet_socket::PacketSocket;
 
 /// Frames that are answered in a row, and how long nothing is heard after them: a guest that asks and asks takes no more of the host
@@ -34,6 +37,8 @@ pub struct AddressServer {
     /// say who is.
     router: Option<String>,
     warnings: Vec<String>,
+    /// The router's link-local address, which is what routes lead to, as it was in this burst.
+    router_address: OnceCell<Option<Ipv6Addr>>,
     /// Of this burst.
     answered: u32,
     last: Instant,
@@ -59,6 +64,7 @@ impl AddressServer {
             link: position,
             router,
             warnings: Vec::new(),
+            router_address: OnceCell::new(),
             answered: 0,
             last: Instant::now(),
             deaf_until: None,
@@ -120,10 +126,13 @@ impl AddressServer {
         frame::icmp_v6(&Ends { from: (own, self.router_address()?), to }, message)
     }
 
-    /// The router's link-local address, which is what routes lead to. Looked up each time: whoever manages the host may change it.
+    /// Looked up for each burst: whoever manages the host may change it.
     fn router_address(&self) -> Option<Ipv6Addr> {
-        let addresses = std::fs::read_to_string("/proc/self/net/if_inet6").ok()?;
-        link_local(&addresses, self.router.as_ref()?)
+        let router = self.router.as_ref()?;
+        *self.router_address.get_or_init(|| {
+            let addresses = std::fs::read_to_string("/proc/self/net/if_inet6").ok()?;
+            link_local(&addresses, router)
+        })
     }
 }
 
@@ -149,7 +158,7 @@ impl Service for AddressServer {
             self.deaf_until = None;
         }
         if now.saturating_duration_since(self.last) >= REST {
-            self.answered = 0;
+            (self.answered, self.router_address) = (0, OnceCell::new());
         }
         if self.advertise_at.is_some_and(|at| at <= now) {
             self.advertise_at = Some(now + AGAIN);
@@ -166,9 +175,13 @@ impl Service for AddressServer {
     }
 
     fn links_made(&mut self, links: &Links<'_>) {
-        let index = links.host.get(self.link).copied().unwrap_or(0);
+        let index = links.host.get(self.link).copied().filter(|index| *index != 0);
         (self.socket, self.advertise_at, self.deaf_until) = (None, None, None);
-        match PacketSocket::open(index, &filter::program(self.facts.mac)) {
+        // 0 would be all interfaces of the host (packet(7)).
+        let opened = index
+            .ok_or_else(|| SysError::new("bind", "AF_PACKET, no interface", Errno::NODEV))
+            .and_then(|index| PacketSocket::open(index, &filter::program(self.facts.mac)));
+        match opened {
             Ok(socket) => self.socket = Some(socket),
             Err(error) => self
                 .warnings
@@ -181,6 +194,8 @@ impl Service for AddressServer {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        [self.deaf_until, self.advertise_at].into_iter().flatten().min()
+        // What there is to tell is asked for at the loop's next turn, which is to come now.
+        let told = (!self.warnings.is_empty()).then_some(self.last);
+        [told, self.deaf_until, self.advertise_at].into_iter().flatten().min()
     }
 }

@@ -1,13 +1,16 @@
 //! Packets of clients, and what comes of them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 
 use proptest::prelude::*;
 
 use super::frame::{Asked, Ends};
+use super::server::AddressServer;
 use super::v4::{Kind, Request};
 use super::*;
 use crate::network::plan::Family;
+use crate::network::service::{Links, Service};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xaf];
 const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -228,12 +231,13 @@ fn dhcp_v6_dialogues() {
     let rest = [v6_option(23, &v6(1).octets()), v6_option(24, b"\x07spinney\x08internal\0")].concat();
     let ours = address(v6(5), [0; 4]);
     let other = address(v6(9), [0; 4]);
+    let elsewhere = address(Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 5), [0; 4]);
     let prefix = v6_option(25, &[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
     let no_prefix = v6_option(25, &[&[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0][..], &status(6)].concat());
     type Row = (&'static str, u8, Vec<Vec<u8>>, Option<(u8, Vec<Vec<u8>>)>);
     let pair = || vec![client.clone(), server.clone()];
     let with = |more: &[&Vec<u8>]| [pair(), more.iter().map(|part| (*part).clone()).collect()].concat();
-    let table: [Row; 13] = [
+    let table: [Row; 15] = [
         ("solicit", 1, vec![client.clone(), held(&[])], Some((2, with(&[&given(&[])])))),
         (
             "solicit, in two messages",
@@ -248,7 +252,9 @@ fn dhcp_v6_dialogues() {
         ("renew of another address", 5, with(&[&held(&other)]), Some((7, with(&[&given(&other)])))),
         ("rebind", 6, vec![client.clone(), held(&ours)], Some((7, with(&[&given(&[])])))),
         ("confirm", 4, vec![client.clone(), held(&ours)], Some((7, with(&[&status(0)])))),
-        ("confirm of another address", 4, vec![client.clone(), held(&other)], Some((7, with(&[&status(4)])))),
+        ("confirm of a neighbour", 4, vec![client.clone(), held(&other)], Some((7, with(&[&status(0)])))),
+        ("confirm of elsewhere", 4, vec![client.clone(), held(&elsewhere)], Some((7, with(&[&status(4)])))),
+        ("confirm of nothing", 4, vec![client.clone(), held(&[])], None),
         ("release", 8, with(&[&held(&ours)]), Some((7, with(&[&status(0)])))),
         ("information", 11, Vec::new(), Some((7, vec![server.clone()]))),
         ("a relay's", 12, vec![client.clone()], None),
@@ -382,6 +388,32 @@ fn run(program: &[crate::sys::seccomp::SockFilter], frame: &[u8]) -> u32 {
 fn the_filter_passes_what_is_read() {
     for (name, bytes, passes) in frames() {
         assert_eq!(run(&filter::program(MAC), &bytes) != 0, passes, "{name}");
+    }
+}
+
+#[test]
+fn no_interface_is_not_all_of_them() {
+    let link = crate::network::plan::LinkPlan {
+        kind: crate::network::plan::LinkKind::Veth,
+        host: Some("ve-demo".parse().unwrap()),
+        host_alternative: None,
+        host_mac: None,
+        guest: "host0".parse().unwrap(),
+        guest_alternative: None,
+        mac: Some("02:00:00:00:00:af".parse().unwrap()),
+        addresses: Some(facts().addresses),
+    };
+    let plan = NetworkPlan { links: vec![link], ..NetworkPlan::default() };
+    let namespace = std::fs::File::open("/proc/self/ns/net").unwrap();
+    for host in [&[][..], &[0]] {
+        let links = Links { namespace: namespace.as_fd(), host };
+        let mut server = AddressServer::of(&plan, "demo", &links).unwrap();
+        assert!(server.interest().is_empty());
+        // The loop calls it at once to hear of it.
+        assert!(server.deadline().is_some_and(|deadline| deadline <= std::time::Instant::now()));
+        let warnings = server.warnings();
+        assert!(warnings[0].starts_with("the machine gets no answers by DHCP: "), "{warnings:?}");
+        assert_eq!((warnings.len(), server.deadline()), (1, None));
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::Facts;
 use super::wire::{Reader, labels, length};
+use crate::network::plan::Family;
 
 /// Kinds of messages (RFC 8415, 7.3).
 mod kind {
@@ -113,7 +114,7 @@ fn options(bytes: &[u8]) -> Option<Vec<(u16, &[u8])>> {
 
 /// What is answered to `request` by the server at the link whose MAC address is `own`; nothing to what is not for us.
 pub fn answer(request: &Request, facts: &Facts, own: [u8; 6]) -> Option<Vec<u8>> {
-    let address = facts.addresses.v6?.address;
+    let Family { address, prefix, .. } = facts.addresses.v6?;
     // A name made of a link's address (RFC 8415, 11.4).
     let name = [&[0, 3, 0, 1][..], &own].concat();
     let named = request.server.as_ref().map(|server| *server == name);
@@ -140,8 +141,14 @@ pub fn answer(request: &Request, facts: &Facts, own: [u8; 6]) -> Option<Vec<u8>>
     }
     match request.kind {
         kind::CONFIRM => {
-            let right = request.associations.iter().flat_map(|(_, has)| has).all(|has| *has == address);
-            let code = if right { status::SUCCESS } else { status::NOT_ON_LINK };
+            let mut held = request.associations.iter().flat_map(|(_, has)| has).peekable();
+            // Nothing to say anything about (RFC 8415, 18.3.3).
+            held.peek()?;
+            let on_link = |has: &Ipv6Addr| {
+                let differs = u128::from(*has) ^ u128::from(address);
+                differs.leading_zeros() >= u32::from(prefix).min(128)
+            };
+            let code = if held.all(on_link) { status::SUCCESS } else { status::NOT_ON_LINK };
             put(&mut message, option::STATUS, &code.to_be_bytes())?;
         }
         kind::RELEASE | kind::DECLINE => {

@@ -32,7 +32,8 @@ struct Stamp {
 pub struct HostServers {
     /// `None`: they are given.
     file: Option<PathBuf>,
-    stamp: Option<Stamp>,
+    /// As it was last, if it was there; `None` before the first look.
+    stamp: Option<Option<Stamp>>,
     servers: Servers,
 }
 
@@ -66,11 +67,11 @@ impl HostServers {
             size: stat.st_size,
             changed: (stat.st_ctime, stat.st_ctime_nsec),
         });
-        if stamp == self.stamp {
+        if self.stamp == Some(stamp) {
             return;
         }
-        self.stamp = stamp;
-        // One that is not there names none. Who wrote half of it writes once more, with another time.
+        self.stamp = Some(stamp);
+        // One that is not there is as an empty one. Who wrote half of it writes once more, with another time.
         let text = read_at(CWD, file, LIMIT).unwrap_or_default();
         let index = |name: &str| interface_index(name).ok();
         self.servers.set(ResolvConf::parse(&String::from_utf8_lossy(&text), index));
@@ -91,7 +92,7 @@ mod tests {
         let temporary = tempfile::tempdir().expect("tempdir");
         let file = temporary.path().join("resolv.conf");
         let mut servers = HostServers::new(&[], &file);
-        assert_eq!(first(&mut servers), None);
+        assert_eq!(first(&mut servers).as_deref(), Some("127.0.0.1:53"));
         std::fs::write(&file, "nameserver 192.0.2.1\n").expect("write");
         assert_eq!(first(&mut servers).as_deref(), Some("192.0.2.1:53"));
         std::fs::write(temporary.path().join("other"), "nameserver 192.0.2.2\n").expect("write");
@@ -102,7 +103,7 @@ mod tests {
         std::os::unix::fs::symlink("third", &file).expect("symlink");
         assert_eq!(first(&mut servers).as_deref(), Some("192.0.2.3:53"));
         std::fs::remove_file(&file).expect("remove");
-        assert_eq!(first(&mut servers), None);
+        assert_eq!(first(&mut servers).as_deref(), Some("127.0.0.1:53"));
         let mut given = HostServers::new(&[IpAddr::from([192, 0, 2, 9])], &file);
         assert_eq!(first(&mut given).as_deref(), Some("192.0.2.9:53"));
     }

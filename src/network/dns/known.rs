@@ -8,6 +8,7 @@
 //! of those of another.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use super::message::{Answer, Code, Data, INTERNET, Question, Record, Zone, kind};
 use super::name::Name;
@@ -45,7 +46,7 @@ pub enum Wanted<'a> {
 }
 
 /// Gives the neighbours that are wanted.
-pub type Ask<'a> = dyn FnMut(Wanted<'_>) -> Vec<Neighbour> + 'a;
+pub type Ask<'a> = dyn FnMut(Wanted<'_>) -> Arc<[Neighbour]> + 'a;
 
 /// What is always so for one machine.
 #[derive(Debug, Clone, Default)]
@@ -145,8 +146,12 @@ impl Surroundings {
         {
             let found = match below.as_slice() {
                 [] => Found::Bare,
-                [label] if is(label, HOST) => Found::Addresses(self.gateways.clone()),
-                labels => self.machine(labels, neighbours).map_or(Found::Missing, Found::Addresses),
+                labels => match (self.machine(labels, neighbours), labels) {
+                    (Some(addresses), _) => Found::Addresses(addresses),
+                    // Unless a machine is called so, which it is by its plain name too.
+                    (None, [label]) if is(label, HOST) => Found::Addresses(self.gateways.clone()),
+                    _ => Found::Missing,
+                },
             };
             return Some((found, domain.clone()));
         }
@@ -167,7 +172,8 @@ impl Surroundings {
         if labels.len() == 1 {
             // Others, as DS and NS, are of top-level domains, which are asked for by who checks signatures.
             let address = matches!(question.kind, kind::A | kind::AAAA | kind::ANY);
-            return address.then(|| (Found::Missing, Name::root()));
+            // Not that there is no such name: there is nothing below such a one either (RFC 8020), and it may be `org`.
+            return address.then(|| (Found::Bare, Name::root()));
         }
         let of_another_zone = is(last, "internal")
             && neighbours(Wanted::All).iter().any(|neighbour| {
@@ -195,10 +201,9 @@ impl Surroundings {
         self.domain.as_ref()?;
         let name = labels.join(&b'.');
         let is = |other: &Neighbour| name.eq_ignore_ascii_case(other.name.as_bytes());
-        let found = neighbours(Wanted::Named(&name))
-            .into_iter()
-            .find(|other| other.domain == self.domain && is(other));
-        found.map(|neighbour| neighbour.addresses)
+        let given = neighbours(Wanted::Named(&name));
+        let found = given.iter().find(|other| other.domain == self.domain && is(other));
+        found.map(|neighbour| neighbour.addresses.clone())
     }
 
     /// What there is to know of an address; `None` if that is not for us to say.
@@ -223,7 +228,12 @@ impl Surroundings {
             return None;
         }
         let of = |other: &Neighbour| other.domain == self.domain && other.addresses.contains(&address);
-        Some(neighbours(Wanted::All).into_iter().find(of).map_or(Found::Missing, |other| named(&other.name)))
+        Some(
+            neighbours(Wanted::All)
+                .iter()
+                .find(|other| of(other))
+                .map_or(Found::Missing, |other| named(&other.name)),
+        )
     }
 }
 
@@ -262,19 +272,19 @@ mod tests {
         }
     }
 
-    fn neighbours(_wanted: Wanted<'_>) -> Vec<Neighbour> {
+    fn neighbours(_wanted: Wanted<'_>) -> Arc<[Neighbour]> {
         let of = |name: &str, domain: Option<&str>, address: &str| Neighbour {
             name: name.to_owned(),
             domain: domain.map(str::to_owned),
             addresses: vec![ip(address)],
         };
-        vec![
+        Arc::new([
             of("web", Some("spinney.internal"), "10.213.0.5"),
             of("cache", Some("spinney.internal"), "10.213.0.6"),
             of("a.dotted", Some("spinney.internal"), "10.213.0.7"),
             of("secret", Some("lab.internal"), "10.213.4.5"),
             of("alone", None, "10.213.8.2"),
-        ]
+        ])
     }
 
     /// The answer in words: `code records... [zone]`.
@@ -322,11 +332,11 @@ mod tests {
             ("localhost", A, "NoError 127.0.0.1"),
             ("a.localhost", AAAA, "NoError ::1"),
             ("a.invalid", A, "NoName [a.invalid]"),
-            ("none", A, "NoName [.]"),
+            ("none", A, "NoError [.]"),
             ("none", ANY, "Refused"),
             ("org", 43, "forward"),
             (".", 2, "forward"),
-            ("secret", A, "NoName [.]"),
+            ("secret", A, "NoError [.]"),
             ("secret.lab.internal", A, "NoName [secret.lab.internal]"),
             ("metadata.google.internal", A, "forward"),
             ("example.org", A, "forward"),
@@ -354,8 +364,8 @@ mod tests {
         use kind::{A, PTR};
         let table = [
             ("web", A, "NoError 10.213.0.5"),
-            ("cache", A, "NoName [.]"),
-            ("alone", A, "NoName [.]"),
+            ("cache", A, "NoError [.]"),
+            ("alone", A, "NoError [.]"),
             ("_gateway", A, "NoError 10.213.0.1"),
             ("host.spinney.internal", A, "NoName [host.spinney.internal]"),
             ("host.other.internal", A, "forward"),
@@ -364,6 +374,23 @@ mod tests {
         ];
         for (name, kind, expected) in table {
             assert_eq!(answer(&surroundings(None), name, kind), expected, "{name} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_machine_called_host() {
+        let surroundings = surroundings(Some("spinney.internal"));
+        let host = Neighbour {
+            name: "host".to_owned(),
+            domain: Some("spinney.internal".to_owned()),
+            addresses: vec![ip("10.213.0.9")],
+        };
+        for name in ["host.spinney.internal", "host"] {
+            let question =
+                Question { name: Name::from_text(name).expect("a name"), kind: kind::A, class: INTERNET };
+            let verdict = surroundings.look_up(&question, "big", &mut |_| Arc::new([host.clone()]));
+            let Verdict::Answer(answer) = verdict else { panic!("{name}") };
+            assert_eq!(answer.records.first().map(|one| &one.data), Some(&Data::Address(ip("10.213.0.9"))));
         }
     }
 
@@ -379,7 +406,7 @@ mod tests {
     #[test]
     fn neighbours_are_asked_for_names_that_could_be_theirs() {
         let surroundings = surroundings(Some("spinney.internal"));
-        for name in ["example.org", "web", "8.8.8.8.in-addr.arpa", "localhost", "host.spinney.internal"] {
+        for name in ["example.org", "web", "8.8.8.8.in-addr.arpa", "localhost"] {
             let question =
                 Question { name: Name::from_text(name).expect("a name"), kind: kind::A, class: INTERNET };
             surroundings.look_up(&question, "big", &mut |_| panic!("{name}"));

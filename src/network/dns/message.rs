@@ -185,13 +185,20 @@ impl Query {
             zone.write(&mut bytes);
         }
         if let Some(edns) = self.edns {
-            bytes.push(0);
-            bytes.extend(kind::OPT.to_be_bytes());
-            bytes.extend(u16::try_from(UDP_SIZE).unwrap_or(u16::MAX).to_be_bytes());
-            // BADVERS, 16, has its upper bits here (RFC 6891, 6.1.3).
-            bytes.extend([u8::from(answer.bad_version), 0, u8::from(edns.dnssec) << 7, 0, 0, 0]);
+            edns.write(&mut bytes, answer.bad_version);
         }
         bytes
+    }
+}
+
+impl Edns {
+    /// Ours, to who has it.
+    fn write(self, bytes: &mut Vec<u8>, bad_version: bool) {
+        bytes.push(0);
+        bytes.extend(kind::OPT.to_be_bytes());
+        bytes.extend(u16::try_from(UDP_SIZE).unwrap_or(u16::MAX).to_be_bytes());
+        // BADVERS, 16, has its upper bits here (RFC 6891, 6.1.3).
+        bytes.extend([u8::from(bad_version), 0, u8::from(self.dnssec) << 7, 0, 0, 0]);
     }
 }
 
@@ -352,7 +359,7 @@ impl Reply {
         }
         let code = flags & 15;
         // Some servers give no question back with what they did not understand.
-        let same = questions == 1 && reply.get(HEADER..query.end) == asked.get(HEADER..query.end);
+        let same = questions == 1 && is_same_question(asked, reply, query.end);
         match code {
             0 | 3 if same => Self::Answer,
             0 | 3 => Self::Foreign,
@@ -362,18 +369,39 @@ impl Reply {
     }
 }
 
+/// Whether two messages have the same question, which ends at `end`: a name in other letters is the same (RFC 4343). Lengths of labels
+/// are no letters.
+fn is_same_question(one: &[u8], other: &[u8], end: usize) -> bool {
+    let parts = |message: &'_ [u8]| {
+        let (name, kind) = message.get(HEADER..end)?.split_last_chunk::<4>()?;
+        Some((name.to_ascii_lowercase(), *kind))
+    };
+    parts(one).is_some_and(|parts_of_one| parts(other) == Some(parts_of_one))
+}
+
 /// `reply` for the client that asked with `id`, of which no more than `limit` bytes are sent: otherwise the question alone, to be
 /// asked again over TCP.
 pub fn returned(reply: &[u8], id: u16, asked: &[u8], limit: usize) -> Vec<u8> {
     let mut bytes = reply.to_vec();
-    if bytes.len() > limit {
-        let question =
-            Query::parse(asked).map(|query| query.question_bytes(asked).to_vec()).unwrap_or_default();
+    let query = Query::parse(asked).ok();
+    let question = query.as_ref().map(|query| query.question_bytes(asked)).unwrap_or_default();
+    if bytes.len() <= limit {
+        // With the letters that the client knows.
+        if let (Some(query), Some(place)) = (&query, bytes.get_mut(HEADER..HEADER + question.len()))
+            && is_same_question(asked, reply, query.end)
+        {
+            place.copy_from_slice(question);
+        }
+    } else {
+        let edns = query.as_ref().and_then(|query| query.edns);
         let flags = number(reply, 2).unwrap_or_default() | TRUNCATED;
         bytes.truncate(2);
         bytes.extend(flags.to_be_bytes());
-        bytes.extend([0, 1, 0, 0, 0, 0, 0, 0]);
+        bytes.extend([0, 1, 0, 0, 0, 0, 0, u8::from(edns.is_some())]);
         bytes.extend(question);
+        if let Some(edns) = edns {
+            edns.write(&mut bytes, false);
+        }
     }
     put(&mut bytes, 0, id);
     bytes

@@ -7,9 +7,10 @@ use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::AtFlags;
-use rustix::io::Errno;
 use serde::Deserialize;
 
 use crate::network::plan::{LinkKind, NetworkPlan};
@@ -31,6 +32,9 @@ const MOST: usize = 16 << 10;
 /// A file of more bytes is none of ours.
 const LIMIT: usize = 256 << 10;
 
+/// How long a look at all of them is good for.
+const FRESH: Duration = Duration::from_millis(100);
+
 /// What of it concerns us.
 #[derive(Debug, Deserialize)]
 struct Told {
@@ -47,6 +51,13 @@ struct Supervisor {
     supervisor: i32,
     /// When it was started, in clock ticks since the host's boot.
     supervisor_started: u64,
+}
+
+impl Supervisor {
+    /// Whether it is there: a process of this number that was started at another time is somebody else's.
+    fn is_alive(self) -> bool {
+        start_time(self.supervisor).is_ok_and(|at| at == self.supervisor_started)
+    }
 }
 
 /// Tells one version of a file from the next: supervisors replace it whole.
@@ -68,7 +79,7 @@ struct Known {
 
 impl Known {
     fn is_alive(&self) -> bool {
-        self.supervisor.is_none_or(|it| exists(it.supervisor))
+        self.supervisor.is_none_or(Supervisor::is_alive)
     }
 }
 
@@ -78,12 +89,14 @@ pub struct Neighbours {
     machines: PathBuf,
     namespace: u64,
     known: HashMap<OsString, Known>,
+    /// All that the last look has found, and when.
+    looked: Option<(Instant, Arc<[Neighbour]>)>,
 }
 
 impl Neighbours {
     /// Those in the directory `machines` of the network namespace with this inode number.
     pub fn new(machines: &Path, namespace: u64) -> Self {
-        Self { machines: machines.to_owned(), namespace, known: HashMap::new() }
+        Self { machines: machines.to_owned(), namespace, known: HashMap::new(), looked: None }
     }
 
     /// Those that are there now and have addresses. What one tells whose supervisor was killed stays until somebody starts the machine
@@ -105,11 +118,21 @@ impl Neighbours {
         alive.filter_map(|one| one.neighbour.clone()).collect()
     }
 
-    /// Those that are wanted, and perhaps more.
-    pub fn give(&mut self, wanted: Wanted<'_>) -> Vec<Neighbour> {
-        match wanted {
-            Wanted::Named(name) => self.named(name).map_or_else(|| self.look(), |one| vec![one]),
-            Wanted::All => self.look(),
+    /// Those that are wanted, and perhaps more. Who asks for one after another that is not there does not have us look at all of them
+    /// each time.
+    pub fn give(&mut self, wanted: Wanted<'_>, now: Instant) -> Arc<[Neighbour]> {
+        if let Wanted::Named(name) = wanted
+            && let Some(one) = self.named(name)
+        {
+            return [one].into();
+        }
+        match &self.looked {
+            Some((at, found)) if now.saturating_duration_since(*at) < FRESH => found.clone(),
+            _ => {
+                let found: Arc<[Neighbour]> = self.look().into();
+                self.looked = Some((now, found.clone()));
+                found
+            }
         }
     }
 
@@ -134,11 +157,6 @@ impl Neighbours {
         if known.neighbour.is_some() && known.supervisor.is_none() {
             let text = read_at(machines, Path::new(name).join(STATE), LIMIT).ok();
             known.supervisor = text.and_then(|text| serde_json::from_slice(&text).ok());
-            let started =
-                |it: Supervisor| start_time(it.supervisor).is_ok_and(|at| at == it.supervisor_started);
-            if known.supervisor.is_some_and(|it| !started(it)) {
-                known.neighbour = None;
-            }
         }
         Some(known)
     }
@@ -149,11 +167,6 @@ impl Neighbours {
         let name = name.to_str()?;
         (told.namespace == self.namespace).then(|| neighbour(name, &told.plan)).flatten()
     }
-}
-
-fn exists(pid: i32) -> bool {
-    let pid = rustix::process::Pid::from_raw(pid);
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// The machine `name` with its addresses, if it has any of us.
@@ -244,7 +257,13 @@ mod tests {
         let names = ["c", "a", "A", "elsewhere", "none", "starting", "b", "..", "../a", "", "a/../c"];
         let found: Vec<_> = names.into_iter().filter_map(named).collect();
         assert_eq!(found, ["c", "a"]);
-        assert_eq!(words(neighbours.give(Wanted::Named(b"A"))), words(neighbours.look()));
+        let now = Instant::now();
+        let looked = words(neighbours.look());
+        assert_eq!(words(neighbours.give(Wanted::Named(b"A"), now).to_vec()), looked);
+        tell(&machines, "new", 7, &plan("spinney", 4));
+        assert_eq!(words(neighbours.give(Wanted::All, now).to_vec()), looked, "the last look is good still");
+        assert_eq!(neighbours.give(Wanted::Named(b"new"), now).len(), 1, "one by its name is found at once");
+        assert_eq!(neighbours.give(Wanted::All, now + FRESH).len(), looked.len() + 1);
     }
 
     #[test]

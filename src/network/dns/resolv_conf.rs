@@ -1,6 +1,6 @@
 //! `resolv.conf` (resolv.conf(5)): which servers the host asks, and how patiently.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 /// Servers that are asked, at most. glibc asks three (MAXNS); more would only be waited for.
@@ -52,6 +52,10 @@ impl ResolvConf {
                 _ => {}
             }
         }
+        if conf.servers.is_empty() {
+            // A file without any, or none at all, means one on this host (resolv.conf(5)).
+            conf.servers.push((Ipv4Addr::LOCALHOST, PORT).into());
+        }
         conf
     }
 
@@ -96,7 +100,7 @@ mod tests {
         };
         let of = |servers: &str, timeout, attempts, rotate| (servers.to_owned(), timeout, attempts, rotate);
         let table = [
-            ("", of("", 5, 2, false)),
+            ("", of("127.0.0.1:53", 5, 2, false)),
             ("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan\n", of("127.0.0.53:53", 5, 2, false)),
             (
                 "# x\n; y\nnameserver 192.0.2.1 # a\n  nameserver\t2001:db8::1\nnameserver 192.0.2.3",
@@ -106,11 +110,14 @@ mod tests {
                 "nameserver fe80::1%eth0\nnameserver fe80::2%7",
                 of("[fe80::1%2]:53 [fe80::2%7]:53", 5, 2, false),
             ),
-            ("nameserver fe80::1%none\nnameserver\nnameserver x\nnameserverx 192.0.2.1", of("", 5, 2, false)),
-            ("options timeout:1 attempts:3 rotate", of("", 1, 3, true)),
-            ("options timeout:0 attempts:99", of("", 1, 5, false)),
-            ("options timeout:x attempts: rotate:1", of("", 5, 2, false)),
-            ("options timeout:99999999999999999999", of("", 5, 2, false)),
+            (
+                "nameserver fe80::1%none\nnameserver\nnameserver x\nnameserverx 192.0.2.1",
+                of("127.0.0.1:53", 5, 2, false),
+            ),
+            ("options timeout:1 attempts:3 rotate", of("127.0.0.1:53", 1, 3, true)),
+            ("options timeout:0 attempts:99", of("127.0.0.1:53", 1, 5, false)),
+            ("options timeout:x attempts: rotate:1", of("127.0.0.1:53", 5, 2, false)),
+            ("options timeout:99999999999999999999", of("127.0.0.1:53", 5, 2, false)),
         ];
         for (text, expected) in table {
             assert_eq!(read(text), expected, "{text:?}");

@@ -42,6 +42,13 @@ const QUESTION_BYTES: usize = UDP_SIZE;
 /// Datagrams and connections taken in one turn: the supervisor has else to do.
 const AT_ONCE: usize = 64;
 
+/// Questions in a while; the rest of it nobody is heard. A guest that asks and asks takes no more of the host than this.
+const BURST: u32 = 1024;
+const WHILE: Duration = Duration::from_millis(100);
+
+/// How long nobody is accepted where there are no fds for it.
+const REST: Duration = Duration::from_millis(100);
+
 /// How often a port is looked for that is free for UDP and TCP at all addresses.
 const LOOKS: usize = 32;
 
@@ -60,8 +67,10 @@ const WHAT: u64 = 0xff << 56;
 pub struct Config<'a> {
     /// The machine.
     pub machine: &'a str,
-    /// Its network. The server listens on [`NetworkPlan::dns`].
+    /// Its network.
     pub plan: &'a NetworkPlan,
+    /// Addresses of the host in it, where the server listens ([`NetworkPlan::own_name_servers`]).
+    pub listen: &'a [IpAddr],
     /// The host's network namespace, the number of its inode.
     pub namespace: u64,
     /// Where supervisors tell of machines.
@@ -84,6 +93,13 @@ pub struct DnsServer {
     exchanges: HashMap<u64, Exchange>,
     waiting: VecDeque<(Instant, Asked)>,
     next_key: u64,
+    /// Since when the questions of this while are counted, and how many there were.
+    since: Instant,
+    heard: u32,
+    /// Until when nobody is heard.
+    deaf_until: Option<Instant>,
+    /// Until when nobody is accepted.
+    closed_until: Option<Instant>,
     /// Connections of which a question has come to an end: they may have more.
     stirred: Vec<u64>,
 }
@@ -95,7 +111,7 @@ impl DnsServer {
     /// When there is no port, or there are too many open files.
     pub fn open(config: &Config<'_>) -> SysResult<Self> {
         let set = EventSet::new()?;
-        let (port, datagrams, streams) = listen(&config.plan.dns)?;
+        let (port, datagrams, streams) = listen(config.listen)?;
         for (listeners, kind) in [(&datagrams, DATAGRAMS), (&streams, STREAMS)] {
             for (key, listener) in (kind..).zip(listeners) {
                 set.add(listener, key, EventFlags::IN)?;
@@ -113,13 +129,17 @@ impl DnsServer {
             exchanges: HashMap::new(),
             waiting: VecDeque::new(),
             next_key: 0,
+            since: Instant::now(),
+            heard: 0,
+            deaf_until: None,
+            closed_until: None,
             stirred: Vec::new(),
         })
     }
 
-    /// Its port, of UDP and of TCP, at each of the addresses; 0 where it has no address.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Its port, of UDP and of TCP, at each of the addresses; `None` where it could have none of them.
+    pub fn port(&self) -> Option<u16> {
+        (!self.datagrams.is_empty()).then_some(self.port)
     }
 
     /// Whether this is the machine, or the host itself. Others get no answer, and so nobody gets one who has not asked: an address of
@@ -132,6 +152,9 @@ impl DnsServer {
     fn take_datagrams(&mut self, listener: usize, now: Instant) {
         let mut buffer = [0; QUESTION_BYTES];
         for _ in 0..AT_ONCE {
+            if self.deaf_until.is_some() {
+                return;
+            }
             let Some(socket) = self.datagrams.get(listener) else { return };
             match receive_from(socket, &mut buffer) {
                 Ok(Some((length, from))) if self.is_client(from) => {
@@ -140,7 +163,7 @@ impl DnsServer {
                     }
                 }
                 // Somebody else, or an error of what was sent before.
-                Ok(Some(_)) | Err(_) => {}
+                Ok(Some(_)) | Err(_) => self.count(now),
                 Ok(None) => return,
             }
         }
@@ -148,7 +171,13 @@ impl DnsServer {
 
     fn accept(&mut self, listener: usize, now: Instant) {
         for _ in 0..AT_ONCE {
-            let Some(Ok(Some((socket, from)))) = self.streams.get(listener).map(accept_from) else { return };
+            let Some(stream) = self.streams.get(listener) else { return };
+            let (socket, from) = match accept_from(stream) {
+                Ok(Some(accepted)) => accepted,
+                Ok(None) => return,
+                // Who waits is there still, and would be reported on and on.
+                Err(_) => return self.close(now),
+            };
             if !self.is_client(from) {
                 continue;
             }
@@ -162,6 +191,30 @@ impl DnsServer {
             if self.set.add(&socket, key, EventFlags::IN).is_ok() {
                 self.connections.insert(key, Connection::new(socket, now));
             }
+        }
+    }
+
+    /// Accepts nobody for a while.
+    fn close(&mut self, now: Instant) {
+        self.closed_until = Some(now + REST);
+        self.await_clients(EventFlags::empty());
+    }
+
+    fn await_clients(&self, flags: EventFlags) {
+        for (key, listener) in (STREAMS..).zip(&self.streams) {
+            // It is in the set.
+            let _ = self.set.change(listener, key, flags);
+        }
+    }
+
+    /// Counts one question more.
+    fn count(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.since) >= WHILE {
+            (self.since, self.heard) = (now, 0);
+        }
+        self.heard += 1;
+        if self.heard >= BURST {
+            self.deaf_until = Some(self.since + WHILE);
         }
     }
 
@@ -189,6 +242,7 @@ impl DnsServer {
 
     /// Answers a question, or asks others.
     fn asked(&mut self, message: &[u8], client: Client, now: Instant) {
+        self.count(now);
         let query = match Query::parse(message) {
             Ok(query) => query,
             Err(Unfit::Answer(code)) => return self.send(client, Some(&unfit_answer(message, code)), now),
@@ -200,7 +254,7 @@ impl DnsServer {
         let name = rustix::system::uname();
         let host_name = name.nodename().to_str().unwrap_or_default();
         let neighbours = &mut self.neighbours;
-        match self.around.look_up(&query.question, host_name, &mut |wanted| neighbours.give(wanted)) {
+        match self.around.look_up(&query.question, host_name, &mut |wanted| neighbours.give(wanted, now)) {
             Verdict::Answer(answer) => self.send(client, Some(&query.answer(message, &answer)), now),
             Verdict::Forward => self.forward(Asked { client, message: message.to_vec(), query }, now),
         }
@@ -311,12 +365,24 @@ impl DnsServer {
 
 impl Service for DnsServer {
     fn interest(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        vec![(self.set.as_fd(), PollFlags::IN)]
+        match self.deaf_until {
+            Some(_) => Vec::new(),
+            None => vec![(self.set.as_fd(), PollFlags::IN)],
+        }
     }
 
     fn on_ready(&mut self, now: Instant) {
-        for (key, flags) in self.set.ready::<AT_ONCE>() {
-            self.on_event(key, flags, now);
+        if self.closed_until.is_some_and(|until| until <= now) {
+            self.closed_until = None;
+            self.await_clients(EventFlags::IN);
+        }
+        if self.deaf_until.is_some_and(|until| until <= now) {
+            self.deaf_until = None;
+        }
+        if self.deaf_until.is_none() {
+            for (key, flags) in self.set.ready::<AT_ONCE>() {
+                self.on_event(key, flags, now);
+            }
         }
         self.deadlines(now);
         for connection in std::mem::take(&mut self.stirred) {
@@ -328,7 +394,8 @@ impl Service for DnsServer {
 
     fn deadline(&self) -> Option<Instant> {
         let exchanges = self.exchanges.values().map(Exchange::deadline);
-        exchanges.chain(self.connections.values().filter_map(Connection::deadline)).min()
+        let connections = self.connections.values().filter_map(Connection::deadline);
+        exchanges.chain(connections).chain(self.deaf_until).chain(self.closed_until).min()
     }
 }
 
@@ -373,7 +440,7 @@ fn surroundings(config: &Config<'_>) -> Surroundings {
         machine: config.machine.to_owned(),
         domain: plan.domain.clone(),
         addresses: own.map(|own| own.addresses).unwrap_or_default(),
-        gateways: plan.dns.clone(),
+        gateways: config.listen.to_vec(),
         networks: networks.flatten().collect(),
         hosts: plan.hosts.iter().map(|entry| (entry.name.clone(), entry.address)).collect(),
     }

@@ -43,7 +43,8 @@ fn method<A: Display>(
 ) {
     let _ = writeln!(text, "\n[{section}]");
     let Some(Family { address, prefix, gateway, .. }) = family else {
-        text.push_str("method=disabled\n");
+        // IPv6 knows `disabled` from NetworkManager 1.20 on only; in what is ours the kernel gets no address either.
+        text.push_str(if section == "ipv4" { "method=disabled\n" } else { "method=ignore\n" });
         return;
     };
     let _ = write!(text, "method=manual\naddress1={address}/{prefix}");

@@ -111,7 +111,7 @@ fn contents() {
          dad-timeout=0\n\n[ipv6]\nmethod=manual\naddress1=fd00:1::5/64,fd00:1::1\ndns=fd00:1::1;\n\
          dns-search=spinney.internal;\naddr-gen-mode=eui64\nip6-privacy=0\n"
     );
-    assert!(contents(false, 1).ends_with("\n[ipv6]\nmethod=disabled\n"));
+    assert!(contents(false, 1).ends_with("\n[ipv6]\nmethod=ignore\n"));
     assert_eq!(
         contents(true, 3).strip_prefix(HEAD).unwrap(),
         "[Resolve]\nDNS=10.213.0.1 fd00:1::1\nDomains=spinney.internal\n"

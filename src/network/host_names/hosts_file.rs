@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::sys::files::{
     change_mode, change_owner, make_directories, open_at, open_directory, read_all, remove_directory_at,
-    remove_file_at, while_parents_vanish, write_all,
+    remove_file_at, start_writeback, while_parents_vanish, write_all,
 };
 use crate::sys::lock_file::{Hold, LockFile};
 use crate::sys::{FdPath, SysError, SysResult, attributes, sys};
@@ -21,6 +21,12 @@ use super::hosts_text::{Wanted, with, without};
 /// The host's.
 pub const HOSTS: &str = "/etc/hosts";
 
+/// Attributes that are not taken over: signatures of what is in a file (Linux, security/integrity).
+const OF_CONTENTS: [&[u8]; 2] = [b"security.ima", b"security.evm"];
+
+/// Those without which others could read the file than may, or fewer.
+const WHO_MAY: [&[u8]; 2] = [b"security.selinux", b"system.posix_acl_access"];
+
 /// Where the lock is while somebody has it.
 const LOCKS: &str = "/run/spinney";
 const LOCK: &str = "hosts.lck";
@@ -28,6 +34,9 @@ const LOCK: &str = "hosts.lck";
 /// How long others are waited for: each has it for as long as the disk takes for a small file.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(1);
+
+/// How often a file is read again that others write without asking.
+const LOOKS: usize = 8;
 
 /// A file of more is left alone: block lists have some megabytes.
 const LIMIT: usize = 16 << 20;
@@ -87,7 +96,12 @@ impl HostsFileError {
 impl HostsFile {
     /// That of the host, if it is for programs that can reach our machines.
     pub fn of_host() -> Option<Self> {
-        super::concerns_us(Path::new(HOSTS)).then(|| Self::at(Path::new(HOSTS), Path::new(LOCKS)))
+        super::concerns_us(Path::new(HOSTS)).then(Self::in_etc)
+    }
+
+    /// That of the host, whoever it is for.
+    pub fn in_etc() -> Self {
+        Self::at(Path::new(HOSTS), Path::new(LOCKS))
     }
 
     /// That at `path`, with a lock in the directory `locks`.
@@ -95,38 +109,68 @@ impl HostsFile {
         Self { path: path.to_owned(), locks: locks.to_owned() }
     }
 
-    /// Has it name `host`.
+    /// Has it name `host`. Waits neither for others, who may be at it, nor for the disk.
     ///
     /// # Errors
-    /// When it cannot be changed: then it is as it was.
+    /// When it cannot be changed, or not now: then it is as it was.
     pub fn add(&self, host: &HostName) -> Result<(), HostsFileError> {
-        self.change(|text| with(text, host))
+        let _lock = self.try_lock()?;
+        self.change(|text| with(text, host), |file| start_writeback(file))
     }
 
-    /// Removes all lines of machines that are not to be `kept`.
+    /// Removes all lines of machines that are not to be `kept`. Waits for others who are at it. There are none of ours in a file that
+    /// cannot be read: we could not have written it.
     ///
     /// # Errors
     /// When it cannot be changed: then it is as it was.
     pub fn keep(&self, kept: impl Fn(&str) -> bool) -> Result<(), HostsFileError> {
         // Looked at without the lock first: mostly there is nothing of ours.
-        let place = self.place().map_err(|source| self.failed(source))?;
-        let text = self.read(&place)?;
-        match without(text.as_ref().map(|(_, text)| text.as_slice()), &kept) {
-            Wanted::Same => Ok(()),
-            _ => self.change(|text| without(text, &kept)),
+        let Ok(Some(old)) = self.place().map_err(|source| self.failed(source)).and_then(|at| self.read(&at))
+        else {
+            return Ok(());
+        };
+        if matches!(without(Some(&old.text), &kept), Wanted::Same) {
+            return Ok(());
         }
+        let until = Instant::now() + PATIENCE;
+        let _lock = loop {
+            match self.try_lock() {
+                Err(HostsFileError::Busy { .. }) if Instant::now() < until => std::thread::sleep(LOOK),
+                lock => break lock?,
+            }
+        };
+        // Before it has the name: after a loss of power the host would have an empty file.
+        self.change(
+            |text| without(text, &kept),
+            |file| {
+                // One that cannot is a file system's own matter, and says so elsewhere.
+                let _ = rustix::fs::fdatasync(file);
+            },
+        )
     }
 
-    fn change(&self, edit: impl Fn(Option<&[u8]>) -> Wanted) -> Result<(), HostsFileError> {
-        let _lock = self.lock()?;
-        let place = self.place().map_err(|source| self.failed(source))?;
-        let old = self.read(&place)?;
-        let changed = match edit(old.as_ref().map(|(_, text)| text.as_slice())) {
-            Wanted::Same => Ok(()),
-            Wanted::Text(text) => replace(&place, old.as_ref().map(|(file, _)| file), &text),
-            Wanted::Gone => remove_file_at(&place.directory, &place.name),
-        };
-        changed.map_err(|source| self.failed(source))
+    /// Changes it as `edit` says, by who has the lock. Others than us do not look for that: what they have written in between is
+    /// read again.
+    fn change(
+        &self,
+        edit: impl Fn(Option<&[u8]>) -> Wanted,
+        store: impl Fn(&OwnedFd),
+    ) -> Result<(), HostsFileError> {
+        for _ in 0..LOOKS {
+            let place = self.place().map_err(|source| self.failed(source))?;
+            let old = self.read(&place)?;
+            let is_same = || Stamp::at(&place) == old.as_ref().map(|old| old.stamp);
+            let changed = match edit(old.as_ref().map(|old| old.text.as_slice())) {
+                Wanted::Same => Ok(true),
+                Wanted::Text(text) => replace(&place, old.as_ref(), &text, &store, is_same),
+                Wanted::Gone if is_same() => remove_file_at(&place.directory, &place.name).map(|()| true),
+                Wanted::Gone => Ok(false),
+            };
+            if changed.map_err(|source| self.failed(source))? {
+                return Ok(());
+            }
+        }
+        Err(HostsFileError::Busy { path: self.path.clone() })
     }
 
     fn failed(&self, source: SysError) -> HostsFileError {
@@ -137,17 +181,14 @@ impl HostsFile {
         }
     }
 
-    fn lock(&self) -> Result<Held, HostsFileError> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let taken = while_parents_vanish(|| {
-                LockFile::try_take(make_directories(&self.locks, 0o755)?, LOCK, Hold::Exclusive)
-            });
-            match taken.map_err(|source| self.failed(source))? {
-                Some(lock) => return Ok(Held { lock: Some(lock), directory: self.locks.clone() }),
-                None if Instant::now() < until => std::thread::sleep(LOOK),
-                None => return Err(HostsFileError::Busy { path: self.path.clone() }),
-            }
+    /// The lock, if nobody has it.
+    pub(super) fn try_lock(&self) -> Result<Held, HostsFileError> {
+        let taken = while_parents_vanish(|| {
+            LockFile::try_take(make_directories(&self.locks, 0o755)?, LOCK, Hold::Exclusive)
+        });
+        match taken.map_err(|source| self.failed(source))? {
+            Some(lock) => Ok(Held { lock: Some(lock), directory: self.locks.clone() }),
+            None => Err(HostsFileError::Busy { path: self.path.clone() }),
         }
     }
 
@@ -170,18 +211,53 @@ impl HostsFile {
     }
 
     /// The file and its text, if it is there.
-    fn read(&self, place: &Place) -> Result<Option<(OwnedFd, Vec<u8>)>, HostsFileError> {
-        let file =
-            match open_at(&place.directory, &place.name, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()) {
-                Ok(file) => file,
-                Err(error) if error.errno() == Errno::NOENT => return Ok(None),
-                Err(error) => return Err(self.failed(error)),
-            };
+    fn read(&self, place: &Place) -> Result<Option<Old>, HostsFileError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = match open_at(&place.directory, &place.name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(error) if error.errno() == Errno::NOENT => return Ok(None),
+            Err(error) => return Err(self.failed(error)),
+        };
+        let stat = sys("fstat", rustix::fs::fstat(&file), || FdPath::of(&file).to_string())
+            .map_err(|source| self.failed(source))?;
+        // A link to /dev/null, say.
+        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            let source = SysError::new("read", FdPath::of(&file).to_string(), Errno::INVAL);
+            return Err(self.failed(source));
+        }
         let text = read_all(&file, LIMIT + 1).map_err(|source| self.failed(source))?;
         match text.len() > LIMIT {
             true => Err(HostsFileError::Large { path: self.path.clone() }),
-            false => Ok(Some((file, text))),
+            false => Ok(Some(Old { file, stamp: Stamp::of(&stat), text })),
         }
+    }
+}
+
+/// The file as it is before we change it.
+struct Old {
+    file: OwnedFd,
+    /// Of before it was read.
+    stamp: Stamp,
+    text: Vec<u8>,
+}
+
+/// Tells one version of the file from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    size: i64,
+    changed: (i64, u64),
+}
+
+impl Stamp {
+    fn of(stat: &Stat) -> Self {
+        Self { inode: stat.st_ino, size: stat.st_size, changed: (stat.st_mtime, stat.st_mtime_nsec) }
+    }
+
+    /// That of what is at `place` now.
+    fn at(place: &Place) -> Option<Self> {
+        let stat = rustix::fs::statat(&place.directory, &place.name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.ok().map(|stat| Self::of(&stat))
     }
 }
 
@@ -192,7 +268,8 @@ struct Place {
 }
 
 /// The lock, and its directory, which goes when nobody uses it.
-struct Held {
+#[derive(Debug)]
+pub(super) struct Held {
     lock: Option<LockFile>,
     directory: PathBuf,
 }
@@ -205,35 +282,53 @@ impl Drop for Held {
     }
 }
 
-/// Puts `text` in place of the file, with mode, owner and attributes of the `old` one.
-fn replace(place: &Place, old: Option<&OwnedFd>, text: &[u8]) -> SysResult<()> {
+/// Puts `text` in place of the file, with mode, owner and attributes of the `old` one, if it `is_same` until then; says whether it
+/// was. `store` has the kernel bring the new one to disk.
+fn replace(
+    place: &Place,
+    old: Option<&Old>,
+    text: &[u8],
+    store: impl Fn(&OwnedFd),
+    is_same: impl Fn() -> bool,
+) -> SysResult<bool> {
     // One name for all, who have the lock: what one that was killed left is gone with the next.
     let temporary = format!(".#{}.spinney", place.name);
     remove_file_at(&place.directory, &temporary)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     let new = open_at(&place.directory, &temporary, flags, Mode::from_raw_mode(0o600))?;
     let written = write_all(&new, text).and_then(|()| make_alike(&new, old)).and_then(|()| {
-        // Before it has the name: after a loss of power the host would have an empty file.
-        sys("fdatasync", rustix::fs::fdatasync(&new), || FdPath::of(&new).to_string())?;
+        store(&new);
+        if !is_same() {
+            return Ok(false);
+        }
         let renamed = rustix::fs::renameat(&place.directory, &temporary, &place.directory, &place.name);
-        sys("renameat", renamed, || {
+        sys("renameat", renamed.map(|()| true), || {
             format!("{}, {temporary:?}, {:?}", FdPath::of(&place.directory), place.name)
         })
     });
-    if written.is_err() {
+    if !matches!(written, Ok(true)) {
         let _ = remove_file_at(&place.directory, &temporary);
     }
     written
 }
 
-fn make_alike(new: &OwnedFd, old: Option<&OwnedFd>) -> SysResult<()> {
-    let Some(old) = old else { return change_mode(new, 0o644) };
+fn make_alike(new: &OwnedFd, old: Option<&Old>) -> SysResult<()> {
+    let Some(Old { file: old, .. }) = old else { return change_mode(new, 0o644) };
     let stat =
         sys("fstat", rustix::fs::statat(old, "", AtFlags::EMPTY_PATH), || FdPath::of(old).to_string())?;
     change_owner(new, stat.st_uid, stat.st_gid)?;
     for name in attributes::list(old.as_fd())? {
-        if let Some(value) = attributes::get(old, &name)? {
-            attributes::set(new, &name, &value)?;
+        // Those are of the old file's contents.
+        if OF_CONTENTS.contains(&name.as_slice()) {
+            continue;
+        }
+        let set = match attributes::get(old, &name) {
+            Ok(Some(value)) => attributes::set(new, &name, &value),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if WHO_MAY.contains(&name.as_slice()) {
+            set?;
         }
     }
     // Last: owner and access control lists change it.
@@ -310,12 +405,43 @@ mod tests {
         hosts("hosts").add(&host(1)).expect("add");
         assert!(std::fs::read_to_string(store.join("real")).expect("read").contains("m1.spinney.internal"));
         assert!(temporary.path().join("hosts").is_symlink());
-        assert!(matches!(hosts("dangling").add(&host(1)), Err(HostsFileError::Change { .. })));
+        symlink("/dev/null", temporary.path().join("null")).expect("symlink");
+        let large = std::fs::File::create(temporary.path().join("large")).expect("create");
+        large.set_len(LIMIT as u64 + 1).expect("a hole");
+        for name in ["dangling", "null", "large", "store"] {
+            let error = hosts(name).add(&host(1));
+            assert!(
+                matches!(error, Err(HostsFileError::Change { .. } | HostsFileError::Large { .. })),
+                "{name}"
+            );
+            // Nothing of ours is in there, and no machine is kept by it.
+            assert!(hosts(name).keep(|_| false).is_ok(), "{name}");
+        }
         // One that is not there comes and goes.
         hosts("none").add(&host(1)).expect("add");
         assert!(temporary.path().join("none").exists());
         hosts("none").keep(|_| false).expect("keep");
         assert!(!temporary.path().join("none").exists());
+    }
+
+    #[test]
+    fn what_others_write_meanwhile_is_kept() {
+        let temporary = tempfile::tempdir().expect("tempdir");
+        let path = temporary.path().join("hosts");
+        std::fs::write(&path, "a\n").expect("write");
+        let hosts = HostsFile::at(&path, &temporary.path().join("locks"));
+        let others = std::cell::Cell::new(0);
+        let edit = |text: Option<&[u8]>| with(text, &host(1));
+        let interfere = |_: &OwnedFd| {
+            others.set(others.get() + 1);
+            if others.get() < 3 {
+                std::fs::write(&path, "b\n".repeat(others.get() + 1)).expect("write");
+            }
+        };
+        hosts.change(edit, interfere).expect("change");
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert!(text.starts_with("b\nb\nb\n") && text.contains("m1.spinney.internal"), "{text:?}");
+        assert_eq!((others.get(), names(temporary.path())), (3, vec!["hosts".to_owned()]));
     }
 
     #[test]
@@ -327,7 +453,11 @@ mod tests {
         std::thread::scope(|scope| {
             for number in 0..16 {
                 let hosts = &hosts;
-                scope.spawn(move || hosts.add(&host(number)).expect("add"));
+                scope.spawn(move || {
+                    while let Err(error) = hosts.add(&host(number)) {
+                        assert!(matches!(error, HostsFileError::Busy { .. }), "{error}");
+                    }
+                });
             }
         });
         let text = std::fs::read_to_string(&path).expect("read");

@@ -13,7 +13,7 @@ pub mod resolve_hook;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
@@ -24,6 +24,10 @@ use crate::settings::network::ZoneName;
 use super::dns::neighbours::neighbour;
 use hosts_file::{HostsFile, HostsFileError};
 use resolve_hook::ResolveHook;
+
+/// How long others may be at the hosts file, and how soon it is tried again: each is for as long as it takes to write it.
+const PATIENCE: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// A machine as the host knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +73,8 @@ pub struct HostNames {
     host: HostName,
     told: Told,
     due: Option<Instant>,
+    /// Others were at the file: until when they may be, and when it is tried again.
+    writing: Option<(Instant, Instant)>,
     hook: Option<ResolveHook>,
     warnings: Vec<String>,
 }
@@ -94,13 +100,24 @@ impl Told {
 impl HostNames {
     /// To be told at `due`: when a machine that boots has begun to, and when a command has not ended at once.
     pub fn new(host: HostName, told: Told, due: Instant) -> Self {
-        Self { host, told, due: Some(due), hook: None, warnings: Vec::new() }
+        Self { host, told, due: Some(due), writing: None, hook: None, warnings: Vec::new() }
+    }
+
+    /// Has the file name it; again soon, if others are at the file.
+    fn write(&mut self, now: Instant) {
+        let (until, _) = *self.writing.get_or_insert((now + PATIENCE, now));
+        match self.told.file.as_ref().map(|file| file.add(&self.host)) {
+            Some(Err(HostsFileError::Busy { .. })) if now < until => {
+                self.writing = Some((until, now + AGAIN));
+                return;
+            }
+            Some(Err(error)) => self.warn(&error),
+            Some(Ok(())) | None => {}
+        }
+        self.writing = None;
     }
 
     fn tell(&mut self) {
-        if let Some(Err(error)) = self.told.file.as_ref().map(|file| file.add(&self.host)) {
-            self.warn(&error);
-        }
         let running = Path::new(resolve_hook::RUNNING);
         let hooks = self.told.hooks.as_ref();
         match hooks.map(|hooks| ResolveHook::open(self.host.clone(), hooks, running)).transpose() {
@@ -123,7 +140,10 @@ impl Service for HostNames {
     fn on_ready(&mut self, now: Instant) {
         if self.due.is_some_and(|due| due <= now) {
             self.due = None;
+            self.write(now);
             self.tell();
+        } else if self.writing.is_some_and(|(_, at)| at <= now) {
+            self.write(now);
         }
         if let Some(hook) = &mut self.hook {
             hook.on_ready(now);
@@ -131,7 +151,9 @@ impl Service for HostNames {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.due
+        let writing = self.writing.map(|(_, at)| at);
+        let hook = self.hook.as_ref().and_then(Service::deadline);
+        [self.due, writing, hook].into_iter().flatten().min()
     }
 
     fn warnings(&mut self) -> Vec<String> {
@@ -148,8 +170,8 @@ pub fn forget(machine: &str, hook: Option<&Path>) -> Result<(), HostsFileError> 
         let failed = |source| HostsFileError::Change { path: hook.to_owned(), source };
         resolve_hook::remove(hook).map_err(failed)
     });
-    let file = HostsFile::of_host();
-    file.map_or(Ok(()), |file| file.keep(|other| other != machine)).and(removed)
+    // Whoever asks: it was noted by who has told this file, and may be collected from another network namespace.
+    HostsFile::in_etc().keep(|other| other != machine).and(removed)
 }
 
 /// Has the host forget all machines that are not `there`: those that went with the host, whose /run is empty after a loss of power.
@@ -163,6 +185,34 @@ pub fn sweep(there: impl Fn(&str) -> bool) -> Result<(), HostsFileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_at_the_file_is_not_waited_for() {
+        let temporary = tempfile::tempdir().expect("tempdir");
+        let path = temporary.path().join("hosts");
+        std::fs::write(&path, "a\n").expect("write");
+        let file = HostsFile::at(&path, &temporary.path().join("locks"));
+        let host = HostName {
+            machine: "web".to_owned(),
+            name: "web.spinney.internal".to_owned(),
+            addresses: vec![IpAddr::from([10, 213, 0, 5])],
+        };
+        let told = Told { file: Some(file.clone()), hooks: None };
+        let start = Instant::now();
+        let (mut one, mut other) =
+            (HostNames::new(host.clone(), told.clone(), start), HostNames::new(host, told, start));
+        let others = file.try_lock().expect("lock");
+        for names in [&mut one, &mut other] {
+            names.on_ready(start);
+            assert_eq!(names.deadline(), Some(start + AGAIN));
+        }
+        one.on_ready(start + PATIENCE);
+        assert_eq!((one.deadline(), one.warnings().len()), (None, 1));
+        drop(others);
+        other.on_ready(start + AGAIN);
+        assert_eq!((other.deadline(), other.warnings()), (None, Vec::new()));
+        assert!(std::fs::read_to_string(&path).expect("read").contains("web.spinney.internal"));
+    }
 
     #[test]
     fn files_that_concern_us() {

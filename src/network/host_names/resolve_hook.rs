@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -60,6 +60,12 @@ const SERVICE: VarlinkService = VarlinkService {
 /// Connections: systemd-resolved keeps one for the filter and a handful for lookups.
 const MOST_CONNECTIONS: usize = 16;
 
+/// Who is accepted in one turn: the supervisor has else to do.
+const AT_ONCE: usize = 16;
+
+/// How long nobody is accepted where there are no fds for it.
+const REST: Duration = Duration::from_millis(100);
+
 /// The longest call: a few names.
 const MESSAGE_BYTES: usize = 16 << 10;
 
@@ -85,6 +91,8 @@ pub struct ResolveHook {
     user: u32,
     connections: HashMap<u64, Connection>,
     next: u64,
+    /// Until when nobody is accepted.
+    closed_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -140,11 +148,32 @@ impl ResolveHook {
         let set = EventSet::new()?;
         set.add(&listener, LISTENER, EventFlags::IN)?;
         let user = rustix::fs::lstat(running).map_or(0, |stat| stat.st_uid);
-        Ok(Self { host, set, listener, user, connections: HashMap::new(), next: LISTENER })
+        Ok(Self {
+            host,
+            set,
+            listener,
+            user,
+            connections: HashMap::new(),
+            next: LISTENER,
+            closed_until: None,
+        })
     }
 
-    fn accept(&mut self) {
-        while let Ok(Some(socket)) = accept(&self.listener) {
+    /// Accepts nobody for a while.
+    fn close(&mut self, now: Instant) {
+        self.closed_until = Some(now + REST);
+        // It is in the set.
+        let _ = self.set.change(&self.listener, LISTENER, EventFlags::empty());
+    }
+
+    fn accept(&mut self, now: Instant) {
+        for _ in 0..AT_ONCE {
+            let socket = match accept(&self.listener) {
+                Ok(Some(socket)) => socket,
+                Ok(None) => return,
+                // No fd for it: who waits is there still, and would be reported on and on.
+                Err(_) => return self.close(now),
+            };
             // Anybody may connect, by the socket's mode; those who have no business here are not to take its place.
             let known = |uid| uid == 0 || uid == self.user || uid == rustix::process::geteuid().as_raw();
             if !peer(&socket).is_ok_and(|peer| known(peer.uid)) {
@@ -181,17 +210,21 @@ impl Service for ResolveHook {
         vec![(self.set.as_fd(), PollFlags::IN)]
     }
 
-    fn on_ready(&mut self, _now: Instant) {
+    fn on_ready(&mut self, now: Instant) {
+        if self.closed_until.is_some_and(|until| until <= now) {
+            self.closed_until = None;
+            let _ = self.set.change(&self.listener, LISTENER, EventFlags::IN);
+        }
         for (key, _) in self.set.ready::<16>() {
             match key {
-                LISTENER => self.accept(),
+                LISTENER => self.accept(now),
                 key => self.turn(key),
             }
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        None
+        self.closed_until
     }
 }
 

@@ -10,7 +10,8 @@ use rustix::io::Errno;
 use crate::settings::network::{Endpoint, PortMapping, Protocol};
 use crate::sys::files::{change_owner_at, remove_file_at};
 use crate::sys::in_root::Root;
-use crate::sys::inet::{Binding, Transport, in_network_namespace, listen};
+use crate::sys::inet::{Binding, Transport, listen};
+use crate::sys::network::in_namespace;
 use crate::sys::process::with_filesystem_ids;
 use crate::sys::stream_socket::listen_at;
 use crate::sys::{SysError, SysResult};
@@ -89,7 +90,7 @@ pub(super) fn bind_inside(
     // Its interfaces may be down still.
     let binding = Binding { both_families: false, any_address: true, backlog: BACKLOG };
     let bind = |address: &IpAddr| listen(transport(protocol), SocketAddr::new(*address, *number), binding);
-    let made = in_network_namespace(namespace, || addresses.iter().map(bind).collect::<Vec<_>>())
+    let made = in_namespace(namespace, || addresses.iter().map(bind).collect::<Vec<_>>())
         .map_err(PortsError::system("enter the machine's network namespace"))?;
     let sockets: SysResult<Vec<OwnedFd>> = made
         .into_iter()

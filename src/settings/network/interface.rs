@@ -43,7 +43,8 @@ impl fmt::Display for InterfacePair {
 }
 
 /// Name of a network interface: at most 15 bytes (IFNAMSIZ of linux/if.h without its NUL), no `/`, white space, control
-/// characters or `%`, and not all digits, `.` or `..` (dev_valid_name() of the kernel, ifname_valid() of systemd).
+/// characters or `%`, and not all digits, `.` or `..` (dev_valid_name() of the kernel, ifname_valid() of systemd). Nor what means
+/// something in patterns and lists of names, as managers of networks have them in their files.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InterfaceName(String);
@@ -64,7 +65,7 @@ impl FromStr for InterfaceName {
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let fits = !text.is_empty()
             && text.len() <= Self::LONGEST
-            && text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%'))
+            && text.chars().all(|c| c.is_ascii_graphic() && !r#"/:%*?[]!"\,;"#.contains(c))
             && !text.bytes().all(|byte| byte.is_ascii_digit())
             && !matches!(text, "." | ".." | "all" | "default");
         fits.then(|| Self(text.to_owned())).ok_or_else(|| {
@@ -183,6 +184,14 @@ mod tests {
             "a/b",
             "a:b",
             "a%d",
+            "h*st0",
+            "eth?",
+            "eth[0]",
+            "!eth0",
+            "a\"b",
+            "a\\b",
+            "a,b",
+            "a;b",
             "12",
             ".",
             "..",

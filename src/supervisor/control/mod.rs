@@ -28,7 +28,7 @@ mod subscription;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use serde_json::{Map, Value};
@@ -56,6 +56,12 @@ const MAX_CONNECTIONS: usize = 64;
 
 /// Who wait to be accepted; more are told to come again (EAGAIN).
 const BACKLOG: i32 = 64;
+
+/// Who is accepted in one turn.
+const AT_ONCE: usize = 16;
+
+/// How long nobody is accepted where there are no fds for it.
+const REST: Duration = Duration::from_millis(100);
 
 /// Events that are remembered for who comes later.
 const MAX_PAST: usize = 64;
@@ -92,13 +98,15 @@ pub(super) struct Control {
     connections: Vec<Connection>,
     next_id: u64,
     past: VecDeque<Happening>,
+    /// Until when nobody is accepted.
+    closed_until: Option<Instant>,
 }
 
 impl Control {
     /// Listens in the machine's `directory`.
     pub(super) fn open(directory: &OwnedFd) -> SysResult<Self> {
         let listener = listen_at(directory, SOCKET, 0o600, BACKLOG)?;
-        Ok(Self { listener, connections: Vec::new(), next_id: 0, past: VecDeque::new() })
+        Ok(Self { listener, connections: Vec::new(), next_id: 0, past: VecDeque::new(), closed_until: None })
     }
 
     /// Listens in `directory` too, where the socket's file was removed; who is connected stays so.
@@ -110,7 +118,13 @@ impl Control {
     /// What to poll for, in an order that [`Control::turn`] expects.
     pub(super) fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let connections = self.connections.iter().map(|connection| connection.interest());
-        std::iter::once((self.listener.as_fd(), PollFlags::IN)).chain(connections)
+        let accepts = if self.closed_until.is_some() { PollFlags::empty() } else { PollFlags::IN };
+        std::iter::once((self.listener.as_fd(), accepts)).chain(connections)
+    }
+
+    /// When [`Control::turn`] is to be called though nobody has said anything.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.closed_until
     }
 
     /// Reads, writes and accepts what poll has reported, in the order of [`Control::interest`]; gives the calls that came in.
@@ -127,6 +141,9 @@ impl Control {
             incoming.extend(connection.next_call());
         }
         self.drop_closed();
+        if self.closed_until.is_some_and(|until| until <= now) {
+            self.closed_until = None;
+        }
         if accepts {
             self.accept(now);
         }
@@ -205,8 +222,16 @@ impl Control {
     }
 
     fn accept(&mut self, now: Instant) {
-        // A connection that is gone, or fds that ran out: nothing to do for the machine about either.
-        while let Ok(Some(socket)) = accept(&self.listener) {
+        for _ in 0..AT_ONCE {
+            let socket = match accept(&self.listener) {
+                Ok(Some(socket)) => socket,
+                Ok(None) => return,
+                // Fds ran out: who waits is there still, and would be reported on and on.
+                Err(_) => {
+                    self.closed_until = Some(now + REST);
+                    return;
+                }
+            };
             if !peer(&socket).is_ok_and(|peer| may_control(peer.uid)) {
                 continue;
             }

@@ -59,6 +59,20 @@ fn hear(client: &OwnedFd) -> String {
 }
 
 #[test]
+fn without_fds_nobody_is_accepted_for_a_while() {
+    let mut server = Server::new();
+    server.control.closed_until = Some(Instant::now() + REST);
+    let _client = server.client();
+    assert_eq!((server.poll(), server.control.connections.len()), (vec![PollFlags::empty()], 0));
+    let until = server.control.deadline().expect("an end of it");
+    server.control.closed_until = Some(until - REST);
+    assert!(server.turn().is_empty());
+    assert_eq!(server.control.deadline(), None);
+    assert!(server.turn().is_empty());
+    assert_eq!(server.control.connections.len(), 1);
+}
+
+#[test]
 fn calls_come_one_at_a_time_and_are_answered_in_order() {
     let mut server = Server::new();
     let client = server.client();

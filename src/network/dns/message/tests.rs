@@ -124,7 +124,7 @@ fn answers_of_others() {
         Reply::of(&asked, &bytes)
     };
     type Row = (&'static str, &'static [(usize, u8)], Reply);
-    let table: [Row; 10] = [
+    let table: [Row; 11] = [
         ("the answer", &[], Reply::Answer),
         ("no such name", &[(3, 0x83)], Reply::Answer),
         ("truncated", &[(2, 0x83)], Reply::Answer),
@@ -134,7 +134,8 @@ fn answers_of_others() {
         ("another id", &[(1, 0)], Reply::Foreign),
         ("a question", &[(2, 1)], Reply::Foreign),
         ("another name", &[(13, b'v')], Reply::Foreign),
-        ("the same name in other letters", &[(14, b'e')], Reply::Foreign),
+        ("another type", &[(18, 33)], Reply::Foreign),
+        ("the same name in other letters", &[(14, b'e')], Reply::Answer),
     ];
     for (name, change, expected) in table {
         assert_eq!(reply(change), expected, "{name}");
@@ -152,6 +153,13 @@ fn what_is_too_long_is_cut() {
     assert_eq!(returned(&reply, 0x0102, &asked, 1232)[..4], [1, 2, 0x81, 0]);
     let cut = returned(&reply, 0x0102, &asked, 512);
     assert_eq!(cut, [&[1, 2, 0x83, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &asked[12..]].concat());
+    let edns = query("web", &[OPT]);
+    let cut = returned(&reply, 0x0102, &edns, 512);
+    let ours = [0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0];
+    assert_eq!(cut, [&[1, 2, 0x83, 0, 0, 1, 0, 0, 0, 0, 0, 1][..], &asked[12..], &ours].concat());
+    // The client has its own letters back.
+    let loud = query("WEB", &[]);
+    assert_eq!(returned(&reply, 0x0102, &loud, 1232)[12..loud.len()], loud[12..]);
 }
 
 proptest::proptest! {
