@@ -45,10 +45,10 @@ fn name_machine(error: PortsError) -> PortsError {
 
 impl Network {
     /// Takes the ports that the machine is to have: who has one of them is known before anything is made.
-    pub(super) fn hold_ports(&mut self, name: &MachineName) -> Result<(), Error> {
+    pub(super) fn hold_ports(&mut self, name: &MachineName, base: Option<u32>) -> Result<(), Error> {
         let plan = &self.state.plan;
         if !plan.ports.is_empty() || !plan.offers.is_empty() {
-            let held = Ports::hold(name.as_str(), plan, plan.main().is_some());
+            let held = Ports::hold(name.as_str(), plan, base, plan.main().is_some());
             self.ports = Some(held.map_err(name_machine)?);
         }
         Ok(())
@@ -91,7 +91,8 @@ impl Boot<'_> {
         let network = &mut parts.network;
         if network.ports.is_none() {
             let plan = &network.state.plan;
-            let mut ports = Ports::hold(parts.plan.name.as_str(), plan, plan.main().is_some())?;
+            let base = parts.plan.ids.map(|ids| ids.base);
+            let mut ports = Ports::hold(parts.plan.name.as_str(), plan, base, plan.main().is_some())?;
             let path = format!("/proc/{}/ns/net", self.running.pid.as_raw_nonzero());
             // Not reaped yet: the pid is its own.
             let namespace = open_at(CWD, &path, OFlags::RDONLY, Mode::empty());

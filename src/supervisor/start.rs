@@ -192,7 +192,7 @@ fn make(
     let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
     let mut network = Network::prepare(claimed, &plan, report)?;
-    network.hold_ports(&facts.name)?;
+    network.hold_ports(&facts.name, plan.ids.map(|ids| ids.base))?;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
     }
