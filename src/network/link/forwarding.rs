@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::network::host::HostNetwork;
+use crate::settings::network::InterfaceName;
 use crate::sys::SysResult;
 use crate::sys::files::{open_at, read_at, write_all};
 
@@ -120,6 +121,20 @@ pub(super) fn leave(shared: &Shared, machine: &str) -> SysResult<()> {
 pub(super) fn own(name: &str) {
     for (path, value) in own_switches(name) {
         let _ = write(&path, value);
+    }
+}
+
+/// Lets packets of the host's own loopback addresses leave by the interface `name` of ours, where ports of 127.0.0.1 lead to
+/// (route_localnet of ip-sysctl.rst). It goes with the interface. Not before the rules are there: they see to it that no
+/// machine reaches 127.0.0.1 by it, which the kernel would let it (CVE-2020-8558).
+///
+/// # Errors
+/// When /proc/sys cannot be written.
+pub fn lead_from_loopback(name: &InterfaceName) -> SysResult<()> {
+    let path = format!("ipv4/conf/{name}/route_localnet");
+    match read(&path) {
+        Some(now) if now == "1" => Ok(()),
+        _ => write(&path, "1"),
     }
 }
 

@@ -32,6 +32,7 @@ use message::End;
 use shared::Shared;
 
 pub use error::LinkError;
+pub use forwarding::lead_from_loopback;
 pub use lent::Lent;
 pub use message::bridge_mac;
 

@@ -170,8 +170,8 @@ impl Ports {
         let held: usize =
             self.entries.iter().filter_map(|entry| Some(usize::from(entry.port()?.count))).sum();
         let sockets = if held + usize::from(mapping.count) <= MOST_HELD {
-            bind_host(&mapping)?
-        } else if !self.by_rules {
+            bind_host(&self.machine, &mapping)?
+        } else if !self.rules_take(&mapping) {
             return Err(PortsError::TooMany { mapping, most: MOST_HELD });
         } else if let Some((number, holder)) = holder::find(mapping.protocol, mapping.host, mapping.count) {
             let guest = mapping.guest.saturating_add(number.saturating_sub(mapping.host));
@@ -181,6 +181,15 @@ impl Ports {
         };
         self.add(What::Port(mapping), sockets, None);
         Ok(())
+    }
+
+    /// Whether rules forward `mapping`: they are of two families, and lead nothing from `::1`.
+    fn rules_take(&self, mapping: &PortMapping) -> bool {
+        let of_family = |address: IpAddr| self.guest.iter().any(|guest| guest.is_ipv4() == address.is_ipv4());
+        let reachable = mapping
+            .address
+            .is_none_or(|address| of_family(address) && address != IpAddr::V6(Ipv6Addr::LOCALHOST));
+        self.by_rules && reachable
     }
 
     /// Says why `mapping` cannot be one of this machine's, whoever has the port.
@@ -557,6 +566,35 @@ mod tests {
     use super::*;
     use crate::sys::fork::fork_from_test;
     use crate::sys::process::set_resource_limit;
+
+    #[test]
+    fn long_ranges_are_for_rules_that_take_them() {
+        let range = |address: Option<&str>| PortMapping {
+            protocol: Protocol::Tcp,
+            address: address.map(|address| address.parse().unwrap()),
+            host: 40_000,
+            guest: 40_000,
+            count: 600,
+        };
+        let rows = [
+            (None, true, true),
+            (None, false, false),
+            (Some("192.0.2.1"), true, true),
+            (Some("127.0.0.1"), true, true),
+            (Some("192.0.2.1"), false, false),
+            (Some("2001:db8::1"), true, false),
+            (Some("::1"), true, false),
+        ];
+        for (address, by_rules, expected) in rows {
+            let mut ports = Ports::hold("x", &NetworkPlan::default(), None, by_rules).unwrap();
+            ports.guest = vec!["10.213.0.2".parse().unwrap()];
+            assert_eq!(ports.rules_take(&range(address)), expected, "{address:?} {by_rules}");
+            if !expected {
+                let refused = ports.publish(range(address));
+                assert!(matches!(refused, Err(PortsError::TooMany { .. })), "{refused:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_proxy_that_cannot_be_started_is_waited_with() {

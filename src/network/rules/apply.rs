@@ -3,6 +3,7 @@
 
 use rustix::io::Errno;
 
+use super::super::link::lead_from_loopback;
 use super::super::nft::number::Family;
 use super::super::nft::object::{Place, Table, add_elements, add_rule, delete_elements};
 use super::super::nft::{Batch, Nfnetlink, NftError};
@@ -10,7 +11,7 @@ use super::base::{BRIDGE, COMMENT, INET, LAYOUTS, Layout};
 use super::element::Elements;
 use super::error::RulesError;
 use super::loss::{lose, loses};
-use super::machine::MachineRules;
+use super::machine::{LinkRules, MachineRules};
 use super::store::Store;
 use super::{foreign, legacy, store};
 use crate::settings::network::PortMapping;
@@ -66,10 +67,10 @@ pub fn change_machine(name: &str, change: impl FnOnce(&mut MachineRules)) -> Res
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn change_ports(name: &str, ports: &[PortMapping]) -> Result<(), RulesError> {
+pub fn change_ports(name: &str, ports: &[PortMapping]) -> Result<Report, RulesError> {
     match change_machine(name, |machine| machine.ports = ports.to_vec()) {
-        Ok(_) | Err(RulesError::Unknown(_)) => Ok(()),
-        Err(error) => Err(error),
+        Err(RulesError::Unknown(_)) => Ok(Report::default()),
+        changed => changed,
     }
 }
 
@@ -211,6 +212,13 @@ fn put(store: &Store, before: Option<&MachineRules>, machine: &MachineRules) -> 
     let steps = machine.loss.is_none() && before.is_none_or(|before| before.loss.is_none());
     let fresh = change(store, &mut nft, steps, &old, &new, &[])?;
     let mut report = Report::default();
+    if let Some(interface) = machine.main().filter(|_| !machine.ports.is_empty()).and_then(LinkRules::routed)
+        && lead_from_loopback(interface).is_err()
+    {
+        report.warnings.push(format!(
+            "ports do not answer at 127.0.0.1: this host does not let us set net.ipv4.conf.{interface}.route_localnet"
+        ));
+    }
     let interfaces = inside(&new);
     if fresh || interfaces.iter().any(|interface| !inside(&old).contains(interface)) {
         open_foreign(store, &mut nft, &interfaces)?;
