@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
     let started = Instant::now();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if proxy::is_called(&arguments) {
-        return ExitCode::from(proxy::main());
+        return ExitCode::from(proxy::main(&arguments));
     }
     let status = match invocation::parse(arguments) {
         Ok(Invocation::Run(invocation)) => run::run(&invocation, started),

@@ -6,8 +6,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::network::ports::holder::Holder;
 use crate::network::ports::{Ports, PortsError};
-use crate::network::rules::{self, RulesError};
-use crate::settings::MachineName;
+use crate::network::rules::{self, MachineRules};
+use crate::runtime::plan::MachinePlan;
 use crate::settings::network::{Offer, PortMapping};
 use crate::sys::files::open_at;
 use crate::sys::in_words;
@@ -43,15 +43,20 @@ fn name_machine(error: PortsError) -> PortsError {
     }
 }
 
+/// Holds the ports and offers of a machine's plan.
+fn hold(machine: &MachinePlan) -> Result<Ports, PortsError> {
+    let (name, plan) = (machine.name.as_str(), &machine.network);
+    // These are the rules that are made before the first boot; without them there is none.
+    let by_rules = MachineRules::of(name, plan, None).is_some_and(|rules| rules.takes_ports());
+    Ports::hold(name, plan, machine.ids.map(|ids| ids.base), by_rules)
+}
+
 impl Network {
     /// Takes the ports that the machine is to have: who has one of them is known before anything is made.
-    pub(super) fn hold_ports(&mut self, name: &MachineName) -> Result<(), Error> {
-        let plan = &self.state.plan;
-        if !plan.ports.is_empty() || !plan.offers.is_empty() {
-            let held = Ports::hold(name.as_str(), plan, plan.main().is_some());
-            self.ports = Some(held.map_err(name_machine)?);
-        }
-        Ok(())
+    pub(super) fn hold_ports(machine: &MachinePlan) -> Result<Option<Ports>, Error> {
+        let plan = &machine.network;
+        let none = plan.ports.is_empty() && plan.offers.is_empty();
+        Ok((!none).then(|| hold(machine).map_err(name_machine)).transpose()?)
     }
 
     /// The machine has a network namespace, the first one or another one after a reboot: its ports are served.
@@ -90,8 +95,7 @@ impl Boot<'_> {
         let parts = &mut machine.parts;
         let network = &mut parts.network;
         if network.ports.is_none() {
-            let plan = &network.state.plan;
-            let mut ports = Ports::hold(parts.plan.name.as_str(), plan, plan.main().is_some())?;
+            let mut ports = hold(&parts.plan)?;
             let path = format!("/proc/{}/ns/net", self.running.pid.as_raw_nonzero());
             // Not reaped yet: the pid is its own.
             let namespace = open_at(CWD, &path, OFlags::RDONLY, Mode::empty());
@@ -168,10 +172,9 @@ impl Boot<'_> {
         let (now, offered_now) = (ports.mappings(), ports.offers());
         let mut faults = ports.warnings();
         let name = machine.parts.plan.name.as_str();
-        if now != before {
-            match rules::change_machine(name, |machine| machine.ports.clone_from(&now)) {
-                // No rule is about it: the proxy does all.
-                Ok(_) | Err(RulesError::Unknown(_)) => {}
+        if before != now {
+            match rules::change_ports(name, &now) {
+                Ok(done) => faults.extend(done.warnings),
                 Err(error) => faults.push(in_words(&error)),
             }
         }

@@ -1,6 +1,6 @@
 //! From settings to a running leader.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::fs::Mode;
@@ -191,8 +191,9 @@ fn make(
     };
     let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
+    let ports = Network::hold_ports(&plan)?;
     let mut network = Network::prepare(claimed, &plan, report)?;
-    network.hold_ports(&facts.name)?;
+    network.ports = ports;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
     }
@@ -464,6 +465,10 @@ impl Machine {
             Namespace::Path(path) => Some(open_namespace(path)?),
             Namespace::Host | Namespace::Private => None,
         };
+        if let Some(namespace) = &joined {
+            network.serve_ports(namespace.as_fd());
+            network.write(directory)?;
+        }
         let leader = crate::runtime::launch::launch(crate::runtime::launch::Launch {
             plan,
             user_namespace: user_namespace.as_ref(),

@@ -264,6 +264,16 @@ pub fn with_filesystem_ids<T>(id: u32, work: impl FnOnce() -> T) -> SysResult<T>
     Ok(result)
 }
 
+/// Runs `work` as somebody whose file system ids (setfsuid(2)) are `id`, and who may do to files what such a one may: from 0 to
+/// others the kernel takes the capabilities about files away, and gives them back on the way back (capabilities(7), "Effect
+/// of user ID changes on capabilities"). With `id` 0 nothing changes.
+pub fn as_filesystem_user<T>(id: u32, work: impl FnOnce() -> T) -> T {
+    set_filesystem_ids(id);
+    let result = work();
+    set_filesystem_ids(0);
+    result
+}
+
 fn set_filesystem_ids(id: u32) {
     // SAFETY: setfsgid takes an integer, touches only this thread's credentials and cannot fail.
     unsafe { libc::setfsgid(id) };

@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -248,7 +249,7 @@ fn proxies(name: &str) -> Vec<i32> {
     processes
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid: &i32| {
-            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|text| text == line.as_bytes())
+            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|text| text.starts_with(line.as_bytes()))
         })
         .collect()
 }
@@ -451,6 +452,10 @@ fn offers(context: &Context) -> TestResult {
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let mut machine = machine(context, &options)?;
     let (tcp, unix) = (TcpListener::bind("127.0.0.1:5432")?, UnixListener::bind(&socket)?);
+    // Only root of the host may connect; who comes by the offer is not that one for it.
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+    let guest_root = std::fs::metadata(format!("/proc/{}", machine.state()?.leader))?.uid();
+    assert_ne!(guest_root, 0);
     let datagrams = UdpSocket::bind("127.0.0.1:53")?;
     for boot in 0..2 {
         for address in ["127.0.0.1", "::1"] {
@@ -463,6 +468,8 @@ fn offers(context: &Context) -> TestResult {
         let root = format!("/proc/{}/root/run", machine.state()?.leader);
         let mut client = UnixStream::connect(format!("{root}/host-db/db.sock"))?;
         let mut server = accept_unix(&unix)?;
+        let peer = rustix::net::sockopt::socket_peercred(&server)?;
+        assert_eq!((peer.uid.as_raw(), peer.gid.as_raw()), (guest_root, guest_root), "{boot}");
         server.write_all(b"hello")?;
         drop(server);
         let mut text = String::new();

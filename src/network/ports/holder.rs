@@ -45,15 +45,26 @@ const HOLDING: [&str; 2] = ["0A", "07"];
 
 /// Who has one of the `count` ports from `first` on, and which; `None` when nobody has.
 pub(super) fn find(protocol: Protocol, first: u16, count: u16) -> Option<(u16, Holder)> {
+    let (port, inode) = inode(protocol, first, count)?;
+    Some((port, owner(inode)))
+}
+
+/// Which of these ports is held, and the socket that does.
+fn inode(protocol: Protocol, first: u16, count: u16) -> Option<(u16, u64)> {
     let tables = match protocol {
         Protocol::Tcp => ["/proc/self/net/tcp", "/proc/self/net/tcp6"],
         Protocol::Udp => ["/proc/self/net/udp", "/proc/self/net/udp6"],
     };
-    let (port, inode) = tables.into_iter().find_map(|path| {
+    tables.into_iter().find_map(|path| {
         let table = read_at(CWD, path, TABLE_BYTES).ok()?;
         in_table(&String::from_utf8_lossy(&table), first, count)
-    })?;
-    Some((port, owner(inode)))
+    })
+}
+
+/// The proxy of machine `name` that has this port.
+pub(super) fn proxy(protocol: Protocol, port: u16, name: &str) -> Option<i32> {
+    let inode = inode(protocol, port, 1)?.1;
+    holders(inode).find_map(|(pid, machine)| (machine.as_deref() == Some(name)).then_some(pid))
 }
 
 /// The first socket of a table that has one of these ports, and its inode number.
@@ -72,29 +83,34 @@ fn in_table(table: &str, first: u16, count: u16) -> Option<(u16, u64)> {
 /// Whose the socket `inode` is.
 fn owner(inode: u64) -> Holder {
     let mut holder = Holder::Somebody;
-    let Ok(processes) = std::fs::read_dir("/proc") else { return holder };
-    let wanted = format!("socket:[{inode}]");
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    for pid in pids {
-        let process = Path::new("/proc").join(pid.to_string());
-        let Ok(fds) = std::fs::read_dir(process.join("fd")) else { continue };
-        let has = |path: &Path| {
-            std::fs::read_link(path).is_ok_and(|target| target.as_os_str() == OsStr::new(&wanted))
-        };
-        if !fds.flatten().any(|fd| has(&fd.path())) {
-            continue;
-        }
-        let read = |name: &str| read_at(CWD, process.join(name), 4096).unwrap_or_default();
-        if let Some(machine) = machine_of(&read("cmdline")) {
+    for (pid, machine) in holders(inode) {
+        if let Some(machine) = machine {
             // The supervisor has it too: it is the proxy that says whose.
             return Holder::Machine(machine);
         }
         if holder == Holder::Somebody {
-            let name = read("comm");
+            let name = read_at(CWD, Path::new("/proc").join(pid.to_string()).join("comm"), 4096);
+            let name = name.unwrap_or_default();
             holder = Holder::Program(String::from_utf8_lossy(name.trim_ascii_end()).into_owned(), pid);
         }
     }
     holder
+}
+
+/// Processes that have the socket `inode`, as far as we may look; with the machine that one is the proxy of.
+fn holders(inode: u64) -> impl Iterator<Item = (i32, Option<String>)> {
+    let wanted = format!("socket:[{inode}]");
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(move |pid| {
+        let process = Path::new("/proc").join(pid.to_string());
+        let has = |path: &Path| {
+            std::fs::read_link(path).is_ok_and(|target| target.as_os_str() == OsStr::new(&wanted))
+        };
+        let mut fds = std::fs::read_dir(process.join("fd")).ok()?.flatten();
+        fds.any(|fd| has(&fd.path()))
+            .then(|| (pid, machine_of(&read_at(CWD, process.join("cmdline"), 4096).unwrap_or_default())))
+    })
 }
 
 /// The machine that a process with this command line is the proxy of.

@@ -21,7 +21,7 @@ use crate::sys::socket::{message_pair, receive, send};
 use crate::sys::{FdPath, SysError, SysResult, sys};
 
 use super::message::{MOST_FDS, Order, STOPPED, Target};
-use super::proxy::{CHANNEL, PERSONALITY};
+use super::proxy::{CHANNEL, PERSONALITY, SOCKETS};
 
 /// How long it may take to free a port: it has nothing else to do. What hangs is ended, which frees it too.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -36,21 +36,37 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts one that makes its connections in the network namespace `namespace`, by default in ours.
+    /// Starts one that makes its connections in the network namespace `namespace`, by default in ours, as `id`; to sockets of
+    /// the file system too if `sockets`.
     ///
     /// # Errors
     /// When there can be no process.
-    pub(super) fn start(machine: &str, namespace: Option<BorrowedFd<'_>>) -> SysResult<Self> {
+    pub(super) fn start(
+        machine: &str,
+        namespace: Option<BorrowedFd<'_>>,
+        id: u32,
+        sockets: bool,
+    ) -> SysResult<Self> {
         let (ours, theirs) = message_pair()?;
         do_not_block(&ours)?;
         let supervisor = rustix::process::getpid();
         let mut theirs = Some(theirs);
+        let mut words = vec![PERSONALITY.to_owned(), machine.to_owned(), id.to_string()];
+        words.extend(sockets.then(|| SOCKETS.to_owned()));
         let child = || match theirs.take() {
-            Some(channel) => become_proxy(machine, namespace, supervisor, channel),
+            Some(channel) => become_proxy(&words, namespace, supervisor, channel),
             None => i32::from(super::EXIT_FAILURE),
         };
         let pid = fork(child)?;
-        let pidfd = pidfd_open(pid)?;
+        let pidfd = match pidfd_open(pid) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                // Ours, and not waited for yet: the pid is its own.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                let _ = wait_for_end(pid);
+                return Err(error);
+            }
+        };
         Ok(Self { pid, pidfd, channel: ours, started: Instant::now() })
     }
 
@@ -138,7 +154,12 @@ impl Drop for Process {
 }
 
 /// The child's part; comes back only when it cannot be.
-fn become_proxy(machine: &str, namespace: Option<BorrowedFd<'_>>, supervisor: Pid, channel: OwnedFd) -> i32 {
+fn become_proxy(
+    words: &[String],
+    namespace: Option<BorrowedFd<'_>>,
+    supervisor: Pid,
+    channel: OwnedFd,
+) -> i32 {
     let execution = || -> SysResult<()> {
         die_with_parent()?;
         if rustix::process::getppid() != Some(supervisor) {
@@ -154,8 +175,9 @@ fn become_proxy(machine: &str, namespace: Option<BorrowedFd<'_>>, supervisor: Pi
         sys("dup2", rustix::stdio::dup2_stderr(&null), describe)?;
         pass_as(channel, CHANNEL)?;
         close_on_exec_from(CHANNEL.unsigned_abs() + 1)?;
-        let word = |text: &str| CString::new(text).unwrap_or_default();
-        Err(execute(c"/proc/self/exe", &[word(PERSONALITY), word(machine)], &[]))
+        let words: Vec<CString> =
+            words.iter().map(|text| CString::new(text.as_str()).unwrap_or_default()).collect();
+        Err(execute(c"/proc/self/exe", &words, &[]))
     };
     drop(execution());
     i32::from(super::EXIT_FAILURE)

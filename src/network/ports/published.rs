@@ -16,6 +16,7 @@ use super::error::PortsError;
 use super::holder;
 use super::message::{Order, Target};
 use super::process::Process;
+use super::proxy::NOBODY;
 use super::sockets::{Inside, bind_host, bind_inside, bind_path, may_be_at};
 
 /// Ports that a machine holds by sockets: a supervisor may have 1024 fds on most hosts, and wants some for the rest.
@@ -30,6 +31,9 @@ const LONG_ENOUGH: Duration = Duration::from_secs(10);
 /// How often in a row one is started in vain before it is given up, and how long each waits before.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// One that cannot be started at all is tried again for ever, after this many [`PAUSE`]s squared at most: 80 s.
+const MOST_PAUSES: u32 = 20;
 
 /// A port of the host, or something of it that is offered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,13 +56,19 @@ struct Entry {
     served: bool,
 }
 
-/// Which of a machine's two proxies.
+/// Which of a machine's proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Which {
     /// Makes its connections on the host.
     Outside,
+    /// The same, to sockets of the file system, whoever may connect to them: that one takes a capability.
+    Sockets,
     /// Makes them in the machine, of which the host knows no address.
     Inside,
+}
+
+impl Which {
+    const ALL: [Self; 3] = [Self::Outside, Self::Sockets, Self::Inside];
 }
 
 /// A proxy, when there is something for it to do.
@@ -67,6 +77,8 @@ struct Proxy {
     process: Option<Process>,
     /// Ended soon after their start, in a row.
     in_vain: u32,
+    /// It could not be started, in a row.
+    failures: u32,
     /// When to start it again.
     again_at: Option<Instant>,
 }
@@ -83,7 +95,10 @@ pub struct Ports {
     by_rules: bool,
     entries: Vec<Entry>,
     next_group: u32,
+    /// Who the proxies are to the services that they connect to.
+    identity: u32,
     outside: Proxy,
+    sockets: Proxy,
     inside: Proxy,
     /// The machine's network namespace, once it has one.
     namespace: Option<OwnedFd>,
@@ -93,11 +108,17 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Binds all ports of `plan`. `by_rules`: nftables forwards them too.
+    /// Binds all ports of `plan`, of a machine whose IDs begin at `base` if it has some of its own. `by_rules`: nftables forwards
+    /// them too.
     ///
     /// # Errors
     /// When one is not to be had, and who has it; when the machine has no network that they could lead to.
-    pub fn hold(machine: &str, plan: &NetworkPlan, by_rules: bool) -> Result<Self, PortsError> {
+    pub fn hold(
+        machine: &str,
+        plan: &NetworkPlan,
+        base: Option<u32>,
+        by_rules: bool,
+    ) -> Result<Self, PortsError> {
         let main = plan.main().map(|(_, addresses)| addresses);
         let v4 = main.and_then(|addresses| addresses.v4).map(|family| IpAddr::V4(family.address));
         let v6 = main.and_then(|addresses| addresses.v6).map(|family| IpAddr::V6(family.address));
@@ -108,7 +129,9 @@ impl Ports {
             by_rules,
             entries: Vec::new(),
             next_group: 0,
+            identity: base.filter(|base| *base != 0).unwrap_or(NOBODY),
             outside: Proxy::default(),
+            sockets: Proxy::default(),
             inside: Proxy::default(),
             namespace: None,
             root: None,
@@ -135,8 +158,7 @@ impl Ports {
 
     /// PIDs of the proxies that run.
     pub fn proxies(&self) -> Vec<i32> {
-        let both = [&self.outside, &self.inside];
-        both.into_iter().filter_map(|proxy| Some(proxy.process.as_ref()?.pid())).collect()
+        self.all().filter_map(|proxy| Some(proxy.process.as_ref()?.pid())).collect()
     }
 
     /// Has a port of the host lead to the machine.
@@ -148,8 +170,8 @@ impl Ports {
         let held: usize =
             self.entries.iter().filter_map(|entry| Some(usize::from(entry.port()?.count))).sum();
         let sockets = if held + usize::from(mapping.count) <= MOST_HELD {
-            bind_host(&mapping)?
-        } else if !self.by_rules {
+            bind_host(&self.machine, &mapping)?
+        } else if !self.rules_take(&mapping) {
             return Err(PortsError::TooMany { mapping, most: MOST_HELD });
         } else if let Some((number, holder)) = holder::find(mapping.protocol, mapping.host, mapping.count) {
             let guest = mapping.guest.saturating_add(number.saturating_sub(mapping.host));
@@ -159,6 +181,15 @@ impl Ports {
         };
         self.add(What::Port(mapping), sockets, None);
         Ok(())
+    }
+
+    /// Whether rules forward `mapping`: they are of two families, and lead nothing from `::1`.
+    fn rules_take(&self, mapping: &PortMapping) -> bool {
+        let of_family = |address: IpAddr| self.guest.iter().any(|guest| guest.is_ipv4() == address.is_ipv4());
+        let reachable = mapping
+            .address
+            .is_none_or(|address| of_family(address) && address != IpAddr::V6(Ipv6Addr::LOCALHOST));
+        self.by_rules && reachable
     }
 
     /// Says why `mapping` cannot be one of this machine's, whoever has the port.
@@ -264,7 +295,9 @@ impl Ports {
         self.root = None;
         // That one is in the namespace that was.
         self.inside.process = None;
-        self.tell(Which::Outside, |process| process.tell(&Order::Reset, &[]));
+        for which in [Which::Outside, Which::Sockets] {
+            self.tell(which, |process| process.tell(&Order::Reset, &[]));
+        }
         self.renew_offers(|_| true);
         self.settle();
     }
@@ -307,7 +340,7 @@ impl Ports {
         for entry in &mut entries {
             let Some(offer) = entry.offer().filter(|offer| which(offer)).cloned() else { continue };
             if entry.served {
-                self.tell(Which::Outside, |process| process.stop(entry.group));
+                self.tell(self.server_of(entry), |process| process.stop(entry.group));
             }
             (entry.sockets, entry.file, entry.served) = (Vec::new(), None, false);
             match self.sockets_of(&offer) {
@@ -334,13 +367,29 @@ impl Ports {
 
     /// Who serves an entry.
     fn server_of(&self, entry: &Entry) -> Which {
-        let inside = matches!(entry.what, What::Port(_)) && self.guest.is_empty();
-        if inside { Which::Inside } else { Which::Outside }
+        match &entry.what {
+            What::Port(_) if self.guest.is_empty() => Which::Inside,
+            What::Offer(Offer { outside: Endpoint::Unix(_), .. }) => Which::Sockets,
+            What::Port(_) | What::Offer(_) => Which::Outside,
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Proxy> {
+        [&self.outside, &self.sockets, &self.inside].into_iter()
+    }
+
+    fn proxy_of(&self, which: Which) -> &Proxy {
+        match which {
+            Which::Outside => &self.outside,
+            Which::Sockets => &self.sockets,
+            Which::Inside => &self.inside,
+        }
     }
 
     fn proxy(&mut self, which: Which) -> &mut Proxy {
         match which {
             Which::Outside => &mut self.outside,
+            Which::Sockets => &mut self.sockets,
             Which::Inside => &mut self.inside,
         }
     }
@@ -378,7 +427,7 @@ impl Ports {
         if self.namespace.is_none() {
             return;
         }
-        for which in [Which::Outside, Which::Inside] {
+        for which in Which::ALL {
             let mine: Vec<usize> = (0..)
                 .zip(&self.entries)
                 .filter(|(_, entry)| self.server_of(entry) == which && !entry.sockets.is_empty())
@@ -406,17 +455,28 @@ impl Ports {
 
     fn start(&mut self, which: Which) {
         let namespace = self.namespace.as_ref().filter(|_| which == Which::Inside).map(AsFd::as_fd);
-        match Process::start(&self.machine, namespace) {
-            Ok(process) => self.proxy(which).process = Some(process),
-            Err(error) => self.warn(&format!("ports and offers are not served: {error}")),
+        match Process::start(&self.machine, namespace, self.identity, which == Which::Sockets) {
+            Ok(process) => {
+                let proxy = self.proxy(which);
+                (proxy.process, proxy.again_at, proxy.failures) = (Some(process), None, 0);
+            }
+            Err(error) => {
+                let proxy = self.proxy(which);
+                // It may be for want of memory or of processes: that may end.
+                proxy.failures = (proxy.failures + 1).min(MOST_PAUSES);
+                proxy.again_at = Some(Instant::now() + PAUSE * proxy.failures * proxy.failures);
+                // Once: the others are of the same reason.
+                if proxy.failures == 1 {
+                    self.warn(&format!("ports and offers are not served for now: {error}"));
+                }
+            }
         }
     }
 
     fn serve(&mut self, which: Which, index: usize) {
         let Some(entry) = self.entries.get(index).filter(|entry| !entry.served) else { return };
         let (protocol, to) = self.target_of(&entry.what);
-        let proxy = if which == Which::Outside { &self.outside } else { &self.inside };
-        let Some(process) = &proxy.process else { return };
+        let Some(process) = &self.proxy_of(which).process else { return };
         let told = match &entry.what {
             What::Port(_) => process.serve(entry.group, protocol, &to, &entry.sockets),
             // Its sockets are one port's at two addresses, and not ports in a row.
@@ -478,12 +538,11 @@ impl Proxy {
 
 impl Service for Ports {
     fn interest(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        let both = [&self.outside, &self.inside];
-        both.into_iter().filter_map(|proxy| proxy.process.as_ref()).map(Process::interest).collect()
+        self.all().filter_map(|proxy| proxy.process.as_ref()).map(Process::interest).collect()
     }
 
     fn on_ready(&mut self, now: Instant) {
-        for which in [Which::Outside, Which::Inside] {
+        for which in Which::ALL {
             if self.proxy(which).process.as_ref().is_some_and(Process::has_ended) {
                 self.lost(which, now);
             }
@@ -492,7 +551,81 @@ impl Service for Ports {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let both = [&self.outside, &self.inside];
-        both.into_iter().filter(|proxy| proxy.process.is_none()).filter_map(|proxy| proxy.again_at).min()
+        self.all().filter(|proxy| proxy.process.is_none()).filter_map(|proxy| proxy.again_at).min()
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
+        Self::warnings(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{WaitOptions, waitpid};
+
+    use super::*;
+    use crate::sys::fork::fork_from_test;
+    use crate::sys::process::set_resource_limit;
+
+    #[test]
+    fn long_ranges_are_for_rules_that_take_them() {
+        let range = |address: Option<&str>| PortMapping {
+            protocol: Protocol::Tcp,
+            address: address.map(|address| address.parse().unwrap()),
+            host: 40_000,
+            guest: 40_000,
+            count: 600,
+        };
+        let rows = [
+            (None, true, true),
+            (None, false, false),
+            (Some("192.0.2.1"), true, true),
+            (Some("127.0.0.1"), true, true),
+            (Some("192.0.2.1"), false, false),
+            (Some("2001:db8::1"), true, false),
+            (Some("::1"), true, false),
+        ];
+        for (address, by_rules, expected) in rows {
+            let mut ports = Ports::hold("x", &NetworkPlan::default(), None, by_rules).unwrap();
+            ports.guest = vec!["10.213.0.2".parse().unwrap()];
+            assert_eq!(ports.rules_take(&range(address)), expected, "{address:?} {by_rules}");
+            if !expected {
+                let refused = ports.publish(range(address));
+                assert!(matches!(refused, Err(PortsError::TooMany { .. })), "{refused:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_started_is_waited_with() {
+        let child = || {
+            let file = || std::fs::File::open("/proc/self/ns/net");
+            let (Ok(namespace), Ok(mut ports)) =
+                (file(), Ports::hold("x", &NetworkPlan::default(), None, false))
+            else {
+                return 2;
+            };
+            let mapping = PortMapping { protocol: Protocol::Tcp, address: None, host: 0, guest: 1, count: 1 };
+            let Ok(next) = file() else { return 3 };
+            let number = u64::from(std::os::fd::AsRawFd::as_raw_fd(&next).unsigned_abs());
+            drop(next);
+            // One for the port, one for the namespace, none for a channel.
+            if ports.publish(mapping).is_err()
+                || set_resource_limit(libc::RLIMIT_NOFILE, number + 2, 4096).is_err()
+            {
+                return 4;
+            }
+            let before = Instant::now();
+            ports.entered(namespace.as_fd());
+            for _ in 0..1000 {
+                ports.on_ready(Instant::now());
+            }
+            let waits = ports.deadline().is_some_and(|at| at >= before + PAUSE);
+            let told = Service::warnings(&mut ports).len();
+            i32::from(!(waits && told == 1 && ports.proxies().is_empty()))
+        };
+        let pid = fork_from_test(child).expect("fork");
+        let (_, status) = waitpid(Some(pid), WaitOptions::empty()).expect("wait").expect("a child");
+        assert_eq!(status.exit_status(), Some(0));
     }
 }

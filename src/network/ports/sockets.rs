@@ -1,26 +1,32 @@
 //! The sockets that others come by: on the host for ports, in the machine for offers.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use crate::settings::network::{Endpoint, PortMapping, Protocol};
-use crate::sys::files::{change_owner_at, remove_file_at};
+use crate::sys::files::remove_file_at;
 use crate::sys::in_root::Root;
 use crate::sys::inet::{Binding, Transport, listen};
 use crate::sys::network::in_namespace;
-use crate::sys::process::with_filesystem_ids;
+use crate::sys::process::{as_filesystem_user, ends_within, pidfd_open};
 use crate::sys::stream_socket::listen_at;
-use crate::sys::{SysError, SysResult};
+use crate::sys::{FdPath, SysError, SysResult, sys};
 
 use super::error::PortsError;
 use super::holder::{self, Holder};
 
 /// Connections that wait to be accepted; net.core.somaxconn may say less.
 const BACKLOG: i32 = 4096;
+
+/// How long a proxy is waited for whose supervisor was killed: it is being killed too.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where Unix sockets may be offered: what is there is the machine's run, and not its image.
 const RUN: [&str; 2] = ["/run", "/var/run"];
@@ -39,20 +45,35 @@ pub(super) fn transport(protocol: Protocol) -> Transport {
     }
 }
 
-/// Binds all ports of the host that `mapping` names.
+/// Binds all ports of the host that `mapping` names, for this machine.
 ///
 /// # Errors
 /// The first that is not to be had, and who has it.
-pub(super) fn bind_host(mapping: &PortMapping) -> Result<Vec<OwnedFd>, PortsError> {
-    (0..mapping.count).map(|offset| bind_one(mapping, offset)).collect()
+pub(super) fn bind_host(machine: &str, mapping: &PortMapping) -> Result<Vec<OwnedFd>, PortsError> {
+    (0..mapping.count).map(|offset| bind_one(machine, mapping, offset)).collect()
 }
 
-fn bind_one(mapping: &PortMapping, offset: u16) -> Result<OwnedFd, PortsError> {
+/// Waits for the end of a proxy of a machine of this name: its supervisor, if it had one still, would not have let us come so far.
+fn has_ended(pid: i32) -> bool {
+    let Some(pid) = Pid::from_raw(pid) else { return false };
+    match pidfd_open(pid) {
+        Ok(process) => ends_within(&process, PATIENCE).unwrap_or(false),
+        // Between our look and now.
+        Err(error) => error.errno() == Errno::SRCH,
+    }
+}
+
+fn bind_one(machine: &str, mapping: &PortMapping, offset: u16) -> Result<OwnedFd, PortsError> {
     let (number, guest) = (mapping.host.saturating_add(offset), mapping.guest.saturating_add(offset));
     let transport = transport(mapping.protocol);
     let binding = Binding { both_families: mapping.address.is_none(), any_address: false, backlog: BACKLOG };
     let address = mapping.address.unwrap_or(Ipv6Addr::UNSPECIFIED.into());
     let mut bound = listen(transport, SocketAddr::new(address, number), binding);
+    if bound.as_ref().is_err_and(|error| error.errno() == Errno::ADDRINUSE)
+        && holder::proxy(mapping.protocol, number, machine).is_some_and(has_ended)
+    {
+        bound = listen(transport, SocketAddr::new(address, number), binding);
+    }
     if mapping.address.is_none()
         && bound
             .as_ref()
@@ -115,45 +136,127 @@ pub(super) fn may_be_at(path: &Path) -> bool {
 pub(super) struct Inside {
     directory: OwnedFd,
     name: PathBuf,
+    /// Who may remove it.
+    base: u32,
 }
 
-/// Makes the Unix socket `path` in the machine, whose root is `root` and whose IDs begin at `base`.
+/// Makes the Unix socket `path` in the machine, whose root is `root` and whose IDs begin at `base`. Where it comes to lie is the
+/// guest's to say, so this is done with no more power over files than its root has, and follows no link.
 ///
 /// # Errors
 /// When something that is no socket is there, or the machine's file system does not take it.
 pub(super) fn bind_path(root: &Root, base: u32, path: &Path) -> Result<(OwnedFd, Inside), PortsError> {
-    let failed = || PortsError::system("make a socket in the machine");
-    let made = with_filesystem_ids(base, || -> SysResult<(OwnedFd, Inside)> {
-        let above = path.parent().unwrap_or(Path::new("/"));
-        let directory = root.mkdir_all(above, Mode::from_raw_mode(DIRECTORY_MODE))?;
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| SysError::new("bind", format!("{path:?}"), Errno::INVAL))?;
-        let is_socket = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
-        if rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(is_socket) {
-            // That of the boot before, or of a service that is to be replaced by this.
-            remove_file_at(&directory, name)?;
+    let made = as_filesystem_user(base, || -> SysResult<(OwnedFd, Inside)> {
+        let invalid = || SysError::new("bind", format!("{path:?}"), Errno::INVAL);
+        let below = RUN.iter().find_map(|run| path.strip_prefix(run).ok()).ok_or_else(invalid)?;
+        let name = below.file_name().and_then(|name| name.to_str()).ok_or_else(invalid)?;
+        // /var/run is a link to it by hier(7).
+        let mut directory = root.open_path_no_symlinks("run")?;
+        for part in below.parent().into_iter().flat_map(Path::components) {
+            directory = make_below(&directory, part.as_os_str())?;
         }
+        // That of the boot before, or of a service that is to be replaced by this.
+        remove_socket(&directory, Path::new(name))?;
         let socket = listen_at(&directory, name, SOCKET_MODE, BACKLOG)?;
-        // Where fsuid did not count, as without an idmapped mount.
-        let _ = change_owner_at(&directory, name, base, base);
-        Ok((socket, Inside { directory, name: name.into() }))
+        Ok((socket, Inside { directory, name: name.into(), base }))
     });
-    made.map_err(failed())?.map_err(|error| match error.errno() {
+    made.map_err(|error| match error.errno() {
         Errno::ADDRINUSE => PortsError::InUseInside(Endpoint::Unix(path.to_owned())),
-        _ => failed()(error),
+        _ => PortsError::system("make a socket in the machine")(error),
     })
+}
+
+/// Opens the directory `name`, which is made if it is missing: no link, and nothing that is mounted there.
+fn make_below(directory: &OwnedFd, name: &OsStr) -> SysResult<OwnedFd> {
+    let describe = || format!("{}, {name:?}", FdPath::of(directory));
+    match rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(DIRECTORY_MODE)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(SysError::new("mkdirat", describe(), errno)),
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    sys("openat2", rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve), || {
+        format!("{}, RESOLVE_NO_SYMLINKS|RESOLVE_NO_XDEV", describe())
+    })
+}
+
+/// Removes `name` if it is a socket.
+fn remove_socket(directory: &OwnedFd, name: &Path) -> SysResult<()> {
+    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    match stat.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Ok(FileType::Socket) => remove_file_at(directory, name),
+        _ => Ok(()),
+    }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
         // The machine may have removed it, or be gone.
-        let _ = remove_file_at(&self.directory, &self.name);
+        let _ = as_filesystem_user(self.base, || remove_socket(&self.directory, &self.name));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
     use super::*;
+
+    #[test]
+    fn a_guest_leads_nowhere() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root can become another");
+            return;
+        }
+        const BASE: u32 = 524_288;
+        let directory = tempfile::tempdir().unwrap();
+        let tree = directory.path();
+        let run = tree.join("run");
+        for path in ["run", "run/own", "host", "run/of-root"] {
+            std::fs::create_dir_all(tree.join(path)).unwrap();
+        }
+        for path in ["run", "run/own"] {
+            std::os::unix::fs::chown(tree.join(path), Some(BASE), Some(BASE)).unwrap();
+        }
+        symlink("../host", run.join("relative")).unwrap();
+        symlink("/host", run.join("absolute")).unwrap();
+        std::fs::write(run.join("file.sock"), "kept").unwrap();
+        symlink("file.sock", run.join("link.sock")).unwrap();
+        let root = Root::open(tree).unwrap();
+        let rows = [
+            ("/run/a.sock", Ok("a.sock")),
+            ("/var/run/b.sock", Ok("b.sock")),
+            ("/run/own/new/c.sock", Ok("own/new/c.sock")),
+            ("/run/relative/d.sock", Err(Errno::LOOP)),
+            ("/run/absolute/e.sock", Err(Errno::LOOP)),
+            // What only root of the host may write to.
+            ("/run/of-root/f.sock", Err(Errno::ACCESS)),
+            ("/run/file.sock", Err(Errno::ADDRINUSE)),
+            ("/run/link.sock", Err(Errno::ADDRINUSE)),
+        ];
+        for (path, expected) in rows {
+            for _ in 0..2 {
+                let made = bind_path(&root, BASE, Path::new(path));
+                match (&made, expected) {
+                    (Ok(_), Ok(place)) => {
+                        let found = std::fs::symlink_metadata(run.join(place)).unwrap();
+                        assert_eq!((found.uid(), found.gid()), (BASE, BASE), "{path}");
+                    }
+                    (Err(PortsError::System { source, .. }), Err(errno)) => {
+                        assert_eq!(source.errno(), errno, "{path}");
+                    }
+                    (Err(PortsError::InUseInside(_)), Err(Errno::ADDRINUSE)) => {}
+                    _ => panic!("{path}: {made:?}"),
+                }
+                drop(made);
+                assert!(expected.is_err() || !run.join(expected.unwrap_or_default()).exists(), "{path}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(tree.join("host")).unwrap().count(), 0);
+        assert_eq!(std::fs::read(run.join("file.sock")).unwrap(), b"kept");
+        // Root's power is back.
+        std::fs::write(run.join("of-root/x"), "").unwrap();
+    }
 
     #[test]
     fn places_of_sockets() {

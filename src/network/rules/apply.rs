@@ -13,6 +13,7 @@ use super::loss::{lose, loses};
 use super::machine::MachineRules;
 use super::store::Store;
 use super::{foreign, legacy, loopback, store};
+use crate::settings::network::PortMapping;
 use crate::sys::network::{in_namespace, open_by_number};
 
 /// Somebody who changes rules at the same time is waited for so often.
@@ -59,6 +60,17 @@ pub fn change_machine(name: &str, change: impl FnOnce(&mut MachineRules)) -> Res
         undo(store, Some(&before), name)?;
     }
     result
+}
+
+/// Has these ports of the host lead to machine `name`, and no others. One that rules are not about is fine: a proxy is there.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn change_ports(name: &str, ports: &[PortMapping]) -> Result<Report, RulesError> {
+    match change_machine(name, |machine| machine.ports = ports.to_vec()) {
+        Err(RulesError::Unknown(_)) => Ok(Report::default()),
+        changed => changed,
+    }
 }
 
 /// As [`remove_machine`], in the network namespace with this number; with that one its rules are gone.

@@ -75,6 +75,11 @@ impl MachineRules {
         })
     }
 
+    /// Whether ports of the host lead to it by rules, as far as it has an address of their family.
+    pub fn takes_ports(&self) -> bool {
+        self.main().is_some()
+    }
+
     /// The interface that its ports lead to.
     pub(super) fn main(&self) -> Option<&LinkRules> {
         self.links.iter().find(|link| link.v4.is_some() || link.v6.is_some())

@@ -3,8 +3,13 @@
 use std::mem::offset_of;
 
 use crate::sys::SysResult;
-use crate::sys::capability::{CapabilitySets, capabilities, clear_ambient_set, set_capabilities};
-use crate::sys::process::{resource_limit, set_no_new_privileges, set_resource_limit};
+use crate::sys::capability::{
+    CapabilitySets, capabilities, clear_ambient_set, set_capabilities, set_keep_capabilities,
+};
+use crate::sys::fork::exit_now;
+use crate::sys::process::{
+    die_with_parent, resource_limit, set_ids, set_no_new_privileges, set_resource_limit,
+};
 use crate::sys::seccomp::{SockFilter, install_filter};
 
 /// RLIMIT_NOFILE of getrlimit(2).
@@ -42,11 +47,29 @@ pub(super) fn more_fds() -> usize {
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 
+/// Who the proxy is to the services that it connects to (SO_PEERCRED of unix(7)), and what it may.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identity {
+    /// Its uid and its gid: never root's, who may be asked for anything.
+    pub(super) id: u32,
+    /// It connects to sockets of the file system, whoever may.
+    pub(super) sockets: bool,
+}
+
 /// Gives up all privileges, and all system calls but those that serving takes.
-pub(super) fn confine() -> SysResult<()> {
+pub(super) fn confine(identity: Identity) -> SysResult<()> {
     set_no_new_privileges()?;
     clear_ambient_set()?;
-    let kept = capabilities()?.permitted & DAC_OVERRIDE;
+    let kept = capabilities()?.permitted & if identity.sockets { DAC_OVERRIDE } else { 0 };
+    let parent = rustix::process::getppid();
+    set_keep_capabilities(true)?;
+    set_ids(identity.id, identity.id, &[])?;
+    set_keep_capabilities(false)?;
+    // Another effective uid has cleared it (PR_SET_PDEATHSIG of prctl(2)).
+    die_with_parent()?;
+    if rustix::process::getppid() != parent {
+        exit_now(0);
+    }
     set_capabilities(CapabilitySets { effective: kept, permitted: kept, inheritable: 0 })?;
     match filter(ARCHITECTURE) {
         Some(program) => install_filter(&program),
@@ -132,6 +155,8 @@ fn filter(architecture: Option<u32>) -> Option<Vec<SockFilter>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use rustix::io::Errno;
     use rustix::process::{WaitOptions, waitpid};
 
@@ -139,10 +164,49 @@ mod tests {
     use crate::sys::fork::fork_from_test;
 
     #[test]
+    fn root_is_given_up() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root can become another");
+            return;
+        }
+        for (sockets, expected) in [(true, "0000000000000002"), (false, "0000000000000000")] {
+            let (mut said, say) = std::io::pipe().unwrap();
+            let (heard, hear) = std::io::pipe().unwrap();
+            let child = || {
+                let done = confine(Identity { id: 524_288, sockets }).is_ok();
+                let _ = rustix::io::write(&say, &[u8::from(done)]);
+                let _ = rustix::io::read(&heard, &mut [0]);
+                0
+            };
+            let pid = fork_from_test(child).expect("fork");
+            let mut done = [0];
+            said.read_exact(&mut done).unwrap();
+            let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+            let of = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+                line.split_whitespace().collect::<Vec<_>>().join(" ")
+            };
+            let ids = "524288 524288 524288 524288";
+            let found = ["Uid:", "Gid:", "Groups:", "CapEff:", "CapPrm:"].map(of);
+            rustix::io::write(&hear, &[0]).unwrap();
+            waitpid(Some(pid), WaitOptions::empty()).expect("wait");
+            assert_eq!(
+                (done, found.each_ref().map(String::as_str)),
+                ([1], [ids, ids, "", expected, expected])
+            );
+        }
+    }
+
+    #[test]
     fn files_cannot_be_opened_and_programs_not_run() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root can become another");
+            return;
+        }
         let child = || {
             let us = rustix::process::getpid();
-            let tried = [confine().is_ok(), std::fs::File::open("/dev/null").is_err()];
+            let identity = Identity { id: 65_534, sockets: true };
+            let tried = [confine(identity).is_ok(), std::fs::File::open("/dev/null").is_err()];
             let allowed = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).is_ok();
             let forbidden = rustix::process::kill_process(us, rustix::process::Signal::KILL);
             i32::from(!(tried == [true, true] && allowed && forbidden == Err(Errno::PERM)))

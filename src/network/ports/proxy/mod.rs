@@ -1,8 +1,8 @@
 //! The proxy: a small process of a machine's, a child of its supervisor, that serves the sockets it is given.
 //!
 //! It is our own executable, called by [`PERSONALITY`]. It gets sockets that listen already, with where they lead to, over a
-//! channel ([`super::message`]), and makes connections in the network namespace that it was started in. It has no privileges,
-//! opens no files, and ends with its supervisor: by PR_SET_PDEATHSIG, and by the end of the channel.
+//! channel ([`super::message`]), and makes connections in the network namespace that it was started in. It is not root of
+//! the host, has no privileges but to connect, opens no files, and ends with its supervisor: by PR_SET_PDEATHSIG, and by the end of the channel.
 //!
 //! One loop on epoll(7). With nothing to do it does nothing: there is a timer only while a connection is being made, or
 //! while datagrams have come in lately.
@@ -35,12 +35,20 @@ use crate::sys::timeout::until;
 use crate::sys::{SysError, SysResult, sys};
 
 use super::message::{MESSAGE_BYTES, Order, STOPPED, Target};
+use confine::Identity;
 use datagrams::Datagrams;
 use slots::{Slots, Token};
 use streams::Streams;
 
-/// What the executable is called by: argv[0]. The machine's name follows, for who looks at processes.
+/// What the executable is called by: argv[0]. The machine's name follows, for who looks at processes, then who the proxy is to
+/// be, and [`SOCKETS`].
 pub const PERSONALITY: &str = "spinney-ports";
+
+/// Who else would be root, and where a machine has no IDs of its own: nobody.
+pub(super) const NOBODY: u32 = 65_534;
+
+/// The last argument of a proxy that connects to sockets of the file system.
+pub(super) const SOCKETS: &str = "sockets";
 
 /// The fd that is the channel to the supervisor.
 pub(super) const CHANNEL: i32 = 3;
@@ -90,22 +98,29 @@ pub fn is_called(arguments: &[OsString]) -> bool {
 }
 
 /// Serves until the supervisor has enough; gives the exit status.
-pub fn main() -> u8 {
+pub fn main(arguments: &[OsString]) -> u8 {
     // Who called us by this name by hand has no channel for us.
     let Some(channel) = take_inherited(CHANNEL) else { return super::EXIT_FAILURE };
     // What ps and ss show: the executable is known to the kernel by the name of our link to it.
     let _ = rustix::thread::set_name(c"spinney-ports");
     let most = confine::more_fds();
-    match begin(&channel, most) {
+    match begin(&channel, identity(arguments), most) {
         Ok(()) => 0,
         Err(_) => super::EXIT_FAILURE,
     }
 }
 
+/// Who the command line says that we are to be.
+fn identity(arguments: &[OsString]) -> Identity {
+    let mut words = arguments.iter().skip(2);
+    let id = words.next().and_then(|word| word.to_str()?.parse().ok()).filter(|id| *id != 0);
+    Identity { id: id.unwrap_or(NOBODY), sockets: words.next().is_some_and(|word| word == SOCKETS) }
+}
+
 /// Gives up privileges, then serves.
-fn begin(channel: &OwnedFd, most: usize) -> SysResult<()> {
+fn begin(channel: &OwnedFd, identity: Identity, most: usize) -> SysResult<()> {
     let epoll = sys("epoll_create1", epoll::create(epoll::CreateFlags::CLOEXEC), String::new)?;
-    confine::confine()?;
+    confine::confine(identity)?;
     serve(channel, epoll, most)
 }
 
