@@ -20,7 +20,7 @@ use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 8] = [
+    let rows: [Row; 9] = [
         ("reach", reach),
         ("halves", halves),
         ("thousand", thousand),
@@ -28,6 +28,7 @@ pub fn tests() -> Vec<Test> {
         ("conflicts", conflicts),
         ("kills", kills),
         ("offers", offers),
+        ("joined", joined),
         ("throughput", throughput),
     ];
     rows.map(|(name, test)| Test::new(format!("network_ports::{name}"), test)).into()
@@ -504,6 +505,20 @@ fn offers(context: &Context) -> TestResult {
     assert!(inside(&machine, || is_refused("127.0.0.1", 15432))?);
     assert!(inside(&machine, || UdpSocket::bind("127.0.0.1:53"))?.is_ok());
     machine.stop()?;
+    Ok(())
+}
+
+/// What is offered to a machine in a network namespace that somebody else made.
+fn joined(context: &Context) -> TestResult {
+    let lan = Lan::new()?;
+    let path = format!("--network-namespace-path=/proc/{}/ns/net", lan.process.pid());
+    let machine = machine(context, &[&path, "--offer=5432"])?;
+    let host = TcpListener::bind("127.0.0.1:5432")?;
+    for address in ["127.0.0.1", "::1"] {
+        speak(lan.within(|| connect(address, 5432))??, accept(&host)?)?;
+    }
+    machine.stop()?;
+    assert!(lan.within(|| is_refused("127.0.0.1", 5432))?);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The proxy as its supervisor has it: started, told things, ended.
 
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(super) struct Process {
     pid: Pid,
     pidfd: OwnedFd,
     channel: OwnedFd,
+    /// Orders that the channel had no room for, with their sockets; in this order.
+    pending: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     pub(super) started: Instant,
 }
 
@@ -67,12 +70,29 @@ impl Process {
                 return Err(error);
             }
         };
-        Ok(Self { pid, pidfd, channel: ours, started: Instant::now() })
+        Ok(Self { pid, pidfd, channel: ours, pending: VecDeque::new(), started: Instant::now() })
     }
 
-    /// What says that it has ended.
-    pub(super) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
-        (self.pidfd.as_fd(), PollFlags::IN)
+    /// What says that it has ended, or hears more.
+    pub(super) fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let hears = (!self.pending.is_empty()).then_some((self.channel.as_fd(), PollFlags::OUT));
+        std::iter::once((self.pidfd.as_fd(), PollFlags::IN)).chain(hears)
+    }
+
+    /// Tells it what it has not been told yet, as far as it hears us.
+    ///
+    /// # Errors
+    /// EPIPE when it has ended.
+    pub(super) fn go_on(&mut self) -> SysResult<()> {
+        while let Some((text, fds)) = self.pending.front() {
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+            match send(&self.channel, text, &fds) {
+                Ok(()) => drop(self.pending.pop_front()),
+                Err(error) if error.errno() == Errno::AGAIN => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Whether it has ended.
@@ -90,9 +110,9 @@ impl Process {
     /// Has it serve `sockets`.
     ///
     /// # Errors
-    /// EAGAIN when it does not hear us, EPIPE when it has ended.
+    /// EPIPE when it has ended.
     pub(super) fn serve(
-        &self,
+        &mut self,
         group: u32,
         protocol: Protocol,
         to: &Target,
@@ -116,7 +136,7 @@ impl Process {
     ///
     /// # Errors
     /// As [`Process::serve`]; ETIME when it does not answer.
-    pub(super) fn stop(&self, group: u32) -> SysResult<()> {
+    pub(super) fn stop(&mut self, group: u32) -> SysResult<()> {
         self.tell(&Order::Stop { group }, &[])?;
         let deadline = Instant::now() + PATIENCE;
         let mut answer = [0];
@@ -130,7 +150,9 @@ impl Process {
             if left.is_zero() {
                 return Err(SysError::new("recvmsg", "the proxy", Errno::TIME));
             }
-            wait_for_any([(self.channel.as_fd(), PollFlags::IN)], Some(left))?;
+            let room = if self.pending.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+            wait_for_any([(self.channel.as_fd(), PollFlags::IN | room)], Some(left))?;
+            self.go_on()?;
         }
     }
 
@@ -138,10 +160,20 @@ impl Process {
     ///
     /// # Errors
     /// As [`Process::serve`].
-    pub(super) fn tell(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> SysResult<()> {
+    pub(super) fn tell(&mut self, order: &Order, fds: &[BorrowedFd<'_>]) -> SysResult<()> {
         let text = serde_json::to_vec(order)
             .map_err(|_| SysError::new("sendmsg", "an order as JSON", Errno::INVAL))?;
-        send(&self.channel, &text, fds)
+        if self.pending.is_empty() {
+            match send(&self.channel, &text, fds) {
+                Err(error) if error.errno() == Errno::AGAIN => {}
+                sent => return sent,
+            }
+        }
+        let clone = |fd: &BorrowedFd<'_>| fd.try_clone_to_owned();
+        let fds: std::io::Result<Vec<OwnedFd>> = fds.iter().map(clone).collect();
+        let fds = fds.map_err(|_| SysError::new("fcntl", "F_DUPFD_CLOEXEC", Errno::MFILE))?;
+        self.pending.push_back((text, fds));
+        Ok(())
     }
 }
 
@@ -181,4 +213,42 @@ fn become_proxy(
     };
     drop(execution());
     i32::from(super::EXIT_FAILURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fork::fork_from_test;
+
+    #[test]
+    fn orders_wait_for_who_does_not_hear() {
+        const MANY: u32 = 2000;
+        let (ours, theirs) = message_pair().unwrap();
+        [&ours, &theirs].into_iter().for_each(|end| do_not_block(end).unwrap());
+        let pid = fork_from_test(|| {
+            std::thread::sleep(Duration::from_secs(60));
+            0
+        });
+        let pid = pid.unwrap();
+        let pidfd = pidfd_open(pid).unwrap();
+        let mut process =
+            Process { pid, pidfd, channel: ours, pending: VecDeque::new(), started: Instant::now() };
+        let null = open_at(CWD, "/dev/null", OFlags::RDONLY, Mode::empty()).unwrap();
+        for group in 0..MANY {
+            process.tell(&Order::Stop { group }, &[null.as_fd()][..usize::from(group % 100 == 0)]).unwrap();
+        }
+        assert!(!process.pending.is_empty());
+        assert_eq!(process.interest().count(), 2);
+        let (mut heard, mut buffer) = (0, [0; 256]);
+        while heard < MANY {
+            while let Some(message) = receive(&theirs, &mut buffer).unwrap() {
+                let order: Order = serde_json::from_slice(&buffer[..message.length]).unwrap();
+                assert_eq!(order, Order::Stop { group: heard });
+                assert_eq!(message.fds.len(), usize::from(heard % 100 == 0), "{heard}");
+                heard += 1;
+            }
+            process.go_on().unwrap();
+        }
+        assert_eq!(process.interest().count(), 1);
+    }
 }

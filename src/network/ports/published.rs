@@ -378,14 +378,6 @@ impl Ports {
         [&self.outside, &self.sockets, &self.inside].into_iter()
     }
 
-    fn proxy_of(&self, which: Which) -> &Proxy {
-        match which {
-            Which::Outside => &self.outside,
-            Which::Sockets => &self.sockets,
-            Which::Inside => &self.inside,
-        }
-    }
-
     fn proxy(&mut self, which: Which) -> &mut Proxy {
         match which {
             Which::Outside => &mut self.outside,
@@ -414,8 +406,8 @@ impl Ports {
     }
 
     /// Tells a proxy, if it runs. One that does not hear us is ended, and another started.
-    fn tell(&mut self, which: Which, order: impl FnOnce(&Process) -> SysResult<()>) {
-        let told = self.proxy(which).process.as_ref().map(order);
+    fn tell(&mut self, which: Which, order: impl FnOnce(&mut Process) -> SysResult<()>) {
+        let told = self.proxy(which).process.as_mut().map(order);
         if matches!(told, Some(Err(_))) {
             self.lost(which, Instant::now());
         }
@@ -476,7 +468,12 @@ impl Ports {
     fn serve(&mut self, which: Which, index: usize) {
         let Some(entry) = self.entries.get(index).filter(|entry| !entry.served) else { return };
         let (protocol, to) = self.target_of(&entry.what);
-        let Some(process) = &self.proxy_of(which).process else { return };
+        let proxy = match which {
+            Which::Outside => &mut self.outside,
+            Which::Sockets => &mut self.sockets,
+            Which::Inside => &mut self.inside,
+        };
+        let Some(process) = &mut proxy.process else { return };
         let told = match &entry.what {
             What::Port(_) => process.serve(entry.group, protocol, &to, &entry.sockets),
             // Its sockets are one port's at two addresses, and not ports in a row.
@@ -538,7 +535,7 @@ impl Proxy {
 
 impl Service for Ports {
     fn interest(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        self.all().filter_map(|proxy| proxy.process.as_ref()).map(Process::interest).collect()
+        self.all().filter_map(|proxy| proxy.process.as_ref()).flat_map(Process::interest).collect()
     }
 
     fn on_ready(&mut self, now: Instant) {
@@ -546,6 +543,7 @@ impl Service for Ports {
             if self.proxy(which).process.as_ref().is_some_and(Process::has_ended) {
                 self.lost(which, now);
             }
+            self.tell(which, Process::go_on);
         }
         self.settle();
     }

@@ -2,16 +2,17 @@
 //!
 //! A pipe belongs to a direction only while the socket that it leads to takes no more: an idle connection has two fds.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown, sockopt};
 
 use super::slots::Token;
-use crate::sys::SysResult;
 use crate::sys::pipe::{do_not_block, pipe, splice};
 
 /// What a pipe holds, if the kernel lets it: less takes more calls, more stays in the caches no longer.
@@ -23,27 +24,54 @@ const ROUNDS: usize = 8;
 /// Pipes that are kept for the next one that needs one.
 const KEPT_PIPES: usize = 32;
 
-/// A pipe: the end to read, the end to write.
-type Pipe = (OwnedFd, OwnedFd);
+/// A pipe.
+#[derive(Debug)]
+struct Pipe {
+    /// The end to read.
+    read: OwnedFd,
+    /// The end to write.
+    write: OwnedFd,
+    /// How many there are.
+    count: Rc<Cell<usize>>,
+}
 
-/// Empty pipes.
-#[derive(Debug, Default)]
-pub(super) struct Pipes(Vec<Pipe>);
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.count.set(self.count.get().saturating_sub(1));
+    }
+}
+
+/// Empty pipes, and how many of all there may be: stalled connections take no fds that others need for their sockets.
+#[derive(Debug)]
+pub(super) struct Pipes {
+    kept: Vec<Pipe>,
+    count: Rc<Cell<usize>>,
+    most: usize,
+}
 
 impl Pipes {
-    fn take(&mut self) -> SysResult<Pipe> {
-        if let Some(pipe) = self.0.pop() {
+    /// Up to `most` at once.
+    pub(super) fn new(most: usize) -> Self {
+        Self { kept: Vec::new(), count: Rc::default(), most }
+    }
+
+    /// EMFILE where there are as many as may be.
+    fn take(&mut self) -> Result<Pipe, Errno> {
+        if let Some(pipe) = self.kept.pop() {
             return Ok(pipe);
         }
-        let made = pipe(PIPE_BYTES)?;
-        do_not_block(&made.0)?;
-        do_not_block(&made.1)?;
-        Ok(made)
+        if self.count.get() >= self.most {
+            return Err(Errno::MFILE);
+        }
+        let (read, write) = pipe(PIPE_BYTES).map_err(|error| error.errno())?;
+        do_not_block(&read).and_then(|()| do_not_block(&write)).map_err(|error| error.errno())?;
+        self.count.set(self.count.get() + 1);
+        Ok(Pipe { read, write, count: Rc::clone(&self.count) })
     }
 
     fn give_back(&mut self, pipe: Pipe) {
-        if self.0.len() < KEPT_PIPES {
-            self.0.push(pipe);
+        if self.kept.len() < KEPT_PIPES {
+            self.kept.push(pipe);
         }
     }
 }
@@ -82,7 +110,7 @@ pub(super) enum Stage {
     /// To the first of these addresses, then the next.
     Connecting(VecDeque<SocketAddr>),
     /// To a Unix socket whose queue is full (EAGAIN of connect(2)).
-    Waiting(Instant),
+    Waiting,
     /// Both sides are there.
     Open,
 }
@@ -98,6 +126,8 @@ pub(super) struct Connection {
     pub(super) stage: Stage,
     /// To the server, and back.
     flows: [Flow; 2],
+    /// It is to go on without an event.
+    pub(super) queued: bool,
 }
 
 /// What came of moving.
@@ -107,6 +137,8 @@ pub(super) enum Progress {
     Blocked,
     /// There is more to move at once.
     More,
+    /// There is no pipe for what is to be moved.
+    Starved,
     /// Both sides have said all, and heard all.
     Done,
     /// One side is broken.
@@ -116,16 +148,29 @@ pub(super) enum Progress {
 impl Connection {
     /// A client whose server is not there yet.
     pub(super) fn new(listener: Token, client: OwnedFd, stage: Stage) -> Self {
-        Self { listener, client: Side::new(client), server: None, stage, flows: Default::default() }
+        Self {
+            listener,
+            client: Side::new(client),
+            server: None,
+            stage,
+            flows: Default::default(),
+            queued: false,
+        }
     }
 
     /// Moves what can be moved, for a while.
     pub(super) fn pump(&mut self, pipes: &mut Pipes) -> Progress {
         let (Stage::Open, Some(server)) = (&self.stage, &mut self.server) else { return Progress::Blocked };
         let [there, back] = &mut self.flows;
-        let moved = there.pump(&mut self.client, server, pipes);
-        let moved = moved.and_then(|more| Ok(back.pump(server, &mut self.client, pipes)? || more));
+        // What one direction lacks the other may give back.
+        let there = there.pump(&mut self.client, server, pipes);
+        let moved = match (there, back.pump(server, &mut self.client, pipes)) {
+            (Ok(one), Ok(other)) => Ok(one || other),
+            (Err(errno), Ok(_)) | (Ok(_), Err(errno)) => Err(errno),
+            (Err(Errno::MFILE | Errno::NFILE), Err(errno)) | (Err(errno), Err(_)) => Err(errno),
+        };
         match moved {
+            Err(Errno::MFILE | Errno::NFILE) => Progress::Starved,
             Err(_) => Progress::Broken,
             Ok(_) if self.flows.iter().all(|flow| flow.told) => Progress::Done,
             Ok(true) => Progress::More,
@@ -163,7 +208,7 @@ impl Flow {
             if !to.writable {
                 return Ok(false);
             }
-            let Some((end, _)) = &self.pipe else { return Ok(false) };
+            let Some(Pipe { read: end, .. }) = &self.pipe else { return Ok(false) };
             match splice((end, None), (to.socket.as_fd(), None), self.held, false) {
                 Ok(count) => self.held = self.held.saturating_sub(count),
                 Err(Errno::AGAIN) => {
@@ -181,8 +226,8 @@ impl Flow {
     fn fill(&mut self, from: &mut Side, pipes: &mut Pipes) -> Result<bool, Errno> {
         while from.readable && !self.ended {
             let end = match &self.pipe {
-                Some((_, end)) => end,
-                None => &self.pipe.insert(pipes.take().map_err(|error| error.errno())?).1,
+                Some(pipe) => &pipe.write,
+                None => &self.pipe.insert(pipes.take()?).write,
             };
             match splice((from.socket.as_fd(), None), (end, None), PIPE_BYTES, false) {
                 Ok(0) => self.ended = true,
@@ -224,9 +269,26 @@ mod tests {
     }
 
     #[test]
+    fn one_without_a_pipe_waits_for_it() {
+        let mut pipes = Pipes::new(1);
+        let taken = pipes.take().unwrap();
+        let (mut connection, mut client, mut server) = connection();
+        client.write_all(b"question").unwrap();
+        ready(&mut connection);
+        assert_eq!(connection.pump(&mut pipes), Progress::Starved);
+        pipes.give_back(taken);
+        assert_eq!(connection.pump(&mut pipes), Progress::Blocked);
+        let mut text = [0; 8];
+        server.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"question");
+        drop((connection, pipes.take().unwrap()));
+        assert_eq!(pipes.count.get(), 0);
+    }
+
+    #[test]
     fn each_side_ends_on_its_own() {
         let (mut connection, mut client, mut server) = connection();
-        let mut pipes = Pipes::default();
+        let mut pipes = Pipes::new(8);
         client.write_all(b"question").unwrap();
         client.shutdown(std::net::Shutdown::Write).unwrap();
         ready(&mut connection);
@@ -245,13 +307,13 @@ mod tests {
         ready(&mut connection);
         assert_eq!(connection.pump(&mut pipes), Progress::Done);
         assert_eq!(client.read(&mut buffer).unwrap(), 0);
-        assert_eq!(pipes.0.len(), 1, "one pipe was enough, and is kept");
+        assert_eq!(pipes.kept.len(), 1, "one pipe was enough, and is kept");
     }
 
     #[test]
     fn who_does_not_read_stops_who_writes() {
         let (mut connection, mut client, mut server) = connection();
-        let mut pipes = Pipes::default();
+        let mut pipes = Pipes::new(8);
         client.set_nonblocking(true).unwrap();
         let mut written = 0_usize;
         loop {
@@ -289,6 +351,6 @@ mod tests {
         client.write_all(b"x").unwrap();
         drop(server);
         ready(&mut connection);
-        assert_eq!(connection.pump(&mut Pipes::default()), Progress::Broken);
+        assert_eq!(connection.pump(&mut Pipes::new(8)), Progress::Broken);
     }
 }

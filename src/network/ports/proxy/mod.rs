@@ -127,7 +127,7 @@ fn begin(channel: &OwnedFd, identity: Identity, most: usize) -> SysResult<()> {
 /// The loop, with up to `most` connections and sessions.
 fn serve(channel: &OwnedFd, epoll: OwnedFd, most: usize) -> SysResult<()> {
     let mut base = Base { epoll, listeners: Slots::new(kind::LISTENER), most, breathe: None };
-    let mut streams = Streams::new();
+    let mut streams = Streams::new(most);
     let mut datagrams = Datagrams::new();
     base.watch(channel, Token::fixed(kind::CHANNEL), EventFlags::IN)?;
     let mut events = Vec::with_capacity(EVENTS);

@@ -1,8 +1,9 @@
 //! Connections that come in, and those that are made for them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
@@ -18,8 +19,11 @@ use crate::sys::stream_socket::connect_to;
 /// How long a connection may take to be made. The machine is one hop away: more is a guest that drops what comes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When to try again to connect to a Unix socket whose queue is full.
+/// When to try again to connect to a Unix socket whose queue is full, and to have a pipe.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// As long as it stays full each time is twice as long, up to this.
+const LONGEST_RETRY: Duration = Duration::from_millis(320);
 
 /// Connections that are accepted before others get their turn.
 const AT_ONCE: usize = 64;
@@ -37,18 +41,35 @@ pub(super) struct Streams {
     again: VecDeque<Token>,
     /// Those that are being made, and until when; in this order.
     connecting: VecDeque<(Instant, Token)>,
-    /// Those that wait for room in the queue of a Unix socket.
-    waiting: Vec<Token>,
+    /// Those that wait for a pipe, and when to look again.
+    starved: Vec<Token>,
+    look_at: Option<Instant>,
+    /// Unix sockets whose queues are full.
+    full: HashMap<PathBuf, Full>,
+}
+
+/// A Unix socket whose queue is full: the first one in ours is tried again for all.
+#[derive(Debug)]
+struct Full {
+    /// Who waits for room in it.
+    waiting: VecDeque<Token>,
+    pause: Duration,
+    /// When to try again.
+    at: Instant,
 }
 
 impl Streams {
-    pub(super) fn new() -> Self {
+    /// For up to `most` connections.
+    pub(super) fn new(most: usize) -> Self {
         Self {
             connections: Slots::new(kind::CLIENT),
-            pipes: Pipes::default(),
+            // Of three fds a connection one is for pipes, which have two.
+            pipes: Pipes::new((most / 2).max(1)),
             again: VecDeque::new(),
             connecting: VecDeque::new(),
-            waiting: Vec::new(),
+            starved: Vec::new(),
+            look_at: None,
+            full: HashMap::new(),
         }
     }
 
@@ -61,10 +82,7 @@ impl Streams {
         if !self.again.is_empty() {
             return Some(Instant::now());
         }
-        let retries = self.waiting.iter().filter_map(|token| match self.connections.get(*token)?.stage {
-            Stage::Waiting(at) => Some(at),
-            _ => None,
-        });
+        let retries = self.full.values().map(|full| full.at).chain(self.look_at);
         retries.chain(self.connecting.front().map(|(until, _)| *until)).min()
     }
 
@@ -99,7 +117,7 @@ impl Streams {
     ) {
         let Some(entry) = base.listeners.get(listener) else { return };
         let stage = match &entry.to {
-            Target::Unix(_) => Stage::Waiting(now),
+            Target::Unix(_) => Stage::Waiting,
             to => Stage::Connecting(to.addresses(peer, entry.offset).into()),
         };
         let token = self.connections.insert(Connection::new(listener, client, stage));
@@ -108,6 +126,11 @@ impl Streams {
             return self.abort(token);
         }
         self.connecting.push_back((now + CONNECT_TIMEOUT, token));
+        if let Some(Target::Unix(path)) = base.listeners.get(listener).map(|listener| &listener.to)
+            && let Some(full) = self.full.get_mut(path)
+        {
+            return full.waiting.push_back(token);
+        }
         self.connect_next(base, token, now);
     }
 
@@ -120,7 +143,7 @@ impl Streams {
             Stage::Connecting(addresses) => std::iter::from_fn(|| addresses.pop_front())
                 .find_map(|address| connect(Transport::Tcp, address).ok())
                 .ok_or(Errno::CONNREFUSED),
-            Stage::Waiting(_) => match base.listeners.get(listener).map(|listener| &listener.to) {
+            Stage::Waiting => match base.listeners.get(listener).map(|listener| &listener.to) {
                 Some(Target::Unix(path)) => connect_to(path).map_err(|error| error.errno()),
                 _ => Err(Errno::CONNREFUSED),
             },
@@ -130,7 +153,7 @@ impl Streams {
                 tune(&socket);
                 let watched = base.watch(&socket, token.of_kind(kind::SERVER), EDGES);
                 // A Unix socket is connected at once, and writable: that is the next event.
-                if matches!(connection.stage, Stage::Waiting(_)) {
+                if matches!(connection.stage, Stage::Waiting) {
                     connection.stage = Stage::Connecting(VecDeque::new());
                 }
                 connection.server = Some(Side::new(socket));
@@ -139,10 +162,13 @@ impl Streams {
                 }
             }
             Err(Errno::AGAIN) => {
-                connection.stage = Stage::Waiting(now + RETRY);
-                if !self.waiting.contains(&token) {
-                    self.waiting.push(token);
-                }
+                let Some(Target::Unix(path)) = base.listeners.get(listener).map(|listener| &listener.to)
+                else {
+                    return self.abort(token);
+                };
+                let new = || Full { waiting: VecDeque::new(), pause: RETRY, at: now + RETRY };
+                // Whoever is tried again is the first one.
+                self.full.entry(path.clone()).or_insert_with(new).waiting.push_front(token);
             }
             Err(_) => self.abort(token),
         }
@@ -181,7 +207,17 @@ impl Streams {
         let Some(connection) = self.connections.get_mut(token) else { return };
         match connection.pump(&mut self.pipes) {
             Progress::Blocked => {}
-            Progress::More => self.again.push_back(token),
+            Progress::More if connection.queued => {}
+            Progress::More => {
+                connection.queued = true;
+                self.again.push_back(token);
+            }
+            Progress::Starved if connection.queued => {}
+            Progress::Starved => {
+                connection.queued = true;
+                self.starved.push(token);
+                self.look_at.get_or_insert_with(|| Instant::now() + RETRY);
+            }
             Progress::Done => drop(self.connections.remove(token)),
             Progress::Broken => self.abort(token),
         }
@@ -189,7 +225,15 @@ impl Streams {
 
     /// Goes on with what was not done for fairness, and with what has taken too long.
     pub(super) fn go_on(&mut self, base: &mut Base, now: Instant) {
-        for token in std::mem::take(&mut self.again) {
+        let mut again = std::mem::take(&mut self.again);
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_at = None;
+            again.extend(std::mem::take(&mut self.starved));
+        }
+        for token in again {
+            if let Some(connection) = self.connections.get_mut(token) {
+                connection.queued = false;
+            }
             self.pump(token);
         }
         while let Some((until, token)) = self.connecting.front().copied() {
@@ -201,15 +245,32 @@ impl Streams {
             }
             self.connecting.pop_front();
         }
-        if self.waiting.is_empty() {
-            return;
+        let due: Vec<PathBuf> =
+            self.full.iter().filter(|(_, full)| full.at <= now).map(|(path, _)| path.clone()).collect();
+        for path in due {
+            self.try_again(base, &path, now);
         }
-        for token in std::mem::take(&mut self.waiting) {
-            match self.connections.get(token).map(|connection| &connection.stage) {
-                Some(Stage::Waiting(at)) if *at > now => self.waiting.push(token),
-                Some(Stage::Waiting(_)) => self.connect_next(base, token, now),
-                _ => {}
+    }
+
+    /// Connects those that wait for room in the queue of a Unix socket, until it is full again.
+    fn try_again(&mut self, base: &mut Base, path: &Path, now: Instant) {
+        let Some(mut full) = self.full.remove(path) else { return };
+        full.waiting.retain(|token| self.connections.get(*token).is_some());
+        for tried in 0..AT_ONCE {
+            let Some(token) = full.waiting.pop_front() else { return };
+            self.connect_next(base, token, now);
+            if let Some(again) = self.full.remove(path) {
+                full.waiting.extend(again.waiting);
+                full.waiting.rotate_right(1);
+                full.pause = if tried == 0 { (full.pause * 2).min(LONGEST_RETRY) } else { RETRY };
+                full.at = now + full.pause;
+                self.full.insert(path.to_owned(), full);
+                return;
             }
+        }
+        if !full.waiting.is_empty() {
+            full.at = now;
+            self.full.insert(path.to_owned(), full);
         }
     }
 

@@ -198,6 +198,31 @@ fn a_unix_socket_of_the_host() {
     assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
+#[test]
+fn a_unix_socket_whose_queue_is_full_is_waited_for() {
+    const MANY: usize = 30;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&socket, 1).unwrap();
+    let listener = std::os::unix::net::UnixListener::from(socket);
+    let proxy = Proxy::start(100);
+    let port = proxy.forward(1, Protocol::Tcp, Target::Unix(path));
+    let clients: Vec<TcpStream> =
+        (0..MANY).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    for (number, mut client) in (0_u8..).zip(&clients) {
+        client.write_all(&[number]).unwrap();
+    }
+    // In the order in which they came.
+    for number in 0..MANY {
+        let mut byte = [0];
+        listener.accept().unwrap().0.read_exact(&mut byte).unwrap();
+        assert_eq!(usize::from(byte[0]), number);
+    }
+}
+
 /// Sends `bytes` from one thread to another; gives how long that took.
 fn seconds_for(bytes: usize, mut client: TcpStream, mut server: TcpStream) -> f64 {
     let started = Instant::now();
