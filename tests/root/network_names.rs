@@ -285,7 +285,7 @@ fn hosts_file(context: &Context) -> TestResult {
     assert_eq!(getent(&other.name), "127.0.3.4");
     sweep(|_| false)?;
     assert_eq!(fs::read("/etc/hosts").unwrap(), before);
-    assert!(!Path::new("/run/spinney").exists(), "the lock is gone");
+    assert!(!Path::new("/run/spinney/hosts.lck").exists(), "the lock is gone");
     Ok(())
 }
 
