@@ -1,6 +1,7 @@
 //! Images from archives and back: beside GNU tar with the compressor that it starts, and beside importd's own worker. What is
 //! unpacked is on disk at the end for all alike.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ const FORMATS: [(&str, &str, f64); 3] = [
 pub(crate) struct Archives<'a> {
     ground: &'a Ground,
     directory: PathBuf,
+    /// How many directories were made for images.
+    runs: Cell<u32>,
 }
 
 /// The most memory that unpacking an archive took, in KiB.
@@ -39,12 +42,14 @@ impl<'a> Archives<'a> {
     pub(crate) fn new(ground: &'a Ground, tree: &Path) -> Result<Self, Box<dyn Error>> {
         let directory = ground.work.join("archives");
         fs::create_dir_all(directory.join("images"))?;
-        let archives = Self { ground, directory };
+        let archives = Self { ground, directory, runs: Cell::new(0) };
         let script = format!(
             "tar {EVERYTHING} -cf t.tar -C \"$1\" . && gzip -k t.tar && zstd -q t.tar && xz -k t.tar && sync t.*"
         );
         run(archives.shell(&script).arg(tree))?;
         run(archives.shell("mkdir store && cp -a --reflink=auto \"$1\" store/tree").arg(tree))?;
+        // On ext4 each directory in it begins in another part of the disk then, by its name (chattr(1)).
+        run(&mut archives.shell("chattr +T images 2>/dev/null || :"))?;
         Ok(archives)
     }
 
@@ -55,10 +60,15 @@ impl<'a> Archives<'a> {
         command
     }
 
-    /// Where images of a contender go: nothing is there yet.
+    /// Where images of a contender go: nothing is there yet, and nothing was. Without a journal ext4 gives no inode again for
+    /// minutes, and looks at all those around at each file that is made (recently_deleted() in fs/ext4/ialloc.c): whoever
+    /// comes where much was removed takes several times as long.
     fn fresh(&self) -> PathBuf {
-        let images = self.directory.join("images");
-        let _ = fs::remove_dir_all(&images);
+        let all = self.directory.join("images");
+        let of = |run: u32| all.join(run.to_string());
+        let last = self.runs.replace(self.runs.get() + 1);
+        let _ = fs::remove_dir_all(of(last));
+        let images = of(last + 1);
         let _ = fs::create_dir(&images);
         // What was removed, and what others did, is not for the next one to bring to disk.
         let _ = Command::new("sync").arg("-f").arg(&images).status();

@@ -1,9 +1,9 @@
 //! Where an archive comes from: anything that gives bytes.
 
-use std::io::{ErrorKind, Read};
+use std::io::{BufRead, ErrorKind};
 
 use super::error::{BadStream, Error};
-use super::stream::{BLOCK, CHUNK, at_most};
+use super::stream::{BLOCK, at_most};
 
 /// Bytes, one after another.
 pub trait Input {
@@ -91,67 +91,40 @@ pub trait Input {
     }
 }
 
-/// An archive from any reader.
+/// An archive from any reader: what that has ready goes where it belongs, with no buffer between.
 #[derive(Debug)]
 pub struct FromReader<R> {
     reader: R,
-    buffer: Vec<u8>,
-    /// What of `buffer` was read, and not taken yet.
-    pending: std::ops::Range<usize>,
+    /// How much of what it has ready was given, and is consumed when more is asked for.
+    given: usize,
 }
 
-impl<R: Read> FromReader<R> {
+impl<R: BufRead> FromReader<R> {
     /// Reads `reader`.
     pub fn new(reader: R) -> Self {
-        Self { reader, buffer: vec![0; CHUNK], pending: 0..0 }
+        Self { reader, given: 0 }
     }
 }
 
-fn read(reader: &mut impl Read, into: &mut [u8]) -> Result<usize, Error> {
-    loop {
-        match reader.read(into) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            read => return read.map_err(Error::Input),
-        }
-    }
-}
-
-impl<R: Read> Input for FromReader<R> {
+impl<R: BufRead> Input for FromReader<R> {
     fn some(&mut self, most: u64) -> Result<&[u8], Error> {
-        if self.pending.is_empty() {
-            self.pending = 0..read(&mut self.reader, &mut self.buffer)?;
-        }
-        let start = self.pending.start;
-        self.pending.start += at_most(most, self.pending.len());
-        Ok(&self.buffer[start..self.pending.start])
-    }
-
-    fn fill(&mut self, into: &mut [u8]) -> Result<(), Error> {
-        let there = self.pending.len().min(into.len());
-        let (mut filled, start) = (there, self.pending.start);
-        into[..there].copy_from_slice(&self.buffer[start..start + there]);
-        self.pending.start += there;
-        while filled < into.len() {
-            let rest = &mut into[filled..];
-            // Much goes where it belongs at once; for a little there is more to come.
-            let count = if rest.len() >= CHUNK / 4 {
-                read(&mut self.reader, rest)?
-            } else {
-                let bytes = self.some(rest.len() as u64)?;
-                rest[..bytes.len()].copy_from_slice(bytes);
-                bytes.len()
-            };
-            if count == 0 {
-                return Err(BadStream::Truncated.into());
+        self.reader.consume(std::mem::take(&mut self.given));
+        while let Err(error) = self.reader.fill_buf() {
+            if error.kind() != ErrorKind::Interrupted {
+                return Err(Error::Input(error));
             }
-            filled += count;
         }
-        Ok(())
+        // It is there: this reads no more.
+        let ready = self.reader.fill_buf().map_err(Error::Input)?;
+        self.given = at_most(most, ready.len());
+        Ok(&ready[..self.given])
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufReader, Read};
+
     use super::*;
 
     /// Gives a few bytes at a time.
@@ -170,7 +143,7 @@ mod tests {
     fn bytes_come_in_order_whatever_the_portions() {
         let all: Vec<u8> = (0..1_000_000_u32).map(|number| number.to_le_bytes()[1]).collect();
         for portion in [1, 511, 513, 100_000, 1 << 20] {
-            let mut input = FromReader::new(Drops(&all, portion));
+            let mut input = FromReader::new(BufReader::with_capacity(300_000, Drops(&all, portion)));
             assert_eq!(input.block().unwrap().unwrap(), all[..BLOCK]);
             input.skip(100).unwrap();
             assert_eq!(input.bytes(700_000).unwrap(), all[612..700_612]);
@@ -181,7 +154,7 @@ mod tests {
             assert_eq!(input.block().unwrap(), None);
         }
         for length in [1, 511] {
-            let error = FromReader::new(Drops(&all[..length], 512)).block().unwrap_err();
+            let error = FromReader::new(&all[..length]).block().unwrap_err();
             assert_eq!(error.to_string(), "the tar stream ends in the middle");
         }
     }

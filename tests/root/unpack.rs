@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Cursor;
+use std::io::{BufReader, Cursor};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -155,7 +155,7 @@ fn no_fractions_before_1970(tree: &Path) {
 fn unpacked(context: &Context, archive: &Path, name: &str) -> Result<(Extracted, Snapshot), Stop> {
     let target = context.subdirectory(name);
     let options = ExtractOptions { devices: true, ..ExtractOptions::default() };
-    let extracted = extract(File::open(archive)?, File::open(&target)?, &options);
+    let extracted = extract(BufReader::new(File::open(archive)?), File::open(&target)?, &options);
     let extracted = extracted.map_err(|error| Stop::Fail(format!("{name}: {error:?}")))?;
     let found = snapshot(&target);
     fs::remove_dir_all(target)?;
@@ -334,7 +334,7 @@ fn export_is_the_same_each_time(context: &Context) -> TestResult {
     }
     let options = ExtractOptions { devices: true, ..ExtractOptions::default() };
     let fresh = context.subdirectory("other/fresh");
-    extract(File::open(&first)?, File::open(&fresh)?, &options).unwrap();
+    extract(BufReader::new(File::open(&first)?), File::open(&fresh)?, &options).unwrap();
     for name in names.iter().rev() {
         fs::rename(fresh.join(name), fresh.join("renamed"))?;
         fs::rename(fresh.join("renamed"), fresh.join(name))?;
@@ -397,7 +397,8 @@ fn layers(context: &Context) -> TestResult {
         let target = context.subdirectory("layer");
         let options =
             ExtractOptions { devices: true, filter: Some(&oci_whiteouts), ..ExtractOptions::default() };
-        let extracted = extract(File::open(&archive)?, File::open(&target)?, &options).unwrap();
+        let extracted =
+            extract(BufReader::new(File::open(&archive)?), File::open(&target)?, &options).unwrap();
         assert_eq!(extracted.notes.lines(), Vec::<String>::new(), "{members:?}");
         let found = snapshot(&target);
         let paths: Vec<_> = found.keys().map(|path| path.to_str().unwrap()).collect();

@@ -4,7 +4,7 @@
 //! with something in it stays.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::BufRead;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
@@ -36,7 +36,7 @@ pub(super) fn metadata(entry: &Entry) -> Metadata {
     }
 }
 
-impl<R: Read> Extraction<'_, '_, '_, R> {
+impl<R: BufRead> Extraction<'_, '_, '_, R> {
     pub(super) fn directory(&mut self, entry: &Entry, name: &[u8]) -> Result<(), Fault> {
         let here = self.tree.here();
         let mut hides = false;

@@ -16,7 +16,7 @@
 //! | `early` | data on its way to disk meanwhile |
 //! | `level` | archives whose only member is one directory |
 
-use std::io::Read;
+use std::io::BufRead;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
@@ -130,7 +130,7 @@ impl From<SysError> for Fault {
 /// What ends it: a stream that breaks off, is damaged or goes beyond `options.limits`, a full disk. [`Error::Input`] has
 /// what reading `stream` said. What was made by then is left to the caller to remove.
 pub fn extract(
-    stream: impl Read,
+    stream: impl BufRead,
     directory: impl AsFd,
     options: &ExtractOptions<'_>,
 ) -> Result<Extracted, Error> {
@@ -170,7 +170,7 @@ struct Extraction<'a, 'w, 't, R> {
     extracted: &'a mut Extracted,
 }
 
-impl<R: Read> Extraction<'_, '_, '_, R> {
+impl<R: BufRead> Extraction<'_, '_, '_, R> {
     fn members(&mut self) -> Result<(), Error> {
         while let Some(entry) = self.reader.next_entry()? {
             self.count()?;

@@ -1,6 +1,7 @@
 //! Streams of friends and foes, unpacked in a fresh directory. What needs root or real tools is in the root tests.
 
 use std::fs::{self, File};
+use std::io::{BufReader, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -289,7 +290,8 @@ fn a_reader_that_fails_ends_it() {
     bytes.extend(member(b'0', "big", "", &[7; 3_000_000]));
     let half = &bytes[..2_000_000];
     let error =
-        extract(half.chain(Fails), File::open(inside).unwrap(), &ExtractOptions::default()).unwrap_err();
+        extract(half.chain(BufReader::new(Fails)), File::open(inside).unwrap(), &ExtractOptions::default())
+            .unwrap_err();
     assert!(matches!(&error, Error::Input(error) if error.to_string() == "cancelled"), "{error:?}");
 }
 

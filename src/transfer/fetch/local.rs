@@ -50,6 +50,9 @@ impl Local {
 }
 
 impl Source for Local {
+    /// Files have no hiccups: more would only be memory that nobody needs, each page of which the kernel zeroes first.
+    const AHEAD: usize = 4;
+
     fn run(mut self, outlet: &mut Outlet) -> Result<(), crate::transfer::Error> {
         if outlet.begin(self.length).is_err() {
             return Ok(());

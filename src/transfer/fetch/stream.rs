@@ -14,7 +14,7 @@ use crate::transfer::{Context, Error, Incoming, Proof};
 /// How large a buffer is: what a socket gives at once is less, what a file gives is all of it.
 pub(super) const BUFFER: usize = 256 * 1024;
 
-/// How many of them there are at most: enough that neither side waits for a hiccup of the other.
+/// How many of them wait at most: enough that neither side waits for a hiccup of a network.
 const BUFFERS: usize = 24;
 
 /// How often a reader who waits looks whether it should still.
@@ -100,8 +100,15 @@ impl Outlet {
 
 /// What gets the bytes: hands all of them on, or says why not.
 pub(super) trait Source: Send + 'static {
+    /// How many buffers it may be ahead.
+    const AHEAD: usize = BUFFERS;
+
     /// Runs on a thread of its own.
     fn run(self, outlet: &mut Outlet) -> Result<(), Error>;
+}
+
+fn ahead<S: Source>(_: &S) -> usize {
+    S::AHEAD
 }
 
 /// The end where bytes come out.
@@ -127,7 +134,7 @@ impl Stream {
         check: Check,
         context: &Context,
     ) -> Result<Self, Error> {
-        let (sender, receiver) = sync_channel(BUFFERS);
+        let (sender, receiver) = sync_channel(ahead(&source));
         let (emptied, used) = channel();
         let tap = check.tap()?;
         let abandoned = Arc::new(AtomicBool::new(false));
@@ -195,7 +202,10 @@ impl Stream {
             Message::Bytes(bytes) => {
                 let used = std::mem::replace(&mut self.current, bytes);
                 self.at = 0;
-                let _ = self.emptied.send(used);
+                // The first that is replaced is none.
+                if used.capacity() > 0 {
+                    let _ = self.emptied.send(used);
+                }
             }
             Message::End(whole) => {
                 self.current.clear();

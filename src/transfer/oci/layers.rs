@@ -1,7 +1,7 @@
 //! The layers of an image that is being pulled: unpacked in the layer store, linked into the image.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -169,10 +169,26 @@ impl Read for Hashed<'_> {
     }
 }
 
+impl BufRead for Hashed<'_> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        self.contents.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        // What is consumed is there: this reads nothing.
+        if count > 0
+            && let Ok(ready) = self.contents.fill_buf()
+        {
+            self.hash.update(&ready[..count.min(ready.len())]);
+        }
+        self.contents.consume(count);
+    }
+}
+
 /// Unpacks `stream`, of which messages speak as `name`.
 pub(super) fn unpack(
     name: &str,
-    stream: impl Read,
+    stream: impl BufRead,
     target: BorrowedFd<'_>,
     options: &archive::ExtractOptions<'_>,
 ) -> Result<archive::Extracted, transfer::Error> {
