@@ -119,7 +119,7 @@ fn directory_removed(context: &Context) -> TestResult {
     let first = machine.state()?;
     machine.says("echo kept > /root/mark")?;
     for boots in [1, 2] {
-        fs::remove_dir_all("/run/spinney")?;
+        wipe_run()?;
         let state = machine.wait_for(|_| true)?;
         assert_eq!((state.supervisor, state.boots), (first.supervisor, boots));
         let again = run(context.spinney().args(["run", "-q", "-x", "-M", &machine.name]).arg(&first.tree));
@@ -140,6 +140,16 @@ fn directory_removed(context: &Context) -> TestResult {
     assert!(log.matches(&told).count() >= 2, "{log}");
     machine.stop()?;
     Ok(())
+}
+
+/// Removes /run/spinney as somebody does who cleans up; a supervisor that puts something back meanwhile has it done again.
+fn wipe_run() -> std::io::Result<()> {
+    loop {
+        match fs::remove_dir_all("/run/spinney") {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+            done => return done,
+        }
+    }
 }
 
 /// Waits for an entry of the machine's directory, as its supervisor sees it.
@@ -172,7 +182,7 @@ fn removed_and_killed(context: &Context) -> TestResult {
     let before = HostState::look(&context.prefix);
     let machine = Detached::start(context, &context.tree("busybox")?, &["--private-users=no"])?;
     machine.signal(libc::SIGSTOP);
-    fs::remove_dir_all("/run/spinney")?;
+    wipe_run()?;
     machine.signal(libc::SIGKILL);
     assert!(machine.ended(PATIENCE));
     let collected = run(context.spinney().arg("gc"));
@@ -189,7 +199,7 @@ fn removed_and_killed(context: &Context) -> TestResult {
 fn removed_and_stopped(context: &Context) -> TestResult {
     let machine = Detached::start(context, &context.tree("busybox")?, &[])?;
     machine.signal(libc::SIGSTOP);
-    fs::remove_dir_all("/run/spinney")?;
+    wipe_run()?;
     machine.signal(libc::SIGTERM);
     machine.signal(libc::SIGINT);
     machine.signal(libc::SIGCONT);

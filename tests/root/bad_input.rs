@@ -90,7 +90,6 @@ const VALUES: &[(&[&str], &str)] = &[
     (&["--init=relative"], "relative"),
     (&["--explain=xml"], "xml"),
     (&["--no-such-option"], "--no-such-option"),
-    (&["--network-veth"], "--network-veth"),
 ];
 
 /// One line of error that says `what`, a hint, status 125; warnings are no errors.

@@ -52,8 +52,9 @@ const ROWS: &[(&str, &[&str], &str, &str)] = &[
     (
         "PrivateNetwork",
         &["PrivateNetwork=yes"],
-        "ls /sys/class/net; tail -n +3 /proc/net/dev | cut -d: -f1",
-        "lo\n    lo",
+        // Not /sys/class/net: that is the network of who mounted it, as on any host.
+        "tail -n +3 /proc/net/dev | cut -d: -f1",
+        "    lo",
     ),
     ("PrivateMounts", &["PrivateMounts=yes"], "mount -t tmpfs x /mnt && echo mounted", "mounted"),
     (
