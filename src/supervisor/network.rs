@@ -116,12 +116,10 @@ fn facts(wanted: &Wanted) -> SysResult<lease::HostNetwork> {
     })
 }
 
-/// Makes the rules of the machine's packets, before its first boot; each thing is noted with [`Claimed::note`] before it is made,
-/// and undone as a [`super::resources::Resource`].
-fn rules(claimed: &Claimed, around: &Surroundings<'_>) -> Result<Option<Watch>, Error> {
+/// Makes the rules of the machine's packets, before its first boot. [`Network::prepare`] has noted them.
+fn rules(around: &Surroundings<'_>) -> Result<Option<Watch>, Error> {
     let (name, state) = (around.name.as_str(), around.state);
     let Some(machine) = MachineRules::of(name, &state.plan, state.dns_port) else { return Ok(None) };
-    claimed.note(&Resource::Rules { machine: name.to_owned(), namespace: state.namespace })?;
     let report = rules::set_machine(&machine)?;
     fault::point("rules");
     Ok(Some(Watch::new(name, Instant::now(), report.warnings)))
@@ -153,6 +151,11 @@ impl Network {
             let macs = link::check(plan)?;
             state.namespace = shared::namespace().map_err(Error::system("look at this host's network"))?;
             let machine = claimed.directory().name().as_str();
+            // Before the links and the cgroup, and so undone after them: no process of the machine is ever without its rules.
+            if MachineRules::of(machine, plan, None).is_some() {
+                let (machine, namespace) = (machine.to_owned(), state.namespace);
+                claimed.note(&Resource::Rules { machine, namespace })?;
+            }
             for holding in holdings(plan, machine, state.namespace, &macs) {
                 claimed.note(&Resource::Network(holding))?;
             }
@@ -221,7 +224,7 @@ impl Network {
             hostname: &self.hostname,
             boots: self.boots,
         };
-        let watch = rules(claimed, &around)?;
+        let watch = rules(&around)?;
         self.services = services(claimed, &around)?;
         self.services.extend(watch.map(|watch| Box::new(watch) as Box<dyn Service>));
         self.services.extend(names);

@@ -32,6 +32,9 @@ const VETH_INFO_PEER: u16 = 1;
 const IFLA_BR_FORWARD_DELAY: u16 = 1;
 const IFLA_BR_STP_STATE: u16 = 5;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+const IFLA_BR_MULTI_BOOLOPT: u16 = 46;
+/// BR_BOOLOPT_NO_LL_LEARN (linux/if_bridge.h).
+const NO_LINK_LOCAL_LEARNING: u32 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_MODE: u16 = 1;
 
@@ -133,6 +136,9 @@ pub(super) fn bridge(to: &mut Requests, zone: &ZoneName) {
         attribute(data, IFLA_BR_FORWARD_DELAY, &0_u32.to_ne_bytes());
         attribute(data, IFLA_BR_STP_STATE, &0_u32.to_ne_bytes());
         attribute(data, IFLA_BR_MCAST_SNOOPING, &[0]);
+        // Nor is learned who sends to link-local groups (Linux 4.20): no rule sees those. br_boolopt_multi: values, and which count.
+        let option = NO_LINK_LOCAL_LEARNING.to_ne_bytes();
+        attribute(data, IFLA_BR_MULTI_BOOLOPT, &[option, option].concat());
     });
     to.push(RTM_NEWLINK, CREATE | EXCLUSIVE, &body, format!("RTM_NEWLINK bridge {}", end.name));
 }

@@ -14,7 +14,7 @@ use Field::{
 };
 use Match::{
     EtherType, FromLinkLocal, FromLoopback, FromUnspecified, Icmp6, In, LinkLocalTarget, NotIn,
-    NotToLoopback6, State, ToLocal, ToLoopback, ToMany, Translated, UdpFrom, UdpTo,
+    NotToLoopback, NotToLoopback6, State, ToLocal, ToLoopback, ToMany, Translated, UdpFrom, UdpTo,
 };
 
 /// What routers do.
@@ -61,6 +61,7 @@ const fn map(
 const INET_SETS: &[Set] = &[
     set("inside", &[Ifname], "bridges of zones and links of machines of their own"),
     set("same", &[Ifname, Ifname], "each of these with itself"),
+    set("ports", &[Ifname], "ports of bridges, which are on the host for nobody"),
     set("pairs", &[Ifname], "links whose machine may send from its own addresses only"),
     set("sources4", &[Ifname, Ipv4], "those addresses"),
     set("sources6", &[Ifname, Ipv6], "those addresses"),
@@ -111,6 +112,8 @@ const INVALID: Match = State(1, "invalid");
 const GOING_ON: Match = State(2 | 4, "established,related");
 
 const INET_RULES: &[Statement] = &[
+    // What a bridge does not forward (01:80:c2:00:00:01 to :0f, IEEE 802.1D 7.12.6) comes up to the host, whatever is in it.
+    rule("early", &[In(&[Iifname], "ports")], Drop),
     rule("early", &[NotIn(&[Iifname], "inside")], Accept),
     // route_localnet is on there, for ports of the host's loopback: only the host itself may use that (CVE-2020-8558).
     rule("early", &[Match::Ipv4, ToLoopback], Drop),
@@ -123,8 +126,9 @@ const INET_RULES: &[Statement] = &[
     rule("early", &[Match::Ipv6, NotIn(&[Iifname, Ip6Source], "sources6")], Drop),
     rule("prerouting", &[In(&[Iifname], "inside"), Match::Ipv4], DnatIp(DNS4, "dns4")),
     rule("prerouting", &[In(&[Iifname], "inside"), Match::Ipv6], DnatIp6(DNS6, "dns6")),
-    rule("prerouting", &[ToLocal, Match::Ipv4], DnatIp(PORT4, "ports4_at")),
-    rule("prerouting", &[ToLocal], DnatIp(PORT, "ports4")),
+    // A neighbour on the LAN may send to 127.0.0.1: ports there are the host's own.
+    rule("prerouting", &[Match::Ipv4, NotToLoopback, ToLocal], DnatIp(PORT4, "ports4_at")),
+    rule("prerouting", &[Match::Ipv4, NotToLoopback, ToLocal], DnatIp(PORT, "ports4")),
     rule("prerouting", &[ToLocal, Match::Ipv6], DnatIp6(PORT6, "ports6_at")),
     rule("prerouting", &[ToLocal], DnatIp6(PORT, "ports6")),
     rule("output", &[ToLocal, Match::Ipv4], DnatIp(PORT4, "ports4_at")),

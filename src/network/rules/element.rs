@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::super::link::bridge_mac;
 use super::super::nft::object::{Element, Table};
 use super::base::{BRIDGE, INET};
 use super::machine::{LinkRules, MachineRules, Place};
-use crate::settings::network::{MacAddress, PortMapping, Protocol};
+use crate::settings::network::{MacAddress, PortMapping, Protocol, ZoneName};
 
 /// Elements by table, set and key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,6 +103,7 @@ impl Elements {
     fn guard_port(&mut self, link: &LinkRules, mac: MacAddress, name: &str) {
         let port = interface(link.host.as_str());
         let key = std::slice::from_ref(&port);
+        self.put(INET, "ports", key, &[], name);
         self.put(BRIDGE, "guarded", key, &[], name);
         self.put(BRIDGE, "macs", &[port.clone(), hardware(mac)], &[], name);
         // Where others give addresses we do not know them.
@@ -125,6 +127,11 @@ impl Elements {
         }
         self.put(BRIDGE, "known6", &[octets(local.into())], &[], name);
         self.put(BRIDGE, "known_targets6", &[octets(local.into())], &[], name);
+        // The router of all machines of the zone.
+        if let Some(router) = zone_of(&link.place).map(|zone| octets(link_local(bridge_mac(&zone)).into())) {
+            self.put(BRIDGE, "known6", std::slice::from_ref(&router), &[], "zone");
+            self.put(BRIDGE, "known_targets6", &[router], &[], "zone");
+        }
     }
 
     fn add_name_server(&mut self, main: &LinkRules, server: IpAddr, port: u16, name: &str) {
@@ -220,6 +227,14 @@ fn number(protocol: Protocol) -> Vec<u8> {
 
 fn service(port: u16) -> Vec<u8> {
     [port.to_be_bytes(), [0, 0]].concat()
+}
+
+/// The zone whose bridge the link is in.
+fn zone_of(place: &Place) -> Option<ZoneName> {
+    match place {
+        Place::Zone(bridge) => bridge.as_str().strip_prefix("vz-")?.parse().ok(),
+        Place::Alone | Place::Bridge(_) => None,
+    }
 }
 
 /// The link-local address that the kernel makes of a hardware address (RFC 4291 2.5.6, appendix A).

@@ -97,6 +97,8 @@ pub enum Match {
     EtherType([u8; 2], &'static str),
     /// The destination is in 127.0.0.0/8.
     ToLoopback,
+    /// It is not.
+    NotToLoopback,
     /// The source is.
     FromLoopback,
     /// The source is in fe80::/10.
@@ -134,6 +136,7 @@ impl Match {
             Self::Ipv4 | Self::Ipv6 => String::new(),
             Self::EtherType(_, text) => text.to_owned(),
             Self::ToLoopback => "ip daddr 127.0.0.0/8".to_owned(),
+            Self::NotToLoopback => "ip daddr != 127.0.0.0/8".to_owned(),
             Self::FromLoopback => "ip saddr 127.0.0.0/8".to_owned(),
             Self::FromLinkLocal => "ip6 saddr fe80::/10".to_owned(),
             Self::FromUnspecified => "ip6 saddr ::".to_owned(),
@@ -171,6 +174,7 @@ impl Match {
                 steps.extend([payload(Base::Link, 12, 2), compare(Equal, &number)]);
             }
             Self::ToLoopback => steps.extend([payload(Base::Network, 16, 1), compare(Equal, &[127])]),
+            Self::NotToLoopback => steps.extend([payload(Base::Network, 16, 1), compare(Differ, &[127])]),
             Self::FromLoopback => steps.extend([payload(Base::Network, 12, 1), compare(Equal, &[127])]),
             Self::FromLinkLocal => {
                 let (mut mask, mut prefix) = (vec![0; 16], vec![0; 16]);
