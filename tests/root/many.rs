@@ -12,7 +12,7 @@ const MACHINES: usize = 20;
 const INOTIFY_INSTANCES: u64 = 128;
 
 /// Bounds for a build with debug information and no optimisation; `make bench` holds the release build to its own.
-const PSS_KIB: u64 = 4096;
+const PSS_KIB: u64 = 4608;
 
 /// How long idleness is watched, and how many clock ticks (10 ms) all supervisors together may use in it.
 const WATCH: Duration = Duration::from_secs(2);

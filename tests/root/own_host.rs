@@ -4,14 +4,27 @@
 //! All mounts in it are shared, as systemd makes those of a host: a supervisor that forgets to leave their peer group
 //! has its mounts seen here.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
-use spinney::sys::network::loopback_up;
+use spinney::sys::network::{in_namespace, loopback_up};
 use spinney::sys::process::{Namespaces, unshare};
 
 /// What is empty, but for /run, and on disk.
 const EMPTY: [(&str, &str); 2] = [("var-lib", "/var/lib"), ("var-log", "/var/log")];
+
+/// The network namespace that we came from, which may lead to package mirrors.
+static OUTSIDE: OnceLock<File> = OnceLock::new();
+
+/// Does `work`, and what it starts, on the network of the real host.
+pub fn outside<T>(work: impl FnOnce() -> T) -> T {
+    match OUTSIDE.get() {
+        Some(outside) => in_namespace(outside, work).expect("join the network namespace outside"),
+        None => work(),
+    }
+}
 
 /// The surroundings of all tests. Scratch files are on disk, where trees and layers would be.
 pub struct OwnHost {
@@ -25,6 +38,7 @@ impl OwnHost {
         let directory = PathBuf::from(format!("/var/tmp/spinney-root-tests.{}", std::process::id()));
         std::fs::create_dir(&directory).expect("make a directory in /var/tmp");
         if !real {
+            OUTSIDE.get_or_init(|| File::open("/proc/self/ns/net").expect("open our network namespace"));
             unshare(Namespaces::NEWNS | Namespaces::NEWNET)
                 .expect("unshare the mount and the network namespace");
             loopback_up().expect("bring lo up");
