@@ -15,6 +15,7 @@ use spinney::network::dhcp::{Facts, frame, router, v4, v6};
 use spinney::network::dns::known::{Neighbour, Surroundings, Verdict, Wanted};
 use spinney::network::dns::message::{Query, Reply, Unfit, returned, unfit_answer};
 use spinney::network::plan::{Addresses, Family};
+use spinney::network::subnet::Subnet;
 use spinney::transfer::oci::challenge::{self, Challenge};
 use spinney::transfer::oci::document::{Configuration, Document};
 use spinney::transfer::oci::{Reference, credentials, settings};
@@ -261,7 +262,7 @@ pub(crate) fn dns(bytes: &[u8]) {
         domain: Some("spinney.internal".to_owned()),
         addresses: vec![[10, 213, 0, 5].into()],
         gateways: vec![[10, 213, 0, 1].into()],
-        networks: vec![([10, 213, 0, 0].into(), 22)],
+        networks: vec![Subnet::of([10, 213, 0, 0].into(), 22)],
         hosts: vec![("db".to_owned(), [192, 0, 2, 7].into())],
     };
     let mut neighbours = |_: Wanted<'_>| {

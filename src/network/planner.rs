@@ -280,7 +280,7 @@ fn with_router_as_host(
     let set4 = |family: &mut Family<Ipv4Addr>| family.host = family.gateway;
     let set6 = |family: &mut Family<Ipv6Addr>| {
         // A link-local address is no name server's for others.
-        if family.gateway.is_some_and(|gateway| gateway.segments()[0] & 0xffc0 != 0xfe80) {
+        if family.gateway.is_some_and(|gateway| !gateway.is_unicast_link_local()) {
             family.host = family.gateway;
         }
     };
@@ -295,7 +295,7 @@ fn family_of<A>(family: &mut Option<Family<A>>, gateway: IpAddr) -> Result<&mut 
 
 fn check_router(address: IpAddr, prefix: u8, gateway: IpAddr) -> Result<(), NetworkPlanError> {
     let network = Subnet::of(address, prefix);
-    let link_local = matches!(gateway, IpAddr::V6(router) if router.segments()[0] & 0xffc0 == 0xfe80);
+    let link_local = matches!(gateway, IpAddr::V6(router) if router.is_unicast_link_local());
     if gateway == address {
         return Err(NetworkPlanError::GatewayIsMachine { gateway });
     }

@@ -420,7 +420,7 @@ impl ZoneRecord {
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.segments()[0] & 0xffc0 == 0xfe80,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     }
 }
 

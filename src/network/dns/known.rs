@@ -10,6 +10,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use crate::network::subnet::Subnet;
+
 use super::message::{Answer, Code, Data, INTERNET, Question, Record, Zone, kind};
 use super::name::Name;
 
@@ -60,7 +62,7 @@ pub struct Surroundings {
     /// Addresses of the host in its network.
     pub gateways: Vec<IpAddr>,
     /// Its networks: all of their addresses that anybody can know of are known here.
-    pub networks: Vec<(IpAddr, u8)>,
+    pub networks: Vec<Subnet>,
     /// `--hosts=`.
     pub hosts: Vec<(String, IpAddr)>,
 }
@@ -224,7 +226,7 @@ impl Surroundings {
         if self.addresses.contains(&address) {
             return Some(named(&self.machine));
         }
-        if !self.networks.iter().any(|(network, length)| shares(*network, address, *length)) {
+        if !self.networks.iter().any(|network| network.contains(address)) {
             return None;
         }
         let of = |other: &Neighbour| other.domain == self.domain && other.addresses.contains(&address);
@@ -234,22 +236,6 @@ impl Surroundings {
                 .find(|other| of(other))
                 .map_or(Found::Missing, |other| named(&other.name)),
         )
-    }
-}
-
-/// Whether two addresses have the first `length` bits in common.
-fn shares(one: IpAddr, other: IpAddr, length: u8) -> bool {
-    let length = u32::from(length);
-    match (one, other) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => {
-            let differs = u32::from(one) ^ u32::from(other);
-            differs.leading_zeros() >= length.min(32)
-        }
-        (IpAddr::V6(one), IpAddr::V6(other)) => {
-            let differs = u128::from(one) ^ u128::from(other);
-            differs.leading_zeros() >= length.min(128)
-        }
-        _ => false,
     }
 }
 
@@ -267,7 +253,7 @@ mod tests {
             domain: domain.map(str::to_owned),
             addresses: vec![ip("10.213.0.5"), ip("fd00::5")],
             gateways: vec![ip("10.213.0.1"), ip("fd00::1")],
-            networks: vec![(ip("10.213.0.0"), 22), (ip("fd00::"), 64)],
+            networks: vec![Subnet::of(ip("10.213.0.0"), 22), Subnet::of(ip("fd00::"), 64)],
             hosts: vec![("db".to_owned(), ip("192.0.2.7")), ("db".to_owned(), ip("192.0.2.8"))],
         }
     }
@@ -425,7 +411,7 @@ mod tests {
             ("10.0.0.1", "10.0.0.1", 200, true),
         ];
         for (one, other, length, expected) in table {
-            assert_eq!(shares(ip(one), ip(other), length), expected, "{one} {other} {length}");
+            assert_eq!(Subnet::of(ip(one), length).contains(ip(other)), expected, "{one} {other} {length}");
         }
     }
 }

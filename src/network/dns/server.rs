@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::network::plan::NetworkPlan;
 use crate::network::service::Service;
+use crate::network::subnet::Subnet;
 use crate::sys::event_set::{EventFlags, EventSet};
 use crate::sys::internet_socket::{
     accept_from, datagram_listener, local_address, receive_from, send_to, stream_listener,
@@ -432,8 +433,8 @@ fn surroundings(config: &Config<'_>) -> Surroundings {
     let given = plan.links.iter().filter_map(|link| link.addresses);
     let networks = given.flat_map(|of| {
         [
-            of.v4.map(|family| (IpAddr::V4(family.address), family.prefix)),
-            of.v6.map(|family| (IpAddr::V6(family.address), family.prefix)),
+            of.v4.map(|family| Subnet::of(family.address.into(), family.prefix)),
+            of.v6.map(|family| Subnet::of(family.address.into(), family.prefix)),
         ]
     });
     Surroundings {
