@@ -30,7 +30,7 @@ UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
 .PHONY: help
 help:
 	@echo 'sudo make demo      boot Debian 13, look at it, power it off'
-	@echo 'sudo make check     all tests: check-unit (no root needed), check-root, check-vm'
+	@echo 'sudo make check     all tests: check-unit (no root needed), check-root, check-bus, check-vm'
 	@echo 'sudo make bench     measure Spinney beside systemd-nspawn, runc, lxc and bubblewrap'
 	@echo 'make build          target/release/spinney'
 	@echo 'sudo make trees     the test trees; TREES="debian-13 busybox" for some'
@@ -50,8 +50,8 @@ demo:
 	@tests/setup build trees
 	demo/run
 
-.PHONY: check check-unit check-root check-vm
-check: check-unit check-root check-vm
+.PHONY: check check-unit check-root check-bus check-vm
+check: check-unit check-root check-bus check-vm
 
 check-unit:
 	@tests/setup build unit
@@ -60,6 +60,10 @@ check-unit:
 check-root: trees
 	@tests/setup build root
 	tests/tier $@ cargo test --locked --test root -- --tap
+
+check-bus: trees
+	@tests/setup build root bus
+	tests/tier $@ cargo test --locked --test root -- --tap --bus
 
 check-vm:
 	@tests/setup build vm
