@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::network::plan::{LinkKind, NetworkPlan};
 use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
 use crate::sys::files::open_at;
-use crate::sys::fork::{close_from, close_from_but, exit_now, fork};
+use crate::sys::fork::{close_from_but, exit_now, fork};
 use crate::sys::netlink::{ROUTE, Requests, Socket};
 use crate::sys::network::{in_namespace, open_by_number};
 use crate::sys::{SysResult, sys};
@@ -144,11 +144,11 @@ impl Holding {
 /// Undoes `holdings`, but for what takes the kernel long: a link some 20 ms, a bridge 30. A child of ours sees to that while we go on
 /// and end. It removes links by their indexes, so that a next machine may have their names, and has the lock that others wait for only
 /// where a bridge goes. What it leaves where it is killed goes with the machine's namespace, or with [`sweep`]. Says whether it is done so: only
-/// where all is in our network namespace.
+/// where all is in our network namespace. It has `kept` open to its end: who closes the last of a socket may have to wait.
 ///
 /// # Errors
 /// When there can be no child, or something cannot be undone: all of it may be undone once more.
-pub fn undo_later(holdings: &[Holding]) -> SysResult<bool> {
+pub fn undo_later(holdings: &[Holding], kept: Option<BorrowedFd<'_>>) -> SysResult<bool> {
     let namespace = shared::namespace()?;
     if holdings.iter().any(|holding| holding.namespace != namespace) {
         return Ok(false);
@@ -184,8 +184,9 @@ pub fn undo_later(holdings: &[Holding]) -> SysResult<bool> {
     };
     let (closes, closed) = sys("pipe2", pipe_with(PipeFlags::CLOEXEC), || "O_CLOEXEC".to_owned())?;
     fork(move || {
-        let kept = shared.as_ref().map(Shared::fd);
-        let removed = detach(kept).and_then(|()| {
+        let lock = shared.as_ref().map(Shared::fd);
+        let kept: Vec<_> = lock.into_iter().chain(kept).collect();
+        let removed = detach(&kept).and_then(|()| {
             let mut socket = Socket::open(ROUTE)?;
             let first = bridges.iter().try_for_each(|(bridge, name)| remove(&mut socket, bridge, name));
             // Others may go on.
@@ -202,7 +203,7 @@ pub fn undo_later(holdings: &[Holding]) -> SysResult<bool> {
 }
 
 /// Has a child nothing of ours but `kept`: nobody is to wait for the end of a pipe that we had, and no terminal's signals are for it.
-fn detach(kept: Option<BorrowedFd<'_>>) -> SysResult<()> {
+fn detach(kept: &[BorrowedFd<'_>]) -> SysResult<()> {
     let null = open_at(CWD, "/dev/null", OFlags::RDWR, Mode::empty())?;
     // A leader of a group has a session of its own already.
     let _ = rustix::process::setsid();
@@ -211,10 +212,7 @@ fn detach(kept: Option<BorrowedFd<'_>>) -> SysResult<()> {
     dup(rustix::stdio::dup2_stdout(&null))?;
     dup(rustix::stdio::dup2_stderr(&null))?;
     drop(null);
-    match kept {
-        Some(kept) => close_from_but(3, kept),
-        None => close_from(3),
-    }
+    close_from_but(3, kept)
 }
 
 /// Removes what machines have left in our network namespace of which nothing else is left: those that are not `alive`.
