@@ -18,7 +18,6 @@ pub mod files;
 pub mod fork;
 pub mod in_root;
 pub mod inet;
-pub mod internet_socket;
 pub mod lock_file;
 pub mod loop_device;
 pub mod mount;

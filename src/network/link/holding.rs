@@ -11,18 +11,18 @@ use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
 use crate::sys::files::open_at;
 use crate::sys::fork::{close_from_but, exit_now, fork};
 use crate::sys::netlink::{ROUTE, Requests, Socket};
-use crate::sys::network::{in_namespace, open_by_number};
+use crate::sys::network::{NamespaceId, in_namespace, open_by_id};
 use crate::sys::{SysResult, sys};
 
 use super::found::{self, Found};
-use super::shared::{self, Shared};
+use super::shared::Shared;
 use super::{forwarding, message, zone};
 
 /// Something of the host's network that goes with a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
-    /// The network namespace that is the host's, by its number.
-    pub namespace: u64,
+    /// The network namespace that is the host's.
+    pub namespace: NamespaceId,
     /// The machine.
     pub machine: String,
     /// What.
@@ -59,7 +59,7 @@ pub enum HoldingKind {
 pub fn holdings(
     plan: &NetworkPlan,
     machine: &str,
-    namespace: u64,
+    namespace: NamespaceId,
     macs: &[Option<MacAddress>],
 ) -> Vec<Holding> {
     let mut kinds = Vec::new();
@@ -94,10 +94,10 @@ impl Holding {
     /// # Errors
     /// When the kernel refuses.
     pub fn undo(&self) -> SysResult<()> {
-        if shared::namespace()? == self.namespace {
+        if NamespaceId::ours()? == self.namespace {
             return self.undo_here();
         }
-        match open_by_number(self.namespace)? {
+        match open_by_id(self.namespace)? {
             Some(namespace) => in_namespace(namespace, || self.undo_here())?,
             // Links, rules and switches went with it; our own notes did not.
             None => self.forget(),
@@ -149,7 +149,7 @@ impl Holding {
 /// # Errors
 /// When there can be no child, or something cannot be undone: all of it may be undone once more.
 pub fn undo_later(holdings: &[Holding], kept: Option<BorrowedFd<'_>>) -> SysResult<bool> {
-    let namespace = shared::namespace()?;
+    let namespace = NamespaceId::ours()?;
     if holdings.iter().any(|holding| holding.namespace != namespace) {
         return Ok(false);
     }
@@ -220,7 +220,7 @@ fn detach(kept: &[BorrowedFd<'_>]) -> SysResult<()> {
 /// # Errors
 /// The first fault.
 pub fn sweep(alive: impl Fn(&str) -> bool) -> SysResult<()> {
-    let namespace = shared::namespace()?;
+    let namespace = NamespaceId::ours()?;
     let Some(shared) = Shared::lock_existing(namespace)? else { return Ok(()) };
     for thing in shared.things()? {
         for machine in shared.users(&thing)?.into_iter().filter(|machine| !alive(machine)) {
@@ -284,17 +284,13 @@ mod tests {
     use super::*;
     use crate::network::plan::{Addresses, Family, LinkPlan};
 
+    const HOST: NamespaceId = NamespaceId { number: 7, cookie: 8 };
+
     #[test]
     fn in_the_order_of_making() {
         let link = |kind, host: Option<&str>, guest: &str| LinkPlan {
-            kind,
             host: host.map(|name| name.parse().unwrap()),
-            host_alternative: None,
-            host_mac: None,
-            guest: guest.parse().unwrap(),
-            guest_alternative: None,
-            mac: None,
-            addresses: None,
+            ..LinkPlan::new(kind, guest.parse().unwrap())
         };
         let zone: ZoneName = "lab".parse().unwrap();
         let v4 = Family { address: "10.0.0.2".parse().unwrap(), prefix: 24, gateway: None, host: None };
@@ -313,7 +309,7 @@ mod tests {
         };
         let mac = Some(MacAddress([2, 0, 0, 0, 0, 1]));
         let kinds: Vec<_> =
-            holdings(&plan, "web", 7, &[mac]).into_iter().map(|holding| holding.kind).collect();
+            holdings(&plan, "web", HOST, &[mac]).into_iter().map(|holding| holding.kind).collect();
         let name = |text: &str| text.parse().unwrap();
         assert_eq!(
             kinds,
@@ -325,11 +321,11 @@ mod tests {
                 HoldingKind::Lent { host: name("eth1"), guest: name("wan"), mac },
             ]
         );
-        assert_eq!(holdings(&NetworkPlan::default(), "web", 7, &[]), []);
-        let written = serde_json::to_string(&holdings(&plan, "web", 7, &[mac])[4]).unwrap();
+        assert_eq!(holdings(&NetworkPlan::default(), "web", HOST, &[]), []);
+        let written = serde_json::to_string(&holdings(&plan, "web", HOST, &[mac])[4]).unwrap();
         assert_eq!(
             written,
-            "{\"namespace\":7,\"machine\":\"web\",\"kind\":{\"lent\":{\"host\":\"eth1\",\"guest\":\"wan\",\"mac\":[2,0,0,0,0,1]}}}"
+            "{\"namespace\":{\"number\":7,\"cookie\":8},\"machine\":\"web\",\"kind\":{\"lent\":{\"host\":\"eth1\",\"guest\":\"wan\",\"mac\":[2,0,0,0,0,1]}}}"
         );
     }
 }

@@ -14,7 +14,7 @@ use super::machine::MachineRules;
 use super::store::Store;
 use super::{foreign, legacy, loopback, store};
 use crate::settings::network::PortMapping;
-use crate::sys::network::{in_namespace, open_by_number};
+use crate::sys::network::{NamespaceId, in_namespace, open_by_id};
 
 /// Somebody who changes rules at the same time is waited for so often.
 const TRIES: usize = 16;
@@ -73,15 +73,15 @@ pub fn change_ports(name: &str, ports: &[PortMapping]) -> Result<Report, RulesEr
     }
 }
 
-/// As [`remove_machine`], in the network namespace with this number; with that one its rules are gone.
+/// As [`remove_machine`], in this network namespace; with that one its rules are gone.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn remove_machine_in(namespace: u64, name: &str) -> Result<(), RulesError> {
-    if store::namespace()? == namespace {
+pub fn remove_machine_in(namespace: NamespaceId, name: &str) -> Result<(), RulesError> {
+    if NamespaceId::ours()? == namespace {
         return remove_machine(name);
     }
-    match open_by_number(namespace)? {
+    match open_by_id(namespace)? {
         Some(there) => in_namespace(there, || remove_machine(name))?,
         None => Ok(store::forget(namespace, name)?),
     }
