@@ -35,6 +35,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod stream_socket;
+pub mod sysctl;
 pub mod timeout;
 pub mod tty;
 pub mod watch;

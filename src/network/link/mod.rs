@@ -4,7 +4,7 @@
 //! is a [`holding::Holding`], written down by its supervisor before it is made.
 
 mod error;
-mod forwarding;
+pub mod forwarding;
 pub mod found;
 mod guest;
 pub mod holding;
