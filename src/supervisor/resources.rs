@@ -25,6 +25,7 @@ use crate::sys::files::{
     make_directories, make_directory_at, open_at, open_directory, read_at, remove_file_at, remove_tree_at,
     replace_at, try_lock_description, while_parents_vanish, write_all,
 };
+use crate::sys::network::NamespaceId;
 use crate::sys::{SysError, SysResult};
 
 use super::registry::{MachineDirectory, remove_if_empty};
@@ -65,8 +66,8 @@ pub enum Resource {
     Rules {
         /// Its name.
         machine: String,
-        /// The network namespace that they are in, by its number.
-        namespace: u64,
+        /// The network namespace that they are in.
+        namespace: NamespaceId,
     },
 }
 

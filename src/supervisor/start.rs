@@ -181,7 +181,7 @@ fn make(
     let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
     let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
     let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, true)?;
-    let mut plan = make_plan(request, &facts, ids, network)?;
+    let mut plan = make_plan(request, &facts, ids, network.plan)?;
     let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
     let (user_namespace, holder) = user_namespace.unzip();
     let holder = holder.flatten();
@@ -192,7 +192,7 @@ fn make(
     let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
     let ports = Network::hold_ports(&plan)?;
-    let mut network = Network::prepare(claimed, &plan, report)?;
+    let mut network = Network::prepare(claimed, &plan, network.host.as_ref(), report)?;
     network.ports = ports;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));

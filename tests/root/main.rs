@@ -64,6 +64,7 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_doctor;
 mod network_firewall;
 mod network_guests;
 mod network_host;
@@ -99,6 +100,7 @@ fn main() -> ExitCode {
         network_guests::tests(),
         network_ports::tests(),
         oci::tests(),
+        network_doctor::tests(),
         network_firewall::tests(),
         network_verbs::tests(),
         nspawn_names::tests(),

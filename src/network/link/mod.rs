@@ -4,7 +4,7 @@
 //! is a [`holding::Holding`], written down by its supervisor before it is made.
 
 mod error;
-mod forwarding;
+pub mod forwarding;
 pub mod found;
 mod guest;
 pub mod holding;
@@ -26,7 +26,7 @@ use crate::settings::network::{InterfaceName, MacAddress};
 use crate::sys::SysError;
 use crate::sys::files::open_at;
 use crate::sys::netlink::{ROUTE, Requests, Socket};
-use crate::sys::network::in_namespace;
+use crate::sys::network::{NamespaceId, in_namespace};
 
 use found::Found;
 use message::End;
@@ -83,11 +83,17 @@ pub fn check(plan: &NetworkPlan) -> Result<Vec<Option<MacAddress>>, LinkError> {
     Ok(macs)
 }
 
-/// Makes what comes once for all boots: bridge of the zone, forwarding. Gives what could not be switched on the host.
+/// Makes what comes once for all boots: bridge of the zone, forwarding on a `host` like this, which is known of each plan that
+/// routes. Gives what could not be switched on the host.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn prepare(plan: &NetworkPlan, machine: &str, namespace: u64) -> Result<Vec<String>, LinkError> {
+pub fn prepare(
+    plan: &NetworkPlan,
+    machine: &str,
+    namespace: NamespaceId,
+    host: Option<&HostNetwork>,
+) -> Result<Vec<String>, LinkError> {
     let failed = || LinkError::system("prepare this host's network");
     if !plan.is_routed() && plan.zone().is_none() {
         return Ok(Vec::new());
@@ -101,12 +107,9 @@ pub fn prepare(plan: &NetworkPlan, machine: &str, namespace: u64) -> Result<Vec<
         zone::join(&shared, &mut socket, zone, machine, addresses)?;
         own.push(zone.bridge().to_string());
     }
-    match plan.is_routed() {
-        true => {
-            let host = HostNetwork::look().map_err(failed())?;
-            forwarding::join(&shared, machine, &own, &host).map_err(failed())
-        }
-        false => Ok(Vec::new()),
+    match host.filter(|_| plan.is_routed()) {
+        Some(host) => forwarding::join(&shared, machine, &own, host).map_err(failed()),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -247,21 +250,5 @@ fn free(socket: &mut Socket, name: &InterfaceName) -> Result<(), LinkError> {
     match found {
         Some(found) if !found.ours => Err(LinkError::Taken { name: name.to_string() }),
         _ => Ok(()),
-    }
-}
-
-impl LinkPlan {
-    /// A pair of ours, of which one end stays on the host.
-    pub fn is_pair(&self) -> bool {
-        matches!(self.kind, LinkKind::Veth | LinkKind::Extra | LinkKind::Bridge(_) | LinkKind::Zone(_))
-    }
-}
-
-impl NetworkPlan {
-    /// Packets of the machine go through the host: it has a gateway there.
-    pub fn is_routed(&self) -> bool {
-        self.links
-            .iter()
-            .any(|link| matches!(link.kind, LinkKind::Veth | LinkKind::Zone(_)) && link.addresses.is_some())
     }
 }

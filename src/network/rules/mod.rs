@@ -35,8 +35,8 @@ mod verify;
 pub mod watch;
 
 pub use apply::{
-    Report, change_machine, change_ports, in_force, partition, remove_machine, remove_machine_in, repair,
-    set_machine, sweep,
+    Report, change_machine, change_ports, in_force, partition, remove_machine, remove_machine_in,
+    remove_machine_over, repair, set_machine, sweep,
 };
 pub use error::RulesError;
 pub use fate::Direction;
