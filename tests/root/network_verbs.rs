@@ -5,11 +5,12 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::command::{Ended, Process, run};
-use crate::harness::{Context, Test, TestResult};
+use crate::harness::{Context, Row, Test, TestResult};
 use crate::machine::Machine;
 
 pub fn tests() -> Vec<Test> {
-    vec![Test::new("network_verbs::leases", leases), Test::new("network_verbs::capture", capture)]
+    let rows: [Row; 3] = [("leases", leases), ("capture", capture), ("delay", delay)];
+    rows.map(|(name, test)| Test::new(format!("network_verbs::{name}"), test)).into()
 }
 
 fn net(context: &Context, arguments: &[&str]) -> Ended {
@@ -107,5 +108,40 @@ fn capture(context: &Context) -> TestResult {
     let counted = net(context, &["capture", &name, "--count=0"]);
     assert_eq!(counted.status, 125, "{counted:#?}");
     net(context, &["forget", &name]).ok()?;
+    Ok(())
+}
+
+/// `--net-delay=` holds back what is sent each way, where the kernel has netem, which tc(8) knows; where not, it is refused, and
+/// nothing is left.
+fn delay(context: &Context) -> TestResult {
+    let tc = |action: &str| {
+        let words = ["qdisc", action, "dev", "lo", "root", "netem", "delay", "1ms"];
+        run(std::process::Command::new("tc").args(words)).status
+    };
+    let has_netem = tc("add") == 0;
+    let tree = context.tree("busybox")?;
+    if has_netem {
+        tc("delete");
+        for options in [["-n", "--net-delay=40ms"], ["--network-zone=t-delay", "--net-delay=40ms"]] {
+            let mut machine = Machine::start(context, &tree, &options);
+            machine.ready()?;
+            let told =
+                machine.says("ping -c 2 $(ip -4 route show default | awk '{ print $3 }') | tail -1")?;
+            // round-trip min/avg/max = 80.1/80.2/80.3 ms
+            let least = told.split(['=', '/']).filter_map(|word| word.trim().parse::<f64>().ok()).next();
+            assert!(least.is_some_and(|milliseconds| (80.0..120.0).contains(&milliseconds)), "{told}");
+        }
+        return Ok(());
+    }
+    let mut command = context.spinney();
+    command
+        .args(["run", "-q", "-x", "-n", "--net-delay=40ms", "-M", "t-slow"])
+        .arg(&tree)
+        .args(["--", "/bin/true"]);
+    let ended = run(&mut command);
+    let told = "spinney: error: this kernel cannot delay packets: it has no netem: rtnetlink(RTM_NEWQDISC ve-t-slow netem: \
+         \"Specified qdisc kind is unknown\"): No such file or directory (os error 2)\n  hint: modprobe sch_netem: where \
+         that is not there, the kernel was made without it; --net-loss= needs none\n";
+    assert!(ended.status == 125 && ended.stderr.ends_with(told), "{ended:#?}");
     Ok(())
 }
