@@ -58,6 +58,7 @@ use std::time::Instant;
 
 use crate::runtime::plan::MachinePlan;
 use crate::settings::{MachineName, MachineSettings, Provenance};
+use crate::sys::process::raise_soft_limit;
 
 pub use error::Error;
 pub use event::{Event, EventOf};
@@ -91,6 +92,9 @@ pub struct Outcome {
 /// # Errors
 /// When it could not be started, died before it was up, or could not be cleaned up after.
 pub fn run(request: Request, report: &mut Report<'_>) -> Result<Outcome, Error> {
+    // Ports, questions for names and clients take a file each: a shell's soft limit (1024) is for programs with select(2). What it
+    // costs to have less is said where it is reached.
+    let _ = raise_soft_limit(libc::RLIMIT_NOFILE);
     let machine = start::start(&request, report)?;
     serve::serve(machine, &request, report)
 }

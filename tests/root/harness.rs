@@ -13,6 +13,7 @@ use crate::host_state::HostState;
 use crate::own_host::OwnHost;
 
 /// Why a test did not pass.
+#[derive(Debug)]
 pub enum Stop {
     /// This host, or what is installed on it, does not let it run.
     Skip(String),

@@ -72,6 +72,7 @@ mod network_links;
 mod network_names;
 mod network_ports;
 mod network_rules;
+mod network_siblings;
 mod network_verbs;
 mod network_zone;
 mod nspawn_names;
@@ -105,6 +106,9 @@ fn main() -> ExitCode {
         network_verbs::tests(),
         nspawn_names::tests(),
         network_rules::tests(),
+        network_siblings::tests(),
+        nspawn_names::tests(),
+        nspawn_names::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),

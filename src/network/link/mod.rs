@@ -3,6 +3,7 @@
 //! A [`Made`] belongs to one boot. What comes once is [`prepare`]d before the first: bridge, forwarding. What goes with the machine
 //! is a [`holding::Holding`], written down by its supervisor before it is made.
 
+mod delay;
 mod error;
 pub mod forwarding;
 pub mod found;
@@ -52,9 +53,6 @@ pub struct Made {
 /// What is missing, or taken.
 pub fn check(plan: &NetworkPlan) -> Result<Vec<Option<MacAddress>>, LinkError> {
     let mut macs = Vec::new();
-    if plan.faults.delay.is_some() {
-        return Err(LinkError::NoDelay);
-    }
     if plan.links.is_empty() {
         return Ok(macs);
     }
@@ -132,6 +130,7 @@ pub fn make(plan: &NetworkPlan, namespace: BorrowedFd<'_>) -> Result<Made, LinkE
     in_namespace(namespace, || guest::set_up(&plan.links))
         .and_then(|done| done)
         .map_err(LinkError::system("set up the machine's interfaces"))?;
+    delay::hold_back(&mut socket, plan, &made.host, namespace)?;
     Ok(made)
 }
 
