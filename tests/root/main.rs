@@ -77,6 +77,7 @@ mod own_host;
 mod payload;
 mod resolv_conf;
 mod security;
+mod service;
 mod settings;
 mod shell;
 mod start;
@@ -145,6 +146,7 @@ fn main() -> ExitCode {
         image_layers::tests(),
         image_locks::tests(),
         image_store::tests(),
+        service::tests(),
         unpack::tests(),
         image_roots::tests(),
         network_names::tests(),
