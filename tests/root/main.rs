@@ -74,6 +74,7 @@ mod nspawn_names;
 mod oci;
 mod options;
 mod own_host;
+mod packages;
 mod payload;
 mod resolv_conf;
 mod security;
@@ -146,6 +147,7 @@ fn main() -> ExitCode {
         image_layers::tests(),
         image_locks::tests(),
         image_store::tests(),
+        packages::tests(),
         service::tests(),
         unpack::tests(),
         image_roots::tests(),
