@@ -34,6 +34,9 @@ help:
 	@echo 'sudo make bench     measure Spinney beside systemd-nspawn, runc, lxc and bubblewrap'
 	@echo 'make build          target/release/spinney'
 	@echo 'sudo make trees     the test trees; TREES="debian-13 busybox" for some'
+	@echo 'make install        what make build has built; PREFIX=/usr/local DESTDIR='
+	@echo 'make deb            target/package/spinney_VERSION_ARCHITECTURE.deb'
+	@echo 'make rpm            target/package/spinney-VERSION-1.ARCHITECTURE.rpm'
 	@echo 'make lint           rustfmt, clippy, shellcheck'
 	@echo 'make fuzz           throw bytes at what reads those of strangers; FUZZ_SECONDS=600 for each target'
 	@echo 'make clean          removes target/; the trees are under /var/cache/spinney'
@@ -44,6 +47,23 @@ help:
 build:
 	@tests/setup build
 	cargo rustc --release --locked --bin spinney -- -C target-feature=+crt-static
+
+# What is installed: by default what `make build` has made. See docs/install.md.
+PREFIX ?= /usr/local
+.PHONY: install
+install:
+	packaging/install --destdir '$(DESTDIR)' --prefix '$(PREFIX)' --program '$(or $(PROGRAM),target/release/spinney)'
+
+# Packages have a program that is linked dynamically: of a static one glibc's resolver loads modules of the host it runs on, which
+# may have another glibc than the one where it was built.
+.PHONY: deb rpm
+deb rpm:
+	@tests/setup build package
+ifeq ($(PROGRAM),)
+	cargo build --release --locked --bin spinney
+	install -D target/release/spinney target/package/spinney
+endif
+	packaging/$@ --program '$(or $(PROGRAM),target/package/spinney)'
 
 .PHONY: demo
 demo:

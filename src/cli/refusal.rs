@@ -16,7 +16,6 @@ const ONLY_NSPAWN: &[&str] = &[
     "--image",
     "-i",
     "--image-policy",
-    "--keep-unit",
     "--mstack",
     "--network-bridge",
     "--network-interface",

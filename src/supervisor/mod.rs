@@ -52,6 +52,7 @@ pub mod state;
 mod stop;
 pub mod stream;
 pub mod terminal;
+mod unit;
 mod verdict;
 
 use std::time::Instant;
@@ -75,6 +76,8 @@ pub struct Request {
     pub started: Instant,
     /// Nobody's terminal is its console.
     pub background: bool,
+    /// We are the main process of a unit, whose cgroup the machine gets (`--keep-unit`).
+    pub keep_unit: bool,
 }
 
 /// Where events go.

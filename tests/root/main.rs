@@ -79,9 +79,11 @@ mod nspawn_names;
 mod oci;
 mod options;
 mod own_host;
+mod packages;
 mod payload;
 mod resolv_conf;
 mod security;
+mod service;
 mod settings;
 mod shell;
 mod start;
@@ -152,6 +154,8 @@ fn main() -> ExitCode {
         image_layers::tests(),
         image_locks::tests(),
         image_store::tests(),
+        packages::tests(),
+        service::tests(),
         unpack::tests(),
         image_roots::tests(),
         bus::tests(),
