@@ -8,6 +8,7 @@
 //! | [`settings`] | arguments to [`crate::settings::MachineSettings`] |
 //! | [`limit_options`] | the options that limit a machine |
 //! | [`run`] | `spinney run` |
+//! | `spinneyd` | the manager, called by its own name |
 //! | [`reference`] | images by what they were pulled by |
 //! | [`detached`] | waiting for machines in the background |
 //! | [`progress`] | what a machine does, as status lines |
@@ -41,12 +42,14 @@ pub mod reference;
 pub mod refusal;
 pub mod run;
 pub mod settings;
+mod spinneyd;
 pub mod top;
 pub mod transfer_bar;
 pub mod transferring;
 pub mod verb;
 pub mod verbs;
 
+use crate::manager::worker;
 use crate::network::ports::proxy;
 use invocation::Invocation;
 use output::Output;
@@ -55,12 +58,18 @@ use refusal::Refusal;
 /// Exit status of our own failures; below it, and at 126 and above, the payload speaks (docker-run(1), env(1)).
 pub const EXIT_FAILURE: u8 = 125;
 
-/// Runs the personality that the executable was called by: `spinney`, or the proxy of a machine's ports.
+/// Runs the personality that the executable was called by: `spinney`, `spinneyd`, or one of the processes that these start.
 pub fn main() -> ExitCode {
     let started = Instant::now();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if proxy::is_called(&arguments) {
         return ExitCode::from(proxy::main(&arguments));
+    }
+    if worker::is_called(&arguments) {
+        return ExitCode::from(worker::main(&arguments));
+    }
+    if spinneyd::is_called(&arguments) {
+        return ExitCode::from(spinneyd::main(arguments));
     }
     let status = match invocation::parse(arguments) {
         Ok(Invocation::Run(invocation)) => run::run(&invocation, started),

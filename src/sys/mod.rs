@@ -30,6 +30,7 @@ pub mod packet_socket;
 pub mod pipe;
 pub mod process;
 pub mod process_title;
+pub mod readiness;
 pub mod remove_tree;
 pub mod sealed_program;
 pub mod seccomp;
