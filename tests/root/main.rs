@@ -109,8 +109,6 @@ fn main() -> ExitCode {
         nspawn_names::tests(),
         network_rules::tests(),
         network_siblings::tests(),
-        nspawn_names::tests(),
-        nspawn_names::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
