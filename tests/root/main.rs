@@ -70,7 +70,10 @@ mod network_ports;
 mod network_rules;
 mod network_verbs;
 mod network_zone;
+mod nspawn;
+mod nspawn_lines;
 mod nspawn_names;
+mod nspawn_settings;
 mod oci;
 mod options;
 mod own_host;
@@ -100,8 +103,8 @@ fn main() -> ExitCode {
         network_verbs::tests(),
         nspawn_names::tests(),
         network_rules::tests(),
-        nspawn_names::tests(),
-        nspawn_names::tests(),
+        nspawn::tests(),
+        nspawn_settings::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
