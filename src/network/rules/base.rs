@@ -146,6 +146,9 @@ const INET_RULES: &[Statement] = &[
     rule("postrouting", &[In(&[Oifname], "inside"), Match::Ipv4, FromLoopback], Masquerade),
     rule("input", &[GOING_ON], Accept),
     rule("input", &[NotIn(&[Iifname], "inside")], Accept),
+    // Routers' advertisements and redirections: no machine tells this host where to send.
+    rule("input", &[Icmp6(134, "nd-router-advert")], Drop),
+    rule("input", &[Icmp6(137, "nd-redirect")], Drop),
     rule("input", &[INVALID], Drop),
     rule("input", &[Translated], Accept),
     rule("input", &[Match::Protocol(1, "icmp")], Accept),
