@@ -22,7 +22,7 @@ use crate::settings::{
     ResolvConf, Resolved, ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words,
     capability_names, machine_settings,
 };
-use crate::supervisor::{self, Request};
+use crate::supervisor::{self, Ending, Request};
 
 /// Runs a machine from start to end, gives the exit status. `started` is when our process was.
 pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
@@ -135,7 +135,8 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     }
     let keep_unit = invocation.options.keep_unit;
     let background = invocation.options.detach || keep_unit;
-    let request = Request { settings, provenance, started, background, keep_unit };
+    let ending = Ending::Judged;
+    let request = Request { settings, provenance, started, background, keep_unit, ending };
     Ok(Prepared { request, warnings, note })
 }
 
@@ -203,29 +204,37 @@ pub(super) fn explain_format(word: Option<&str>) -> Result<Option<ExplainFormat>
 
 /// The words that an option takes, when its value is `help`.
 fn words_asked_for(options: &RunArguments) -> Option<Vec<String>> {
-    let asked = |value: &Option<String>| value.as_deref() == Some("help");
-    let any_asked = |values: &[String]| values.iter().any(|value| value == "help");
+    let single = [
+        ("console", &options.console),
+        ("volatile", &options.volatile),
+        ("resolv-conf", &options.resolv_conf),
+        ("timezone", &options.timezone),
+        ("link-journal", &options.link_journal),
+        ("kill-signal", &options.kill_signal),
+    ];
+    let lists = [
+        ("capability", &options.capability),
+        ("drop-capability", &options.drop_capability),
+        ("ambient-capability", &options.ambient_capability),
+        ("rlimit", &options.rlimit),
+    ];
+    let single = single.into_iter().filter(|(_, value)| value.as_deref() == Some("help"));
+    let lists = lists.into_iter().filter(|(_, values)| values.iter().any(|value| value == "help"));
+    single.map(|(option, _)| option).chain(lists.map(|(option, _)| option)).find_map(words_of)
+}
+
+/// The words that `option` takes, if they are few.
+pub(super) fn words_of(option: &str) -> Option<Vec<String>> {
     let owned = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect();
-    if asked(&options.console) {
-        Some(owned(ConsoleRequest::list()))
-    } else if asked(&options.volatile) {
-        Some(owned(Volatile::list()))
-    } else if asked(&options.resolv_conf) {
-        Some(owned(ResolvConf::list()))
-    } else if asked(&options.timezone) {
-        Some(owned(Timezone::list()))
-    } else if asked(&options.link_journal) {
-        Some(owned(LinkJournal::list()))
-    } else if asked(&options.kill_signal) {
-        Some(SignalNumber::names())
-    } else if [&options.capability, &options.drop_capability, &options.ambient_capability]
-        .into_iter()
-        .any(|lists| any_asked(lists))
-    {
-        Some(owned(capability_names(ALL_CAPABILITIES)))
-    } else if any_asked(&options.rlimit) {
-        Some(ResourceLimit::names())
-    } else {
-        None
-    }
+    Some(match option {
+        "console" => owned(ConsoleRequest::list()),
+        "volatile" => owned(Volatile::list()),
+        "resolv-conf" => owned(ResolvConf::list()),
+        "timezone" => owned(Timezone::list()),
+        "link-journal" => owned(LinkJournal::list()),
+        "kill-signal" => SignalNumber::names(),
+        "capability" | "drop-capability" | "ambient-capability" => owned(capability_names(ALL_CAPABILITIES)),
+        "rlimit" => ResourceLimit::names(),
+        _ => return None,
+    })
 }

@@ -78,6 +78,21 @@ pub struct Request {
     pub background: bool,
     /// We are the main process of a unit, whose cgroup the machine gets (`--keep-unit`).
     pub keep_unit: bool,
+    /// What an end of its payload means.
+    pub ending: Ending,
+}
+
+/// What an end of a machine's payload means to who asked for the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ending {
+    /// An init that ends before it is up has failed, and what asks for a reboot gets one.
+    #[default]
+    Judged,
+    /// Whatever the payload does is its own affair (systemd-nspawn(1)).
+    Plain {
+        /// A reboot is our caller's to do.
+        reboot_ends: bool,
+    },
 }
 
 /// Where events go.
@@ -88,6 +103,21 @@ pub type Report<'a> = dyn FnMut(&Event<'_>) + 'a;
 pub struct Outcome {
     /// For our caller: the payload's.
     pub exit_status: u8,
+    /// What became of the leader.
+    pub end: End,
+}
+
+/// What became of a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It exited with this status.
+    Exited(i32),
+    /// It was killed by this signal.
+    Signalled(i32),
+    /// It powered the machine off.
+    PoweredOff,
+    /// It asked for a reboot that is not ours to do.
+    Rebooting,
 }
 
 /// Runs one machine from start to teardown.

@@ -75,7 +75,10 @@ mod network_rules;
 mod network_siblings;
 mod network_verbs;
 mod network_zone;
+mod nspawn;
+mod nspawn_lines;
 mod nspawn_names;
+mod nspawn_settings;
 mod oci;
 mod options;
 mod own_host;
@@ -109,6 +112,8 @@ fn main() -> ExitCode {
         nspawn_names::tests(),
         network_rules::tests(),
         network_siblings::tests(),
+        nspawn::tests(),
+        nspawn_settings::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
