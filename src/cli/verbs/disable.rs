@@ -5,8 +5,13 @@ use crate::cli::output::Output;
 use crate::cli::{EXIT_FAILURE, require_root};
 use crate::machine::autostart;
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney disable web              it comes no more; if it runs, it goes on";
+
 /// Have machines started by start --all-enabled no more
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct DisableArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]

@@ -7,8 +7,13 @@ use crate::machine::autostart;
 
 use crate::machine::{Error, find_image};
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney enable web db            both come with spinney start --all-enabled";
+
 /// Have machines started by start --all-enabled
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct EnableArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]
