@@ -3,9 +3,9 @@
 //! A [`Made`] belongs to one boot. What comes once is [`prepare`]d before the first: bridge, forwarding. What goes with the machine
 //! is a [`holding::Holding`], written down by its supervisor before it is made.
 
-mod delay;
 pub mod condition;
 mod deaf;
+mod delay;
 mod error;
 pub mod forwarding;
 pub mod found;
@@ -56,13 +56,8 @@ pub struct Made {
 ///
 /// # Errors
 /// What is missing, or taken.
-pub fn check(plan: &NetworkPlan) -> Result<Vec<Option<MacAddress>>, LinkError> {
-    let mut macs = Vec::new();
 pub fn check(plan: &NetworkPlan, machine: &str) -> Result<Vec<Condition>, LinkError> {
     let mut lent = Vec::new();
-    if plan.faults.delay.is_some() {
-        return Err(LinkError::NoDelay);
-    }
     if plan.links.is_empty() {
         return Ok(lent);
     }
