@@ -12,14 +12,14 @@ const PING_SHARE: usize = 2;
 const PATH_SHARE: usize = 4;
 
 /// Measures all of them. `small` is the tree that the hundred boot, who are left out where there is none. From here on this
-/// process has a /run of its own.
+/// process has a /run and an /etc of its own.
 pub(crate) fn measure(
     ground: &Ground,
     small: Option<&Path>,
     rounds: usize,
     report: &mut Report,
 ) -> Result<(), Box<dyn Error>> {
-    network_host::enter_own_run()?;
+    network_host::enter_own_files()?;
     report.add_first_pings(network_ping::measure(ground, (rounds / PING_SHARE).max(3))?)?;
     for row in network_paths::measure(ground, (rounds / PATH_SHARE).max(3))? {
         report.add_paths(&row)?;

@@ -20,12 +20,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is looked whether it has.
 pub(crate) const GLANCE: Duration = Duration::from_micros(100);
 
-/// Gives the rest of this process a /run of its own: a host keeps there what it knows of its network by the namespace's number, and
-/// numbers come again.
-pub(crate) fn enter_own_run() -> Result<(), Box<dyn Error>> {
+/// Gives the rest of this process a /run of its own, where a host keeps what it knows of its network by the namespace's number, and
+/// numbers come again; and an /etc that may be written, since machines are told of in /etc/hosts.
+pub(crate) fn enter_own_files() -> Result<(), Box<dyn Error>> {
     unshare(Namespaces::NEWNS)?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     mount("tmpfs", "/run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))?;
+    for directory in ["/run/etc", "/run/etc-work"] {
+        fs::create_dir(directory)?;
+    }
+    let layers = c"lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc-work";
+    mount("overlay", "/etc", "overlay", MountFlags::empty(), Some(layers))?;
     Ok(())
 }
 

@@ -37,6 +37,11 @@ pub(super) struct Arguments {
     pub(super) verb: Verb,
 }
 
+/// The definitions of all verbs, for completions and man pages.
+pub(super) fn definitions() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Boot a tree, or run a command in it
 #[derive(Debug, clap::Args)]
 #[command(

@@ -19,6 +19,8 @@
 //! | [`transfer_bar`] | bytes on their way |
 //! | [`transferring`] | what the verbs that move images have in common |
 //! | [`logs`] | showing and following logs |
+//! | [`completion`] | what may come next on a command line, for shells |
+//! | [`manual`] | man pages |
 //! | [`verb`] | which verbs there are |
 //! | [`verbs`] | the verbs of machines, a file each |
 //! | [`image_verbs`] | the verbs of images, a file each |
@@ -29,6 +31,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 pub mod arguments;
+pub mod completion;
 pub mod copying;
 pub mod detached;
 pub mod explain;
@@ -36,6 +39,7 @@ pub mod image_verbs;
 pub mod invocation;
 pub mod limit_options;
 pub mod logs;
+pub mod manual;
 mod network_options;
 pub mod nspawn;
 pub mod output;

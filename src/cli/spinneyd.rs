@@ -19,7 +19,7 @@ nothing to do.";
 #[derive(Debug, Parser)]
 #[command(name = PERSONALITY, version, after_help = HELP)]
 struct Arguments {
-    /// How long it stays with nothing to do (default: 30s)
+    /// How long it stays with nothing to do, or infinity (default: 30s)
     #[arg(long, value_name = "TIME")]
     exit_idle_time: Option<String>,
 
@@ -49,7 +49,7 @@ pub(super) fn main(arguments: Vec<OsString>) -> u8 {
         }
     };
     let idle = match arguments.exit_idle_time.as_deref().map(parse_duration).transpose() {
-        Ok(idle) => idle.flatten(),
+        Ok(idle) => idle,
         Err(error) => {
             output.error(&error, Some(error.hint()));
             return EXIT_FAILURE;

@@ -7,9 +7,9 @@ use super::image_verbs::{
 };
 use super::nspawn::NspawnArguments;
 use super::verbs::{
-    attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
-    logs, net, pause, ports, publish, reboot, resume, set, shell, show, start, status, stop, terminate, top,
-    unbind, wait,
+    attach, bind, completions, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill,
+    list, login, logs, man, net, pause, ports, publish, reboot, resume, set, shell, show, start, status,
+    stop, terminate, top, unbind, wait,
 };
 
 /// A verb with its options.
@@ -111,6 +111,13 @@ pub enum Verb {
     ListTransfers(list_transfers::ListTransfersArguments),
     #[command(name = "cancel-transfer")]
     CancelTransfer(cancel_transfer::CancelTransferArguments),
+    // For packages and shells.
+    #[command(hide = true)]
+    Completions(completions::CompletionsArguments),
+    #[command(hide = true)]
+    Complete(completions::CompleteArguments),
+    #[command(hide = true)]
+    Man(man::ManArguments),
 }
 
 impl Verb {
@@ -177,6 +184,9 @@ impl Verb {
             Self::ExportRaw(arguments) => export::export_raw(arguments),
             Self::ListTransfers(arguments) => list_transfers::list_transfers(arguments),
             Self::CancelTransfer(arguments) => cancel_transfer::cancel_transfer(arguments),
+            Self::Completions(arguments) => completions::completions(arguments),
+            Self::Complete(arguments) => completions::complete(arguments),
+            Self::Man(arguments) => man::man(arguments),
         }
     }
 }

@@ -32,8 +32,8 @@ const LAST: Duration = Duration::from_millis(100);
 /// What it is told.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// How long it stays without anything to do (default: 30 seconds).
-    pub idle: Option<Duration>,
+    /// How long it stays without anything to do, `Some(None)` being for good (default: 30 seconds).
+    pub idle: Option<Option<Duration>>,
     /// It takes the names of systemd-machined also where that is installed.
     pub instead_of_machined: bool,
 }
@@ -92,7 +92,7 @@ async fn serve(options: &Options) -> Result<(), Error> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let watch = tokio::spawn(announcer::watch(context.clone()));
     let ended = tokio::select! {
-        () = quiet_for(&context, options.idle.unwrap_or(IDLE), Context::is_busy) => Ok(()),
+        () = quiet_for(&context, options.idle.unwrap_or(Some(IDLE)).unwrap_or(Duration::MAX), Context::is_busy) => Ok(()),
         () = connection.closed() => Ok(()),
         // It comes back only when it cannot go on.
         outcome = watch => outcome.unwrap_or(Ok(())),
@@ -134,9 +134,10 @@ async fn take_names(connection: &Connection, instead: bool) -> Result<(), Error>
     request(NAME).await.map_err(|error| taken(error, NAME))?;
     let systemd = is_systemd_host() && SYSTEMD_MACHINED.iter().any(|path| Path::new(path).exists());
     for name in [machined::NAME].into_iter().filter(|_| instead || !systemd) {
-        // Somebody who was faster does the same.
-        if !matches!(request(name).await, Ok(_) | Err(zbus::Error::NameTaken)) {
-            return Err(Error::Taken { name });
+        match request(name).await {
+            // Somebody who was faster does the same; who asked for just this is to know.
+            Err(zbus::Error::NameTaken) if !instead => {}
+            outcome => outcome.map(drop).map_err(|error| taken(error, name))?,
         }
     }
     Ok(())

@@ -8,6 +8,7 @@
 //!
 //! Everything else is the room's pure part: [`super::records`] decides, this file reads and writes.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -37,8 +38,11 @@ const LOCK: &str = "lock";
 const PAIRS: &str = "_pairs.json";
 const SUFFIX: &str = ".json";
 
-/// A file of leases of a thousand machines with the longest names is a tenth of it.
-const LIMIT: usize = 4 << 20;
+/// A file that is at its bounds ([`super::records`]), with the longest names, is a quarter of it.
+pub(super) const LIMIT: usize = 4 << 20;
+
+/// What a file is called that nobody can make sense of.
+const BROKEN: &str = ".broken";
 
 /// What leases are chosen by: what of the host's network matters to a zone, or to a machine that is alone with the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -155,6 +159,7 @@ pub struct Leases {
     directory: Option<OwnedFd>,
     /// Its flock(2) goes with it.
     lock: Option<OwnedFd>,
+    warnings: RefCell<Vec<String>>,
 }
 
 impl Leases {
@@ -168,12 +173,18 @@ impl Leases {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
         let lock = open_at(&directory, LOCK, flags, Mode::from_raw_mode(0o600)).map_err(refused)?;
         files::lock(&lock).map_err(refused)?;
-        Ok(Self { path: path.to_owned(), directory: Some(directory), lock: Some(lock) })
+        Ok(Self {
+            path: path.to_owned(),
+            directory: Some(directory),
+            lock: Some(lock),
+            warnings: RefCell::default(),
+        })
     }
 
     /// Those in `path` as they are, to be looked at; what is chosen is not kept.
     pub fn look(path: &Path) -> Self {
-        Self { path: path.to_owned(), directory: open_directory(path).ok(), lock: None }
+        let directory = open_directory(path).ok();
+        Self { path: path.to_owned(), directory, lock: None, warnings: RefCell::default() }
     }
 
     /// The addresses of a machine on both sides: those it had, where nothing has come between.
@@ -191,6 +202,11 @@ impl Leases {
         Ok(leased)
     }
 
+    /// What the user should know of the files.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.take()
+    }
+
     /// All of them.
     ///
     /// # Errors
@@ -204,15 +220,52 @@ impl Leases {
     /// # Errors
     /// When they cannot be read or written.
     pub fn forget(&self, name: &str) -> Result<Vec<Option<ZoneName>>, LeaseError> {
+        self.change(|records| records.forget(name))
+    }
+
+    /// Forgets the addresses of all machines but those that are `kept`; says of how many.
+    ///
+    /// # Errors
+    /// When they cannot be read or written.
+    pub fn forget_all(&self, kept: impl Fn(&str) -> bool) -> Result<usize, LeaseError> {
+        self.change(|records| records.forget_all(kept))
+    }
+
+    /// Notes that machine `name` has just been in use: of all its addresses are to be forgotten last.
+    ///
+    /// # Errors
+    /// When they cannot be read or written.
+    pub fn touch(&self, name: &str, now: u64) -> Result<(), LeaseError> {
+        self.change(|records| records.touch(name, now))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Records) -> T) -> Result<T, LeaseError> {
         let refused = |source| LeaseError::Records { directory: self.path.clone(), source };
         let before = self.read().map_err(refused)?;
         let mut records = before.clone();
-        let forgotten = records.forget(name);
+        let result = change(&mut records);
         self.write(&before, &records).map_err(refused)?;
-        Ok(forgotten)
+        Ok(result)
     }
 
-    /// Who can make no sense of a file has none: at worst a machine has another address than before.
+    /// Puts a file aside that nobody can make sense of: at worst a machine has another address than before, and what is in it may
+    /// be of use to somebody.
+    fn put_aside(&self, directory: &OwnedFd, file: &str) {
+        if self.lock.is_none() {
+            return;
+        }
+        let aside = format!("{file}{BROKEN}");
+        let done = match rustix::fs::renameat(directory, file, directory, aside.as_str()) {
+            Ok(()) => format!("it is now {aside}"),
+            Err(errno) => format!("and it cannot be renamed: {errno}"),
+        };
+        self.warnings.borrow_mut().push(format!(
+            "no sense can be made of the leases in {}, machines in them may get other addresses; {done}",
+            self.path.join(file).display()
+        ));
+    }
+
+    /// Who can make no sense of a file has none.
     fn read(&self) -> SysResult<Records> {
         let Some(directory) = &self.directory else { return Ok(Records::default()) };
         let mut zones: BTreeMap<ZoneName, ZoneRecord> = BTreeMap::new();
@@ -223,10 +276,15 @@ impl Leases {
                 Err(error) if error.errno() == Errno::NOENT => continue,
                 data => data?,
             };
-            if file == PAIRS {
-                pairs = serde_json::from_slice(&data).unwrap_or_default();
-            } else if let (Ok(zone), Ok(record)) = (stem.parse(), serde_json::from_slice(&data)) {
-                zones.insert(zone, record);
+            let understood = if file == PAIRS {
+                serde_json::from_slice(&data).map(|read| pairs = read)
+            } else if let Ok(zone) = stem.parse() {
+                serde_json::from_slice(&data).map(|record| drop(zones.insert(zone, record)))
+            } else {
+                Ok(())
+            };
+            if understood.is_err() {
+                self.put_aside(directory, &format!("{stem}{SUFFIX}"));
             }
         }
         Ok(Records { zones, pairs })
@@ -276,7 +334,7 @@ mod tests {
 
     fn asked<'a>(name: &'a str, host: &'a HostView, pool: &'a Pool) -> Asked<'a> {
         let id = HostId([7; 16]);
-        Asked { name, addresses: &[], host, id, pool, is_live: &|_| true, now: now() }
+        Asked { name, addresses: &[], host, id, pool, is_live: &|_| true, live: &|_| Vec::new(), now: now() }
     }
 
     fn acquire(path: &Path, wanted: &Wanted, name: &str) -> String {
@@ -308,10 +366,27 @@ mod tests {
         looked.acquire(&zone, &asked("new", &host, &Pool::default())).unwrap();
         assert!(!looked.records().unwrap().zones[&"lab".parse().unwrap()].leases.contains_key("new"));
         assert_eq!(Leases::look(&path.join("none")).records().unwrap(), Records::default());
-        // Broken files are nobody's.
-        std::fs::write(path.join("lab.json"), &written[..written.len() / 2]).unwrap();
-        std::fs::write(path.join("No Zone.json"), "{}").unwrap();
+        // Broken files are nobody's, and kept for whoever wants to look at them.
+        let broken = &written[..written.len() / 2];
+        std::fs::write(path.join("lab.json"), broken).unwrap();
+        std::fs::write(path.join("No Zone.json"), "{").unwrap();
+        assert_eq!(Leases::look(&path).records().unwrap().zones.len(), 0);
+        let leases = Leases::open(&path).unwrap();
+        assert_eq!(leases.records().unwrap().zones.len(), 0);
+        let [warning] = <[String; 1]>::try_from(leases.warnings()).unwrap();
+        assert!(
+            warning
+                .ends_with("lab.json, machines in them may get other addresses; it is now lab.json.broken")
+        );
+        drop(leases);
+        assert_eq!(std::fs::read(path.join("lab.json.broken")).unwrap(), broken);
         assert_eq!(acquire(&path, &zone, "web"), first);
+        // One that is far too large is as good as broken.
+        std::fs::write(path.join("lab.json"), [&written[..], &vec![b' '; LIMIT]].concat()).unwrap();
+        std::fs::write(path.join("_pairs.json"), [&b" ".repeat(LIMIT)[..], b"{}"].concat()).unwrap();
+        assert_eq!(acquire(&path, &zone, "web"), first);
+        assert!(path.join("_pairs.json.broken").exists());
+        acquire(&path, &Wanted::Pair, "web");
         assert_eq!(Leases::open(&path).unwrap().forget("web").unwrap().len(), 2);
         assert_eq!(Leases::open(&path).unwrap().forget("web").unwrap(), []);
     }

@@ -1,5 +1,7 @@
 //! Leases as data, and who gets which.
 
+mod bounds;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,14 +14,15 @@ use super::pool::{For, Pool, choose_number};
 use super::subnet::Subnet;
 use crate::settings::network::{InterfaceAddress, ZoneName};
 
+use bounds::{MOST_PAIRS, bound};
+
+pub use bounds::Live;
+
 /// How stale a time of use may get: it is not worth a write at each start.
 const FRESH: u64 = 24 * 60 * 60;
 
-/// Networks of single machines that are kept.
-const MOST_PAIRS: usize = 1024;
-
-/// Machines of a zone that are kept; a network of IPv4 has fewer, one of IPv6 has no end.
-const MOST_LEASES: u32 = 1 << 16;
+/// The last number that a machine gets: a network of IPv4 has fewer, one of IPv6 has no end.
+const LAST_NUMBER: u32 = 1 << 16;
 
 /// The host's number in each of its networks.
 const HOST: u128 = 1;
@@ -90,6 +93,8 @@ pub struct Asked<'a> {
     pub pool: &'a Pool,
     /// Whether a machine of a name runs, or is being started: its addresses are its own.
     pub is_live: &'a dyn Fn(&str) -> bool,
+    /// Machines that run in a zone, with their addresses there; asked only where their leases are lost.
+    pub live: &'a dyn Fn(&ZoneName) -> Vec<Live>,
     /// Seconds since 1970 ([`super::lease::now`]).
     pub now: u64,
 }
@@ -145,6 +150,18 @@ impl Records {
         self.zones.retain(|_, record| !record.leases.is_empty());
         forgotten.extend(self.pairs.remove(name).map(|_| None));
         forgotten
+    }
+
+    /// Forgets all machines but those that are `kept`; says how many it has forgotten.
+    pub(super) fn forget_all(&mut self, kept: impl Fn(&str) -> bool) -> usize {
+        let mut names: Vec<String> =
+            self.zones.values().flat_map(|record| record.leases.keys().cloned()).collect();
+        names.extend(self.pairs.keys().cloned());
+        names.sort();
+        names.dedup();
+        names.retain(|name| !kept(name));
+        names.iter().for_each(|name| drop(self.forget(name)));
+        names.len()
     }
 
     /// Networks that others than `zone` and machine `pair` have.
@@ -233,8 +250,12 @@ impl Records {
         };
         record.host = [live(true), live(false)].into_iter().flatten().map(|(address, _)| address).collect();
         record.used = asked.used(record.used);
+        if record.leases.is_empty() && live(true).or_else(|| live(false)).is_some() {
+            record.recover((asked.live)(zone), asked.now);
+        }
         let leased = record.machine(zone, asked)?;
         self.zones.insert(zone.clone(), record);
+        self.bound_zones(zone, asked);
         Ok(leased)
     }
 
@@ -274,16 +295,9 @@ impl Records {
         }
         record.used = asked.used(record.used);
         let networks = [record.ipv4, record.ipv6.filter(|_| asked.host.ipv6)];
-        self.pairs.remove(asked.name);
-        while self.pairs.len() >= MOST_PAIRS {
-            let idle = self.pairs.iter().filter(|(name, _)| !(asked.is_live)(name));
-            let Some(oldest) = idle.min_by_key(|(_, record)| record.used).map(|(name, _)| name.clone())
-            else {
-                break;
-            };
-            self.pairs.remove(&oldest);
-        }
-        self.pairs.insert(asked.name.to_owned(), record);
+        let own = asked.name.to_owned();
+        self.pairs.insert(own.clone(), record);
+        bound(&mut self.pairs, MOST_PAIRS, &own, |pair| pair.used, |name, _| (asked.is_live)(name));
         let own = networks.map(|network| {
             let network = network?;
             let asked_for = asked.address(network.is_ipv4()).map(|address| address.address);
@@ -391,7 +405,7 @@ impl ZoneRecord {
     /// A number that nobody has, or else that of the machine which does not run for longest.
     fn new_number(&mut self, asked: &Asked<'_>, hosts: &[IpAddr]) -> Result<u32, LeaseError> {
         let network = self.ipv4.unwrap_or_else(|| Subnet::of(Ipv4Addr::UNSPECIFIED.into(), 16));
-        let last = u32::try_from(network.last()).unwrap_or(MOST_LEASES).min(MOST_LEASES);
+        let last = u32::try_from(network.last()).unwrap_or(LAST_NUMBER).min(LAST_NUMBER);
         loop {
             let is_hosts = |number: u32| {
                 let both = [self.ipv4, self.ipv6].into_iter().flatten();

@@ -111,6 +111,9 @@ impl<'a> Boot<'a> {
             said: Said::default(),
             freezer: Freezer::default(),
         };
+        for warning in machine.parts.network.link_warnings() {
+            report(&Event::Warning(&warning));
+        }
         boot.offer_sockets(machine, report);
         let parts = &machine.parts;
         // Before anyone is told: who hears of the machine may look at once.

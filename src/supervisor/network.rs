@@ -5,9 +5,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
+use rustix::fs::CWD;
 
 use crate::network::configuration;
 use crate::network::dhcp::server::AddressServer;
@@ -19,22 +20,30 @@ use crate::network::names::HostId;
 use crate::network::plan::NetworkPlan;
 use crate::network::planner;
 use crate::network::ports::Ports;
-use crate::network::records::Asked;
+use crate::network::records::{Asked, Live};
 use crate::network::rules::{self, MachineRules, Watch};
 use crate::network::service::{Links, Service};
 use crate::network::state::NetworkState;
 use crate::network::subnet::Subnet;
 use crate::runtime::plan::{MachinePlan, ProcessKind};
 use crate::runtime::user_namespace::Made as Namespaces;
+use crate::settings::network::ZoneName;
 use crate::settings::{MachineName, MachineSettings};
+use crate::sys::files::read_at;
 use crate::sys::network::NamespaceId;
 
 use super::claimed::Claimed;
 use super::error::Error;
 use super::fault;
-use super::registry::{MACHINES, MachineDirectory};
+use super::registry::{self, MACHINES, MachineDirectory};
 use super::resources::Resource;
 use super::{Event, Report};
+
+/// What a supervisor tells of a network is less.
+const LIMIT: usize = 1 << 20;
+
+/// A machine that has run for longer than this has just used its addresses, whenever it took them.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a machine has of networks while it runs.
 #[derive(Debug, Default)]
@@ -75,6 +84,8 @@ pub(super) struct Planned {
     pub(super) plan: NetworkPlan,
     /// The host's network, where the plan depends on it.
     pub(super) host: Option<HostNetwork>,
+    /// What the user should know.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Plans the network of machine `name`, before anything of it is made. Its addresses are its own from now on if it `starts`.
@@ -85,8 +96,8 @@ pub(super) fn plan(
     starts: bool,
 ) -> Result<Planned, Error> {
     let id = HostId::parse(host_id);
-    let (leased, host) = match planner::lease_of(settings) {
-        None => (None, None),
+    let (leased, host, warnings) = match planner::lease_of(settings) {
+        None => (None, None, Vec::new()),
         Some((wanted, addresses)) => {
             let network = HostNetwork::look().map_err(Error::system("look at this host's network"))?;
             let host = view(&wanted, &network);
@@ -95,11 +106,26 @@ pub(super) fn plan(
             let leases = if starts { Leases::open(&directory)? } else { Leases::look(&directory) };
             let is_live = |name: &str| Path::new(MACHINES).join(name).exists();
             let (name, now) = (name.as_str(), lease::now());
-            let asked = Asked { name, addresses, host: &host, id, pool: &pool, is_live: &is_live, now };
-            (Some(leases.acquire(&wanted, &asked)?), Some(network))
+            let live = |zone: &ZoneName| live_in(zone);
+            let (host, pool, is_live, live) = (&host, &pool, &is_live, &live);
+            let asked = Asked { name, addresses, host, id, pool, is_live, live, now };
+            let leased = leases.acquire(&wanted, &asked)?;
+            (Some(leased), Some(network), leases.warnings())
         }
     };
-    Ok(Planned { plan: planner::plan(settings, name, id, leased)?, host })
+    Ok(Planned { plan: planner::plan(settings, name, id, leased)?, host, warnings })
+}
+
+/// Machines that run in `zone` of our network namespace, as their supervisors tell.
+fn live_in(zone: &ZoneName) -> Vec<Live> {
+    let ours = crate::sys::network::number().unwrap_or(0);
+    let told = |name: MachineName| {
+        let path = Path::new(MACHINES).join(name.as_str()).join(NetworkState::FILE);
+        let state: NetworkState = serde_json::from_slice(&read_at(CWD, path, LIMIT).ok()?).ok()?;
+        let here = state.namespace == ours && state.plan.zone() == Some(zone);
+        here.then(|| Live { machine: name.to_string(), addresses: state.addresses().collect() })
+    };
+    registry::names().unwrap_or_default().into_iter().filter_map(told).collect()
 }
 
 /// What leases are chosen by.
@@ -157,15 +183,15 @@ impl Network {
         let (ports, offers) = (plan.ports.clone(), plan.offers.clone());
         let mut state = NetworkState { namespace: 0, plan: plan.clone(), dns_port: None, ports, offers };
         if !plan.links.is_empty() {
-            let macs = link::check(plan)?;
             let namespace = NamespaceId::ours().map_err(Error::system("look at this host's network"))?;
             state.namespace = namespace.number;
             let machine = claimed.directory().name().as_str();
+            let lent = link::check(plan, machine)?;
             // Before the links and the cgroup, and so undone after them: no process of the machine is ever without its rules.
             if MachineRules::of(machine, plan, None).is_some() {
                 claimed.note(&Resource::Rules { machine: machine.to_owned(), namespace })?;
             }
-            for holding in holdings(plan, machine, namespace, &macs) {
+            for holding in holdings(plan, machine, namespace, &lent) {
                 claimed.note(&Resource::Network(holding))?;
             }
             fault::point("network-noted");
@@ -190,13 +216,24 @@ impl Network {
     pub(super) fn begin_boot(&mut self, claimed: &Claimed, made: &Namespaces) -> Result<(), Error> {
         let Some(namespace) = &made.network else { return Ok(()) };
         if !self.state.plan.links.is_empty() {
-            self.links = link::make(&self.state.plan, namespace.as_fd())?;
+            let machine = claimed.directory().name().as_str();
+            self.links = link::make(&self.state.plan, machine, namespace.as_fd())?;
             fault::point("links");
             self.serve_boot(claimed, namespace.as_fd())?;
             fault::point("services");
         }
         self.serve_ports(namespace.as_fd());
         self.write(claimed.directory())
+    }
+
+    /// The machine is over, which began `since`: its addresses were used until now.
+    pub(super) fn note_use(&self, name: &MachineName, since: Instant) {
+        let leased = self.state.plan.links.iter().any(|link| link.addresses.is_some());
+        if leased && since.elapsed() > LONG {
+            // They are its own all the same.
+            let _ = Leases::open(&lease::directory())
+                .and_then(|leases| leases.touch(name.as_str(), lease::now()));
+        }
     }
 
     /// Writes down what readers are told, where there is something to tell.
@@ -239,6 +276,11 @@ impl Network {
         self.services.extend(names);
         self.begun = true;
         Ok(())
+    }
+
+    /// What the user should know of the links of this boot.
+    pub(super) fn link_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.links.warnings)
     }
 
     /// What the services wait for.

@@ -102,6 +102,7 @@ fn finish(
     }
     drop(keeper);
     // Nothing is bound and nobody served any more; a proxy is in our mount namespace, which is to go.
+    parts.network.note_use(&name, request.started);
     drop(parts.network);
     drop((parts.user_namespace, parts.cgroup, parts.legacy_cgroup, parts.scratch, parts.tree));
     if let Some(logs) = logs {

@@ -183,6 +183,9 @@ fn make(
     let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
     let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
     let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, true)?;
+    for warning in &network.warnings {
+        report(&Event::Warning(warning));
+    }
     let mut plan = make_plan(request, &facts, ids, network.plan)?;
     let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
     let (user_namespace, holder) = user_namespace.unzip();

@@ -68,8 +68,10 @@ mod network_doctor;
 mod network_firewall;
 mod network_guests;
 mod network_host;
+mod network_lent;
 mod network_links;
 mod network_names;
+mod network_owned;
 mod network_ports;
 mod network_rules;
 mod network_siblings;
@@ -103,6 +105,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let tests = [
         network_links::tests(),
+        network_lent::tests(),
+        network_owned::tests(),
         network_guests::tests(),
         network_ports::tests(),
         oci::tests(),

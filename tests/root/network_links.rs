@@ -20,20 +20,18 @@ const POINTS: [&str; 7] =
     ["network-noted", "network-prepared", "links", "rules", "services", "teardown-rules", "teardown-network"];
 
 /// Exit status of what SIGKILL has ended.
-const KILLED: i32 = 128 + 9;
+pub const KILLED: i32 = 128 + 9;
 
 const HUNDRED: usize = 100;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 13] = [
+    let rows: [Row; 11] = [
         ("zone", zone),
         ("pair", pair),
         ("bridge", bridge),
         ("macvlan", macvlan),
         ("ipvlan", ipvlan),
         ("extra", extra),
-        ("lent", lent),
-        ("lent_and_killed", lent_and_killed),
         ("namespace_path", namespace_path),
         ("refusals", refusals),
         ("reboot", reboot),
@@ -50,10 +48,10 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// ip(8) on the host; what it makes goes with this.
-struct HostLinks(Vec<&'static str>);
+pub struct HostLinks(Vec<&'static str>);
 
 impl HostLinks {
-    fn add(names: &[&'static str], arguments: &[&str]) -> Result<Self, Stop> {
+    pub fn add(names: &[&'static str], arguments: &[&str]) -> Result<Self, Stop> {
         ip(&[&["link", "add", "name"], arguments].concat())?;
         for name in names {
             ip(&["link", "set", name, "up"])?;
@@ -70,18 +68,18 @@ impl Drop for HostLinks {
     }
 }
 
-fn ip(arguments: &[&str]) -> Result<String, Stop> {
+pub fn ip(arguments: &[&str]) -> Result<String, Stop> {
     Ok(run(Command::new("ip").args(arguments)).ok()?)
 }
 
 /// The network of `machine` as its supervisor tells it.
-fn told(name: &str) -> Result<NetworkState, Stop> {
+pub fn told(name: &str) -> Result<NetworkState, Stop> {
     let text = fs::read_to_string(format!("/run/spinney/machines/{name}/network"))?;
     Ok(serde_json::from_str(&text)?)
 }
 
 /// A machine that stays: a command in the busybox tree.
-fn stays(context: &Context, options: &[&str]) -> Result<Machine, Stop> {
+pub fn stays(context: &Context, options: &[&str]) -> Result<Machine, Stop> {
     let name = context.machine_name();
     let mut machine =
         Machine::start_as(context, &name, &context.tree("busybox")?, options, &["--", "sleep", "1000"]);
@@ -90,7 +88,7 @@ fn stays(context: &Context, options: &[&str]) -> Result<Machine, Stop> {
 }
 
 /// Runs `script` as a machine's only command.
-fn once(context: &Context, options: &[&str], script: &str) -> Result<Ended, Stop> {
+pub fn once(context: &Context, options: &[&str], script: &str) -> Result<Ended, Stop> {
     let mut command = context.spinney();
     command.args(["run", "-q", "-x", "-M", &context.machine_name()]).args(options);
     command.arg(context.tree("busybox")?).args(["--", "sh", "-c", script]);
@@ -98,14 +96,14 @@ fn once(context: &Context, options: &[&str], script: &str) -> Result<Ended, Stop
 }
 
 /// Ends a machine whose command is none that would power it off.
-fn end(mut machine: Machine) -> TestResult {
+pub fn end(mut machine: Machine) -> TestResult {
     machine.signal(libc::SIGTERM);
     assert_eq!(machine.wait()?, 128 + libc::SIGTERM, "{}", machine.output());
     Ok(())
 }
 
 /// What a command has of the host's network goes behind its back.
-fn soon(is_so: impl Fn() -> Result<bool, Stop>, else_what: &str) -> TestResult {
+pub fn soon(is_so: impl Fn() -> Result<bool, Stop>, else_what: &str) -> TestResult {
     let deadline = std::time::Instant::now() + crate::command::PATIENCE;
     while !is_so()? {
         assert!(std::time::Instant::now() < deadline, "{else_what}");
@@ -115,7 +113,7 @@ fn soon(is_so: impl Fn() -> Result<bool, Stop>, else_what: &str) -> TestResult {
 }
 
 /// What `ping` says, by `from` or else by the host.
-fn ping(from: Option<&Machine>, to: &str) -> TestResult {
+pub fn ping(from: Option<&Machine>, to: &str) -> TestResult {
     match from {
         Some(machine) => machine.says(&format!("ping -c1 -W2 {to}")).map(drop)?,
         None => run(Command::new("ping").args(["-c1", "-W2", to])).ok().map(drop)?,
@@ -124,7 +122,7 @@ fn ping(from: Option<&Machine>, to: &str) -> TestResult {
 }
 
 /// IPv4 and IPv6 address of a machine's only interface that has some.
-fn addresses(name: &str) -> Result<[String; 2], Stop> {
+pub fn addresses(name: &str) -> Result<[String; 2], Stop> {
     let state = told(name)?;
     let (_, addresses) = state.plan.main().ok_or("no addresses")?;
     let v4 = addresses.v4.ok_or("no IPv4")?.address.to_string();
@@ -242,49 +240,6 @@ fn extra(context: &Context) -> TestResult {
     machine.says("ip addr add 192.0.2.2/24 dev in0")?;
     ping(None, "192.0.2.2")?;
     end(machine)?;
-    Ok(())
-}
-
-fn lent(context: &Context) -> TestResult {
-    let _pair = HostLinks::add(&["t-lent", "t-far"], &["t-lent", "type", "veth", "peer", "name", "t-far"])?;
-    let mac = fs::read_to_string("/proc/self/net/dev").map(|_| ip(&["-o", "link", "show", "t-lent"]))??;
-    let mac =
-        mac.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).ok_or("no MAC")?.to_owned();
-    let name = context.machine_name();
-    let tree = context.tree("busybox")?;
-    let mut machine = Machine::start_as(context, &name, &tree, &["--network-interface=t-lent:wan"], &[]);
-    machine.ready()?;
-    assert!(machine.says("ip -o link show wan")?.contains(&mac));
-    assert!(!ip(&["link"])?.contains("t-lent"));
-    // Whatever it is called by then, and through a reboot.
-    machine.says("ip link set wan down; ip link set wan name other")?;
-    let leader = machine.state()?.leader;
-    let _ = run(context.spinney().args(["reboot", &name]));
-    let deadline = std::time::Instant::now() + crate::command::PATIENCE;
-    while machine.state().is_ok_and(|state| state.leader == leader || state.ready_at.is_none()) {
-        assert!(std::time::Instant::now() < deadline, "{}", machine.output());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    assert!(machine.says("ip -o link show wan")?.contains(&mac));
-    machine.stop()?;
-    let back = ip(&["-o", "link", "show", "t-lent"])?;
-    assert!(back.contains(&mac), "{back}");
-    // A machine that fails to start gives it back too.
-    let failed = once(context, &["--network-interface=t-lent", "--network-ipvlan=t-far"], "true")?;
-    if failed.status != 0 {
-        ip(&["link", "show", "t-lent"])?;
-    }
-    Ok(())
-}
-
-/// An interface of software goes with a supervisor that is killed; what is left of it is no trouble to anyone.
-fn lent_and_killed(context: &Context) -> TestResult {
-    let _pair = HostLinks::add(&["t-lent", "t-far"], &["t-lent", "type", "veth", "peer", "name", "t-far"])?;
-    let mut machine = stays(context, &["--network-interface=t-lent"])?;
-    machine.signal(libc::SIGKILL);
-    assert_eq!(machine.wait()?, KILLED);
-    let collected = run(context.spinney().arg("gc"));
-    assert_eq!(collected.status, 0, "{collected:#?}");
     Ok(())
 }
 

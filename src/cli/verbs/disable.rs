@@ -6,8 +6,13 @@ use crate::cli::{EXIT_FAILURE, require_root};
 use crate::machine::{Error, autostart};
 use crate::manager::systemd;
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney disable web              it comes no more; if it runs, it goes on";
+
 /// Have machines started with the host no more
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct DisableArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]

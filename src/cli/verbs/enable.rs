@@ -8,11 +8,16 @@ use crate::machine::autostart;
 use crate::machine::{Error, find_image};
 use crate::manager::systemd;
 
+const EXAMPLES: &str = "\
+Where systemd runs the host and spinney@.service is installed, that is enabled. Elsewhere a boot script has to run spinney \
+start --all-enabled.
+
+Examples:
+  spinney enable web db            both come with the host";
+
 /// Have machines started with the host
-///
-/// Where systemd runs the host and spinney@.service is installed, that is enabled. Elsewhere a boot script has to run spinney start
-/// --all-enabled.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct EnableArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]

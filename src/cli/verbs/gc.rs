@@ -11,8 +11,13 @@ use crate::settings::MachineName;
 use crate::supervisor::gc::{Collected, collect};
 use crate::sys::SysError;
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney gc           remove what is left of machines whose supervisors were killed";
+
 /// Remove what killed machines left behind
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct GcArguments {
     /// Tell only of what could not be removed
     #[arg(short, long)]

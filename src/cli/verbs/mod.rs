@@ -32,10 +32,13 @@
 //! | [`events`] | Follow what happens to machines |
 //! | [`explain`] | Show how a machine is made, and where each setting came from |
 //! | [`doctor`] | Check this host, and what went wrong on it |
+//! | [`completions`] | Print the script that completes command lines, and what it asks |
+//! | [`man`] | Write the man pages |
 //! | [`gc`] | Remove what killed machines left behind |
 
 pub mod attach;
 pub mod bind;
+pub mod completions;
 pub mod copy_from;
 pub mod copy_to;
 pub mod disable;
@@ -50,6 +53,7 @@ pub mod kill;
 pub mod list;
 pub mod login;
 pub mod logs;
+pub mod man;
 pub mod net;
 pub mod pause;
 pub mod ports;

@@ -6,6 +6,8 @@ use rustix::io::Errno;
 
 use crate::sys::SysError;
 
+use super::found::Found;
+
 /// Why a machine's network could not be made.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
@@ -18,6 +20,8 @@ pub enum LinkError {
     NotABridge { name: String },
     #[error("an interface {name:?} is on this host already, and is none of ours")]
     Taken { name: String },
+    #[error("an interface {name:?} is on this host already: that of {owner}")]
+    Others { name: String, owner: String },
     #[error("{path:?} is no network namespace")]
     NoNamespace {
         path: PathBuf,
@@ -54,6 +58,15 @@ impl LinkError {
         move |source| Self::System { action, source }
     }
 
+    /// `link` has a name that is wanted.
+    pub(super) fn in_the_way(link: &Found) -> Self {
+        let owner = link.alias.strip_prefix("spinney ").filter(|_| link.ours);
+        match owner {
+            Some(owner) => Self::Others { name: link.name.clone(), owner: owner.to_owned() },
+            None => Self::Taken { name: link.name.clone() },
+        }
+    }
+
     /// The next step.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -66,6 +79,9 @@ impl LinkError {
             }
             Self::Taken { .. } => Some(
                 "ip -d link shows it; another --machine=NAME or --network-zone=NAME gives it another name",
+            ),
+            Self::Others { .. } => Some(
+                "another name than that, or spinney stop it; spinney gc removes what machines that were killed have left",
             ),
             Self::NoNamespace { .. } => {
                 Some("ip netns add NAME makes /run/netns/NAME; /proc/PID/ns/net is that of a process")

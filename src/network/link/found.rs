@@ -2,13 +2,13 @@
 
 use rustix::io::Errno;
 
-use crate::settings::network::{InterfaceName, MacAddress};
+use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
 use crate::sys::netlink::{DUMP, Message, Requests, Socket, attributes};
 use crate::sys::{SysError, SysResult};
 
 use super::message::{
-    GOING, GROUP, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER,
-    RTM_GETLINK, RTM_NEWLINK, get,
+    GOING, GROUP, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO,
+    IFLA_MASTER, RTM_GETLINK, RTM_NEWLINK, get, owned_by_machine, owned_by_zone,
 };
 
 /// A link of a network namespace.
@@ -26,6 +26,8 @@ pub struct Found {
     pub master: u32,
     /// It is one of ours.
     pub ours: bool,
+    /// What is written to it: of ours, whose it is.
+    pub alias: String,
     /// It is one of ours and about to be removed.
     pub going: bool,
 }
@@ -43,6 +45,7 @@ impl Found {
             let number = || value.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
             match kind {
                 IFLA_IFNAME => found.name = text(value),
+                IFLA_IFALIAS => found.alias = text(value),
                 IFLA_ADDRESS => found.mac = value.try_into().ok().map(MacAddress),
                 IFLA_MASTER => found.master = number(),
                 IFLA_GROUP => {
@@ -59,6 +62,16 @@ impl Found {
         Some(found)
     }
 
+    /// It is one that `machine` has.
+    pub(super) fn is_of(&self, machine: &str) -> bool {
+        self.ours && self.alias == owned_by_machine(machine)
+    }
+
+    /// It is the bridge of `zone`, of ours.
+    pub(super) fn is_bridge_of(&self, zone: &ZoneName) -> bool {
+        self.ours && self.alias == owned_by_zone(zone)
+    }
+
     /// It is loopback.
     pub fn is_loopback(&self) -> bool {
         self.name == "lo"
@@ -70,10 +83,15 @@ impl Found {
 /// # Errors
 /// When the kernel does not say.
 pub fn find(socket: &mut Socket, name: &InterfaceName) -> SysResult<Option<Found>> {
+    Ok(ask(socket, name)?.as_ref().and_then(Found::parse))
+}
+
+/// What the kernel says of the link `name`.
+pub(super) fn ask(socket: &mut Socket, name: &InterfaceName) -> SysResult<Option<Message>> {
     let mut requests = Requests::default();
     get(&mut requests, name);
     match socket.carry_out(&requests) {
-        Ok(messages) => Ok(messages.iter().find_map(Found::parse)),
+        Ok(messages) => Ok(messages.into_iter().find(|message| message.kind == RTM_NEWLINK)),
         Err(error) if error.errno() == Errno::NODEV => Ok(None),
         Err(error) => Err(error),
     }
@@ -89,12 +107,17 @@ pub(super) fn expect(socket: &mut Socket, name: &InterfaceName) -> SysResult<Fou
 /// # Errors
 /// When the kernel does not list them.
 pub fn all(socket: &mut Socket) -> SysResult<Vec<Found>> {
-    let mut requests = Requests::default();
-    requests.push(RTM_GETLINK, DUMP, &[0; 16], "RTM_GETLINK");
-    Ok(socket.dump(requests.bytes(), "RTM_GETLINK")?.iter().filter_map(Found::parse).collect())
+    Ok(list(socket)?.iter().filter_map(Found::parse).collect())
 }
 
-fn text(value: &[u8]) -> String {
+/// What the kernel says of all links.
+pub(super) fn list(socket: &mut Socket) -> SysResult<Vec<Message>> {
+    let mut requests = Requests::default();
+    requests.push(RTM_GETLINK, DUMP, &[0; 16], "RTM_GETLINK");
+    socket.dump(requests.bytes(), "RTM_GETLINK")
+}
+
+pub(super) fn text(value: &[u8]) -> String {
     let value = value.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(value).into_owned()
 }

@@ -7,13 +7,14 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
 use crate::network::plan::{LinkKind, NetworkPlan};
-use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
+use crate::settings::network::{InterfaceName, ZoneName};
 use crate::sys::files::open_at;
 use crate::sys::fork::{close_from_but, exit_now, fork};
 use crate::sys::netlink::{ROUTE, Requests, Socket};
 use crate::sys::network::{NamespaceId, in_namespace, open_by_id};
 use crate::sys::{SysResult, sys};
 
+use super::condition::{self, Condition};
 use super::found::{self, Found};
 use super::shared::Shared;
 use super::{forwarding, message, zone};
@@ -50,17 +51,17 @@ pub enum HoldingKind {
         host: InterfaceName,
         /// Its name in the machine.
         guest: InterfaceName,
-        /// Its MAC address.
-        mac: Option<MacAddress>,
+        /// What it was like.
+        was: Condition,
     },
 }
 
-/// What a machine with this plan will have, in the order of making. The MAC addresses of what is lent are `macs`', in order.
+/// What a machine with this plan will have, in the order of making. What is lent is like `lent` before, in order.
 pub fn holdings(
     plan: &NetworkPlan,
     machine: &str,
     namespace: NamespaceId,
-    macs: &[Option<MacAddress>],
+    lent: &[Condition],
 ) -> Vec<Holding> {
     let mut kinds = Vec::new();
     if plan.is_routed() {
@@ -71,13 +72,13 @@ pub fn holdings(
             kinds.push(HoldingKind::Zone { zone: zone.clone(), port: port.clone() });
         }
     }
-    let mut macs = macs.iter().copied();
+    let mut lent = lent.iter();
     for link in &plan.links {
         match (&link.kind, &link.host) {
             (LinkKind::Lent, Some(host)) => kinds.push(HoldingKind::Lent {
                 host: host.clone(),
                 guest: link.guest.clone(),
-                mac: macs.next().flatten(),
+                was: lent.next().cloned().unwrap_or_default(),
             }),
             (LinkKind::Veth | LinkKind::Bridge(_) | LinkKind::Zone(_) | LinkKind::Extra, Some(host)) => {
                 kinds.push(HoldingKind::Link(host.clone()));
@@ -111,10 +112,8 @@ impl Holding {
                 self.leave(&shared)?;
                 shared.tidy()
             }
-            HoldingKind::Link(name) => remove_link(&mut Socket::open(ROUTE)?, name),
-            HoldingKind::Lent { host, guest, mac } => {
-                give_name_back(&mut Socket::open(ROUTE)?, host, guest, *mac)
-            }
+            HoldingKind::Link(name) => remove_link(&mut Socket::open(ROUTE)?, name, &self.machine),
+            HoldingKind::Lent { host, guest, was } => give_back(&mut Socket::open(ROUTE)?, host, guest, was),
         }
     }
 
@@ -164,7 +163,7 @@ pub fn undo_later(holdings: &[Holding], kept: Option<BorrowedFd<'_>>) -> SysResu
                 bridges.extend(bridge.map(|bridge| (bridge, zone.bridge())));
             }
             HoldingKind::Link(name) => {
-                let link = found::find(&mut socket, name)?.filter(|found| found.ours);
+                let link = found::find(&mut socket, name)?.filter(|found| found.is_of(&holding.machine));
                 links.extend(link.map(|link| (link, name.clone())));
             }
             HoldingKind::Lent { .. } => holding.undo_here()?,
@@ -235,9 +234,9 @@ pub fn sweep(alive: impl Fn(&str) -> bool) -> SysResult<()> {
     shared.tidy()
 }
 
-/// Removes the link `name` if it is ours; that it goes by itself meanwhile, with the machine's namespace, is as good.
-pub(super) fn remove_link(socket: &mut Socket, name: &InterfaceName) -> SysResult<()> {
-    match found::find(socket, name)?.filter(|found| found.ours) {
+/// Removes the link `name` if `machine` has it; that it goes by itself meanwhile, with the machine's namespace, is as good.
+pub(super) fn remove_link(socket: &mut Socket, name: &InterfaceName, machine: &str) -> SysResult<()> {
+    match found::find(socket, name)?.filter(|found| found.is_of(machine)) {
         Some(link) => remove(socket, &link, name),
         None => Ok(()),
     }
@@ -256,27 +255,38 @@ fn gone_is_well(result: SysResult<()>) -> SysResult<()> {
     }
 }
 
-/// Hardware that was in a namespace which is gone falls back to the first one of all, under the name that it had: if that is
-/// where we are, it is given the name that it had before.
-fn give_name_back(
+/// Hardware that was in a namespace which is gone falls back to the first one of all, as it was there: if that is where we are, it
+/// is made what it `was`. One that was taken back before is that.
+fn give_back(
     socket: &mut Socket,
     host: &InterfaceName,
     guest: &InterfaceName,
-    mac: Option<MacAddress>,
+    was: &Condition,
 ) -> SysResult<()> {
-    if host == guest || found::find(socket, host)?.is_some() {
-        return Ok(());
+    if let Some((found, now)) = condition::look(socket, host)? {
+        // Somebody else's may have the name by now.
+        return if was.is_of_same(&now) { restore(socket, &found, host, was, &now) } else { Ok(()) };
     }
-    match found::find(socket, guest)?.filter(|found| mac.is_some() && found.mac == mac && !found.ours) {
-        Some(link) => rename(socket, &link, host),
-        None => Ok(()),
-    }
+    // By whichever name: the machine may have given it another one.
+    let there = match condition::look(socket, guest)? {
+        Some((found, now)) if was.is_of_same(&now) => Some((found, now)),
+        _ => condition::all(socket)?.into_iter().find(|(_, now)| was.is_of_same(now)),
+    };
+    let Some((found, now)) = there else { return Ok(()) };
+    let mut requests = Requests::default();
+    message::rename(&mut requests, found.index, host);
+    socket.carry_out(&requests)?;
+    restore(socket, &found, host, was, &now)
 }
 
-fn rename(socket: &mut Socket, link: &Found, name: &InterfaceName) -> SysResult<()> {
-    let mut requests = Requests::default();
-    message::rename(&mut requests, link.index, name);
-    socket.carry_out(&requests).map(drop)
+pub(super) fn restore(
+    socket: &mut Socket,
+    link: &Found,
+    name: &InterfaceName,
+    was: &Condition,
+    now: &Condition,
+) -> SysResult<()> {
+    socket.carry_out(&was.requests(now, link.index, name)).map(drop)
 }
 
 #[cfg(test)]
@@ -307,9 +317,11 @@ mod tests {
             ],
             ..NetworkPlan::default()
         };
-        let mac = Some(MacAddress([2, 0, 0, 0, 0, 1]));
-        let kinds: Vec<_> =
-            holdings(&plan, "web", HOST, &[mac]).into_iter().map(|holding| holding.kind).collect();
+        let was = Condition { mtu: 1500, ..Condition::default() };
+        let kinds: Vec<_> = holdings(&plan, "web", HOST, std::slice::from_ref(&was))
+            .into_iter()
+            .map(|holding| holding.kind)
+            .collect();
         let name = |text: &str| text.parse().unwrap();
         assert_eq!(
             kinds,
@@ -318,14 +330,15 @@ mod tests {
                 HoldingKind::Zone { zone, port: name("vb-web") },
                 HoldingKind::Link(name("vb-web")),
                 HoldingKind::Link(name("x0")),
-                HoldingKind::Lent { host: name("eth1"), guest: name("wan"), mac },
+                HoldingKind::Lent { host: name("eth1"), guest: name("wan"), was: was.clone() },
             ]
         );
         assert_eq!(holdings(&NetworkPlan::default(), "web", HOST, &[]), []);
-        let written = serde_json::to_string(&holdings(&plan, "web", HOST, &[mac])[4]).unwrap();
+        let written =
+            serde_json::to_string(&holdings(&plan, "web", HOST, std::slice::from_ref(&was))[4]).unwrap();
         assert_eq!(
             written,
-            "{\"namespace\":{\"number\":7,\"cookie\":8},\"machine\":\"web\",\"kind\":{\"lent\":{\"host\":\"eth1\",\"guest\":\"wan\",\"mac\":[2,0,0,0,0,1]}}}"
+            "{\"namespace\":{\"number\":7,\"cookie\":8},\"machine\":\"web\",\"kind\":{\"lent\":{\"host\":\"eth1\",\"guest\":\"wan\",\"was\":{\"mac\":null,\"mtu\":1500,\"group\":0,\"queue\":0,\"flags\":0}}}}"
         );
     }
 }

@@ -1,7 +1,8 @@
 //! Interfaces of the host that a machine has while it runs.
 //!
 //! Hardware falls back to the host's first network namespace by itself when the machine's is gone; an interface that is made of
-//! software would be gone with it. So both are taken back before.
+//! software would be gone with it. So both are taken back before, and made what they were: the machine may have changed all that
+//! root can change of an interface. Addresses and routes are lost where an interface leaves a namespace.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -14,17 +15,18 @@ use crate::sys::netlink::{ROUTE, Requests, Socket};
 use crate::sys::network::in_namespace;
 use crate::sys::{SysError, SysResult};
 
+use super::condition::{self, Condition};
 use super::error::LinkError;
 use super::found::{self, Found};
-use super::message;
+use super::{holding, message};
 
 /// Interfaces that are in a machine's namespace. They are taken back when this is dropped.
 #[derive(Debug, Default)]
 pub struct Lent {
     /// Keeps the namespace until they are out of it.
     namespace: Option<OwnedFd>,
-    /// Their indexes there, and their names here.
-    links: Vec<(u32, InterfaceName)>,
+    /// Their indexes there, their names here, and what they were like.
+    links: Vec<(u32, InterfaceName, Condition)>,
 }
 
 impl Lent {
@@ -32,7 +34,7 @@ impl Lent {
     pub(super) fn lend(
         &mut self,
         socket: &mut Socket,
-        link: &Found,
+        (link, was): (&Found, Condition),
         host: &InterfaceName,
         guest: &InterfaceName,
         namespace: BorrowedFd<'_>,
@@ -46,11 +48,11 @@ impl Lent {
         socket.carry_out(&requests)?;
         // It may have another index there.
         let there = in_namespace(namespace, || found::expect(&mut Socket::open(ROUTE)?, guest))??;
-        self.links.push((there.index, host.clone()));
+        self.links.push((there.index, host.clone(), was));
         Ok(())
     }
 
-    /// Moves all back, whatever the machine has called them, under the names that they had.
+    /// Moves all back, whatever the machine has called them, and makes them what they were.
     ///
     /// # Errors
     /// The first fault; the rest is taken back all the same.
@@ -62,14 +64,54 @@ impl Lent {
         let all = in_namespace(namespace, || {
             let mut socket = Socket::open(ROUTE)?;
             let mut first = Ok(());
-            for (index, name) in &lent {
-                let mut requests = Requests::default();
-                message::relocate(&mut requests, *index, home.as_fd(), name);
-                first = first.and(socket.carry_out(&requests).map(drop));
+            for (index, name, was) in &lent {
+                let moved = take_back(&mut socket, *index, home.as_fd(), name, was);
+                first = first.and(moved);
             }
             first
         });
-        all.and_then(|all| all).map_err(failed())
+        let moved = all.and_then(|all| all);
+        let restored = Socket::open(ROUTE).and_then(|mut socket| {
+            let mut first = Ok(());
+            for (_, name, was) in &lent {
+                // The rest all the same.
+                let restored = restore(&mut socket, name, was);
+                first = first.and(restored);
+            }
+            first
+        });
+        moved.and(restored).map_err(failed())
+    }
+}
+
+/// Moves the link `index` of the namespace that we are in to `home`.
+fn take_back(
+    socket: &mut Socket,
+    index: u32,
+    home: BorrowedFd<'_>,
+    name: &InterfaceName,
+    was: &Condition,
+) -> SysResult<()> {
+    // A name that is another link's at home would keep it here.
+    let listed = condition::all(socket)?;
+    let now = listed.iter().find(|(found, _)| found.index == index).map(|(_, now)| now);
+    let mut names = Requests::default();
+    for other in now.into_iter().flat_map(|now| &now.alternatives) {
+        if !was.alternatives.contains(other) {
+            message::remove_alternative_name(&mut names, index, other);
+        }
+    }
+    socket.carry_out(&names)?;
+    let mut requests = Requests::default();
+    message::relocate(&mut requests, index, home, name);
+    socket.carry_out(&requests).map(drop)
+}
+
+/// Makes the link `name`, which is back, what it was.
+fn restore(socket: &mut Socket, name: &InterfaceName, was: &Condition) -> SysResult<()> {
+    match condition::look(socket, name)? {
+        Some((found, now)) => holding::restore(socket, &found, name, was, &now),
+        None => Ok(()),
     }
 }
 

@@ -7,6 +7,8 @@ use crate::network::subnet::octets;
 use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
 use crate::sys::netlink::{CREATE, EXCLUSIVE, Requests, attribute, nested};
 
+use super::condition::Condition;
+
 /// Message kinds (linux/rtnetlink.h).
 pub(super) const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -14,21 +16,30 @@ pub(super) const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWLINKPROP: u16 = 108;
+const RTM_DELLINKPROP: u16 = 109;
 
 /// Attributes of links (linux/if_link.h).
 pub(super) const IFLA_ADDRESS: u16 = 1;
 pub(super) const IFLA_IFNAME: u16 = 3;
+pub(super) const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 pub(super) const IFLA_MASTER: u16 = 10;
+pub(super) const IFLA_TXQLEN: u16 = 13;
 pub(super) const IFLA_LINKINFO: u16 = 18;
+pub(super) const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 pub(super) const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
-const IFLA_PROP_LIST: u16 = 52;
-const IFLA_ALT_IFNAME: u16 = 53;
+pub(super) const IFLA_PROP_LIST: u16 = 52;
+pub(super) const IFLA_ALT_IFNAME: u16 = 53;
+pub(super) const IFLA_PERM_ADDRESS: u16 = 54;
+pub(super) const IFLA_PARENT_DEV_NAME: u16 = 56;
 pub(super) const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IFLA_INET_CONF: u16 = 1;
+/// IPV4_DEVCONF_ACCEPT_REDIRECTS (linux/ip.h).
+const ACCEPT_REDIRECTS: u16 = 4;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_BR_FORWARD_DELAY: u16 = 1;
 const IFLA_BR_STP_STATE: u16 = 5;
@@ -64,8 +75,8 @@ const RTN_UNICAST: u8 = 1;
 
 const IFF_UP: u32 = 1;
 
-/// The group of links of ours (`ip link show group`): whatever has it and a name of ours is ours, in any network namespace, and
-/// nobody else's. The letters SPIN.
+/// The group of links of ours (`ip link show group`), of whichever machine: whose one is, its alias says ([`owned_by_machine`]). The
+/// letters SPIN.
 pub(super) const GROUP: u32 = u32::from_be_bytes(*b"SPIN");
 
 /// The group of links of ours that are about to be removed: what they are ports of need not wait for them. The letters SPIX.
@@ -87,11 +98,22 @@ impl End<'_> {
     }
 }
 
-/// A pair whose one end is here, up, and in `bridge` if there is one, and whose other end begins in `namespace`, so that it need
+/// What is written to the links of `machine` (`ip link show`, "alias").
+pub(super) fn owned_by_machine(machine: &str) -> String {
+    format!("spinney {machine}")
+}
+
+/// What is written to the bridge of `zone`; no machine's name has a space in it.
+pub(super) fn owned_by_zone(zone: &ZoneName) -> String {
+    format!("spinney zone {zone}")
+}
+
+/// A pair of which `owner` is written to this end. It is here, up, and in `bridge` if there is one, and whose other end begins in `namespace`, so that it need
 /// not be moved there: moving waits for RCU, some 15 ms.
 pub(super) fn veth(
     to: &mut Requests,
     host: End<'_>,
+    owner: &str,
     bridge: Option<u32>,
     guest: End<'_>,
     namespace: BorrowedFd<'_>,
@@ -111,6 +133,7 @@ pub(super) fn veth(
     });
     let asked = format!("RTM_NEWLINK veth {} peer {}", host.name, guest.name);
     to.push(RTM_NEWLINK, CREATE | EXCLUSIVE, &body, asked);
+    own(to, host.name, owner);
     if bridge.is_some() {
         let mut body = link(0, None);
         attribute(&mut body, IFLA_IFNAME, &text(host.name.as_str()));
@@ -124,6 +147,14 @@ pub(super) fn veth(
         attribute(&mut body, IFLA_IFNAME, &text(host.name.as_str()));
         to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK {} up", host.name));
     }
+}
+
+/// Writes to the link `name` whose it is. The kernel takes no alias along with what makes a link.
+fn own(to: &mut Requests, name: &InterfaceName, owner: &str) {
+    let mut body = link(0, None);
+    attribute(&mut body, IFLA_IFNAME, &text(name.as_str()));
+    attribute(&mut body, IFLA_IFALIAS, owner.as_bytes());
+    to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK {name} alias {owner}"));
 }
 
 /// The bridge of a zone: up, and packets flow at once, since nobody else is on it who could make a loop. It has an address of its
@@ -142,6 +173,7 @@ pub(super) fn bridge(to: &mut Requests, zone: &ZoneName) {
         attribute(data, IFLA_BR_MULTI_BOOLOPT, &[option, option].concat());
     });
     to.push(RTM_NEWLINK, CREATE | EXCLUSIVE, &body, format!("RTM_NEWLINK bridge {}", end.name));
+    own(to, end.name, &owned_by_zone(zone));
 }
 
 /// The MAC address of a zone's bridge: the same each time, so that machines need not learn it anew.
@@ -194,6 +226,21 @@ pub(super) fn alternative_name(to: &mut Requests, name: &InterfaceName, alternat
     to.push(RTM_NEWLINKPROP, CREATE | EXCLUSIVE, &body, format!("RTM_NEWLINKPROP {name} {alternative}"));
 }
 
+/// The same of the link `index`.
+pub(super) fn alternative_name_of(to: &mut Requests, index: u32, alternative: &str) {
+    let mut body = link(index, None);
+    nested(&mut body, IFLA_PROP_LIST, |list| attribute(list, IFLA_ALT_IFNAME, &text(alternative)));
+    let asked = format!("RTM_NEWLINKPROP interface {index} {alternative}");
+    to.push(RTM_NEWLINKPROP, CREATE | EXCLUSIVE, &body, asked);
+}
+
+/// Takes another name from the link `index`.
+pub(super) fn remove_alternative_name(to: &mut Requests, index: u32, alternative: &str) {
+    let mut body = link(index, None);
+    nested(&mut body, IFLA_PROP_LIST, |list| attribute(list, IFLA_ALT_IFNAME, &text(alternative)));
+    to.push(RTM_DELLINKPROP, 0, &body, format!("RTM_DELLINKPROP interface {index} {alternative}"));
+}
+
 /// Asks for the link `name`.
 pub(super) fn get(to: &mut Requests, name: &InterfaceName) {
     let mut body = link(0, None);
@@ -219,6 +266,40 @@ pub(super) fn rename(to: &mut Requests, index: u32, name: &InterfaceName) {
     let mut body = link(index, None);
     attribute(&mut body, IFLA_IFNAME, &text(name.as_str()));
     to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK interface {index} as {name}"));
+}
+
+/// Makes the link `index` what it `was`, as far as it is not that `now`: drivers refuse much of what changes nothing, too.
+pub(super) fn restore(to: &mut Requests, index: u32, name: &InterfaceName, was: &Condition, now: &Condition) {
+    let words = [0, index, was.flags, was.flags ^ now.flags];
+    let mut body: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    if let Some(mac) = was.mac.filter(|_| was.mac != now.mac) {
+        attribute(&mut body, IFLA_ADDRESS, &mac.0);
+    }
+    let numbers = [
+        (IFLA_MTU, was.mtu, now.mtu),
+        (IFLA_GROUP, was.group, now.group),
+        (IFLA_TXQLEN, was.queue, now.queue),
+    ];
+    for (kind, was, _) in numbers.into_iter().filter(|(_, was, now)| was != now) {
+        attribute(&mut body, kind, &was.to_ne_bytes());
+    }
+    if was.alias != now.alias {
+        attribute(&mut body, IFLA_IFALIAS, was.alias.as_bytes());
+    }
+    to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK {name} as it was"));
+}
+
+/// Has this host take no redirects of IPv4 over the link `index`.
+pub(super) fn no_redirects(to: &mut Requests, index: u32, name: &InterfaceName) {
+    let mut body = link(index, None);
+    nested(&mut body, IFLA_AF_SPEC, |families| {
+        nested(families, AF_INET.into(), |inet| {
+            nested(inet, IFLA_INET_CONF, |switches| {
+                attribute(switches, ACCEPT_REDIRECTS, &0_u32.to_ne_bytes());
+            });
+        });
+    });
+    to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK {name} accept_redirects 0"));
 }
 
 /// Marks the link `index` as one that is about to be removed.

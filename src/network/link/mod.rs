@@ -3,6 +3,8 @@
 //! A [`Made`] belongs to one boot. What comes once is [`prepare`]d before the first: bridge, forwarding. What goes with the machine
 //! is a [`holding::Holding`], written down by its supervisor before it is made.
 
+pub mod condition;
+mod deaf;
 mod delay;
 mod error;
 pub mod forwarding;
@@ -23,12 +25,13 @@ use rustix::io::Errno;
 
 use crate::network::host::HostNetwork;
 use crate::network::plan::{LinkKind, LinkPlan, NetworkPlan};
-use crate::settings::network::{InterfaceName, MacAddress};
+use crate::settings::network::InterfaceName;
 use crate::sys::SysError;
 use crate::sys::files::open_at;
 use crate::sys::netlink::{ROUTE, Requests, Socket};
 use crate::sys::network::{NamespaceId, in_namespace};
 
+use condition::Condition;
 use found::Found;
 use message::End;
 use shared::Shared;
@@ -44,17 +47,19 @@ pub struct Made {
     pub host: Vec<u32>,
     /// Interfaces of the host that the machine has, to be taken back.
     pub lent: Lent,
+    /// What the user should know of them.
+    pub warnings: Vec<String>,
 }
 
-/// Looks whether what the plan wants of the host is there, before anything is made; gives the MAC addresses of what is to be lent,
-/// in order.
+/// Looks whether what the plan of `machine` wants of the host is there, before anything is made; gives what is to be lent as it
+/// is, in order.
 ///
 /// # Errors
 /// What is missing, or taken.
-pub fn check(plan: &NetworkPlan) -> Result<Vec<Option<MacAddress>>, LinkError> {
-    let mut macs = Vec::new();
+pub fn check(plan: &NetworkPlan, machine: &str) -> Result<Vec<Condition>, LinkError> {
+    let mut lent = Vec::new();
     if plan.links.is_empty() {
-        return Ok(macs);
+        return Ok(lent);
     }
     let mut socket =
         Socket::open(ROUTE).map_err(LinkError::system("speak with the kernel about interfaces"))?;
@@ -68,17 +73,17 @@ pub fn check(plan: &NetworkPlan) -> Result<Vec<Option<MacAddress>>, LinkError> {
             }
             LinkKind::Lent => {
                 if let Some(name) = &link.host {
-                    macs.push(interface(&mut socket, name)?.mac);
+                    lent.push(to_lend(&mut socket, name)?.1);
                 }
             }
-            LinkKind::Zone(zone) => free(&mut socket, &zone.bridge())?,
+            LinkKind::Zone(zone) => free(&mut socket, &zone.bridge(), |found| found.is_bridge_of(zone))?,
             LinkKind::Veth | LinkKind::Extra => {}
         }
         if let (Some(host), true) = (&link.host, link.is_pair()) {
-            free(&mut socket, host)?;
+            free(&mut socket, host, |found| found.is_of(machine))?;
         }
     }
-    Ok(macs)
+    Ok(lent)
 }
 
 /// Makes what comes once for all boots: bridge of the zone, forwarding on a `host` like this, which is known of each plan that
@@ -111,11 +116,11 @@ pub fn prepare(
     }
 }
 
-/// Makes the links of a boot: the machine's ends in `namespace`, which has `lo` alone.
+/// Makes the links of a boot of `machine`: the machine's ends in `namespace`, which has `lo` alone.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn make(plan: &NetworkPlan, namespace: BorrowedFd<'_>) -> Result<Made, LinkError> {
+pub fn make(plan: &NetworkPlan, machine: &str, namespace: BorrowedFd<'_>) -> Result<Made, LinkError> {
     let mut made = Made::default();
     if plan.links.is_empty() {
         return Ok(made);
@@ -124,7 +129,12 @@ pub fn make(plan: &NetworkPlan, namespace: BorrowedFd<'_>) -> Result<Made, LinkE
         Socket::open(ROUTE).map_err(LinkError::system("speak with the kernel about interfaces"))?;
     for link in &plan.links {
         // What fails leaves nothing: links of ours go with the namespace, and what is lent is taken back.
-        let index = make_one(&mut socket, link, namespace, &mut made.lent)?;
+        let index = make_one(&mut socket, (link, machine), namespace, &mut made.lent)?;
+        if let (LinkKind::Veth | LinkKind::Extra, Some(host)) = (&link.kind, &link.host) {
+            let heard = deaf::make(&mut socket, host, index);
+            // Rules are about the others, and drop such messages.
+            made.warnings.extend(heard.filter(|_| link.kind == LinkKind::Extra));
+        }
         made.host.push(index);
     }
     in_namespace(namespace, || guest::set_up(&plan.links))
@@ -147,7 +157,7 @@ pub fn open_namespace(path: &Path) -> Result<OwnedFd, LinkError> {
 /// Makes one link; gives the index of its host's end.
 fn make_one(
     socket: &mut Socket,
-    link: &LinkPlan,
+    (link, machine): (&LinkPlan, &str),
     namespace: BorrowedFd<'_>,
     lent: &mut Lent,
 ) -> Result<u32, LinkError> {
@@ -155,8 +165,8 @@ fn make_one(
     let mut requests = Requests::default();
     match (&link.kind, &link.host) {
         (LinkKind::Lent, Some(host)) => {
-            let found = interface(socket, host)?;
-            lent.lend(socket, &found, host, &link.guest, namespace)
+            let (found, was) = to_lend(socket, host)?;
+            lent.lend(socket, (&found, was), host, &link.guest, namespace)
                 .map_err(|source| LinkError::Lend { name: host.to_string(), source })?;
             Ok(0)
         }
@@ -176,7 +186,7 @@ fn make_one(
                 LinkKind::Zone(zone) => Some(bridge(socket, &zone.bridge())?.index),
                 _ => None,
             };
-            pair(socket, link, host, bridge, namespace)
+            pair(socket, (link, machine), host, bridge, namespace)
         }
         (_, None) => Ok(0),
     }
@@ -185,22 +195,23 @@ fn make_one(
 /// Makes a pair. One of the same name is ours from a life before, whose namespace the kernel is taking apart, and in the way.
 fn pair(
     socket: &mut Socket,
-    link: &LinkPlan,
+    (link, machine): (&LinkPlan, &str),
     host: &InterfaceName,
     bridge: Option<u32>,
     namespace: BorrowedFd<'_>,
 ) -> Result<u32, LinkError> {
     let mut requests = Requests::default();
     let end = End { name: host, mac: link.host_mac };
-    message::veth(&mut requests, end, bridge, End { name: &link.guest, mac: link.mac }, namespace);
+    let owner = message::owned_by_machine(machine);
+    message::veth(&mut requests, end, &owner, bridge, End { name: &link.guest, mac: link.mac }, namespace);
     if let Some(alternative) = &link.host_alternative {
         message::alternative_name(&mut requests, host, alternative);
     }
     message::get(&mut requests, host);
     let made = match socket.carry_out(&requests) {
         Err(error) if error.errno() == Errno::EXIST => {
-            free(socket, host)?;
-            holding::remove_link(socket, host).map_err(failed_kind("veth"))?;
+            free(socket, host, |found| found.is_of(machine))?;
+            holding::remove_link(socket, host, machine).map_err(failed_kind("veth"))?;
             socket.carry_out(&requests)
         }
         made => made,
@@ -243,11 +254,18 @@ fn bridge(socket: &mut Socket, name: &InterfaceName) -> Result<Found, LinkError>
     }
 }
 
-/// Refuses a name that somebody else's link has.
-fn free(socket: &mut Socket, name: &InterfaceName) -> Result<(), LinkError> {
+/// Refuses a name that a link has, unless that one is our own.
+fn free(socket: &mut Socket, name: &InterfaceName, is_own: impl Fn(&Found) -> bool) -> Result<(), LinkError> {
     let found = found::find(socket, name).map_err(LinkError::system("look for an interface"))?;
+    found.filter(|found| !is_own(found)).map_or(Ok(()), |found| Err(LinkError::in_the_way(&found)))
+}
+
+/// An interface of the host's, and what it is like. One that has a machine at its other end is not the host's to lend.
+fn to_lend(socket: &mut Socket, name: &InterfaceName) -> Result<(Found, Condition), LinkError> {
+    let found = condition::look(socket, name).map_err(LinkError::system("look for an interface"))?;
     match found {
-        Some(found) if !found.ours => Err(LinkError::Taken { name: name.to_string() }),
-        _ => Ok(()),
+        None => Err(LinkError::NoInterface { name: name.to_string() }),
+        Some((found, _)) if found.ours => Err(LinkError::in_the_way(&found)),
+        Some(found) => Ok(found),
     }
 }

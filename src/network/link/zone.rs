@@ -10,7 +10,7 @@ use crate::sys::netlink::{ROUTE, Requests, Socket};
 use super::error::LinkError;
 use super::found::{self, Found};
 use super::shared::Shared;
-use super::{guest, holding, message};
+use super::{deaf, guest, holding, message};
 
 /// The name under which a zone's machines are noted.
 pub(super) fn thing(zone: &ZoneName) -> String {
@@ -35,8 +35,8 @@ pub(super) fn join(
     let failed = || LinkError::system("make the bridge of the zone");
     shared.join(&thing(zone), machine).map_err(failed())?;
     let there = found::find(socket, &name).map_err(failed())?;
-    if let Some(other) = there.as_ref().filter(|found| !found.ours) {
-        return Err(LinkError::Taken { name: other.name.clone() });
+    if let Some(other) = there.as_ref().filter(|found| !found.is_bridge_of(zone)) {
+        return Err(LinkError::in_the_way(other));
     }
     let bridge = match there {
         Some(bridge) => bridge,
@@ -48,6 +48,7 @@ pub(super) fn join(
             made.iter()
                 .find_map(Found::parse)
                 .map_or_else(|| found::expect(socket, &name), Ok)
+                .inspect(|bridge| drop(deaf::make(socket, &name, bridge.index)))
                 .map_err(failed())?
         }
     };
@@ -84,7 +85,7 @@ pub(super) fn begin_to_leave(
     if !shared.leave(&thing(zone), machine)? {
         return Ok(None);
     }
-    let Some(bridge) = found::find(socket, &zone.bridge())?.filter(|found| found.ours) else {
+    let Some(bridge) = found::find(socket, &zone.bridge())?.filter(|found| found.is_bridge_of(zone)) else {
         return Ok(None);
     };
     let mut links = found::all(socket)?.into_iter();

@@ -43,6 +43,13 @@ impl World {
             id: HostId([7; 16]),
             pool: &self.pool,
             is_live: &|name| live.iter().any(|live| live == name),
+            live: &|_| {
+                let number = |live: &String| live.strip_prefix("told-")?.parse::<u8>().ok();
+                let told = |live: &String| {
+                    Some(Live { machine: live.clone(), addresses: vec![[10, 9, 4, number(live)?].into()] })
+                };
+                self.live.iter().filter_map(told).collect()
+            },
             now: self.now,
         };
         let wanted = if of.is_empty() { Wanted::Pair } else { Wanted::Zone(zone(of)) };
@@ -242,4 +249,56 @@ fn pairs() {
     }
     assert_eq!(world.records.forget("web"), [None]);
     assert_eq!(world.records.forget("web"), []);
+}
+
+#[test]
+fn those_that_run_keep_their_addresses_when_the_leases_are_lost() {
+    let mut world = World::new();
+    world.host.bridge = vec![("10.9.4.1".parse().unwrap(), 22)];
+    world.live = vec!["told-7".to_owned(), "told-8".to_owned(), "other".to_owned()];
+    assert!(world.take(LAB, "new", &["10.9.4.7"]).unwrap_err().contains("told-7"));
+    let web = world.v4(LAB, "web");
+    assert!(!["10.9.4.7", "10.9.4.8"].contains(&web.as_str()), "{web}");
+    assert_eq!(world.v4(LAB, "told-7"), "10.9.4.7");
+}
+
+#[test]
+fn what_is_remembered_has_bounds() {
+    let mut world = World::new();
+    world.pool.ipv4 = vec!["10.0.0.0/8".parse().unwrap()];
+    let networks = super::super::pool::ZoneNetworks { ipv4: "10.128.0.0/16".parse().ok(), ipv6: None };
+    world.pool.zones.insert(zone(LAB), networks);
+    // As long as names may be.
+    let name = |number: usize| format!("{number:064}");
+    let leases = (0..bounds::MOST_LEASES).map(|number| {
+        let used = u64::try_from(number).unwrap();
+        (
+            name(number),
+            Lease { number: u32::try_from(number).unwrap() + 2, ipv6: "fd09::ffff".parse().ok(), used },
+        )
+    });
+    let record = ZoneRecord { ipv4: networks.ipv4, leases: leases.collect(), ..ZoneRecord::default() };
+    assert!(serde_json::to_vec_pretty(&record).unwrap().len() < super::super::lease::LIMIT / 4);
+    world.records.zones.insert(zone(LAB), record);
+    // A hundred that start at once each have another one, and those that run keep theirs, old as they are.
+    world.live = (0..50).map(name).chain((0..100).map(|number| format!("new{number}"))).collect();
+    let all: std::collections::BTreeSet<String> =
+        (0..100).map(|number| world.v4(LAB, &format!("new{number}"))).collect();
+    assert_eq!(all.len(), 100);
+    let leases = &world.records.zones[&zone(LAB)].leases;
+    assert_eq!(leases.len(), bounds::MOST_LEASES);
+    let gone: Vec<usize> = (0..200).filter(|number| !leases.contains_key(&name(*number))).collect();
+    assert_eq!(gone, (50..150).collect::<Vec<_>>());
+    world.live.clear();
+    for number in 0..bounds::MOST_ZONES + 3 {
+        world.now += 2 * FRESH;
+        world.v4(&format!("z{number}"), "web");
+    }
+    assert_eq!(world.records.zones.len(), bounds::MOST_ZONES);
+    assert!(!world.records.zones.contains_key(&zone("z2")) && world.records.zones.contains_key(&zone("z3")));
+    world.records.touch("web", 7);
+    assert!(world.records.zones.values().all(|record| record.used == 7));
+    assert_eq!(world.records.forget_all(|name| name == "web"), 0);
+    assert_eq!(world.records.forget_all(|_| false), 1);
+    assert_eq!(world.records, Records::default());
 }

@@ -7,6 +7,7 @@ mod message;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
@@ -194,14 +195,17 @@ impl Socket {
     /// # Errors
     /// ENOBUFS when some were lost since they came faster than they were received: whoever watches looks at all again.
     pub fn receive(&self) -> SysResult<Option<Vec<Message>>> {
-        let mut buffer = vec![0; CHUNK];
+        // Not zeroed before: of memory that nobody writes to the kernel gives us none.
+        let mut buffer = Vec::with_capacity(CHUNK);
         // With MSG_TRUNC the length is that of the whole, whatever the buffer took.
         let flags = RecvFlags::TRUNC;
-        match rustix::io::retry_on_intr(|| rustix::net::recv(&self.fd, &mut buffer[..], flags)) {
+        let received =
+            rustix::io::retry_on_intr(|| rustix::net::recv(&self.fd, spare_capacity(&mut buffer), flags));
+        match received {
             Ok((_, length)) if length > buffer.len() => {
                 Err(SysError::new("recvfrom", format!("{}, {length} bytes", self.shown()), Errno::MSGSIZE))
             }
-            Ok((_, length)) => Ok(Some(messages(buffer.get(..length).unwrap_or_default()))),
+            Ok(_) => Ok(Some(messages(&buffer))),
             Err(Errno::AGAIN) => Ok(None),
             Err(errno) => Err(SysError::new("recvfrom", self.shown(), errno)),
         }

@@ -42,7 +42,7 @@ impl Bus {
         fs::write(directory.join("conf"), OPEN.replace("DIRECTORY", &directory.display().to_string()))?;
         symlink(program(), directory.join("spinneyd"))?;
         // machinectl asks nobody where systemd does not run (sd_booted(3)).
-        let made_systemd = !Path::new("/run/systemd").exists();
+        let made_systemd = !Path::new("/run/systemd/system").exists();
         fs::create_dir_all("/run/systemd/system")?;
         let mut daemon = Command::new("dbus-daemon")
             .arg(format!("--config-file={}/conf", directory.display()))
@@ -123,7 +123,11 @@ impl Drop for Bus {
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
         if self.made_systemd {
-            let _ = fs::remove_dir_all("/run/systemd");
+            let _ = fs::remove_dir("/run/systemd/system");
+            // Machines leave a directory of locks there, as systemd-nspawn does.
+            let _ = fs::remove_dir("/run/systemd/nspawn/locks");
+            let _ = fs::remove_dir("/run/systemd/nspawn");
+            let _ = fs::remove_dir("/run/systemd");
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::machine::{MachineHandle, Record};
 use crate::network::lease::{self, LeaseError, Leases};
 use crate::network::records::Records;
 use crate::network::subnet::Subnet;
+use crate::settings::MachineName;
 use crate::settings::network::ZoneName;
 
 const LEASES: &str = "\
@@ -38,11 +39,17 @@ pub(super) struct LeasesArguments {
 ///
 /// A machine that is started afterwards may have others. One that runs keeps its own, and is refused.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  spinney net forget web db")]
+#[command(
+    after_help = "Examples:\n  spinney net forget web db\n  spinney net forget --all    of all machines that do not run"
+)]
 pub(super) struct ForgetArguments {
     /// The machines
-    #[arg(value_name = "NAME", required = true)]
+    #[arg(value_name = "NAME", required_unless_present = "all")]
     names: Vec<String>,
+
+    /// All machines that do not run
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
 
     /// Print no status lines
     #[arg(short, long)]
@@ -148,6 +155,9 @@ pub(super) fn forget(arguments: &ForgetArguments) -> u8 {
     if !require_root("net forget", "sudo spinney net forget NAME", output) {
         return EXIT_FAILURE;
     }
+    if arguments.all {
+        return all(output);
+    }
     let mut status = 0;
     for name in &arguments.names {
         let done = one(name, output);
@@ -156,12 +166,33 @@ pub(super) fn forget(arguments: &ForgetArguments) -> u8 {
     status
 }
 
+fn is_in_use(name: &MachineName) -> bool {
+    matches!(Record::of(name), Some(Record::Running(_) | Record::Starting(_) | Record::Unreadable(..)))
+}
+
+fn all(output: Output) -> u8 {
+    let directory = lease::directory();
+    let kept = |name: &str| name.parse().is_ok_and(|name| is_in_use(&name));
+    let forgotten = match directory.exists() {
+        true => Leases::open(&directory).and_then(|leases| leases.forget_all(kept)),
+        false => Ok(0),
+    };
+    match forgotten {
+        Ok(count) => {
+            let machines = if count == 1 { "machine" } else { "machines" };
+            output.status(&format!("the addresses of {count} {machines} are forgotten"));
+            0
+        }
+        Err(error) => refused(&error, output),
+    }
+}
+
 fn one(name: &str, output: Output) -> u8 {
     let name = match named(name) {
         Ok(name) => name,
         Err(error) => return fail(&error, output),
     };
-    if matches!(Record::of(&name), Some(Record::Running(_) | Record::Starting(_) | Record::Unreadable(..))) {
+    if is_in_use(&name) {
         let error = Message::new(format!("the addresses of {name} are in use: it runs"));
         output.error(&error, Some(&format!("spinney stop {name}")));
         return EXIT_FAILURE;
