@@ -46,8 +46,7 @@ fn packaging(script: &str, arguments: &[&str]) -> Result<String, Stop> {
     Ok(run(command.arg("--program").arg(program()).args(arguments)).ok()?)
 }
 
-/// All files below `directory`, with what links point to; the manual pages and completions of verbs left out, which are
-/// generated: of them only the first counts.
+/// All files below `directory`, with their modes and what links point to.
 fn files(directory: &Path) -> BTreeSet<String> {
     let listed = Command::new("find")
         .arg(directory)
@@ -58,8 +57,27 @@ fn files(directory: &Path) -> BTreeSet<String> {
     text.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
+/// What the program makes of its own definitions, below a prefix: manual pages of its verbs, completions; the latter of zsh are
+/// in `zsh`.
+fn generated(context: &Context, zsh: &str) -> Vec<String> {
+    let directory = context.subdirectory("generated");
+    if run(context.spinney().arg("man").arg(&directory)).status != 0 {
+        return Vec::new();
+    }
+    let pages =
+        std::fs::read_dir(&directory).unwrap().flatten().map(|page| page.file_name().into_string().unwrap());
+    let pages =
+        pages.map(|page| format!("share/man/man{}/{page} 644", page.rsplit('.').next().unwrap_or_default()));
+    let completions = [
+        "share/bash-completion/completions/spinney 644".to_owned(),
+        format!("share/zsh/{zsh}/_spinney 644"),
+        "share/fish/vendor_completions.d/spinney.fish 644".to_owned(),
+    ];
+    pages.chain(completions).collect()
+}
+
 /// What is installed below `prefix`, apart from documents; bus and polkit files are in `data`.
-fn expected(prefix: &str, data: &str) -> BTreeSet<String> {
+fn expected(prefix: &str, data: &str, generated: &[String]) -> BTreeSet<String> {
     let below_prefix = [
         "bin/spinney 755",
         "bin/spinney-nspawn 777 spinney",
@@ -78,7 +96,8 @@ fn expected(prefix: &str, data: &str) -> BTreeSet<String> {
         "share/man/man8/spinneyd.8 644",
     ];
     let in_data = ["dbus-1/system.d/org.spinney.conf 644", "polkit-1/actions/org.spinney.policy 644"];
-    let below_prefix = below_prefix.iter().map(|file| format!("{prefix}/{file}"));
+    let below_prefix = below_prefix.iter().copied().chain(generated.iter().map(String::as_str));
+    let below_prefix = below_prefix.map(|file| format!("{prefix}/{file}"));
     let in_data = in_data.iter().map(|file| format!("{data}/{file}"));
     below_prefix.chain(in_data).chain(["/etc/apparmor.d/spinney 644".to_owned()]).collect()
 }
@@ -93,7 +112,7 @@ fn installed_files(context: &Context) -> TestResult {
         packaging("install", &["--destdir", root.to_str().unwrap(), "--prefix", prefix])?;
         let (documents, others): (BTreeSet<_>, BTreeSet<_>) =
             files(&root).into_iter().partition(|line| is_document(line));
-        assert_eq!(others, expected(prefix, data), "{prefix}");
+        assert_eq!(others, expected(prefix, data, &generated(context, "site-functions")), "{prefix}");
         assert!(
             documents.contains(&format!("{prefix}/share/doc/spinney/docs/install.md 644")),
             "{documents:#?}"
@@ -142,7 +161,7 @@ fn deb(context: &Context) -> TestResult {
         .filter(|line| !is_document(line) && line != "/usr/share/lintian/overrides/spinney 644")
         .map(|line| line.replace(".gz ", " "))
         .collect();
-    assert_eq!(others, expected("/usr", "/usr/share"));
+    assert_eq!(others, expected("/usr", "/usr/share", &generated(context, "vendor-completions")));
     let field = |name| run(Command::new("dpkg-deb").arg("--field").arg(&package).arg(name)).ok();
     assert_eq!(field("Version")?, "0.1.0-1\n");
     let depends = field("Depends")?;
@@ -167,7 +186,7 @@ fn rpm(context: &Context) -> TestResult {
     let is_ours =
         |line: &&str| !is_document(line) && !line.contains("/share/licenses/") && !line.contains(" 40755");
     // Fedora has no AppArmor.
-    let mut expected = expected("/usr", "/usr/share");
+    let mut expected = expected("/usr", "/usr/share", &generated(context, "site-functions"));
     expected.retain(|line| !line.starts_with("/etc/"));
     let found: BTreeSet<_> = listed
         .lines()
@@ -245,7 +264,17 @@ fn on_a_host(context: &Context, tree: &str) -> TestResult {
     // The README's first commands.
     does("spinney --version | grep '^spinney [0-9.]*$'")?;
     assert_eq!(does("spinney run -x demo -- sh -c 'echo $container; exit 3'; echo $?")?, "spinney\n3");
-    does("spinney clone demo web && spinney start web")?;
+    // By way of systemd, since it has the unit.
+    let started = does("spinney clone -q demo web && spinney start web 2>&1")?;
+    assert_eq!(started, "spinney: web is ready, as spinney@web.service");
+    assert_eq!(does("systemctl is-active spinney@web")?, "active");
+    let again = host.try_to(
+        context,
+        "mkdir /var/lib/machines/empty; spinney start web empty; rmdir /var/lib/machines/empty",
+    );
+    assert!(again.stderr.contains("spinney: error: \"web\" is running already\n"), "{again:#?}");
+    let unexplained = "spinney: error: spinney@empty.service did not start\n  hint: journalctl -u spinney@empty.service says why\n";
+    assert!(again.stderr.contains(unexplained), "{again:#?}");
     assert_eq!(does("echo hello | spinney exec web -- tr a-z A-Z")?, "HELLO");
     does("spinney terminate web && spinney remove web")?;
 
@@ -276,7 +305,14 @@ fn on_a_host(context: &Context, tree: &str) -> TestResult {
     assert!(log.contains("demo is ready after") && log.contains("demo is off after"), "{log}");
 
     // Enabled, it comes with machines.target; that goes with multi-user.target.
-    does("systemctl enable spinney@demo && systemctl start machines.target")?;
+    let enable = |verb: &str| does(&format!("spinney {verb} demo 2>&1"));
+    assert_eq!(enable("enable")?, "spinney: demo is enabled: systemd starts spinney@demo.service");
+    assert_eq!(enable("enable")?, "spinney: demo is enabled already: systemd starts spinney@demo.service");
+    assert_eq!(does("systemctl is-enabled spinney@demo")?, "enabled");
+    assert_eq!(enable("disable")?, "spinney: demo is disabled");
+    assert_eq!(enable("disable")?, "spinney: demo was not enabled");
+    enable("enable")?;
+    does("systemctl start machines.target")?;
     does(
         "systemctl is-active spinney@demo && systemctl list-dependencies multi-user.target | grep machines.target",
     )?;

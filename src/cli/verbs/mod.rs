@@ -27,7 +27,7 @@
 //! | [`net`] | Show the networks of machines |
 //! | [`top`] | Watch what machines use |
 //! | [`set`] | Change the limits of running machines |
-//! | [`enable`] | Have machines started by start --all-enabled |
+//! | [`enable`] | Have machines started with the host |
 //! | [`disable`] | Have them not started any more |
 //! | [`events`] | Follow what happens to machines |
 //! | [`explain`] | Show how a machine is made, and where each setting came from |
@@ -64,6 +64,7 @@ pub mod set;
 pub mod shell;
 pub mod show;
 pub mod start;
+mod start_services;
 pub mod status;
 pub mod stop;
 pub mod terminate;
