@@ -37,6 +37,11 @@ pub(super) struct Arguments {
     pub(super) verb: Verb,
 }
 
+/// The definitions of all verbs, for completions and man pages.
+pub(super) fn definitions() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Boot a tree, or run a command in it
 #[derive(Debug, clap::Args)]
 #[command(
@@ -69,6 +74,10 @@ pub struct RunArguments {
     /// With --detach, return when PID 1 runs
     #[arg(long)]
     pub no_wait: bool,
+
+    /// We are ExecStart= of a unit with Delegate=yes: the machine's cgroups go into the unit's
+    #[arg(long, conflicts_with = "detach")]
+    pub keep_unit: bool,
 
     /// Print the settings, where each came from, and the plan, and stop: text (default) or json
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]

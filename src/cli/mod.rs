@@ -7,6 +7,7 @@
 //! | [`refusal`] | what is wrong with it, as one line and a hint |
 //! | [`settings`] | arguments to [`crate::settings::MachineSettings`] |
 //! | [`limit_options`] | the options that limit a machine |
+//! | [`nspawn`] | systemd-nspawn's command line |
 //! | [`run`] | `spinney run` |
 //! | `spinneyd` | the manager, called by its own name |
 //! | [`reference`] | images by what they were pulled by |
@@ -18,6 +19,8 @@
 //! | [`transfer_bar`] | bytes on their way |
 //! | [`transferring`] | what the verbs that move images have in common |
 //! | [`logs`] | showing and following logs |
+//! | [`completion`] | what may come next on a command line, for shells |
+//! | [`manual`] | man pages |
 //! | [`verb`] | which verbs there are |
 //! | [`verbs`] | the verbs of machines, a file each |
 //! | [`image_verbs`] | the verbs of images, a file each |
@@ -28,6 +31,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 pub mod arguments;
+pub mod completion;
 pub mod copying;
 pub mod detached;
 pub mod explain;
@@ -35,7 +39,9 @@ pub mod image_verbs;
 pub mod invocation;
 pub mod limit_options;
 pub mod logs;
+pub mod manual;
 mod network_options;
+pub mod nspawn;
 pub mod output;
 pub mod progress;
 pub mod reference;
@@ -58,7 +64,8 @@ use refusal::Refusal;
 /// Exit status of our own failures; below it, and at 126 and above, the payload speaks (docker-run(1), env(1)).
 pub const EXIT_FAILURE: u8 = 125;
 
-/// Runs the personality that the executable was called by: `spinney`, `spinneyd`, or one of the processes that these start.
+/// Runs the personality that the executable was called by: `spinney`, `spinneyd`, systemd-nspawn, or one of the processes that
+/// these start.
 pub fn main() -> ExitCode {
     let started = Instant::now();
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -70,6 +77,9 @@ pub fn main() -> ExitCode {
     }
     if spinneyd::is_called(&arguments) {
         return ExitCode::from(spinneyd::main(arguments));
+    }
+    if let Some(program) = nspawn::called_as(arguments.first()) {
+        return ExitCode::from(nspawn::main(program, &arguments[1..], started));
     }
     let status = match invocation::parse(arguments) {
         Ok(Invocation::Run(invocation)) => run::run(&invocation, started),

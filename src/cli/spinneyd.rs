@@ -7,7 +7,7 @@ use clap::Parser;
 
 use super::EXIT_FAILURE;
 use super::output::Output;
-use crate::manager::daemon::{PERSONALITY, run};
+use crate::manager::daemon::{Options, PERSONALITY, run};
 use crate::settings::parse_duration;
 
 const HELP: &str = "\
@@ -19,9 +19,13 @@ nothing to do.";
 #[derive(Debug, Parser)]
 #[command(name = PERSONALITY, version, after_help = HELP)]
 struct Arguments {
-    /// How long it stays with nothing to do (default: 30s)
+    /// How long it stays with nothing to do, or infinity (default: 30s)
     #[arg(long, value_name = "TIME")]
     exit_idle_time: Option<String>,
+
+    /// Be org.freedesktop.machine1 and org.freedesktop.import1 also where systemd-machined is installed
+    #[arg(long)]
+    instead_of_machined: bool,
 }
 
 /// Whether the executable was called as the manager: a unit may have its whole path.
@@ -45,13 +49,13 @@ pub(super) fn main(arguments: Vec<OsString>) -> u8 {
         }
     };
     let idle = match arguments.exit_idle_time.as_deref().map(parse_duration).transpose() {
-        Ok(idle) => idle.flatten(),
+        Ok(idle) => idle,
         Err(error) => {
             output.error(&error, Some(error.hint()));
             return EXIT_FAILURE;
         }
     };
-    match run(idle) {
+    match run(&Options { idle, instead_of_machined: arguments.instead_of_machined }) {
         Ok(()) => 0,
         Err(error) => {
             output.error(&error, error.hint());

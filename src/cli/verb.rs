@@ -5,10 +5,11 @@ use super::image_verbs::{
     cancel_transfer, clean, clone, commit, diff, export, image_status, images, import, inspect,
     list_transfers, pull, read_only, remove, rename, rollback, search, show_image, snapshot,
 };
+use super::nspawn::NspawnArguments;
 use super::verbs::{
-    attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
-    logs, net, pause, ports, publish, reboot, resume, set, shell, show, start, status, stop, terminate, top,
-    unbind, wait,
+    attach, bind, completions, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill,
+    list, login, logs, man, net, pause, ports, publish, reboot, resume, set, shell, show, start, status,
+    stop, terminate, top, unbind, wait,
 };
 
 /// A verb with its options.
@@ -16,6 +17,7 @@ use super::verbs::{
 #[allow(missing_docs, reason = "each verb's own file says what it does")]
 pub enum Verb {
     Run(Box<RunArguments>),
+    Nspawn(NspawnArguments),
     #[command(visible_aliases = ["ls"])]
     List(list::ListArguments),
     Status(status::StatusArguments),
@@ -109,6 +111,13 @@ pub enum Verb {
     ListTransfers(list_transfers::ListTransfersArguments),
     #[command(name = "cancel-transfer")]
     CancelTransfer(cancel_transfer::CancelTransferArguments),
+    // For packages and shells.
+    #[command(hide = true)]
+    Completions(completions::CompletionsArguments),
+    #[command(hide = true)]
+    Complete(completions::CompleteArguments),
+    #[command(hide = true)]
+    Man(man::ManArguments),
 }
 
 impl Verb {
@@ -116,6 +125,7 @@ impl Verb {
     pub(super) fn perform(&self) -> u8 {
         match self {
             Self::Run(_) => super::EXIT_FAILURE,
+            Self::Nspawn(arguments) => arguments.perform(),
             Self::List(arguments) => list::list(arguments),
             Self::Status(arguments) => status::status(arguments),
             Self::Show(arguments) => show::show(arguments),
@@ -174,6 +184,9 @@ impl Verb {
             Self::ExportRaw(arguments) => export::export_raw(arguments),
             Self::ListTransfers(arguments) => list_transfers::list_transfers(arguments),
             Self::CancelTransfer(arguments) => cancel_transfer::cancel_transfer(arguments),
+            Self::Completions(arguments) => completions::completions(arguments),
+            Self::Complete(arguments) => completions::complete(arguments),
+            Self::Man(arguments) => man::man(arguments),
         }
     }
 }

@@ -107,8 +107,12 @@ pub fn disable(name: &MachineName) -> Result<bool, Error> {
     Ok(was)
 }
 
-/// An administrator's own word is not for us to go behind.
-fn refuse_what_settings_say(name: &MachineName, enabled: bool) -> Result<(), Error> {
+/// An administrator's own word is not for us to go behind: whether the settings of machine `name` leave it to others to say that
+/// it is not `enabled`.
+///
+/// # Errors
+/// When they do not, or cannot be read.
+pub fn refuse_what_settings_say(name: &MachineName, enabled: bool) -> Result<(), Error> {
     let settings = settings_of(name)?;
     match settings.enabled_by {
         Some(path) if settings.autostart.enabled == Some(enabled) => {

@@ -54,9 +54,14 @@ impl Context {
         &self.shared.machines
     }
 
+    /// Whether something is under way.
+    pub fn is_at_work(&self) -> bool {
+        self.shared.busy.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether something is under way, or there is something to tell of.
     pub fn is_busy(&self) -> bool {
-        self.shared.busy.load(Ordering::Relaxed) > 0 || !self.shared.machines.is_empty()
+        self.is_at_work() || !self.shared.machines.is_empty()
     }
 
     /// Something is under way until what this gives is dropped.

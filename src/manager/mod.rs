@@ -14,6 +14,7 @@
 //! | [`problem`] | why not, under the names that each interface has for it |
 //! | [`object_path`] | names as elements of object paths |
 //! | [`worker`] | tasks in processes of their own |
+//! | [`systemd`] | machines as services of systemd: enabled, started |
 //! | [`machined`] | `org.freedesktop.machine1` |
 
 pub mod announcer;
@@ -24,4 +25,5 @@ pub mod machined;
 pub mod machines;
 pub mod object_path;
 pub mod problem;
+pub mod systemd;
 pub mod worker;

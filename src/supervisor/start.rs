@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::image::opened::{Assembled, Opened};
 use crate::network::link::open_namespace;
 use crate::network::plan::Namespace;
-use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
+use crate::runtime::cgroup::MachineCgroup;
 use crate::runtime::controllers::{self, Controllers};
 use crate::runtime::journal::JournalPlan;
 use crate::runtime::layers::Place;
@@ -43,6 +43,7 @@ use super::network::Network;
 use super::out_of_memory::{OomEvidence, OutOfMemory};
 use super::resources::{Resource, make_scratch};
 use super::terminal::Terminal;
+use super::unit::{self, Watchdog};
 use super::{Event, Report, Request};
 
 /// A machine whose leader can be launched, now and after each reboot.
@@ -76,6 +77,7 @@ pub(super) struct Parts {
     pub(super) scratch: Option<OwnedFd>,
     pub(super) console: Option<Console>,
     pub(super) manager: ManagerNotifier,
+    pub(super) watchdog: Option<Watchdog>,
     /// The host's resolv.conf, where the machine has that.
     pub(super) resolv_conf: Option<HostResolvConf>,
     /// When we were started, in clock ticks since the host's boot.
@@ -204,11 +206,15 @@ fn make(
         report(&Event::Warning(&error.to_string()));
         ManagerNotifier::default()
     });
-    if request.background {
+    if request.background && !request.keep_unit {
         // That socket is for who started us, which is another process and may be gone.
         manager = ManagerNotifier::default();
     }
     let mut controllers = Controllers::new(facts.name.as_str());
+    if request.keep_unit {
+        // Of what it has no limit in, the unit's own cgroups are to count it, and to limit it.
+        plan.limits.legacy.retain(|cgroup| !cgroup.assignments.is_empty());
+    }
     if !plan.limits.legacy.is_empty() {
         // Before the cgroups of v2, and so given back after them: those know when their processes are gone.
         let hierarchies = controllers::hierarchies(&plan.limits.legacy);
@@ -217,9 +223,8 @@ fn make(
         lacking.iter().for_each(|warning| report(&Event::Warning(warning)));
         fault::point("controllers");
     }
-    claimed.note(&Resource::Cgroup(facts.name.to_string()))?;
     let owner = plan.ids.map_or(0, |ids| ids.base);
-    let cgroup = Hierarchy::open(claimed.cgroups())?.create(facts.name.as_str(), owner)?;
+    let cgroup = unit::make_cgroup(claimed, request, facts.name.as_str(), owner)?;
     let lacking = controllers::write_limits(cgroup.outer(), &plan.limits.unified)?;
     lacking.iter().for_each(|warning| report(&Event::Warning(warning)));
     if let Some(rules) = &plan.devices
@@ -267,6 +272,7 @@ fn make(
         limits: settings.limits.clone(),
         scratch,
         console,
+        watchdog: manager.has_manager().then(Watchdog::from_environment).flatten(),
         manager,
         resolv_conf,
         supervisor_started: start_time(rustix::process::getpid().as_raw_nonzero().get())

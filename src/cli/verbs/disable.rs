@@ -3,10 +3,16 @@
 use super::{fail, named};
 use crate::cli::output::Output;
 use crate::cli::{EXIT_FAILURE, require_root};
-use crate::machine::autostart;
+use crate::machine::{Error, autostart};
+use crate::manager::systemd;
 
-/// Have machines started by start --all-enabled no more
+const EXAMPLES: &str = "\
+Examples:
+  spinney disable web              it comes no more; if it runs, it goes on";
+
+/// Have machines started with the host no more
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct DisableArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]
@@ -24,10 +30,12 @@ pub fn disable(arguments: &DisableArguments) -> u8 {
         return EXIT_FAILURE;
     }
     let mut status = 0;
+    let has_units = systemd::has_units();
     for name in &arguments.names {
-        match named(name).and_then(|name| autostart::disable(&name)) {
-            Ok(true) => output.status(&format!("{name} is disabled")),
-            Ok(false) => output.status(&format!("{name} was not enabled")),
+        match disable_one(name, has_units, output) {
+            Ok(None) => status = EXIT_FAILURE,
+            Ok(Some(true)) => output.status(&format!("{name} is disabled")),
+            Ok(Some(false)) => output.status(&format!("{name} was not enabled")),
             Err(error) => {
                 let failed = fail(&error, output);
                 status = if status == 0 { failed } else { status };
@@ -35,4 +43,15 @@ pub fn disable(arguments: &DisableArguments) -> u8 {
         }
     }
     status
+}
+
+/// Whether it was enabled before, by systemd's means or ours; `None` where systemd said no, which is told.
+fn disable_one(name: &str, has_units: bool, output: Output) -> Result<Option<bool>, Error> {
+    let name = named(name)?;
+    let by_file = autostart::disable(&name)?;
+    if !has_units {
+        return Ok(Some(by_file));
+    }
+    let by_unit = systemd::disable(&name).inspect_err(|error| output.error(error, Some(error.hint()))).ok();
+    Ok(by_unit.map(|by_unit| by_unit || by_file))
 }

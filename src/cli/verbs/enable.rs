@@ -6,9 +6,18 @@ use crate::cli::{EXIT_FAILURE, require_root};
 use crate::machine::autostart;
 
 use crate::machine::{Error, find_image};
+use crate::manager::systemd;
 
-/// Have machines started by start --all-enabled
+const EXAMPLES: &str = "\
+Examples:
+  spinney enable web db            both come with the host";
+
+/// Have machines started with the host
+///
+/// Where systemd runs the host and spinney@.service is installed, that is enabled. Elsewhere a boot script has to run spinney start
+/// --all-enabled.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct EnableArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]
@@ -26,17 +35,25 @@ pub fn enable(arguments: &EnableArguments) -> u8 {
         return EXIT_FAILURE;
     }
     let mut status = 0;
+    let has_units = systemd::has_units();
     for name in &arguments.names {
-        match enable_one(name) {
-            Ok(true) => output.status(&format!("{name} is enabled: spinney start --all-enabled starts it")),
-            Ok(false) => output.status(&format!("{name} was enabled already")),
+        match enable_one(name, has_units, output) {
+            Ok(None) => status = EXIT_FAILURE,
+            Ok(Some(new)) if has_units => {
+                let already = if new { "" } else { " already" };
+                output.status(&format!("{name} is enabled{already}: systemd starts spinney@{name}.service"));
+            }
+            Ok(Some(true)) => {
+                output.status(&format!("{name} is enabled: spinney start --all-enabled starts it"))
+            }
+            Ok(Some(false)) => output.status(&format!("{name} was enabled already")),
             Err(error) => {
                 let failed = fail(&error, output);
                 status = if status == 0 { failed } else { status };
             }
         }
     }
-    if status == 0 && autostart::is_systemd_host() {
+    if status == 0 && !has_units && autostart::is_systemd_host() {
         output.status(
             "systemd runs this host: it starts machines when a unit runs spinney start --all-enabled",
         );
@@ -44,10 +61,15 @@ pub fn enable(arguments: &EnableArguments) -> u8 {
     status
 }
 
-fn enable_one(name: &str) -> Result<bool, Error> {
+/// Whether it was not enabled before; `None` where systemd said no, which is told.
+fn enable_one(name: &str, has_units: bool, output: Output) -> Result<Option<bool>, Error> {
     let name = named(name)?;
     find_image::find(&name)?;
     // What is wrong with its settings is better heard now than at the next boot.
     autostart::needs(&name)?;
-    autostart::enable(&name)
+    if !has_units {
+        return autostart::enable(&name).map(Some);
+    }
+    autostart::refuse_what_settings_say(&name, false)?;
+    Ok(systemd::enable(&name).inspect_err(|error| output.error(error, Some(error.hint()))).ok())
 }

@@ -11,9 +11,18 @@ use crate::settings::MachineName;
 use crate::supervisor::gc::{Collected, collect};
 use crate::sys::SysError;
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney gc           remove what is left of machines whose supervisors were killed";
+
 /// Remove what killed machines left behind
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct GcArguments {
+    /// Tell only of what could not be removed
+    #[arg(short, long)]
+    quiet: bool,
+
     /// Print what was removed, and what could not be, as JSON
     #[arg(long)]
     json: bool,
@@ -63,7 +72,7 @@ impl<'a> Told<'a> {
 
 /// Collects, tells what was removed, gives the exit status. One fault does not stop the rest.
 pub fn gc(arguments: &GcArguments) -> u8 {
-    let output = Output::new(arguments.json);
+    let output = Output::new(arguments.json || arguments.quiet);
     if !require_root("gc", "sudo spinney gc", output) {
         return EXIT_FAILURE;
     }

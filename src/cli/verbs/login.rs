@@ -6,9 +6,13 @@ use crate::cli::output::Output;
 use crate::machine::Error;
 use crate::machine::exec::{Payload, Request, run};
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney login web    a login prompt; ^] three times within a second leaves it";
+
 /// Get a login prompt of a running machine
 #[derive(Debug, clap::Args)]
-#[command(after_help = "^] three times within a second leaves it.")]
+#[command(after_help = EXAMPLES)]
 pub struct LoginArguments {
     /// The machine (default: the only one that runs)
     #[arg(value_name = "NAME")]

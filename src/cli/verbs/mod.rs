@@ -27,15 +27,18 @@
 //! | [`net`] | Show the networks of machines |
 //! | [`top`] | Watch what machines use |
 //! | [`set`] | Change the limits of running machines |
-//! | [`enable`] | Have machines started by start --all-enabled |
+//! | [`enable`] | Have machines started with the host |
 //! | [`disable`] | Have them not started any more |
 //! | [`events`] | Follow what happens to machines |
 //! | [`explain`] | Show how a machine is made, and where each setting came from |
 //! | [`doctor`] | Check this host, and what went wrong on it |
+//! | [`completions`] | Print the script that completes command lines, and what it asks |
+//! | [`man`] | Write the man pages |
 //! | [`gc`] | Remove what killed machines left behind |
 
 pub mod attach;
 pub mod bind;
+pub mod completions;
 pub mod copy_from;
 pub mod copy_to;
 pub mod disable;
@@ -50,6 +53,7 @@ pub mod kill;
 pub mod list;
 pub mod login;
 pub mod logs;
+pub mod man;
 pub mod net;
 pub mod pause;
 pub mod ports;
@@ -60,6 +64,7 @@ pub mod set;
 pub mod shell;
 pub mod show;
 pub mod start;
+mod start_services;
 pub mod status;
 pub mod stop;
 pub mod terminate;

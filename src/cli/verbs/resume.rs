@@ -6,8 +6,13 @@ use super::each;
 use crate::cli::output::Output;
 use crate::machine::Control;
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney resume web   it goes on where spinney pause stopped it";
+
 /// Let the processes of paused machines run again
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct ResumeArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{fail, named};
+use super::{fail, named, start_services};
 use crate::cli::detached::{Detached, Outcome, Until};
 use crate::cli::invocation::{self, Invocation};
 use crate::cli::limit_options::LimitOptions;
@@ -15,6 +15,7 @@ use crate::cli::refusal::{Message, Refusal};
 use crate::cli::{EXIT_FAILURE, require_root, run};
 use crate::machine::schedule::{Needs, Schedule, Step};
 use crate::machine::{Error, MachineHandle, autostart, find_image};
+use crate::manager::systemd;
 use crate::settings::MachineName;
 use crate::supervisor::Request;
 use crate::supervisor::background::Failure;
@@ -27,6 +28,8 @@ Examples:
   spinney start web db           boot /var/lib/machines/web and db at once, return when both are ready
   spinney start --all-enabled    boot all that spinney enable has enabled, in the order that they need
   spinney start --json web       what came of it, as JSON
+
+On a host with systemd and spinney@.service, and without options, it is the machine's service that is started.
 
 With --all-enabled a machine that runs already is well, and what another one requires or wants is started with it. \
 With names, one that runs already is an error.";
@@ -87,8 +90,16 @@ pub fn start(arguments: &StartArguments) -> u8 {
         return EXIT_FAILURE;
     }
     let mut starter = Starter { arguments, output, reports: Vec::new() };
-    let done = starter.schedule().and_then(|schedule| starter.run(schedule));
-    let status = done.err().map(|error| fail(&error, output));
+    let status = if arguments.is_plain() && systemd::has_units() {
+        let done = starter.services();
+        done.err().map(|error| {
+            output.error(&error, Some(error.hint()));
+            EXIT_FAILURE
+        })
+    } else {
+        let done = starter.schedule().and_then(|schedule| starter.run(schedule));
+        done.err().map(|error| fail(&error, output))
+    };
     if arguments.json
         && let Err(error) = output.json(&starter.reports)
     {
@@ -99,6 +110,14 @@ pub fn start(arguments: &StartArguments) -> u8 {
     status.or(failed).unwrap_or(0)
 }
 
+impl StartArguments {
+    /// Whether nothing is said of the machines that a service of theirs would not know.
+    fn is_plain(&self) -> bool {
+        let said = self.all_enabled || self.no_wait || self.timeout_ready.is_some();
+        !said && self.limits.arguments().next().is_none() && self.network.arguments().is_empty()
+    }
+}
+
 /// A run of the verb.
 struct Starter<'a> {
     arguments: &'a StartArguments,
@@ -107,6 +126,28 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
+    /// Has systemd start the services of the machines.
+    fn services(&mut self) -> Result<(), systemd::Error> {
+        let mut names = Vec::new();
+        for name in &self.arguments.names {
+            let checked = named(name).and_then(|name| match MachineHandle::find(&name) {
+                Ok(_) => Err(Error::RunningAlready { name: name.to_string() }),
+                Err(_) => find_image::find(&name).map(|_| name),
+            });
+            match checked {
+                Ok(name) => names.push(name),
+                Err(error) => self.refused(name, &error),
+            }
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        start_services::start(&names, self.output, |name, failure| match failure {
+            None => self.report(name.as_str(), "ready", 0, None),
+            Some(failure) => self.failed(name.as_str(), "failed", failure),
+        })
+    }
+
     /// What is to be started, and in which order. With names each is on its own, and a bad one does not stop the rest.
     fn schedule(&mut self) -> Result<Schedule, Error> {
         if self.arguments.all_enabled {

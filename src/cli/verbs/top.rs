@@ -16,11 +16,17 @@ use crate::machine::{Error, MachineHandle};
 use crate::settings::{MachineName, ValueError, parse_duration};
 use crate::sys::SysError;
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney top                      all machines, on the full screen
+  spinney top --batch -n 1 web     one table, for a log";
+
 /// Watch what machines use
 ///
 /// Keys: c, m, i, p, n and N sort by CPU, memory, I/O, tasks, network and name; r reverses; the arrows move; space pauses;
 /// k kills the machine that is pointed at, once y confirms it; q quits.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct TopArguments {
     /// The machines; all that run, if none is given
     #[arg(value_name = "NAME")]

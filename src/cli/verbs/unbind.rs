@@ -7,8 +7,13 @@ use crate::cli::verbs::{fail, named};
 use crate::machine::MachineHandle;
 use crate::machine::bind::{Unbound, unbind as unmount};
 
+const EXAMPLES: &str = "\
+Examples:
+  spinney unbind web /srv   what spinney bind web ... /srv mounted";
+
 /// Unmount what bind mounted
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct UnbindArguments {
     /// The machine
     #[arg(value_name = "NAME")]

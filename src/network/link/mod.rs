@@ -5,6 +5,7 @@
 
 pub mod condition;
 mod deaf;
+mod delay;
 mod error;
 pub mod forwarding;
 pub mod found;
@@ -57,9 +58,6 @@ pub struct Made {
 /// What is missing, or taken.
 pub fn check(plan: &NetworkPlan, machine: &str) -> Result<Vec<Condition>, LinkError> {
     let mut lent = Vec::new();
-    if plan.faults.delay.is_some() {
-        return Err(LinkError::NoDelay);
-    }
     if plan.links.is_empty() {
         return Ok(lent);
     }
@@ -142,6 +140,7 @@ pub fn make(plan: &NetworkPlan, machine: &str, namespace: BorrowedFd<'_>) -> Res
     in_namespace(namespace, || guest::set_up(&plan.links))
         .and_then(|done| done)
         .map_err(LinkError::system("set up the machine's interfaces"))?;
+    delay::hold_back(&mut socket, plan, &made.host, namespace)?;
     Ok(made)
 }
 

@@ -89,6 +89,7 @@ const fn base(
 /// packets are filtered (NF_IP_PRI_FILTER; linux/netfilter_ipv4.h).
 const INET_CHAINS: &[Chain] = &[
     base("early", "filter", PREROUTING, -300, "what no machine may send"),
+    Chain { name: "from_machine", hook: None, comment: "" },
     base("prerouting", "nat", PREROUTING, -100, "ports and name servers"),
     base("output", "nat", OUTPUT, -100, "ports, for the host itself"),
     base("postrouting", "nat", POSTROUTING, 100, "machines leave with an address of the host"),
@@ -112,18 +113,21 @@ const INVALID: Match = State(1, "invalid");
 const GOING_ON: Match = State(2 | 4, "established,related");
 
 const INET_RULES: &[Statement] = &[
+    // First what most packets come to: each lookup costs a packet a tenth of a microsecond.
+    rule("early", &[In(&[Iifname], "inside")], Goto("from_machine")),
     // What a bridge does not forward (01:80:c2:00:00:01 to :0f, IEEE 802.1D 7.12.6) comes up to the host, whatever is in it.
     rule("early", &[In(&[Iifname], "ports")], Drop),
-    rule("early", &[NotIn(&[Iifname], "inside")], Accept),
     // route_localnet is on there, for ports of the host's loopback: only the host itself may use that (CVE-2020-8558).
-    rule("early", &[Match::Ipv4, ToLoopback], Drop),
-    rule("early", &[Match::Ipv4, FromLoopback], Drop),
-    rule("early", &[NotIn(&[Iifname], "pairs")], Accept),
-    rule("early", &[Match::Ipv4, NotIn(&[Iifname, IpSource], "sources4")], Drop),
+    rule("from_machine", &[Match::Ipv4, ToLoopback], Drop),
+    rule("from_machine", &[Match::Ipv4, FromLoopback], Drop),
+    rule("from_machine", &[NotIn(&[Iifname], "pairs")], Accept),
+    rule("from_machine", &[Match::Ipv4, In(&[Iifname, IpSource], "sources4")], Accept),
+    rule("from_machine", &[Match::Ipv4], Drop),
+    rule("from_machine", &[Match::Ipv6, In(&[Iifname, Ip6Source], "sources6")], Accept),
     // There is nobody else on the link.
-    rule("early", &[Match::Ipv6, FromLinkLocal], Accept),
-    rule("early", &[Match::Ipv6, FromUnspecified], Accept),
-    rule("early", &[Match::Ipv6, NotIn(&[Iifname, Ip6Source], "sources6")], Drop),
+    rule("from_machine", &[Match::Ipv6, FromLinkLocal], Accept),
+    rule("from_machine", &[Match::Ipv6, FromUnspecified], Accept),
+    rule("from_machine", &[Match::Ipv6], Drop),
     rule("prerouting", &[In(&[Iifname], "inside"), Match::Ipv4], DnatIp(DNS4, "dns4")),
     rule("prerouting", &[In(&[Iifname], "inside"), Match::Ipv6], DnatIp6(DNS6, "dns6")),
     // A neighbour on the LAN may send to 127.0.0.1: ports there are the host's own.
@@ -140,12 +144,12 @@ const INET_RULES: &[Statement] = &[
     // To a sibling, or itself, by a port of the host: its answer would not come by the host.
     rule("postrouting", &[In(&[Iifname, Oifname], "same"), Translated], Masquerade),
     rule("postrouting", &[In(&[Oifname], "inside"), Match::Ipv4, FromLoopback], Masquerade),
+    rule("input", &[GOING_ON], Accept),
     rule("input", &[NotIn(&[Iifname], "inside")], Accept),
     // Routers' advertisements and redirections: no machine tells this host where to send.
     rule("input", &[Icmp6(134, "nd-router-advert")], Drop),
     rule("input", &[Icmp6(137, "nd-redirect")], Drop),
     rule("input", &[INVALID], Drop),
-    rule("input", &[GOING_ON], Accept),
     rule("input", &[Translated], Accept),
     rule("input", &[Match::Protocol(1, "icmp")], Accept),
     rule("input", &[Match::Protocol(58, "ipv6-icmp")], Accept),
@@ -214,6 +218,17 @@ const BRIDGE_CHAINS: &[Chain] = &[
 ];
 
 const BRIDGE_RULES: &[Statement] = &[
+    // First what most frames are. All that is below would come to the same, after four lookups: who has an address here is guarded, and
+    // servers of addresses are asked by UDP.
+    rule(
+        "guard",
+        &[
+            Match::Protocol(6, "tcp"),
+            EtherType([0x08, 0x00], ""),
+            In(&[Iifname, EtherSource, IpSource], "sources4"),
+        ],
+        Accept,
+    ),
     rule("guard", &[NotIn(&[Iifname], "guarded")], Accept),
     rule("guard", &[NotIn(&[Iifname, EtherSource], "macs")], Drop),
     // Answers of servers of addresses, routers' advertisements, redirections: not from machines.

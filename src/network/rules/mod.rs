@@ -11,6 +11,7 @@
 //! | `verify` | whether they are so |
 //! | [`foreign`] | others' firewalls that would drop what machines send |
 //! | `fate` | what surely becomes of a packet there |
+//! | [`listing`] | which rules are in force, told |
 //! | `legacy` | others' firewalls that nobody here can see |
 //! | `loopback` | ports of the host's loopback |
 //! | `loss` | packets that are lost on purpose |
@@ -26,6 +27,7 @@ mod error;
 mod fate;
 pub mod foreign;
 mod legacy;
+pub mod listing;
 mod loopback;
 mod loss;
 pub mod machine;
