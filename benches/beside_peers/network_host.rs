@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::process::{Pid, Signal, kill_process};
 use spinney::sys::netlink::{DUMP, Requests, Socket};
 use spinney::sys::network::{in_namespace, loopback_up};
 use spinney::sys::process::{Namespaces, unshare};
@@ -188,6 +189,25 @@ fn below(pid: u32) -> Vec<u32> {
 /// A program, killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    /// Kills what it runs as soon as that is `program`, and waits until it has ended by itself.
+    pub(crate) fn end_of(&mut self, program: &str) -> io::Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE && self.0.try_wait()?.is_none() {
+            for pid in below(self.0.id()) {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                if let Some(pid) =
+                    i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| name.trim_end() == program)
+                {
+                    kill_process(pid, Signal::KILL)?;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recv, sendto, socket_with,
 };
@@ -96,13 +97,13 @@ fn once(kind: Kind, ground: &Ground) -> Result<Ping, Box<dyn Error>> {
     path.guest.hurry_neighbours()?;
     let host = Echo::new(&path.host)?;
     let guest = Echo::new(&path.guest)?;
-    let (mut from_host, mut from_guest) = (None, None);
+    let (mut from_host, mut from_guest, mut sent) = (None, None, Ok(()));
     while path.begun.elapsed() < PATIENCE {
         for (echo, to, answered) in
             [(&host, path.address, &mut from_host), (&guest, path.gateway, &mut from_guest)]
         {
             if answered.is_none() {
-                echo.ask(to);
+                sent = echo.ask(to);
                 *answered = echo.answers().contains(&to).then(|| path.begun.elapsed());
             }
         }
@@ -112,7 +113,7 @@ fn once(kind: Kind, ground: &Ground) -> Result<Ping, Box<dyn Error>> {
         std::thread::sleep(GLANCE);
     }
     Err(format!(
-        "{}: no answer (host {from_host:?}, guest {from_guest:?}, link up after {up:?})",
+        "{}: no answer (host {from_host:?}, guest {from_guest:?}, link up after {up:?}, sent last: {sent:?})",
         kind.name()
     )
     .into())
@@ -134,11 +135,11 @@ impl Echo {
         Ok(Self(from.within(open)??))
     }
 
-    /// Sends a question. Where there is no way yet, it is lost.
-    pub(crate) fn ask(&self, to: Ipv4Addr) {
+    /// Sends a question; where there is no way yet, it is lost.
+    pub(crate) fn ask(&self, to: Ipv4Addr) -> Result<(), Errno> {
         /// Identifier 1, sequence number 1, and the checksum of both and the type (RFC 1071).
         const MESSAGE: [u8; 8] = [ECHO, 0, 0xf7, 0xfd, 0, 1, 0, 1];
-        let _ = sendto(&self.0, &MESSAGE, SendFlags::empty(), &SocketAddr::V4(SocketAddrV4::new(to, 0)));
+        sendto(&self.0, &MESSAGE, SendFlags::empty(), &SocketAddr::V4(SocketAddrV4::new(to, 0))).map(drop)
     }
 
     /// Who has answered since it was looked last.

@@ -92,7 +92,10 @@ fn meet(machines: &Machines) -> Result<(usize, usize), Box<dyn Error>> {
     let begun = Instant::now();
     while asking.iter().any(|(_, silent)| !silent.is_empty()) && begun.elapsed() < PATIENCE {
         for (echo, silent) in &mut asking {
-            silent.iter().for_each(|address| echo.ask(*address));
+            for address in &*silent {
+                // What is lost is asked again.
+                let _ = echo.ask(*address);
+            }
             for address in echo.answers() {
                 silent.remove(&address);
             }

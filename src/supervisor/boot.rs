@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::guest::ReadySignal;
 use crate::settings::ConsoleMode;
+use crate::sys::heap;
 use crate::sys::process::Ended;
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::timeout::until;
@@ -216,6 +217,10 @@ impl<'a> Boot<'a> {
     pub(super) fn run(&mut self, machine: &mut Machine, report: &mut Report<'_>) -> Result<Ended, Error> {
         if self.phase == Phase::Ready {
             self.tell_ready(machine, report);
+        }
+        if machine.parts.init.is_some() {
+            // Links, rules and mounts are made: most of what that took is free. A command is over soon.
+            heap::trim();
         }
         loop {
             let Woken { ended, network, control } =

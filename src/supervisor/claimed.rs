@@ -205,7 +205,9 @@ impl Claimed {
     /// `in_haste` is for who waits for us: links go behind our back.
     pub(super) fn release(mut self, in_haste: bool) -> Vec<SysError> {
         let mut faults = Vec::new();
-        let (mut links_go, mut nft) = (false, None);
+        let mut links_go = None;
+        // Closed before what goes with the links is.
+        let mut nft = None;
         if let Some((host, _)) = self.mounts.take()
             && let Err(error) = join_mount_namespace(&host)
         {
@@ -222,12 +224,13 @@ impl Claimed {
                 // All mounts are gone with our namespace: the image is the next one's, and may have it at once.
                 self.image_locks.clear();
             } else if matches!(resource, Resource::Network(_))
-                && (links_go || (in_haste && self.links_later(&mut nft)))
+                && (links_go.is_some() || in_haste)
+                && links_go.get_or_insert_with(|| self.links_later(&mut nft)).is_some()
             {
-                links_go = true;
+                // A child of ours sees to it.
             } else {
                 let undone = match (resource, &mut nft) {
-                    (Resource::Rules { machine, .. }, Some(nft)) if links_go => {
+                    (Resource::Rules { machine, .. }, Some(nft)) => {
                         remove_machine_over(nft, machine).map_err(RulesError::into_source)
                     }
                     _ => resources::undo(resource, &self.cgroups),
@@ -245,16 +248,16 @@ impl Claimed {
 }
 
 impl Claimed {
-    /// Has a child undo what the machine has of the host's network; says whether it does. It has the socket `nft` too, by which we
-    /// are about to remove the machine's rules: whoever closes that one last waits for the kernel, some 5 ms.
-    fn links_later(&self, nft: &mut Option<Nfnetlink>) -> bool {
+    /// Has a child undo what the machine has of the host's network; gives what that one waits for, if it does. It has the socket `nft`
+    /// too, by which we are about to remove the machine's rules: whoever closes that one last waits for the kernel, some 5 ms.
+    fn links_later(&self, nft: &mut Option<Nfnetlink>) -> Option<OwnedFd> {
         let holding = |resource| if let Resource::Network(holding) = resource { Some(holding) } else { None };
         let resources = self.journal.resources();
         if nft.is_none() && resources.iter().any(|resource| matches!(resource, Resource::Rules { .. })) {
             *nft = Nfnetlink::open().ok();
         }
         let holdings: Vec<_> = resources.into_iter().filter_map(holding).collect();
-        undo_later(&holdings, nft.as_ref().map(AsFd::as_fd)).unwrap_or(false)
+        undo_later(&holdings, nft.as_ref().map(AsFd::as_fd)).ok().flatten()
     }
 }
 

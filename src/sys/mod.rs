@@ -16,6 +16,7 @@ mod error;
 pub mod event_set;
 pub mod files;
 pub mod fork;
+pub mod heap;
 pub mod in_root;
 pub mod inet;
 pub mod lock_file;

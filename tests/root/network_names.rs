@@ -21,8 +21,8 @@ use spinney::network::service::Service;
 use spinney::network::state::NetworkState;
 use spinney::settings::network::ZoneName;
 
-use crate::command::run;
-use crate::harness::{Context, Row, Test, TestResult};
+use crate::command::{Process, capture, contents, run};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::{Machine, state_of};
 
 const MACHINES: &str = "/run/spinney/machines";
@@ -32,12 +32,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const NAMESPACE: u64 = 7;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 7] = [
+    let rows: [Row; 8] = [
         ("servers_of_the_host", servers_of_the_host),
         ("hundred_siblings", hundred_siblings),
         ("hosts_file", hosts_file),
         ("hosts_file_that_stays", hosts_file_that_stays),
         ("hook", hook),
+        ("resolved", resolved),
         ("machines", machines),
         ("killed", killed),
     ];
@@ -337,6 +338,82 @@ fn hook(context: &Context) -> TestResult {
     assert!(!Path::new(resolve_hook::HOOKS).exists());
     fs::remove_file(resolve_hook::RUNNING)?;
     fs::remove_dir("/run/systemd/resolve")?;
+    let _ = fs::remove_dir("/run/systemd");
+    Ok(())
+}
+
+/// systemd-resolved itself (262, of Debian forky) run as a program: it finds the hook that comes while it runs, asks it for the
+/// machine's name and address, and does not take it for who knows other names.
+fn resolved(context: &Context) -> TestResult {
+    let tree = context.tree("debian-forky-network")?;
+    let directory = context.subdirectory("resolved");
+    let script = format!(
+        "cd {directory}; mkdir upper work root
+         mount -t overlay overlay -o lowerdir={tree},upperdir=upper,workdir=work root
+         mount --rbind /run root/run; mount --rbind /dev root/dev; mount -t proc proc root/proc
+         mkdir -p /run/systemd/resolve
+         chown $(chroot root id -u systemd-resolve):$(chroot root id -g systemd-resolve) /run/systemd/resolve
+         exec chroot root env SYSTEMD_LOG_TARGET=console SYSTEMD_LOG_LEVEL=debug /usr/lib/systemd/systemd-resolved",
+        directory = directory.display(),
+        tree = tree.display(),
+    );
+    let said = capture();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", &script]).stdin(std::process::Stdio::null());
+    command.stdout(said.try_clone()?).stderr(said.try_clone()?);
+    let server = Process::spawn(&mut command);
+    let until = Instant::now() + PATIENCE;
+    let ask = |method: &str, parameters: &str| -> Result<serde_json::Value, Stop> {
+        use std::io::{BufRead, BufReader, Write};
+        let mut client = loop {
+            match UnixStream::connect(resolve_hook::RUNNING) {
+                Ok(client) => break client,
+                Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+                Err(error) => return Err(format!("{error}\n{}", contents(&said)).into()),
+            }
+        };
+        client.set_read_timeout(Some(PATIENCE))?;
+        let call = format!(r#"{{"method":"io.systemd.Resolve.{method}","parameters":{parameters}}}"#);
+        client.write_all(call.as_bytes())?;
+        client.write_all(b"\0")?;
+        let mut answer = Vec::new();
+        BufReader::new(client).read_until(0, &mut answer)?;
+        Ok(serde_json::from_slice(answer.strip_suffix(b"\0").unwrap_or(&answer))?)
+    };
+    let host = HostName::of(&context.machine_name(), &plan([10, 99, 3, 4])).unwrap();
+    let by_name = format!(r#"{{"name":"{}","family":2}}"#, host.name);
+    // Nobody knows it yet, and there is no name server to ask.
+    let nobody = ask("ResolveHostname", &by_name)?;
+    assert_eq!(nobody["error"], "io.systemd.Resolve.NoNameServers", "{nobody}");
+    let path = resolve_hook::socket_path(Path::new(resolve_hook::HOOKS), &host.machine);
+    // As in supervisors: systemd-resolved is not root, and has to connect.
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    let serving = Served::new(Box::new(told(&host)));
+    // It hears of the new socket when the kernel tells it.
+    let found = loop {
+        let found = ask("ResolveHostname", &by_name)?;
+        if found.get("error").is_none() || Instant::now() > until {
+            break found;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(
+        found["parameters"]["addresses"][0]["address"],
+        serde_json::json!([10, 99, 3, 4]),
+        "{found}\n{}",
+        contents(&said)
+    );
+    let back = ask("ResolveAddress", r#"{"family":2,"address":[10,99,3,4]}"#)?;
+    assert_eq!(back["parameters"]["names"][0]["name"], host.name, "{back}\n{}", contents(&said));
+    let other = ask("ResolveHostname", r#"{"name":"example.org","family":2}"#)?;
+    assert_eq!(other["error"], "io.systemd.Resolve.NoNameServers", "{other}");
+    drop(serving.stop());
+    rustix::process::umask(mask);
+    forget(&host.machine, Some(&path))?;
+    let gone = ask("ResolveHostname", &by_name)?;
+    assert_eq!(gone["error"], "io.systemd.Resolve.NoNameServers", "{gone}");
+    drop(server);
+    fs::remove_dir_all("/run/systemd/resolve")?;
     let _ = fs::remove_dir("/run/systemd");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What a machine has of the host's network: written down before it is made, and undone from what is written.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -142,15 +142,16 @@ impl Holding {
 
 /// Undoes `holdings`, but for what takes the kernel long: a link some 20 ms, a bridge 30. A child of ours sees to that while we go on
 /// and end. It removes links by their indexes, so that a next machine may have their names, and has the lock that others wait for only
-/// where a bridge goes. What it leaves where it is killed goes with the machine's namespace, or with [`sweep`]. Says whether it is done so: only
-/// where all is in our network namespace. It has `kept` open to its end: who closes the last of a socket may have to wait.
+/// where a bridge goes. What it leaves where it is killed goes with the machine's namespace, or with [`sweep`]. Done so only
+/// where all is in our network namespace; gives what it waits for then: it has `kept` open until we have closed that, so that the wait
+/// for the last end of a socket is its own.
 ///
 /// # Errors
 /// When there can be no child, or something cannot be undone: all of it may be undone once more.
-pub fn undo_later(holdings: &[Holding], kept: Option<BorrowedFd<'_>>) -> SysResult<bool> {
+pub fn undo_later(holdings: &[Holding], kept: Option<BorrowedFd<'_>>) -> SysResult<Option<OwnedFd>> {
     let namespace = NamespaceId::ours()?;
     if holdings.iter().any(|holding| holding.namespace != namespace) {
-        return Ok(false);
+        return Ok(None);
     }
     let shared = Shared::lock(namespace)?;
     let mut socket = Socket::open(ROUTE)?;
@@ -181,10 +182,11 @@ pub fn undo_later(holdings: &[Holding], kept: Option<BorrowedFd<'_>>) -> SysResu
         true => shared.tidy().map(|()| None)?,
         false => Some(shared),
     };
-    let (closes, closed) = sys("pipe2", pipe_with(PipeFlags::CLOEXEC), || "O_CLOEXEC".to_owned())?;
+    let pipe = || sys("pipe2", pipe_with(PipeFlags::CLOEXEC), || "O_CLOEXEC".to_owned());
+    let ((closes, closed), (ends, ended)) = (pipe()?, pipe()?);
     fork(move || {
         let lock = shared.as_ref().map(Shared::fd);
-        let kept: Vec<_> = lock.into_iter().chain(kept).collect();
+        let kept: Vec<_> = lock.into_iter().chain(kept).chain([ends.as_fd()]).collect();
         let removed = detach(&kept).and_then(|()| {
             let mut socket = Socket::open(ROUTE)?;
             let first = bridges.iter().try_for_each(|(bridge, name)| remove(&mut socket, bridge, name));
@@ -193,12 +195,14 @@ pub fn undo_later(holdings: &[Holding], kept: Option<BorrowedFd<'_>>) -> SysResu
             let links = links.iter().try_for_each(|(link, name)| remove(&mut socket, link, name));
             first.and(tidied).and(links)
         });
+        // Our parent has the other end, if it has not let go of it yet.
+        let _ = rustix::io::retry_on_intr(|| rustix::io::read(&ends, &mut [0_u8; 1]));
         exit_now(i32::from(removed.is_err()))
     })?;
     drop(closed);
     // Until it has closed all that it has of ours: locks that we let go of would still be held.
     let _ = rustix::io::retry_on_intr(|| rustix::io::read(&closes, &mut [0_u8; 1]));
-    Ok(true)
+    Ok(Some(ended))
 }
 
 /// Has a child nothing of ours but `kept`: nobody is to wait for the end of a pipe that we had, and no terminal's signals are for it.

@@ -36,6 +36,8 @@ pub struct Socket {
     fd: OwnedFd,
     protocol: u32,
     sequence: u32,
+    /// An exchange failed before all of it was received.
+    left: bool,
 }
 
 /// What the kernel did not do.
@@ -71,7 +73,7 @@ impl Socket {
         let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, number);
         let fd =
             sys("socket", fd, || format!("AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC|SOCK_NONBLOCK, {protocol}"))?;
-        let socket = Self { fd, protocol, sequence: 0 };
+        let socket = Self { fd, protocol, sequence: 0, left: false };
         // Older kernels have neither: their refusals say less, and quote all that was sent.
         let _ = socket.set(libc::NETLINK_EXT_ACK, 1);
         let _ = socket.set(libc::NETLINK_CAP_ACK, 1);
@@ -105,9 +107,10 @@ impl Socket {
     /// # Errors
     /// When they cannot be sent, or what is said is more than the socket holds (ENOBUFS). Refusals are none.
     pub fn exchange(&mut self, messages: &[u8]) -> SysResult<Answers> {
-        let describe = || format!("{}, {} bytes", self.shown(), messages.len());
         // What was left of an earlier exchange that failed.
-        while self.receive()?.is_some_and(|left| !left.is_empty()) {}
+        while self.left && self.receive()?.is_some_and(|left| !left.is_empty()) {}
+        self.left = true;
+        let describe = || format!("{}, {} bytes", self.shown(), messages.len());
         let first = self.sequence.wrapping_add(1);
         let (bytes, count, last_acknowledged) = message::number(messages, first)
             .ok_or_else(|| SysError::new("sendto", describe(), Errno::INVAL))?;
@@ -130,6 +133,7 @@ impl Socket {
                 }
             }
         }
+        self.left = false;
         match acknowledged || !answers.refusals.is_empty() {
             true => Ok(answers),
             false => Err(SysError::new("recvfrom", format!("{}: no answer", self.shown()), Errno::TIMEDOUT)),
