@@ -37,8 +37,13 @@ pub fn pages(root: &Command) -> Vec<Page> {
 fn collect(command: &Command, name: &str, typed: &str, pages: &mut Vec<Page>) {
     let own = command.clone().display_name(name.to_owned()).bin_name(typed.to_owned());
     pages.push(Page { file: format!("{name}.{SECTION}"), text: page::render(&own, name, typed) });
-    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+    for verb in command.get_subcommands().filter(|verb| has_page(verb)) {
         let (name, typed) = (format!("{name}-{}", verb.get_name()), format!("{typed} {}", verb.get_name()));
         collect(verb, &name, &typed, pages);
     }
+}
+
+/// Whether `verb` gets a page: spinney-nspawn(1) is written by hand, since that command line is not clap's.
+fn has_page(verb: &Command) -> bool {
+    !verb.is_hide_set() && !["help", "nspawn"].contains(&verb.get_name())
 }
