@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use crate::host::CgroupHierarchy;
 use crate::image::lock::{Hold, ImageLock, lock_path};
 use crate::network::link::holding::undo_later;
+use crate::network::rules::{self, RulesError};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::id_range::{IdRangeError, IdRangeLock};
 use crate::runtime::root::{BINDS, MOUNT_POINTS};
@@ -223,6 +224,10 @@ impl Claimed {
                 && (links_go || (in_haste && self.links_later()))
             {
                 links_go = true;
+            } else if let (true, Resource::Rules { machine, namespace }) = (links_go, resource) {
+                // The child that has the links go sees to connections.
+                let removed = rules::remove_machine_in(*namespace, machine, false);
+                faults.extend(removed.err().map(RulesError::into_source));
             } else if let Err(error) = resources::undo(resource, &self.cgroups) {
                 faults.push(error);
             }
@@ -241,7 +246,8 @@ impl Claimed {
     fn links_later(&self) -> bool {
         let holding = |resource| if let Resource::Network(holding) = resource { Some(holding) } else { None };
         let holdings: Vec<_> = self.journal.resources().into_iter().filter_map(holding).collect();
-        undo_later(&holdings).unwrap_or(false)
+        let connections = rules::connections_of(self.directory.name().as_str());
+        undo_later(&holdings, connections).unwrap_or(false)
     }
 }
 

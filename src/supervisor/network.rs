@@ -34,7 +34,6 @@ use super::error::Error;
 use super::fault;
 use super::registry::{MACHINES, MachineDirectory};
 use super::resources::Resource;
-use super::{Event, Report};
 
 /// What a machine has of networks while it runs.
 #[derive(Debug, Default)]
@@ -122,7 +121,18 @@ fn rules(around: &Surroundings<'_>) -> Result<Option<Watch>, Error> {
     let Some(machine) = MachineRules::of(name, &state.plan, state.dns_port) else { return Ok(None) };
     let report = rules::set_machine(&machine)?;
     fault::point("rules");
-    Ok(Some(Watch::new(name, Instant::now(), report.warnings)))
+    let mut warnings = report.warnings;
+    if report.lacks_rules {
+        // Nothing would keep all others from being forwarded too.
+        return Ok(Some(Watch::idle(name, warnings)));
+    }
+    let refused = link::forward(&state.plan, state.namespace)?;
+    if !refused.is_empty() {
+        let refused = refused.join(", ");
+        warnings
+            .push(format!("the machine may not reach beyond this host, which does not let us set {refused}"));
+    }
+    Ok(Some(Watch::new(name, Instant::now(), warnings)))
 }
 
 /// What is served to the machine from its first boot to its end.
@@ -139,11 +149,7 @@ fn services(_claimed: &Claimed, around: &Surroundings<'_>) -> Result<Vec<Box<dyn
 
 impl Network {
     /// Of a machine with this plan: makes what comes once for all boots, each thing noted before.
-    pub(super) fn prepare(
-        claimed: &Claimed,
-        machine_plan: &MachinePlan,
-        report: &mut Report<'_>,
-    ) -> Result<Self, Error> {
+    pub(super) fn prepare(claimed: &Claimed, machine_plan: &MachinePlan) -> Result<Self, Error> {
         let plan = &machine_plan.network;
         let (ports, offers) = (plan.ports.clone(), plan.offers.clone());
         let mut state = NetworkState { namespace: 0, plan: plan.clone(), dns_port: None, ports, offers };
@@ -160,13 +166,7 @@ impl Network {
                 claimed.note(&Resource::Network(holding))?;
             }
             fault::point("network-noted");
-            let refused = link::prepare(plan, machine, state.namespace)?;
-            if !refused.is_empty() {
-                report(&Event::Warning(&format!(
-                    "the machine may not reach beyond this host, which does not let us set {}",
-                    refused.join(", ")
-                )));
-            }
+            link::prepare(plan, machine, state.namespace)?;
             fault::point("network-prepared");
         }
         Ok(Self {

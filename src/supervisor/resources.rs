@@ -193,7 +193,7 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
         },
         Resource::Network(holding) => holding.undo(),
         Resource::Rules { machine, namespace } => {
-            rules::remove_machine_in(*namespace, machine).map_err(RulesError::into_source)
+            rules::remove_machine_in(*namespace, machine, true).map_err(RulesError::into_source)
         }
     }
 }

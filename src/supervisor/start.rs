@@ -192,7 +192,7 @@ fn make(
     let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
     let ports = Network::hold_ports(&plan)?;
-    let mut network = Network::prepare(claimed, &plan, report)?;
+    let mut network = Network::prepare(claimed, &plan)?;
     network.ports = ports;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));

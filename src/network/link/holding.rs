@@ -143,12 +143,12 @@ impl Holding {
 
 /// Undoes `holdings`, but for what takes the kernel long: a link some 20 ms, a bridge 30. A child of ours sees to that while we go on
 /// and end. It removes links by their indexes, so that a next machine may have their names, and has the lock that others wait for only
-/// where a bridge goes. What it leaves where it is killed goes with the machine's namespace, or with [`sweep`]. Says whether it is done so: only
+/// where a bridge goes. It ends with `after`. What it leaves where it is killed goes with the machine's namespace, or with [`sweep`]. Says whether it is done so: only
 /// where all is in our network namespace.
 ///
 /// # Errors
 /// When there can be no child, or something cannot be undone: all of it may be undone once more.
-pub fn undo_later(holdings: &[Holding]) -> SysResult<bool> {
+pub fn undo_later(holdings: &[Holding], after: impl FnOnce()) -> SysResult<bool> {
     let namespace = shared::namespace()?;
     if holdings.iter().any(|holding| holding.namespace != namespace) {
         return Ok(false);
@@ -191,6 +191,7 @@ pub fn undo_later(holdings: &[Holding]) -> SysResult<bool> {
             // Others may go on.
             let tidied = shared.map_or(Ok(()), Shared::tidy);
             let links = links.iter().try_for_each(|(link, name)| remove(&mut socket, link, name));
+            after();
             first.and(tidied).and(links)
         });
         exit_now(i32::from(removed.is_err()))

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::sys::files::{
     entries, make_directories, make_directory_at, open_at, open_directory, open_directory_at, read_at,
-    remove_directory_at, remove_file_at, replace_at, while_parents_vanish,
+    remove_directory_at, remove_file_at, replace_at, try_lock, while_parents_vanish,
 };
 use crate::sys::{FdPath, SysError, SysResult, sys};
 
@@ -47,6 +47,23 @@ impl Shared {
                 return Ok(Self { directory, name });
             }
         }
+    }
+
+    /// As [`Shared::lock_existing`], for who must not wait: an error of EWOULDBLOCK where somebody else has the lock.
+    ///
+    /// # Errors
+    /// When it cannot be opened or locked.
+    pub fn try_lock_existing(namespace: u64) -> SysResult<Option<Self>> {
+        let name = namespace.to_string();
+        let directory = match open_directory(&Path::new(NETWORKS).join(&name)) {
+            Err(error) if error.errno() == Errno::NOENT => return Ok(None),
+            directory => directory?,
+        };
+        if !try_lock(&directory)? {
+            return Err(SysError::new("flock", FdPath::of(&directory).to_string(), Errno::WOULDBLOCK));
+        }
+        let named = rustix::fs::fstat(&directory).is_ok_and(|stat| stat.st_nlink > 0);
+        Ok(named.then_some(Self { directory, name }))
     }
 
     /// As [`Shared::lock`], if there is anything.
@@ -124,12 +141,7 @@ impl Shared {
     /// # Errors
     /// When it cannot be read.
     pub fn read(&self, name: &str) -> SysResult<Vec<u8>> {
-        /// A note has a line for each interface of the host.
-        const LIMIT: usize = 1 << 20;
-        match read_at(&self.directory, name, LIMIT) {
-            Err(error) if error.errno() == Errno::NOENT => Ok(Vec::new()),
-            read => read,
-        }
+        read_note(&self.directory, name)
     }
 
     /// Notes `text` under `name`, in place of what was there.
@@ -167,12 +179,33 @@ impl Shared {
     }
 }
 
+/// What is noted under `name` in `namespace`, by whoever holds the lock; nothing if there is no such note.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn peek(namespace: u64, name: &str) -> SysResult<Vec<u8>> {
+    match open_directory(&Path::new(NETWORKS).join(namespace.to_string())) {
+        Err(error) if error.errno() == Errno::NOENT => Ok(Vec::new()),
+        directory => read_note(&directory?, name),
+    }
+}
+
+fn read_note(directory: &OwnedFd, name: &str) -> SysResult<Vec<u8>> {
+    /// A note has a line for each interface of the host.
+    const LIMIT: usize = 1 << 20;
+    match read_at(directory, name, LIMIT) {
+        Err(error) if error.errno() == Errno::NOENT => Ok(Vec::new()),
+        read => read,
+    }
+}
+
 /// The number of the network namespace that we are in.
 ///
 /// # Errors
 /// Without /proc.
 pub fn namespace() -> SysResult<u64> {
-    let path = "/proc/self/ns/net";
+    // That of the thread: tests have several.
+    let path = "/proc/thread-self/ns/net";
     let stat = rustix::fs::stat(path).map_err(|errno| SysError::new("stat", path, errno))?;
     Ok(stat.st_ino)
 }
