@@ -63,6 +63,7 @@ pub struct Output {
     colour: bool,
     colour_results: bool,
     quiet: bool,
+    program: &'static str,
 }
 
 impl Output {
@@ -75,25 +76,53 @@ impl Output {
             colour: terminal && colour,
             colour_results: colour && io::stdout().is_terminal(),
             quiet,
+            program: "spinney",
         }
+    }
+
+    /// The same, of a program of another name.
+    pub fn called(program: &'static str, quiet: bool) -> Self {
+        Self { program, ..Self::new(quiet) }
+    }
+
+    /// The same, without status lines.
+    pub fn quietly(self) -> Self {
+        Self { quiet: true, ..self }
+    }
+
+    /// Whether status lines are left out.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Output that is the same wherever tests run.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
-        Self { terminal: false, colour: false, colour_results: false, quiet: false }
+        Self { terminal: false, colour: false, colour_results: false, quiet: false, program: "spinney" }
     }
 
     /// One line about what is going on, unless we are to be quiet.
     pub fn status(&self, text: &str) {
         if !self.quiet {
-            self.to_stderr(&format!("spinney: {text}\n"));
+            self.to_stderr(&format!("{}: {text}\n", self.program));
         }
+    }
+
+    /// Lines that another program would say so: nothing tells that they are ours. Unless we are to be quiet.
+    pub fn says(&self, text: &str) {
+        if !self.quiet {
+            self.insists(text);
+        }
+    }
+
+    /// The same, whatever we are to be.
+    pub fn insists(&self, text: &str) {
+        self.to_stderr(&format!("{text}\n"));
     }
 
     /// One line about what goes worse than asked.
     pub fn warning(&self, text: &str) {
-        self.to_stderr(&format!("spinney: {}: {text}\n", self.painted(YELLOW, "warning")));
+        self.to_stderr(&format!("{}: {}: {text}\n", self.program, self.painted(YELLOW, "warning")));
     }
 
     /// Why we give up, with the next step when there is one.
@@ -151,7 +180,7 @@ impl Output {
     }
 
     fn rendered(&self, error: &dyn Error, console: &[String], hint: Option<&str>) -> String {
-        let mut text = format!("spinney: {}: {}", self.painted(RED, "error"), in_words(error));
+        let mut text = format!("{}: {}: {}", self.program, self.painted(RED, "error"), in_words(error));
         text.push('\n');
         if !console.is_empty() {
             text.push_str("  last lines of its console:\n");
@@ -223,7 +252,8 @@ mod tests {
             plain.rendered(&io::Error::other("web died"), &console, Some("look")),
             "spinney: error: web died\n  last lines of its console:\n  | [FAILED] a\n  | b\n  hint: look\n"
         );
-        let colour = Output { terminal: true, colour: true, colour_results: false, quiet: false };
+        let colour =
+            Output { terminal: true, colour: true, colour_results: false, quiet: false, program: "spinney" };
         assert!(colour.rendered(&error, &[], None).starts_with("spinney: \x1b[1;31merror\x1b[0m: cannot"));
     }
 }

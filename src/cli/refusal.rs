@@ -5,7 +5,7 @@ use std::fmt;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Options of systemd-nspawn(1) that we know of and do not have: who comes from there deserves to be told so.
+/// Options of systemd-nspawn(1) that `spinney run` does not have: who comes from there deserves to be told where they are.
 const ONLY_NSPAWN: &[&str] = &[
     "--background",
     "--bind-user",
@@ -13,34 +13,16 @@ const ONLY_NSPAWN: &[&str] = &[
     "--bind-user-shell",
     "--cleanup",
     "--forward-journal",
-    "--image",
-    "-i",
     "--image-policy",
-    "--keep-unit",
-    "--mstack",
-    "--network-bridge",
-    "--network-interface",
-    "--network-ipvlan",
-    "--network-macvlan",
-    "--network-namespace-path",
-    "--network-veth",
-    "-n",
-    "--network-veth-extra",
-    "--network-zone",
     "--no-pager",
     "--oci-bundle",
-    "--port",
-    "-p",
     "--private-users-delegate",
     "--private-users-ownership",
     "--register",
     "--restrict-address-families",
-    "--root-hash",
-    "--root-hash-sig",
     "--slice",
     "-S",
     "--template",
-    "--verity-data",
 ];
 
 /// Why a command line leads to nothing more.
@@ -103,7 +85,7 @@ impl Refusal {
             ErrorKind::UnknownArgument if option.starts_with('-') => (
                 format!("unknown option {option}"),
                 if ONLY_NSPAWN.contains(&option.as_str()) {
-                    Some("systemd-nspawn has it, spinney does not have it yet".to_owned())
+                    Some("systemd-nspawn has it; spinney nspawn takes its whole command line".to_owned())
                 } else {
                     context(ContextKind::SuggestedArg).map(|known| format!("did you mean {known}?"))
                 },

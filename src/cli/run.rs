@@ -22,7 +22,7 @@ use crate::settings::{
     ResolvConf, Resolved, ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words,
     capability_names, machine_settings,
 };
-use crate::supervisor::{self, Request};
+use crate::supervisor::{self, Ending, Request};
 
 /// Runs a machine from start to end, gives the exit status. `started` is when our process was.
 pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
@@ -58,7 +58,7 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.status(&note);
     }
     let boots = matches!(request.settings.payload, Payload::Boot { .. });
-    if request.background {
+    if invocation.options.detach {
         return detached::run(request, &invocation.options, output);
     }
     let progress = Progress::new(output, boots);
@@ -133,8 +133,11 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     if matches!(settings.payload, Payload::Boot { .. }) && settings.console == Some(ConsoleMode::Pipe) {
         warnings.push("an init without /dev/console (--console=pipe) may not boot".to_owned());
     }
-    let background = invocation.options.detach;
-    Ok(Prepared { request: Request { settings, provenance, started, background }, warnings, note })
+    let keep_unit = invocation.options.keep_unit;
+    let background = invocation.options.detach || keep_unit;
+    let ending = Ending::Judged;
+    let request = Request { settings, provenance, started, background, keep_unit, ending };
+    Ok(Prepared { request, warnings, note })
 }
 
 /// What was pulled stays as it was pulled, for all that run it, unless the user says otherwise.
@@ -159,6 +162,11 @@ fn find_image(
     invocation: &RunInvocation,
     environment: &Environment,
 ) -> Result<Option<(MachineName, PathBuf)>, machine::Error> {
+    if invocation.by_name {
+        let name = invocation.tree.to_str().unwrap_or_default();
+        let name: MachineName = name.parse().map_err(|source| machine::Error::Name { source })?;
+        return machine::find_image::find(&name).map(|tree| Some((name, tree)));
+    }
     if !invocation.may_be_image || environment.directory.join(&invocation.tree).exists() {
         return Ok(None);
     }
@@ -196,29 +204,37 @@ pub(super) fn explain_format(word: Option<&str>) -> Result<Option<ExplainFormat>
 
 /// The words that an option takes, when its value is `help`.
 fn words_asked_for(options: &RunArguments) -> Option<Vec<String>> {
-    let asked = |value: &Option<String>| value.as_deref() == Some("help");
-    let any_asked = |values: &[String]| values.iter().any(|value| value == "help");
+    let single = [
+        ("console", &options.console),
+        ("volatile", &options.volatile),
+        ("resolv-conf", &options.resolv_conf),
+        ("timezone", &options.timezone),
+        ("link-journal", &options.link_journal),
+        ("kill-signal", &options.kill_signal),
+    ];
+    let lists = [
+        ("capability", &options.capability),
+        ("drop-capability", &options.drop_capability),
+        ("ambient-capability", &options.ambient_capability),
+        ("rlimit", &options.rlimit),
+    ];
+    let single = single.into_iter().filter(|(_, value)| value.as_deref() == Some("help"));
+    let lists = lists.into_iter().filter(|(_, values)| values.iter().any(|value| value == "help"));
+    single.map(|(option, _)| option).chain(lists.map(|(option, _)| option)).find_map(words_of)
+}
+
+/// The words that `option` takes, if they are few.
+pub(super) fn words_of(option: &str) -> Option<Vec<String>> {
     let owned = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect();
-    if asked(&options.console) {
-        Some(owned(ConsoleRequest::list()))
-    } else if asked(&options.volatile) {
-        Some(owned(Volatile::list()))
-    } else if asked(&options.resolv_conf) {
-        Some(owned(ResolvConf::list()))
-    } else if asked(&options.timezone) {
-        Some(owned(Timezone::list()))
-    } else if asked(&options.link_journal) {
-        Some(owned(LinkJournal::list()))
-    } else if asked(&options.kill_signal) {
-        Some(SignalNumber::names())
-    } else if [&options.capability, &options.drop_capability, &options.ambient_capability]
-        .into_iter()
-        .any(|lists| any_asked(lists))
-    {
-        Some(owned(capability_names(ALL_CAPABILITIES)))
-    } else if any_asked(&options.rlimit) {
-        Some(ResourceLimit::names())
-    } else {
-        None
-    }
+    Some(match option {
+        "console" => owned(ConsoleRequest::list()),
+        "volatile" => owned(Volatile::list()),
+        "resolv-conf" => owned(ResolvConf::list()),
+        "timezone" => owned(Timezone::list()),
+        "link-journal" => owned(LinkJournal::list()),
+        "kill-signal" => SignalNumber::names(),
+        "capability" | "drop-capability" | "ambient-capability" => owned(capability_names(ALL_CAPABILITIES)),
+        "rlimit" => ResourceLimit::names(),
+        _ => return None,
+    })
 }

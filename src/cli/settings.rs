@@ -10,7 +10,7 @@ use super::arguments::RunArguments;
 use super::invocation::RunInvocation;
 use crate::settings::assignment::{Assignment, Change, Source};
 use crate::settings::keys::{self, Key};
-use crate::settings::{Asked, SettingsError, SettingsMode, ValueError, Words};
+use crate::settings::{Asked, Manner, SettingsError, SettingsMode, ValueError, Words};
 
 /// Options that stand for one value of another, by clap's name: how people know them, and what they give.
 const SHORTHANDS: &[(&str, &str, &str, &str)] = &[
@@ -90,6 +90,7 @@ pub fn asked(invocation: &RunInvocation) -> Result<Asked, SettingsError> {
         by_name: false,
         machine: optional("--machine=", options.machine.as_deref(), str::parse)?,
         mode: optional("--settings=", options.settings.as_deref(), mode)?.unwrap_or_default(),
+        manner: Manner::Spinney,
         assignments,
     })
 }

@@ -5,6 +5,7 @@ use super::image_verbs::{
     cancel_transfer, clean, clone, commit, diff, export, image_status, images, import, inspect,
     list_transfers, pull, read_only, remove, rename, rollback, search, show_image, snapshot,
 };
+use super::nspawn::NspawnArguments;
 use super::verbs::{
     attach, bind, copy_from, copy_to, disable, doctor, enable, events, exec, explain, gc, kill, list, login,
     logs, net, pause, ports, publish, reboot, resume, set, shell, show, start, status, stop, terminate, top,
@@ -16,6 +17,7 @@ use super::verbs::{
 #[allow(missing_docs, reason = "each verb's own file says what it does")]
 pub enum Verb {
     Run(Box<RunArguments>),
+    Nspawn(NspawnArguments),
     #[command(visible_aliases = ["ls"])]
     List(list::ListArguments),
     Status(status::StatusArguments),
@@ -116,6 +118,7 @@ impl Verb {
     pub(super) fn perform(&self) -> u8 {
         match self {
             Self::Run(_) => super::EXIT_FAILURE,
+            Self::Nspawn(arguments) => arguments.perform(),
             Self::List(arguments) => list::list(arguments),
             Self::Status(arguments) => status::status(arguments),
             Self::Show(arguments) => show::show(arguments),

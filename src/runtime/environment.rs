@@ -24,6 +24,8 @@ const HOST_FIELDS: [(&str, &str); 4] = [
 pub struct EnvironmentContext<'a> {
     /// An init boots.
     pub boot: bool,
+    /// What it is run by.
+    pub container: &'a str,
     /// The payload has a terminal; its type is the TERM of ours.
     pub terminal: Option<&'a str>,
     /// The machine's UUID.
@@ -50,7 +52,7 @@ pub fn plan(context: &EnvironmentContext<'_>) -> Vec<Vec<u8>> {
         variables.push((name.into(), value.into()));
     };
     set("PATH", DEFAULT_PATH);
-    set("container", "spinney");
+    set("container", context.container);
     set("container_uuid", &context.uuid.to_string());
     set("TERM", context.terminal.unwrap_or("dumb"));
     set("HOME", &context.user.home);
@@ -94,6 +96,7 @@ mod tests {
         };
         let context = EnvironmentContext {
             boot,
+            container: "spinney",
             terminal: Some("xterm"),
             uuid: Uuid([0x11; 16]),
             credentials: false,

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::settings::{BindIds, CustomMount, Uuid};
+use crate::settings::{ApiFileSystems, BindIds, CustomMount, Knobs, Uuid};
 use crate::sys::mount::MountAttributes as Attributes;
 
 use super::legacy_cgroup;
@@ -33,6 +33,8 @@ pub struct MountContext<'a> {
     pub private_users: bool,
     /// Keep proc and sysfs unmasked somewhere.
     pub nesting: bool,
+    /// What is unusual.
+    pub knobs: &'a Knobs,
     /// The guest's init boots: it gets /run, /tmp and the rest; a command does too, so that both see the same machine.
     pub console: bool,
     /// The guest's init knows no cgroup v2.
@@ -90,13 +92,15 @@ pub fn plan(context: &MountContext<'_>, custom: &[CustomMount]) -> Vec<Op> {
     sys(context, &mut operations);
     dev(context, &mut operations);
     // systemd mounts a tmpfs there anyway; other inits would leave a guest's temporary files in the tree.
-    operations.push(tmpfs(
-        "/tmp",
-        "1777",
-        "10%",
-        "400k",
-        Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV,
-    ));
+    if context.knobs.tmpfs_tmp {
+        operations.push(tmpfs(
+            "/tmp",
+            "1777",
+            "10%",
+            "400k",
+            Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV,
+        ));
+    }
     if context.nesting {
         nesting(&mut operations);
     }
@@ -180,7 +184,7 @@ fn run(context: &MountContext<'_>, operations: &mut Vec<Op>) {
         operations.push(Op::Node { path: format!("{RUN_HOST}/inaccessible/{name}").into(), kind, mode: 0 });
     }
     operations.push(Op::Directory { path: format!("{RUN_HOST}/inaccessible/dir").into(), mode: 0 });
-    operations.push(file(format!("{RUN_HOST}/container-manager"), "spinney\n"));
+    operations.push(file(format!("{RUN_HOST}/container-manager"), format!("{}\n", context.knobs.container)));
     operations.push(file(format!("{RUN_HOST}/container-uuid"), format!("{}\n", context.uuid)));
     operations.push(file(format!("{RUN_HOST}/os-release"), context.os_release));
     operations.push(file(boot_id_file(), boot_id_contents(context.boot_id)));
@@ -225,8 +229,12 @@ fn proc(context: &MountContext<'_>, operations: &mut Vec<Op>) {
         options: Vec::new(),
         attributes: flags,
     });
-    operations.push(bind_in_guest("/proc/sys", "/proc/sys", read_only, nothing));
-    if context.private_network {
+    let api = context.knobs.api_file_systems;
+    let protected = api != ApiFileSystems::Writable;
+    if protected {
+        operations.push(bind_in_guest("/proc/sys", "/proc/sys", read_only, nothing));
+    }
+    if protected && (context.private_network || api == ApiFileSystems::Network) {
         // Its knobs are the machine's own.
         operations.push(bind_in_guest("/proc/sys/net", "/proc/sys/net", nothing, read_only));
     }
@@ -235,6 +243,9 @@ fn proc(context: &MountContext<'_>, operations: &mut Vec<Op>) {
     };
     operations.push(from_run_host("proc-sys-kernel-random-boot-id", "/proc/sys/kernel/random/boot_id"));
     operations.push(from_run_host("proc-kmsg", "/proc/kmsg"));
+    if !protected {
+        return;
+    }
     for target in MASKED {
         operations.push(from_run_host("inaccessible/reg", target));
     }
@@ -249,7 +260,14 @@ fn sys(context: &MountContext<'_>, operations: &mut Vec<Op>) {
         | Attributes::MOUNT_ATTR_NODEV
         | Attributes::MOUNT_ATTR_NOEXEC
         | Attributes::MOUNT_ATTR_RDONLY;
-    if context.private_network {
+    if context.knobs.api_file_systems == ApiFileSystems::Writable {
+        operations.push(Op::Mount {
+            kind: "sysfs",
+            target: "/sys".into(),
+            options: Vec::new(),
+            attributes: flags - Attributes::MOUNT_ATTR_RDONLY,
+        });
+    } else if context.private_network {
         operations.push(Op::Sysfs { target: "/sys".into(), parts: SYSFS_PARTS });
     } else {
         // A sysfs belongs to a network namespace, and the host's is not the guest's to mount: the host's own, bound.

@@ -168,6 +168,7 @@ pub fn plan(
         private_network,
         private_users,
         nesting: settings.nesting,
+        knobs: &settings.knobs,
         console: console != ConsoleMode::Pipe,
         legacy_cgroups: tree.legacy_cgroups,
         devices: &host.devices,
@@ -225,6 +226,7 @@ pub fn plan(
     let (kind, argv) = payload(&settings.payload, tree.init.as_deref())?;
     let environment = environment::plan(&EnvironmentContext {
         boot,
+        container: &settings.knobs.container,
         terminal: (console != ConsoleMode::Pipe).then_some(around.term.as_deref().unwrap_or("vt220")),
         uuid,
         credentials: !settings.credentials.is_empty(),
@@ -246,7 +248,7 @@ pub fn plan(
             )
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let seccomp = compile(&policies);
+    let seccomp = if settings.knobs.system_call_filter { compile(&policies) } else { Vec::new() };
     let process = ProcessPlan {
         argv,
         kind,

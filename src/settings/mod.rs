@@ -11,6 +11,7 @@
 //! | [`toml_layer`], [`nspawn_layer`] | a file as a layer; [`nspawn`] is the syntax of .nspawn files |
 //! | [`files`] | reading settings files |
 //! | [`merge`] | layers to what is in force |
+//! | [`nspawn_manner`] | layers as systemd-nspawn has them |
 //! | [`draft`] | what is in force to [`MachineSettings`] |
 //! | [`resolve`] | which layers there are: [`machine_settings`] |
 //! | [`provenance`] | where each value came from |
@@ -34,6 +35,7 @@ mod execution;
 pub mod files;
 mod identity;
 pub mod keys;
+mod knobs;
 pub mod limits;
 pub mod merge;
 mod mount_options;
@@ -41,6 +43,7 @@ mod mounts;
 pub mod network;
 pub mod nspawn;
 pub mod nspawn_layer;
+mod nspawn_manner;
 pub mod provenance;
 mod refused;
 pub mod resolve;
@@ -65,9 +68,11 @@ pub use execution::{
     parse_user,
 };
 pub use identity::{MachineName, Uuid, check_hostname};
+pub use knobs::{ApiFileSystems, Knobs};
 pub use limits::Limits;
 pub use mount_options::parse_guest_path;
 pub use mounts::{BindIds, CustomMount, LinkJournal, PivotRoot, ResolvConf, Timezone, Volatile};
+pub use nspawn_manner::Manner;
 pub use provenance::Provenance;
 pub use refused::SettingsError;
 pub use resolve::{Asked, OfFiles, Resolved, SettingsMode, files_of, machine_settings};
@@ -162,6 +167,8 @@ pub struct MachineSettings {
     pub limits: Limits,
     /// When it is started by itself.
     pub autostart: Autostart,
+    /// How its surroundings differ from the usual.
+    pub knobs: Knobs,
 }
 
 impl MachineSettings {
@@ -206,6 +213,7 @@ impl MachineSettings {
             nesting: false,
             limits: Limits::default(),
             autostart: Autostart::default(),
+            knobs: Knobs::default(),
         }
     }
 

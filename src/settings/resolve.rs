@@ -24,7 +24,7 @@ use super::provenance::Provenance;
 use super::refused::SettingsError;
 use super::surroundings::{Environment, Places};
 use super::words::{Words, display_and_parse_by_word};
-use super::{Autostart, MachineName, MachineSettings, nspawn_layer, toml_layer};
+use super::{Autostart, MachineName, MachineSettings, Manner, nspawn_layer, nspawn_manner, toml_layer};
 
 /// `--settings=`: whether files are read, and who wins (systemd-nspawn(1)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +58,8 @@ pub struct Asked {
     pub machine: Option<MachineName>,
     /// Whether files are read.
     pub mode: SettingsMode,
+    /// Which files, and how they and the command line are put together.
+    pub manner: Manner,
     /// What the command line says, in order.
     pub assignments: Vec<Assignment>,
 }
@@ -87,12 +89,20 @@ pub fn machine_settings(asked: &Asked, environment: &Environment) -> Result<Reso
     let mut reader = Reader::default();
     let mut warnings = Vec::new();
     let mut layers = Vec::new();
-    if asked.mode == SettingsMode::No {
+    let trusted = asked.mode == SettingsMode::Trusted;
+    if asked.manner == Manner::Nspawn {
+        let places = &environment.places.nspawn;
+        let (file, more) = match asked.mode {
+            SettingsMode::No => Default::default(),
+            _ => nspawn(&mut reader, name.as_ref(), &tree, places, trusted)?,
+        };
+        warnings.extend(more);
+        layers = nspawn_manner::layers(environment.on_terminal, file, asked.assignments.clone(), asked.mode);
+    } else if asked.mode == SettingsMode::No {
         layers.push(asked.assignments.clone());
     } else {
         let spinney = &environment.places.spinney;
         layers.push(toml(&mut reader, &spinney.join("spinney.toml"), Scope::Everywhere)?);
-        let trusted = asked.mode == SettingsMode::Trusted;
         let (nspawn, more) = nspawn(&mut reader, name.as_ref(), &tree, &environment.places.nspawn, trusted)?;
         warnings.extend(more);
         let mut files = vec![nspawn];

@@ -132,7 +132,7 @@ pub fn start(request: Request) -> SysResult<Starting> {
 fn supervise(request: Request, mut teller: Teller) -> i32 {
     let result = run(request, &mut |event| teller.event(event));
     let news = match &result {
-        Ok(Outcome { exit_status }) => News::Ended { exit_status: *exit_status },
+        Ok(Outcome { exit_status, .. }) => News::Ended { exit_status: *exit_status },
         Err(error) => News::Failed(Failure::from(error)),
     };
     if let (News::Failed(failure), Some(log)) = (&news, &teller.log) {
@@ -154,7 +154,7 @@ fn leave_terminal(teller: &Teller) -> SysResult<()> {
     drop(null);
     sys("chdir", rustix::process::chdir(Path::new("/")), || "\"/\"".to_owned())?;
     match &teller.socket {
-        Some(socket) => close_from_but(FIRST_FD, socket),
+        Some(socket) => close_from_but(FIRST_FD, &[socket.as_fd()]),
         None => Ok(()),
     }
 }

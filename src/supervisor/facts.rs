@@ -85,7 +85,10 @@ pub(super) fn look(
         },
         // Ids come in ranges of 65536: the upper half of the root's owner says which (systemd-nspawn(1)).
         id_base: owner & 0xffff_0000,
-        legacy_cgroups: facts.init.as_ref().is_some_and(DetectedInit::needs_legacy_cgroups),
+        legacy_cgroups: settings
+            .knobs
+            .legacy_cgroups
+            .unwrap_or_else(|| facts.init.as_ref().is_some_and(DetectedInit::needs_legacy_cgroups)),
         links: links(settings, tree),
         zone: zone.is_some_and(|zone| tree.exists(format!("/usr/share/zoneinfo/{zone}")).unwrap_or(false)),
         network: network_facts(settings, root),
@@ -258,7 +261,7 @@ pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
         WantedIds::Range(base, size) => Some((base, size)),
     };
     let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, false)?;
-    make_plan(request, &facts, ids, network)
+    make_plan(request, &facts, ids, network.plan)
 }
 
 #[cfg(test)]

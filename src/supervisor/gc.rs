@@ -48,20 +48,7 @@ pub struct Collected {
 pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
     let mut collected = Collected::default();
     for name in names()? {
-        let claim = match MachineDirectory::claim_existing(&name) {
-            Ok(Some(Claim::InUse)) if has_died(&name) => MachineDirectory::claim_existing(&name),
-            claim => claim,
-        };
-        match claim {
-            Ok(None | Some(Claim::InUse)) => {}
-            Ok(Some(Claim::Ours { directory, stale })) => match clear(directory, cgroups) {
-                Ok(()) if stale => collected.removed.push(name),
-                // An empty one: of a machine that ends or starts at this moment.
-                Ok(()) => {}
-                Err(error) => collected.failed.push((name, error)),
-            },
-            Err(error) => collected.failed.push((name, error)),
-        }
+        collect_into(&name, cgroups, &mut collected);
     }
     for name in orphans() {
         match clear_orphan(&name, cgroups) {
@@ -76,10 +63,41 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
     let _ = host_names::sweep(|machine| Path::new(MACHINES).join(machine).exists());
     // What cannot be removed now is tried again the next time.
     let _ = link::holding::sweep(|machine| Path::new(MACHINES).join(machine).exists());
+    let _ = link::shared::sweep();
     if let Ok(true) = link::lost::sweep() {
         let _ = rules::sweep();
     }
     Ok(collected)
+}
+
+/// Clears the machine `name`, if its supervisor is dead; says whether there was anything.
+///
+/// # Errors
+/// What could not be removed.
+pub fn collect_one(name: &MachineName, cgroups: &CgroupHierarchy) -> Result<bool, SysError> {
+    let mut collected = Collected::default();
+    collect_into(name, cgroups, &mut collected);
+    match collected.failed.pop() {
+        Some((_, error)) => Err(error),
+        None => Ok(!collected.removed.is_empty()),
+    }
+}
+
+fn collect_into(name: &MachineName, cgroups: &CgroupHierarchy, collected: &mut Collected) {
+    let claim = match MachineDirectory::claim_existing(name) {
+        Ok(Some(Claim::InUse)) if has_died(name) => MachineDirectory::claim_existing(name),
+        claim => claim,
+    };
+    match claim {
+        Ok(None | Some(Claim::InUse)) => {}
+        Ok(Some(Claim::Ours { directory, stale })) => match clear(directory, cgroups) {
+            Ok(()) if stale => collected.removed.push(name.clone()),
+            // An empty one: of a machine that ends or starts at this moment.
+            Ok(()) => {}
+            Err(error) => collected.failed.push((name.clone(), error)),
+        },
+        Err(error) => collected.failed.push((name.clone(), error)),
+    }
 }
 
 /// Undoes the journal of a claimed directory, newest first, and removes the directory. A fault does not stop the rest,

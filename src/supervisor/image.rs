@@ -24,7 +24,9 @@ pub(super) fn open(claimed: &mut Claimed, settings: &MachineSettings) -> Result<
     let kind = opened::kind_at(&path)?;
     let access = access(settings);
     let hold = if access == Access::Write { Hold::Exclusive } else { Hold::Shared };
-    claimed.lock_images(&[(path.clone(), hold)])?;
+    if settings.knobs.lock {
+        claimed.lock_images(&[(path.clone(), hold)])?;
+    }
     if access == Access::Write {
         refuse_layer(&path, kind)?;
     }
@@ -36,7 +38,7 @@ pub(super) fn open(claimed: &mut Claimed, settings: &MachineSettings) -> Result<
         .filter_map(|layer| image_of(layer))
         .map(|layer| (layer, Hold::Shared))
         .collect();
-    if !layers.is_empty() {
+    if settings.knobs.lock && !layers.is_empty() {
         claimed.lock_images(&layers)?;
     }
     Ok(image)

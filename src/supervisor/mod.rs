@@ -52,12 +52,14 @@ pub mod state;
 mod stop;
 pub mod stream;
 pub mod terminal;
+mod unit;
 mod verdict;
 
 use std::time::Instant;
 
 use crate::runtime::plan::MachinePlan;
 use crate::settings::{MachineName, MachineSettings, Provenance};
+use crate::sys::process::raise_soft_limit;
 
 pub use error::Error;
 pub use event::{Event, EventOf};
@@ -74,6 +76,23 @@ pub struct Request {
     pub started: Instant,
     /// Nobody's terminal is its console.
     pub background: bool,
+    /// We are the main process of a unit, whose cgroup the machine gets (`--keep-unit`).
+    pub keep_unit: bool,
+    /// What an end of its payload means.
+    pub ending: Ending,
+}
+
+/// What an end of a machine's payload means to who asked for the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ending {
+    /// An init that ends before it is up has failed, and what asks for a reboot gets one.
+    #[default]
+    Judged,
+    /// Whatever the payload does is its own affair (systemd-nspawn(1)).
+    Plain {
+        /// A reboot is our caller's to do.
+        reboot_ends: bool,
+    },
 }
 
 /// Where events go.
@@ -84,6 +103,21 @@ pub type Report<'a> = dyn FnMut(&Event<'_>) + 'a;
 pub struct Outcome {
     /// For our caller: the payload's.
     pub exit_status: u8,
+    /// What became of the leader.
+    pub end: End,
+}
+
+/// What became of a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It exited with this status.
+    Exited(i32),
+    /// It was killed by this signal.
+    Signalled(i32),
+    /// It powered the machine off.
+    PoweredOff,
+    /// It asked for a reboot that is not ours to do.
+    Rebooting,
 }
 
 /// Runs one machine from start to teardown.
@@ -91,6 +125,9 @@ pub struct Outcome {
 /// # Errors
 /// When it could not be started, died before it was up, or could not be cleaned up after.
 pub fn run(request: Request, report: &mut Report<'_>) -> Result<Outcome, Error> {
+    // Ports, questions for names and clients take a file each: a shell's soft limit (1024) is for programs with select(2). What it
+    // costs to have less is said where it is reached.
+    let _ = raise_soft_limit(libc::RLIMIT_NOFILE);
     let machine = start::start(&request, report)?;
     serve::serve(machine, &request, report)
 }

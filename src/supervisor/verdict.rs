@@ -3,7 +3,6 @@
 use crate::guest::ExitMeaning;
 use crate::sys::process::Ended;
 
-use super::Outcome;
 use super::boot::Boot;
 use super::console::Console;
 use super::diagnosis::diagnose;
@@ -12,6 +11,7 @@ use super::machine_event::EndReason;
 use super::start::Machine;
 use super::state::Phase;
 use super::stop::Goal;
+use super::{End, Ending, Outcome};
 
 /// How many lines of the console an error shows.
 const CONSOLE_LINES: usize = 12;
@@ -26,8 +26,14 @@ impl Boot<'_> {
     /// What the end of the leader means.
     pub(super) fn judge(&self, machine: &Machine, ended: Ended) -> Verdict {
         let parts = &machine.parts;
-        let outcome = |status: i32| {
-            Verdict::End(Ok(Outcome { exit_status: u8::try_from(status & 0xff).unwrap_or(u8::MAX) }))
+        let outcome = |status: i32, end: End| {
+            let exit_status = u8::try_from(status & 0xff).unwrap_or(u8::MAX);
+            Verdict::End(Ok(Outcome { exit_status, end }))
+        };
+        let ending = self.request.ending;
+        let reboot = || match ending {
+            Ending::Plain { reboot_ends: true } => outcome(0, End::Rebooting),
+            Ending::Plain { reboot_ends: false } | Ending::Judged => Verdict::Reboot,
         };
         if self.late {
             return Verdict::End(Err(self.not_ready(machine)));
@@ -36,16 +42,16 @@ impl Boot<'_> {
         match ended {
             // The kernel's answer to reboot(2) in a pid namespace: SIGHUP to restart, SIGINT to power off
             // (pid_namespaces(7)).
-            Ended::Signaled(libc::SIGHUP) if !self.is_to_end() => Verdict::Reboot,
+            Ended::Signaled(libc::SIGHUP) if !self.is_to_end() => reboot(),
             Ended::Signaled(libc::SIGHUP | libc::SIGINT) => {
-                outcome(stopped_by_signal.map_or(0, |signal| 128 + signal))
+                outcome(stopped_by_signal.map_or(0, |signal| 128 + signal), End::PoweredOff)
             }
-            Ended::Exited(0) if self.meant_reboot(machine) => Verdict::Reboot,
-            _ if self.phase == Phase::Booting && self.stop.is_none() => {
+            Ended::Exited(0) if self.meant_reboot(machine) => reboot(),
+            _ if self.phase == Phase::Booting && self.stop.is_none() && ending == Ending::Judged => {
                 Verdict::End(Err(self.died_early(machine, ended)))
             }
-            Ended::Exited(status) => outcome(status),
-            Ended::Signaled(signal) => outcome(128 + signal),
+            Ended::Exited(status) => outcome(status, End::Exited(status)),
+            Ended::Signaled(signal) => outcome(128 + signal, End::Signalled(signal)),
         }
     }
 

@@ -108,16 +108,7 @@ mod tests {
             ),
         ];
         for (name, addresses, guest, host) in table {
-            let link = LinkPlan {
-                kind: LinkKind::Veth,
-                host: None,
-                host_alternative: None,
-                host_mac: None,
-                guest: "host0".parse().unwrap(),
-                guest_alternative: None,
-                mac: None,
-                addresses,
-            };
+            let link = LinkPlan { addresses, ..LinkPlan::new(LinkKind::Veth, "host0".parse().unwrap()) };
             let asked = |requests: &Requests| -> Vec<String> {
                 (0..requests.len()).map(|index| requests.asked(index).to_owned()).collect()
             };

@@ -3,6 +3,7 @@
 //! A [`Made`] belongs to one boot. What comes once is [`prepare`]d before the first: bridge, forwarding. What goes with the machine
 //! is a [`holding::Holding`], written down by its supervisor before it is made.
 
+mod delay;
 mod error;
 pub mod forwarding;
 pub mod found;
@@ -26,7 +27,7 @@ use crate::settings::network::{InterfaceName, MacAddress};
 use crate::sys::SysError;
 use crate::sys::files::open_at;
 use crate::sys::netlink::{ROUTE, Requests, Socket};
-use crate::sys::network::in_namespace;
+use crate::sys::network::{NamespaceId, in_namespace};
 
 use found::Found;
 use message::End;
@@ -52,9 +53,6 @@ pub struct Made {
 /// What is missing, or taken.
 pub fn check(plan: &NetworkPlan) -> Result<Vec<Option<MacAddress>>, LinkError> {
     let mut macs = Vec::new();
-    if plan.faults.delay.is_some() {
-        return Err(LinkError::NoDelay);
-    }
     if plan.links.is_empty() {
         return Ok(macs);
     }
@@ -83,11 +81,17 @@ pub fn check(plan: &NetworkPlan) -> Result<Vec<Option<MacAddress>>, LinkError> {
     Ok(macs)
 }
 
-/// Makes what comes once for all boots: the bridge of the zone. Notes what is to be [`forward`]ed.
+/// Makes what comes once for all boots: the bridge of the zone. Notes what is to be [`forward`]ed on a `host` like this, which is known
+/// of each plan that routes.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn prepare(plan: &NetworkPlan, machine: &str, namespace: u64) -> Result<(), LinkError> {
+pub fn prepare(
+    plan: &NetworkPlan,
+    machine: &str,
+    namespace: NamespaceId,
+    host: Option<&HostNetwork>,
+) -> Result<(), LinkError> {
     let failed = || LinkError::system("prepare this host's network");
     if !plan.is_routed() && plan.zone().is_none() {
         return Ok(());
@@ -99,12 +103,9 @@ pub fn prepare(plan: &NetworkPlan, machine: &str, namespace: u64) -> Result<(), 
         let addresses = addresses.and_then(|link| link.addresses.as_ref());
         zone::join(&shared, &mut socket, zone, machine, addresses)?;
     }
-    match plan.is_routed() {
-        true => {
-            let host = HostNetwork::look().map_err(failed())?;
-            forwarding::join(&shared, machine, &host).map_err(failed())
-        }
-        false => Ok(()),
+    match host.filter(|_| plan.is_routed()) {
+        Some(host) => forwarding::join(&shared, machine, host).map_err(failed()),
+        None => Ok(()),
     }
 }
 
@@ -112,12 +113,13 @@ pub fn prepare(plan: &NetworkPlan, machine: &str, namespace: u64) -> Result<(), 
 ///
 /// # Errors
 /// When /run cannot be read or written.
-pub fn forward(plan: &NetworkPlan, namespace: u64) -> Result<Vec<String>, LinkError> {
+pub fn forward(plan: &NetworkPlan) -> Result<Vec<String>, LinkError> {
     if !plan.is_routed() {
         return Ok(Vec::new());
     }
     let own: Vec<String> = plan.zone().map(|zone| zone.bridge().to_string()).into_iter().collect();
     let failed = || LinkError::system("have this host forward packets");
+    let namespace = NamespaceId::ours().map_err(failed())?;
     let shared = Shared::lock(namespace).map_err(failed())?;
     forwarding::set(&shared, &own).map_err(failed())
 }
@@ -128,7 +130,7 @@ pub fn forward(plan: &NetworkPlan, namespace: u64) -> Result<Vec<String>, LinkEr
 /// # Errors
 /// When the kernel does not list something, or /run cannot be written.
 pub fn follow<E: From<SysError>>(tell: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
-    match Shared::try_lock_existing(shared::namespace()?)? {
+    match Shared::try_lock_existing(NamespaceId::ours()?)? {
         None => tell(),
         Some(shared) => {
             forwarding::follow(&shared)?;
@@ -158,6 +160,7 @@ pub fn make(plan: &NetworkPlan, namespace: BorrowedFd<'_>) -> Result<Made, LinkE
     in_namespace(namespace, || guest::set_up(&plan.links))
         .and_then(|done| done)
         .map_err(LinkError::system("set up the machine's interfaces"))?;
+    delay::hold_back(&mut socket, plan, &made.host, namespace)?;
     Ok(made)
 }
 
@@ -276,21 +279,5 @@ fn free(socket: &mut Socket, name: &InterfaceName) -> Result<(), LinkError> {
     match found {
         Some(found) if !found.ours => Err(LinkError::Taken { name: name.to_string() }),
         _ => Ok(()),
-    }
-}
-
-impl LinkPlan {
-    /// A pair of ours, of which one end stays on the host.
-    pub fn is_pair(&self) -> bool {
-        matches!(self.kind, LinkKind::Veth | LinkKind::Extra | LinkKind::Bridge(_) | LinkKind::Zone(_))
-    }
-}
-
-impl NetworkPlan {
-    /// Packets of the machine go through the host: it has a gateway there.
-    pub fn is_routed(&self) -> bool {
-        self.links
-            .iter()
-            .any(|link| matches!(link.kind, LinkKind::Veth | LinkKind::Zone(_)) && link.addresses.is_some())
     }
 }

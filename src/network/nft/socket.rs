@@ -202,6 +202,12 @@ fn kind_of(message: &netlink::Message, matters: impl Fn(Family, &str) -> bool) -
     }
 }
 
+impl AsFd for Nfnetlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl AsFd for Changes {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

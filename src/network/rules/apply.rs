@@ -1,6 +1,6 @@
 //! What is done to the rules of machines: each change is written down, then made in the kernel, and written back where that refuses.
 
-use super::super::link::{forwarding, shared};
+use super::super::link::forwarding;
 use super::super::nft::Nfnetlink;
 use super::base::{LAYOUTS, Layout};
 use super::element::Elements;
@@ -13,7 +13,7 @@ use super::store::Store;
 use super::{connections, legacy, loopback, store};
 use crate::settings::network::PortMapping;
 use crate::sys::in_words;
-use crate::sys::network::{in_namespace, open_by_number};
+use crate::sys::network::{NamespaceId, in_namespace, open_by_id};
 
 /// What was done besides what was asked.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -86,17 +86,16 @@ pub fn change_ports(name: &str, ports: &[PortMapping]) -> Result<Report, RulesEr
     }
 }
 
-/// As [`remove_machine`], in the network namespace with this number; with that one its rules are gone. With `connections` those of the
-/// machine end; otherwise somebody else sees to that, as it takes some milliseconds: see [`connections_of`].
+/// As [`remove_machine`], in this network namespace; with that one its rules are gone.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn remove_machine_in(namespace: u64, name: &str, connections: bool) -> Result<(), RulesError> {
-    if shared::namespace()? == namespace {
-        return remove(name, connections);
+pub fn remove_machine_in(namespace: NamespaceId, name: &str) -> Result<(), RulesError> {
+    if NamespaceId::ours()? == namespace {
+        return remove_machine(name);
     }
-    match open_by_number(namespace)? {
-        Some(there) => in_namespace(there, || remove(name, connections))?,
+    match open_by_id(namespace)? {
+        Some(there) => in_namespace(there, || remove_machine(name))?,
         None => Ok(store::forget(namespace, name)?),
     }
 }
@@ -163,27 +162,38 @@ pub fn sweep() -> Result<(), RulesError> {
     Ok(())
 }
 
-/// Removes the rules of machine `name`, and with the last one's all that is ours. One that has none is fine.
+/// Removes the rules of machine `name`, and with the last one's all that is ours; ends its connections. One that has none is fine.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn remove_machine(name: &str) -> Result<(), RulesError> {
-    remove(name, true)
+    let end = connections_of(name);
+    if let Some(store) = Store::find()? {
+        remove_from(store, &mut Nfnetlink::open()?, name)?;
+    }
+    end();
+    Ok(())
 }
 
-fn remove(name: &str, connections: bool) -> Result<(), RulesError> {
-    let Some(store) = Store::find()? else { return Ok(()) };
+/// As [`remove_machine`], over a socket that is open already: to close it takes the kernel some milliseconds afterwards. Connections are
+/// left to somebody else, which takes no less: see [`connections_of`].
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove_machine_over(nft: &mut Nfnetlink, name: &str) -> Result<(), RulesError> {
+    Store::find()?.map_or(Ok(()), |store| remove_from(store, nft, name))
+}
+
+fn remove_from(store: Store, nft: &mut Nfnetlink, name: &str) -> Result<(), RulesError> {
     let all = store.machines()?;
     let mut rest: Vec<MachineRules> = all.iter().filter(|machine| machine.name != name).cloned().collect();
     if rest.len() == all.len() && !rest.is_empty() {
         return Ok(store.remove(name)?);
     }
-    let mut nft = Nfnetlink::open()?;
     let (was, now) = (store.opened(), forwarding::opened());
     let before = Elements::of(&all).open(&was);
     if rest.is_empty() {
-        clear_all(&store, &mut nft)?;
-        end_connections(all.iter().filter(|machine| connections && machine.name == name));
+        clear_all(&store, nft)?;
         store.remove(name)?;
         return Ok(store.dissolve()?);
     }
@@ -196,21 +206,16 @@ fn remove(name: &str, connections: bool) -> Result<(), RulesError> {
     let step =
         Step { old: &before, new: &after, opened: &now, may: !loses(&all), opens: &[], closes: &closes };
     let whole = || Ok(Whole { elements: after.clone(), machines: rest.clone() });
-    change(&store, &mut nft, &step, whole)?;
-    end_connections(all.iter().filter(|machine| connections && machine.name == name));
+    change(&store, nft, &step, whole)?;
     Ok(store.remove(name)?)
 }
 
-/// Gives what ends the connections of machine `name`, for who does it when its rules are gone.
+/// Gives what ends the connections of machine `name`, to be done when its rules are gone: others may get its addresses. What cannot
+/// be ended goes on for a while.
 pub fn connections_of(name: &str) -> impl FnOnce() + use<> {
     let machine = store::peek(name);
-    move || end_connections(machine.iter())
-}
-
-/// Ends what machines were connected with: others may get their addresses. What cannot be ended goes on for a while.
-fn end_connections<'a>(machines: impl Iterator<Item = &'a MachineRules>) {
-    for machine in machines {
-        let _ = connections::end_all(machine, None);
+    move || {
+        let _ = machine.map_or(Ok(()), |machine| connections::end_all(&machine, None));
     }
 }
 

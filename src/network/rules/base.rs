@@ -98,11 +98,13 @@ const fn base(
 /// packets are filtered (NF_IP_PRI_FILTER; linux/netfilter_ipv4.h).
 const INET_CHAINS: &[Chain] = &[
     base("early", "filter", PREROUTING, -300, "what no machine may send"),
+    Chain { name: "from_machine", hook: None, comment: "" },
     base("prerouting", "nat", PREROUTING, -100, "ports and name servers"),
     base("output", "nat", OUTPUT, -100, "ports, for the host itself"),
     base("postrouting", "nat", POSTROUTING, 100, "machines leave with an address of the host"),
     base("input", "filter", INPUT, 0, "what machines reach of the host: names, ping, what it offers"),
     base("forward", "filter", FORWARD, 0, "zones are kept apart; inwards lead published ports alone"),
+    Chain { name: "through", hook: None, comment: "what is of no machine" },
 ];
 
 const fn rule(chain: &'static str, matches: &'static [Match], action: Action) -> Statement {
@@ -123,18 +125,21 @@ const INVALID: Match = State(1, "invalid");
 const GOING_ON: Match = State(2 | 4, "established,related");
 
 const INET_RULES: &[Statement] = &[
+    // First what most packets come to: each lookup costs a packet a tenth of a microsecond.
+    rule("early", &[In(&[Iifname], "inside")], Goto("from_machine")),
     // What a bridge does not forward (01:80:c2:00:00:01 to :0f, IEEE 802.1D 7.12.6) comes up to the host, whatever is in it.
     rule("early", &[In(&[Iifname], "ports")], Drop),
-    rule("early", &[NotIn(&[Iifname], "inside")], Accept),
     // route_localnet is on there, for ports of the host's loopback: only the host itself may use that (CVE-2020-8558).
-    rule("early", &[Match::Ipv4, ToLoopback], Drop),
-    rule("early", &[Match::Ipv4, FromLoopback], Drop),
-    rule("early", &[NotIn(&[Iifname], "pairs")], Accept),
-    rule("early", &[Match::Ipv4, NotIn(&[Iifname, IpSource], "sources4")], Drop),
+    rule("from_machine", &[Match::Ipv4, ToLoopback], Drop),
+    rule("from_machine", &[Match::Ipv4, FromLoopback], Drop),
+    rule("from_machine", &[NotIn(&[Iifname], "pairs")], Accept),
+    rule("from_machine", &[Match::Ipv4, In(&[Iifname, IpSource], "sources4")], Accept),
+    rule("from_machine", &[Match::Ipv4], Drop),
+    rule("from_machine", &[Match::Ipv6, In(&[Iifname, Ip6Source], "sources6")], Accept),
     // There is nobody else on the link.
-    rule("early", &[Match::Ipv6, FromLinkLocal], Accept),
-    rule("early", &[Match::Ipv6, FromUnspecified], Accept),
-    rule("early", &[Match::Ipv6, NotIn(&[Iifname, Ip6Source], "sources6")], Drop),
+    rule("from_machine", &[Match::Ipv6, FromLinkLocal], Accept),
+    rule("from_machine", &[Match::Ipv6, FromUnspecified], Accept),
+    rule("from_machine", &[Match::Ipv6], Drop),
     rule("prerouting", &[In(&[Iifname], "inside"), Match::Ipv4], DnatIp(DNS4, "dns4")),
     rule("prerouting", &[In(&[Iifname], "inside"), Match::Ipv6], DnatIp6(DNS6, "dns6")),
     // A neighbour on the LAN may send to 127.0.0.1: ports there are the host's own.
@@ -151,9 +156,9 @@ const INET_RULES: &[Statement] = &[
     // To a sibling, or itself, by a port of the host: its answer would not come by the host.
     rule("postrouting", &[In(&[Iifname, Oifname], "same"), Translated], Masquerade),
     rule("postrouting", &[In(&[Oifname], "inside"), Match::Ipv4, FromLoopback], Masquerade),
+    rule("input", &[GOING_ON], Accept),
     rule("input", &[NotIn(&[Iifname], "inside")], Accept),
     rule("input", &[INVALID], Drop),
-    rule("input", &[GOING_ON], Accept),
     rule("input", &[Translated], Accept),
     rule("input", &[Match::Protocol(1, "icmp")], Accept),
     rule("input", &[Match::Protocol(58, "ipv6-icmp")], Accept),
@@ -161,12 +166,7 @@ const INET_RULES: &[Statement] = &[
     rule("input", &[], Reject),
     rule("forward", &[Match::Ipv4, In(&[IpSource, IpDestination], "partitions4")], Drop),
     rule("forward", &[Match::Ipv6, In(&[Ip6Source, Ip6Destination], "partitions6")], Drop),
-    // This host was no router: what comes in where we have switched forwarding on goes to machines, or nowhere.
-    rule("forward", &[NotIn(&[Iifname], "inside"), NotIn(&[Oifname], "inside"), GOING_ON], Accept),
-    rule("forward", &[In(&[Iifname, Oifname], "bridged")], Accept),
-    rule("forward", &[IsIpv4, In(&[Iifname], "opened4"), NotIn(&[Oifname], "inside")], Drop),
-    rule("forward", &[IsIpv6, In(&[Iifname], "opened6"), NotIn(&[Oifname], "inside")], Drop),
-    rule("forward", &[NotIn(&[Iifname], "inside"), NotIn(&[Oifname], "inside")], Accept),
+    rule("forward", &[NotIn(&[Iifname], "inside"), NotIn(&[Oifname], "inside")], Goto("through")),
     rule("forward", &[INVALID], Drop),
     rule("forward", &[GOING_ON], Accept),
     // A machine that goes on where a port has led is not taken for one that begins (nf_conntrack_tcp_loose).
@@ -175,6 +175,11 @@ const INET_RULES: &[Statement] = &[
     rule("forward", &[Translated], Accept),
     rule("forward", &[In(&[Iifname, Oifname], "same")], Accept),
     rule("forward", &[In(&[Oifname], "inside")], Drop),
+    // This host was no router: what comes in where we have switched forwarding on goes to machines, or nowhere.
+    rule("through", &[GOING_ON], Accept),
+    rule("through", &[In(&[Iifname, Oifname], "bridged")], Accept),
+    rule("through", &[IsIpv4, In(&[Iifname], "opened4")], Drop),
+    rule("through", &[IsIpv6, In(&[Iifname], "opened6")], Drop),
 ];
 
 /// `typeof iifname . @th,64,128` as nft keeps it (NFTNL_UDATA_SET_KEY_TYPEOF): a concatenation of `meta iifname` and 128 bits
@@ -230,6 +235,17 @@ const BRIDGE_CHAINS: &[Chain] = &[
 ];
 
 const BRIDGE_RULES: &[Statement] = &[
+    // First what most frames are. All that is below would come to the same, after four lookups: who has an address here is guarded, and
+    // servers of addresses are asked by UDP.
+    rule(
+        "guard",
+        &[
+            Match::Protocol(6, "tcp"),
+            EtherType([0x08, 0x00], ""),
+            In(&[Iifname, EtherSource, IpSource], "sources4"),
+        ],
+        Accept,
+    ),
     rule("guard", &[NotIn(&[Iifname], "guarded")], Accept),
     rule("guard", &[NotIn(&[Iifname, EtherSource], "macs")], Drop),
     // Answers of servers of addresses, routers' advertisements, redirections: not from machines.

@@ -98,12 +98,9 @@ pub(super) fn close(
     if matches!(interfaces, Interfaces::These([])) {
         return Ok(());
     }
-    for chain in nft.chains()?.iter().filter(|chain| may_drop(chain) || is_users(chain)) {
-        for rule in nft.rules(chain.family, &chain.table, Some(&chain.name))? {
-            let interface = interface_of(&rule);
-            if interface.is_some_and(|interface| interfaces.contain(interface)) {
-                delete_rule(batch, (rule.family, &rule.table, &rule.chain), rule.handle);
-            }
+    for (rule, interface) in openings(nft)? {
+        if interfaces.contain(&interface) {
+            delete_rule(batch, (rule.family, &rule.table, &rule.chain), rule.handle);
         }
     }
     Ok(())
@@ -146,6 +143,19 @@ fn interface_of(rule: &Rule) -> Option<&str> {
     let is_it =
         names.contains(key) && to == register && value.len() > name.len() && name == interface.as_bytes();
     is_it.then_some(interface)
+}
+
+/// Our rules in others' chains, each with the interface that it is for.
+pub(super) fn openings(nft: &mut Nfnetlink) -> Result<Vec<(Rule, String)>, NftError> {
+    let mut ours = Vec::new();
+    for chain in nft.chains()?.iter().filter(|chain| may_drop(chain) || is_users(chain)) {
+        for rule in nft.rules(chain.family, &chain.table, Some(&chain.name))? {
+            if let Some(interface) = interface_of(&rule).map(str::to_owned) {
+                ours.push((rule, interface));
+            }
+        }
+    }
+    Ok(ours)
 }
 
 /// A chain whose rules decide about packets of machines.

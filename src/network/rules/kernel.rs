@@ -48,6 +48,9 @@ pub(super) fn change(
     all: impl Fn() -> Result<Whole, RulesError>,
 ) -> Result<(), RulesError> {
     let mut steps = step.may;
+    // Of the first machine nothing is to be removed before, as a rule. Whoever closes a socket of nfnetlink while the kernel frees
+    // what was removed by anybody waits for that (nft_rcv_nl_event()), some 5 ms: for RCU.
+    let mut fresh = store.generation().is_none();
     for _ in 0..TRIES {
         let generation = nft.generation()?;
         let layouts = layouts(store);
@@ -58,7 +61,7 @@ pub(super) fn change(
             foreign::open(nft, step.opens, &mut batch)?;
         } else {
             let whole = all()?;
-            lay_all(layouts, &whole, &mut batch);
+            lay_all(layouts, &whole, fresh, &mut batch);
             foreign::open(nft, &inside(&whole.elements), &mut batch)?;
         }
         foreign::close(nft, &Interfaces::These(step.closes), &mut batch)?;
@@ -68,6 +71,7 @@ pub(super) fn change(
                 return Ok(store.set_generation(after(generation, &batch))?);
             }
             Err(NftError::Changed) => {}
+            Err(NftError::Refused { errno: Errno::EXIST, .. }) if fresh && !by_steps => fresh = false,
             // What should be there is not.
             Err(NftError::Refused { errno: Errno::NOENT | Errno::EXIST | Errno::BUSY, .. }) if by_steps => {
                 steps = false;
@@ -101,14 +105,19 @@ fn write(layouts: &[Layout], step: &Step<'_>, batch: &mut Batch) {
     }
 }
 
-/// Makes all of ours anew.
-pub(super) fn lay_all(layouts: &[Layout], whole: &Whole, batch: &mut Batch) {
-    layouts.iter().for_each(|layout| lay(layout, whole, batch));
+/// Makes all of ours anew; `fresh`: where there is nothing of it.
+pub(super) fn lay_all(layouts: &[Layout], whole: &Whole, fresh: bool, batch: &mut Batch) {
+    for layout in layouts {
+        match fresh {
+            true => layout.table.add_new(batch, COMMENT),
+            false => clear(layout.table, batch),
+        }
+        lay(layout, whole, batch);
+    }
 }
 
 fn lay(layout: &Layout, whole: &Whole, batch: &mut Batch) {
     let table = layout.table;
-    clear(table, batch);
     table.add(batch, COMMENT);
     layout.chains.iter().for_each(|chain| chain.add(table, batch));
     for (id, set) in (1..).zip(layout.sets) {

@@ -15,6 +15,7 @@
 //! | `verify` | whether they are so |
 //! | [`foreign`] | others' firewalls that would drop what machines send |
 //! | `fate` | what surely becomes of a packet there |
+//! | [`listing`] | which rules are in force, told |
 //! | `legacy` | others' firewalls that nobody here can see |
 //! | `loopback` | ports of the host's loopback |
 //! | `loss` | packets that are lost on purpose |
@@ -34,6 +35,7 @@ pub mod foreign;
 mod kernel;
 mod lacks;
 mod legacy;
+pub mod listing;
 mod loopback;
 mod loss;
 pub mod machine;
@@ -46,7 +48,7 @@ pub mod watch;
 
 pub use apply::{
     Report, change_machine, change_ports, connections_of, partition, remove_machine, remove_machine_in,
-    set_machine, sweep,
+    remove_machine_over, set_machine, sweep,
 };
 pub use error::RulesError;
 pub use fate::Direction;

@@ -34,7 +34,7 @@ pub fn repair() -> Result<Option<String>, RulesError> {
         let broken = !verify::in_force(&mut nft, layouts, &whole.elements)?;
         let mut batch = Batch::new(Some(generation));
         if broken {
-            lay_all(layouts, &whole, &mut batch);
+            lay_all(layouts, &whole, false, &mut batch);
         }
         let chains = foreign::open(&mut nft, &inside(&whole.elements), &mut batch)?;
         match nft.commit(&batch) {

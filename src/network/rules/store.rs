@@ -1,5 +1,5 @@
-//! Which machines there are rules for, in `/run/spinney/network/rules/NAMESPACE`, where NAMESPACE is the inode of the network
-//! namespace that they are in: hosts in namespaces of their own, as tests have them, do not meet.
+//! Which machines there are rules for, in `/run/spinney/network/rules/NAMESPACE`, where NAMESPACE is the network namespace that they
+//! are in ([`NamespaceId`]): hosts in namespaces of their own, as tests have them, do not meet.
 //!
 //! It holds `machines/NAME` (JSON of [`MachineRules`]), `opened` (JSON of [`Opened`], as the rules have it), `generation` (that of the
 //! rule set after our last change: any other one says that somebody else changed something), `no-bridges` (where the kernel has
@@ -12,12 +12,12 @@ use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::super::link::forwarding::Opened;
-use super::super::link::shared;
 use super::machine::MachineRules;
 use crate::sys::files::{
     entries, lock, make_directories, make_directory_at, open_at, open_directory, read_at,
     remove_directory_at, remove_file_at, replace_at, try_lock, while_parents_vanish,
 };
+use crate::sys::network::NamespaceId;
 use crate::sys::{FdPath, SysError, SysResult};
 
 /// Where all hosts have theirs.
@@ -208,7 +208,7 @@ impl Store {
 }
 
 /// Strikes machine `name` out, whose rules are gone with their network namespace.
-pub(super) fn forget(namespace: u64, name: &str) -> SysResult<()> {
+pub(super) fn forget(namespace: NamespaceId, name: &str) -> SysResult<()> {
     let Some(store) = Store::find_at(&Path::new(DIRECTORY).join(namespace.to_string()), Wait::Long)? else {
         return Ok(());
     };
@@ -224,5 +224,5 @@ pub(super) fn peek(name: &str) -> Option<MachineRules> {
 
 /// That of the network namespace that we are in.
 pub(super) fn path() -> SysResult<PathBuf> {
-    Ok(Path::new(DIRECTORY).join(shared::namespace()?.to_string()))
+    Ok(Path::new(DIRECTORY).join(NamespaceId::ours()?.to_string()))
 }

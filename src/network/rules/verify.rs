@@ -88,7 +88,7 @@ mod tests {
                 ("as made", |_| {}, true),
                 ("one is gone", |rules| drop(rules.remove(3)), false),
                 ("the last one is gone", |rules| drop(rules.pop()), false),
-                ("two have changed places", |rules| rules.swap(1, 2), false),
+                ("two have changed places", |rules| rules.swap(0, 1), false),
                 ("one is another", |rules| rules[2].handle = 999, false),
                 ("none is there", Vec::clear, false),
             ];

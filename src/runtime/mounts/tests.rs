@@ -8,6 +8,7 @@ const BARE: MountContext<'static> = MountContext {
     private_network: true,
     private_users: true,
     nesting: false,
+    knobs: &Knobs::USUAL,
     console: false,
     legacy_cgroups: false,
     devices: &[],

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use crate::network::host::HostNetwork;
 use crate::sys::SysResult;
+use crate::sys::network::NamespaceId;
 use crate::sys::sysctl::{self, read, write};
 
 use super::shared::{self, Shared};
@@ -69,7 +70,7 @@ pub fn closed(interface: &str, v4: bool) -> Option<String> {
 
 /// The interfaces of this network namespace that forward because of us.
 pub fn opened() -> Opened {
-    let note = shared::namespace().and_then(|namespace| shared::peek(namespace, CHANGED));
+    let note = NamespaceId::ours().and_then(|namespace| shared::peek(namespace, CHANGED));
     parse(&note.unwrap_or_default()).opened()
 }
 
@@ -126,7 +127,7 @@ pub(super) fn leave(shared: &Shared, machine: &str) -> SysResult<()> {
         return Ok(());
     }
     let note = parse(&shared.read(CHANGED)?);
-    if note != Note::default() {
+    if note.has_changes() {
         for (path, value) in note.undo(&Seen::of(&HostNetwork::look()?)) {
             match write(&path, &value) {
                 Err(error) if error.errno() != Errno::NOENT => return Err(error),

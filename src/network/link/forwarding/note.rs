@@ -214,6 +214,11 @@ impl Note {
         writes
     }
 
+    /// Whether anything was changed.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changes.is_empty() || self.all6.is_some()
+    }
+
     /// What brings back what was, but for what somebody else has set or needs since.
     pub(super) fn undo(&self, seen: &Seen<'_>) -> Vec<(String, String)> {
         let (routes4, _) = self.others_route(seen);
