@@ -95,7 +95,7 @@ impl HostNetwork {
 
 impl Route {
     /// It leads to what is on one link only, or to multicast groups: each interface has such routes.
-    fn is_link_local(&self) -> bool {
+    pub(super) fn is_link_local(&self) -> bool {
         match self.destination {
             IpAddr::V4(v4) => v4.is_link_local() || v4.is_multicast(),
             IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast(),
@@ -111,7 +111,8 @@ fn dump(socket: &mut Socket, kind: u16, asked: &str) -> SysResult<Vec<Message>> 
     socket.dump(requests.bytes(), asked)
 }
 
-fn parse_route(message: &Message) -> Option<Route> {
+/// The route that a message tells of, if it is one by which packets are sent somewhere.
+pub(super) fn parse_route(message: &Message) -> Option<Route> {
     /// An rtmsg.
     const HEADER: usize = 12;
     let body = &message.body;

@@ -9,7 +9,7 @@ use crate::host::CgroupHierarchy;
 use crate::image::lock::{Hold, ImageLock, lock_path};
 use crate::network::link::holding::undo_later;
 use crate::network::nft::Nfnetlink;
-use crate::network::rules::{RulesError, remove_machine_over};
+use crate::network::rules::{RulesError, connections_of, remove_machine_over};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::id_range::{IdRangeError, IdRangeLock};
 use crate::runtime::root::{BINDS, MOUNT_POINTS};
@@ -257,7 +257,8 @@ impl Claimed {
             *nft = Nfnetlink::open().ok();
         }
         let holdings: Vec<_> = resources.into_iter().filter_map(holding).collect();
-        undo_later(&holdings, nft.as_ref().map(AsFd::as_fd)).ok().flatten()
+        let connections = connections_of(self.directory.name().as_str());
+        undo_later(&holdings, nft.as_ref().map(AsFd::as_fd), connections).ok().flatten()
     }
 }
 

@@ -37,7 +37,6 @@ use super::error::Error;
 use super::fault;
 use super::registry::{self, MACHINES, MachineDirectory};
 use super::resources::Resource;
-use super::{Event, Report};
 
 /// What a supervisor tells of a network is less.
 const LIMIT: usize = 1 << 20;
@@ -156,7 +155,18 @@ fn rules(around: &Surroundings<'_>) -> Result<Option<Watch>, Error> {
     let Some(machine) = MachineRules::of(name, &state.plan, state.dns_port) else { return Ok(None) };
     let report = rules::set_machine(&machine)?;
     fault::point("rules");
-    Ok(Some(Watch::new(name, Instant::now(), report.warnings)))
+    let mut warnings = report.warnings;
+    if report.lacks_rules {
+        // Nothing would keep all others from being forwarded too.
+        return Ok(Some(Watch::idle(name, warnings)));
+    }
+    let refused = link::forward(&state.plan)?;
+    if !refused.is_empty() {
+        let refused = refused.join(", ");
+        warnings
+            .push(format!("the machine may not reach beyond this host, which does not let us set {refused}"));
+    }
+    Ok(Some(Watch::new(name, Instant::now(), warnings)))
 }
 
 /// What is served to the machine from its first boot to its end.
@@ -177,7 +187,6 @@ impl Network {
         claimed: &Claimed,
         machine_plan: &MachinePlan,
         host: Option<&HostNetwork>,
-        report: &mut Report<'_>,
     ) -> Result<Self, Error> {
         let plan = &machine_plan.network;
         let (ports, offers) = (plan.ports.clone(), plan.offers.clone());
@@ -195,13 +204,7 @@ impl Network {
                 claimed.note(&Resource::Network(holding))?;
             }
             fault::point("network-noted");
-            let refused = link::prepare(plan, machine, namespace, host)?;
-            if !refused.is_empty() {
-                report(&Event::Warning(&format!(
-                    "the machine may not reach beyond this host, which does not let us set {}",
-                    refused.join(", ")
-                )));
-            }
+            link::prepare(plan, machine, namespace, host)?;
             fault::point("network-prepared");
         }
         Ok(Self {

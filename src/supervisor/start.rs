@@ -197,7 +197,7 @@ fn make(
     let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
     let ports = Network::hold_ports(&plan)?;
-    let mut network = Network::prepare(claimed, &plan, network.host.as_ref(), report)?;
+    let mut network = Network::prepare(claimed, &plan, network.host.as_ref())?;
     network.ports = ports;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));

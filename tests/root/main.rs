@@ -64,10 +64,13 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_connections;
 mod network_doctor;
 mod network_firewall;
+mod network_forwarding;
 mod network_guests;
 mod network_host;
+mod network_lacks;
 mod network_lent;
 mod network_links;
 mod network_names;
@@ -110,8 +113,11 @@ fn main() -> ExitCode {
         network_guests::tests(),
         network_ports::tests(),
         oci::tests(),
+        network_connections::tests(),
         network_doctor::tests(),
+        network_lacks::tests(),
         network_firewall::tests(),
+        network_forwarding::tests(),
         network_verbs::tests(),
         nspawn_names::tests(),
         network_rules::tests(),

@@ -12,8 +12,8 @@ use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::{Machine, run_inside, state_of};
 
 pub fn tests() -> Vec<Test> {
-    let single: [Row; 3] =
-        [("mended", mended), ("after_a_kill", after_a_kill), ("watcher_dies", watcher_dies)];
+    let single: [Row; 4] =
+        [("mended", mended), ("after_a_kill", after_a_kill), ("watcher_dies", watcher_dies), ("busy", busy)];
     single.map(|(name, test)| Test::new(format!("network_firewall::{name}"), test)).into()
 }
 
@@ -100,6 +100,38 @@ fn watcher_dies(context: &Context) -> TestResult {
     flush_and_wait()?;
     assert!(ruleset()?.contains(&format!("comment \"{}\"", second.name)));
     drop(second);
+    run(context.spinney().arg("gc")).ok()?;
+    assert_eq!(tables(), 0);
+    Ok(())
+}
+
+/// CPU time of a process, in ticks (proc_pid_stat(5), utime and stime).
+fn ticks(pid: u32) -> Result<u64, Stop> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").ok_or("no name")?;
+    Ok(fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum())
+}
+
+/// Somebody who adds elements and rules all the time costs the watcher next to nothing, and it mends all the same.
+fn busy(context: &Context) -> TestResult {
+    let machine = stays(context)?;
+    let base = "add table ip other\nadd set ip other s { type ipv4_addr; }\nadd chain ip other c { type filter hook forward priority 5; }\n";
+    let elements = (0..1500).map(|n| format!("add element ip other s {{ 10.0.{}.{} }}\n", n / 250, n % 250));
+    let rules = (0..300).map(|n| format!("add rule ip other c ip saddr 10.0.0.{} counter\n", n % 250));
+    let script = context.subdirectory("busy").join("changes");
+    std::fs::write(&script, elements.chain(rules).fold(base.to_owned(), |all, line| all + &line))?;
+    let before = ticks(machine.supervisor())?;
+    // Each line is a change of its own.
+    run(Command::new("nft").arg("-i").stdin(std::fs::File::open(&script)?)).ok()?;
+    let taken = ticks(machine.supervisor())? - before;
+    assert!(taken <= 20, "{taken} ticks");
+    assert_eq!(
+        run(Command::new("nft").args(["list", "set", "ip", "other", "s"])).ok()?.matches("10.0.").count(),
+        1500
+    );
+    flush_and_wait()?;
+    assert!(!machine.messages().contains("error"), "{}", machine.messages());
+    drop(machine);
     run(context.spinney().arg("gc")).ok()?;
     assert_eq!(tables(), 0);
     Ok(())

@@ -59,6 +59,7 @@ pub fn machine(number: u8) -> MachineRules {
         ports: Vec::new(),
         dns_port: Some(40000 + u16::from(number)),
         dns: vec!["10.213.0.1".parse().unwrap(), "fd00:213::1".parse().unwrap()],
+        shut: Vec::new(),
         partitions: Vec::new(),
         loss: None,
     }

@@ -144,11 +144,15 @@ impl Holding {
 /// and end. It removes links by their indexes, so that a next machine may have their names, and has the lock that others wait for only
 /// where a bridge goes. What it leaves where it is killed goes with the machine's namespace, or with [`sweep`]. Done so only
 /// where all is in our network namespace; gives what it waits for then: it has `kept` open until we have closed that, so that the wait
-/// for the last end of a socket is its own.
+/// for the last end of a socket is its own. It ends with `after`.
 ///
 /// # Errors
 /// When there can be no child, or something cannot be undone: all of it may be undone once more.
-pub fn undo_later(holdings: &[Holding], kept: Option<BorrowedFd<'_>>) -> SysResult<Option<OwnedFd>> {
+pub fn undo_later(
+    holdings: &[Holding],
+    kept: Option<BorrowedFd<'_>>,
+    after: impl FnOnce(),
+) -> SysResult<Option<OwnedFd>> {
     let namespace = NamespaceId::ours()?;
     if holdings.iter().any(|holding| holding.namespace != namespace) {
         return Ok(None);
@@ -193,6 +197,7 @@ pub fn undo_later(holdings: &[Holding], kept: Option<BorrowedFd<'_>>) -> SysResu
             // Others may go on.
             let tidied = shared.map_or(Ok(()), Shared::tidy);
             let links = links.iter().try_for_each(|(link, name)| remove(&mut socket, link, name));
+            after();
             first.and(tidied).and(links)
         });
         // Our parent has the other end, if it has not let go of it yet.

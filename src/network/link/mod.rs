@@ -86,8 +86,8 @@ pub fn check(plan: &NetworkPlan, machine: &str) -> Result<Vec<Condition>, LinkEr
     Ok(lent)
 }
 
-/// Makes what comes once for all boots: bridge of the zone, forwarding on a `host` like this, which is known of each plan that
-/// routes. Gives what could not be switched on the host.
+/// Makes what comes once for all boots: the bridge of the zone. Notes what is to be [`forward`]ed on a `host` like this, which is known
+/// of each plan that routes.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -96,23 +96,53 @@ pub fn prepare(
     machine: &str,
     namespace: NamespaceId,
     host: Option<&HostNetwork>,
-) -> Result<Vec<String>, LinkError> {
+) -> Result<(), LinkError> {
     let failed = || LinkError::system("prepare this host's network");
     if !plan.is_routed() && plan.zone().is_none() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let shared = Shared::lock(namespace).map_err(failed())?;
-    let mut own = Vec::new();
     if let Some(zone) = plan.zone() {
         let mut socket = Socket::open(ROUTE).map_err(failed())?;
         let addresses = plan.links.iter().find(|link| matches!(link.kind, LinkKind::Zone(_)));
         let addresses = addresses.and_then(|link| link.addresses.as_ref());
         zone::join(&shared, &mut socket, zone, machine, addresses)?;
-        own.push(zone.bridge().to_string());
     }
     match host.filter(|_| plan.is_routed()) {
-        Some(host) => forwarding::join(&shared, machine, &own, host).map_err(failed()),
-        None => Ok(Vec::new()),
+        Some(host) => forwarding::join(&shared, machine, host).map_err(failed()),
+        None => Ok(()),
+    }
+}
+
+/// Has the host forward packets of machines, once rules keep all others from passing too. Gives the switches that cannot be set.
+///
+/// # Errors
+/// When /run cannot be read or written.
+pub fn forward(plan: &NetworkPlan) -> Result<Vec<String>, LinkError> {
+    if !plan.is_routed() {
+        return Ok(Vec::new());
+    }
+    let own: Vec<String> = plan.zone().map(|zone| zone.bridge().to_string()).into_iter().collect();
+    let failed = || LinkError::system("have this host forward packets");
+    let namespace = NamespaceId::ours().map_err(failed())?;
+    let shared = Shared::lock(namespace).map_err(failed())?;
+    forwarding::set(&shared, &own).map_err(failed())
+}
+
+/// Follows what has become of this host's interfaces and switches since: notes it, has rules know by `tell`, and sets what is to
+/// be set. Does not wait: an error of EWOULDBLOCK says that somebody else is at it.
+///
+/// # Errors
+/// When the kernel does not list something, or /run cannot be written.
+pub fn follow<E: From<SysError>>(tell: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    match Shared::try_lock_existing(NamespaceId::ours()?)? {
+        None => tell(),
+        Some(shared) => {
+            forwarding::follow(&shared)?;
+            tell()?;
+            forwarding::set(&shared, &[])?;
+            Ok(())
+        }
     }
 }
 

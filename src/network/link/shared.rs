@@ -11,12 +11,12 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::sys::SysResult;
 use crate::sys::files::{
     entries, lock, make_directories, make_directory_at, open_at, open_directory, open_directory_at, read_at,
-    remove_directory_at, remove_file_at, remove_tree_at, replace_at, while_parents_vanish,
+    remove_directory_at, remove_file_at, remove_tree_at, replace_at, try_lock, while_parents_vanish,
 };
 use crate::sys::network::{NamespaceId, numbers};
+use crate::sys::{FdPath, SysError, SysResult};
 
 /// All hosts' networks: there is more than one where machines are started in network namespaces.
 pub const NETWORKS: &str = "/run/spinney/network";
@@ -46,6 +46,23 @@ impl Shared {
                 return Ok(Self { directory, name });
             }
         }
+    }
+
+    /// As [`Shared::lock_existing`], for who must not wait: an error of EWOULDBLOCK where somebody else has the lock.
+    ///
+    /// # Errors
+    /// When it cannot be opened or locked.
+    pub fn try_lock_existing(namespace: NamespaceId) -> SysResult<Option<Self>> {
+        let name = namespace.to_string();
+        let directory = match open_directory(&Path::new(NETWORKS).join(&name)) {
+            Err(error) if error.errno() == Errno::NOENT => return Ok(None),
+            directory => directory?,
+        };
+        if !try_lock(&directory)? {
+            return Err(SysError::new("flock", FdPath::of(&directory).to_string(), Errno::WOULDBLOCK));
+        }
+        let named = rustix::fs::fstat(&directory).is_ok_and(|stat| stat.st_nlink > 0);
+        Ok(named.then_some(Self { directory, name }))
     }
 
     /// As [`Shared::lock`], if there is anything.
@@ -123,12 +140,7 @@ impl Shared {
     /// # Errors
     /// When it cannot be read.
     pub fn read(&self, name: &str) -> SysResult<Vec<u8>> {
-        /// A note has a line for each interface of the host.
-        const LIMIT: usize = 1 << 20;
-        match read_at(&self.directory, name, LIMIT) {
-            Err(error) if error.errno() == Errno::NOENT => Ok(Vec::new()),
-            read => read,
-        }
+        read_note(&self.directory, name)
     }
 
     /// Notes `text` under `name`, in place of what was there.
@@ -163,6 +175,26 @@ impl Shared {
             }
         }
         Ok(())
+    }
+}
+
+/// What is noted under `name` in `namespace`, by whoever holds the lock; nothing if there is no such note.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn peek(namespace: NamespaceId, name: &str) -> SysResult<Vec<u8>> {
+    match open_directory(&Path::new(NETWORKS).join(namespace.to_string())) {
+        Err(error) if error.errno() == Errno::NOENT => Ok(Vec::new()),
+        directory => read_note(&directory?, name),
+    }
+}
+
+fn read_note(directory: &OwnedFd, name: &str) -> SysResult<Vec<u8>> {
+    /// A note has a line for each interface of the host.
+    const LIMIT: usize = 1 << 20;
+    match read_at(directory, name, LIMIT) {
+        Err(error) if error.errno() == Errno::NOENT => Ok(Vec::new()),
+        read => read,
     }
 }
 

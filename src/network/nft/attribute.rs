@@ -52,6 +52,12 @@ impl Writer {
         self.bytes(kind | NESTED, &inner.bytes);
     }
 
+    /// Attributes that are written already.
+    pub fn append(&mut self, attributes: &[u8]) {
+        self.bytes.extend_from_slice(attributes);
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+
     /// What was written; `None` if something did not fit into an attribute.
     pub fn finish(self) -> Option<Vec<u8>> {
         (!self.overflow).then_some(self.bytes)

@@ -8,12 +8,14 @@
 //! | [`object`] | tables, chains, sets, elements, rules: what is asked for |
 //! | [`batch`] | what is done at once or not at all |
 //! | [`dump`] | what is there, others' included |
+//! | [`conntrack`] | connections that the kernel keeps track of, for nf_tables among others |
 //! | [`socket`] | the socket, and answers of the kernel |
 //!
 //! The codec knows nothing of machines: what the rules are is for [`rules`](super::rules) to say.
 
 pub mod attribute;
 pub mod batch;
+pub mod conntrack;
 pub mod dump;
 mod error;
 pub mod expression;

@@ -161,18 +161,44 @@ impl Changes {
     /// Whether there was one since the last time. All that was said of it is read, and left at that: what it came to is
     /// asked afterwards.
     pub fn any(&self) -> bool {
-        /// As many reads at a time: who changes rules without an end does not keep us from all else.
-        const READS: usize = 4096;
-        let mut any = false;
-        for _ in 0..READS {
-            match self.socket.receive() {
-                Ok(None) => break,
-                Ok(Some(messages)) => any |= messages.iter().any(is_change),
-                // Some were lost.
-                Err(_) => any = true,
-            }
-        }
-        any
+        self.heard(|_, _| true) != Heard::Nothing
+    }
+
+    /// What there was since the last time; `matters` says of which tables it matters what is in their sets.
+    pub fn heard(&self, matters: impl Fn(Family, &str) -> bool) -> Heard {
+        let mut heard = Heard::Nothing;
+        let all = self.socket.drain(|message| heard = heard.max(kind_of(message, &matters)));
+        if all { heard } else { Heard::Rules }
+    }
+}
+
+/// What was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Heard {
+    /// Nothing.
+    Nothing,
+    /// What is in sets of tables that do not matter, as programs that shut attackers out do all the time.
+    Elements,
+    /// Anything else.
+    Rules,
+}
+
+/// NFT_MSG_NEWSET, _DELSET, _NEWSETELEM, _DELSETELEM, and those of NEWOBJ to DELFLOWTABLE: what nothing is dropped by that was not before.
+const OF_SETS: [u16; 8] = [9, 11, 12, 14, 18, 20, 22, 24];
+
+fn kind_of(message: &netlink::Message, matters: impl Fn(Family, &str) -> bool) -> Heard {
+    let of_sets = |kind: u16| {
+        // Each of them has the name of its table first.
+        let table = body_attributes(&message.body).string(1);
+        let ours = family(&message.body).zip(table).is_none_or(|(family, table)| matters(family, &table));
+        OF_SETS.contains(&kind) && !ours
+    };
+    match (message.kind >> 8, message.kind & 0xff) {
+        (SUBSYSTEM, kind) if of_sets(kind) => Heard::Elements,
+        // It comes with each change: that is told too.
+        (SUBSYSTEM, kind) if kind == Message::NewGeneration as u16 => Heard::Nothing,
+        (SUBSYSTEM, _) => Heard::Rules,
+        _ => Heard::Nothing,
     }
 }
 
@@ -188,10 +214,6 @@ impl AsFd for Changes {
     }
 }
 
-fn is_change(message: &netlink::Message) -> bool {
-    message.kind >> 8 == SUBSYSTEM
-}
-
 fn none_if_gone(answers: Result<Vec<Vec<u8>>, NftError>) -> Result<Vec<Vec<u8>>, NftError> {
     match answers {
         Err(NftError::Refused { errno: Errno::NOENT, .. }) => Ok(Vec::new()),
@@ -205,4 +227,38 @@ fn family(body: &[u8]) -> Option<Family> {
 
 fn body_attributes(body: &[u8]) -> Attributes<'_> {
     Attributes(body.get(HEADER..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::object::{Element, Table, add_elements};
+    use super::*;
+
+    #[test]
+    fn what_changes_matter() {
+        let ours = |family, table: &str| (family, table) == (Family::Inet, "spinney");
+        let elements = |table| {
+            let mut batch = Batch::new(None);
+            let element = Element { key: vec![1; 4], data: Vec::new(), comment: String::new() };
+            add_elements(Table { family: Family::Inet, name: table }, "s", &[element], &mut batch);
+            netlink::messages(&batch.finish().unwrap()).remove(1)
+        };
+        let rule = |table| {
+            let mut batch = Batch::new(None);
+            let at = (Family::Inet, table, "c");
+            super::super::object::add_rule(&mut batch, at, super::super::object::Place::End, &[], "");
+            netlink::messages(&batch.finish().unwrap()).remove(1)
+        };
+        let other = |kind| netlink::Message { kind, flags: 0, sequence: 0, body: vec![1, 0, 0, 0] };
+        for (name, message, expected) in [
+            ("an attacker is shut out", elements("fail2ban"), Heard::Elements),
+            ("an element of ours", elements("spinney"), Heard::Rules),
+            ("a rule", rule("fail2ban"), Heard::Rules),
+            ("a generation", other(Message::NewGeneration.kind()), Heard::Nothing),
+            ("elements of a table without a name", other(Message::NewSetElement.kind()), Heard::Rules),
+            ("of another subsystem", other(1 << 8 | 12), Heard::Nothing),
+        ] {
+            assert_eq!(kind_of(&message, ours), expected, "{name}");
+        }
+    }
 }

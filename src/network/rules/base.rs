@@ -9,12 +9,12 @@ use super::statement::{Action, Field, Match, Statement};
 use Action::{Accept, DnatIp, DnatIp6, Drop, Goto, Masquerade, Reject};
 use DataType::{Ether, Ifname, Ipv4, Ipv6, Protocol, Raw, Service};
 use Field::{
-    ArpSource, DestinationPort, EtherSource, Iifname, Ip6Destination, Ip6Source, IpDestination, IpSource,
-    L4Protocol, NeighbourTarget, Oifname,
+    ArpSource, ArpSourceEther, DestinationPort, EtherSource, Iifname, Ip6Destination, Ip6Source,
+    IpDestination, IpSource, L4Protocol, NeighbourTarget, Oifname, SourcePort,
 };
 use Match::{
-    EtherType, FromLinkLocal, FromLoopback, FromUnspecified, Icmp6, In, LinkLocalTarget, NotIn,
-    NotToLoopback, NotToLoopback6, State, ToLocal, ToLoopback, ToMany, Translated, UdpFrom, UdpTo,
+    EtherType, FromLinkLocal, FromLoopback, FromUnspecified, Icmp6, In, IsIpv4, IsIpv6, LinkLocalTarget,
+    NotIn, NotToLoopback, NotToLoopback6, State, ToLocal, ToLoopback, ToMany, Translated, UdpFrom, UdpTo,
 };
 
 /// What routers do.
@@ -62,6 +62,13 @@ const INET_SETS: &[Set] = &[
     set("inside", &[Ifname], "bridges of zones and links of machines of their own"),
     set("same", &[Ifname, Ifname], "each of these with itself"),
     set("ports", &[Ifname], "ports of bridges, which are on the host for nobody"),
+    set("opened4", &[Ifname], "interfaces whose IPv4 is forwarded for machines alone"),
+    set("opened6", &[Ifname], "interfaces whose IPv6 is forwarded for machines alone"),
+    set(
+        "bridged",
+        &[Ifname, Ifname],
+        "each of these with itself, as br_netfilter shows what a bridge passes on",
+    ),
     set("pairs", &[Ifname], "links whose machine may send from its own addresses only"),
     set("sources4", &[Ifname, Ipv4], "those addresses"),
     set("sources6", &[Ifname, Ipv6], "those addresses"),
@@ -69,6 +76,8 @@ const INET_SETS: &[Set] = &[
     set("partitions6", &[Ipv6, Ipv6], "who is kept from whom on purpose"),
     map("dns4", &[Ipv4, Ipv4, Protocol, Service], &[Ipv4, Service], "the name server of each machine"),
     map("dns6", &[Ipv6, Ipv6, Protocol, Service], &[Ipv6, Service], "the name server of each machine"),
+    set("shut4", &[Ipv4, Protocol, Service], "where ports led that were taken back"),
+    set("shut6", &[Ipv6, Protocol, Service], "where ports led that were taken back"),
     map("ports4", &[Protocol, Service], &[Ipv4, Service], "ports of all addresses of the host"),
     map("ports6", &[Protocol, Service], &[Ipv6, Service], "ports of all addresses of the host"),
     map("ports4_at", &[Ipv4, Protocol, Service], &[Ipv4, Service], "ports of one address"),
@@ -95,6 +104,7 @@ const INET_CHAINS: &[Chain] = &[
     base("postrouting", "nat", POSTROUTING, 100, "machines leave with an address of the host"),
     base("input", "filter", INPUT, 0, "what machines reach of the host: names, ping, what it offers"),
     base("forward", "filter", FORWARD, 0, "zones are kept apart; inwards lead published ports alone"),
+    Chain { name: "through", hook: None, comment: "what is of no machine" },
 ];
 
 const fn rule(chain: &'static str, matches: &'static [Match], action: Action) -> Statement {
@@ -103,6 +113,8 @@ const fn rule(chain: &'static str, matches: &'static [Match], action: Action) ->
 
 const DNS4: &[Field] = &[IpSource, IpDestination, L4Protocol, DestinationPort];
 const DNS6: &[Field] = &[Ip6Source, Ip6Destination, L4Protocol, DestinationPort];
+const SHUT4: &[Field] = &[IpSource, L4Protocol, SourcePort];
+const SHUT6: &[Field] = &[Ip6Source, L4Protocol, SourcePort];
 const PORT: &[Field] = &[L4Protocol, DestinationPort];
 const PORT4: &[Field] = &[IpDestination, L4Protocol, DestinationPort];
 const PORT6: &[Field] = &[Ip6Destination, L4Protocol, DestinationPort];
@@ -157,12 +169,20 @@ const INET_RULES: &[Statement] = &[
     rule("input", &[], Reject),
     rule("forward", &[Match::Ipv4, In(&[IpSource, IpDestination], "partitions4")], Drop),
     rule("forward", &[Match::Ipv6, In(&[Ip6Source, Ip6Destination], "partitions6")], Drop),
-    rule("forward", &[NotIn(&[Iifname], "inside"), NotIn(&[Oifname], "inside")], Accept),
+    rule("forward", &[NotIn(&[Iifname], "inside"), NotIn(&[Oifname], "inside")], Goto("through")),
     rule("forward", &[INVALID], Drop),
     rule("forward", &[GOING_ON], Accept),
+    // A machine that goes on where a port has led is not taken for one that begins (nf_conntrack_tcp_loose).
+    rule("forward", &[Match::Ipv4, In(SHUT4, "shut4")], Drop),
+    rule("forward", &[Match::Ipv6, In(SHUT6, "shut6")], Drop),
     rule("forward", &[Translated], Accept),
     rule("forward", &[In(&[Iifname, Oifname], "same")], Accept),
     rule("forward", &[In(&[Oifname], "inside")], Drop),
+    // This host was no router: what comes in where we have switched forwarding on goes to machines, or nowhere.
+    rule("through", &[GOING_ON], Accept),
+    rule("through", &[In(&[Iifname, Oifname], "bridged")], Accept),
+    rule("through", &[IsIpv4, In(&[Iifname], "opened4")], Drop),
+    rule("through", &[IsIpv6, In(&[Iifname], "opened6")], Drop),
 ];
 
 /// `typeof iifname . @th,64,128` as nft keeps it (NFTNL_UDATA_SET_KEY_TYPEOF): a concatenation of `meta iifname` and 128 bits
@@ -236,6 +256,8 @@ const BRIDGE_RULES: &[Statement] = &[
     rule("guard", &[UdpFrom(547)], Drop),
     rule("guard", &[Icmp6(134, "nd-router-advert")], Drop),
     rule("guard", &[Icmp6(137, "nd-redirect")], Drop),
+    // Who has an address is told from there, not from the frame's head.
+    rule("guard", &[EtherType([0x08, 0x06], ""), NotIn(&[Iifname, ArpSourceEther], "macs")], Drop),
     rule("guard", &[NotIn(&[Iifname], "addressed")], Accept),
     rule("guard", &[EtherType([0x08, 0x06], "ether type arp")], Goto("arp_from")),
     rule("guard", &[EtherType([0x08, 0x00], "ether type ip")], Goto("ipv4_from")),

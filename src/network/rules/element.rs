@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::super::link::bridge_mac;
+use super::super::link::forwarding::Opened;
 use super::super::nft::object::{Element, Table};
 use super::super::subnet::octets;
 use super::base::{BRIDGE, INET};
+use super::connections;
 use super::machine::{LinkRules, MachineRules, Place};
 use crate::settings::network::{MacAddress, PortMapping, Protocol, ZoneName};
 
@@ -30,6 +32,19 @@ impl Elements {
             }
         }
         elements
+    }
+
+    /// These, and interfaces that forward because of us.
+    #[must_use]
+    pub fn open(mut self, opened: &Opened) -> Self {
+        for (set, names) in [("opened4", &opened.v4), ("opened6", &opened.v6)] {
+            for name in names {
+                let name = interface(name);
+                self.put(INET, set, std::slice::from_ref(&name), &[], "this host's");
+                self.put(INET, "bridged", &[name.clone(), name], &[], "this host's");
+            }
+        }
+        self
     }
 
     /// Those that are not in `other`, or not so.
@@ -91,6 +106,7 @@ impl Elements {
             machine.dns.iter().for_each(|server| self.add_name_server(main, *server, port, name));
         }
         machine.ports.iter().for_each(|mapping| self.add_port(main, mapping, name));
+        machine.shut.iter().for_each(|mapping| self.shut_port(main, mapping, name));
     }
 
     fn guard_pair(&mut self, link: &LinkRules, name: &str) {
@@ -175,6 +191,17 @@ impl Elements {
         }
     }
 
+    fn shut_port(&mut self, main: &LinkRules, mapping: &PortMapping, name: &str) {
+        let v4 = main.v4.map(|address| ("shut4", IpAddr::V4(address)));
+        let v6 = main.v6.map(|address| ("shut6", IpAddr::V6(address)));
+        for (set, address) in v4.into_iter().chain(v6) {
+            for guest in (0..mapping.count).filter_map(|offset| mapping.guest.checked_add(offset)) {
+                let key = [octets(address), number(mapping.protocol), service(guest)];
+                self.put(INET, set, &key, &[], name);
+            }
+        }
+    }
+
     fn add_partition(&mut self, one: &MachineRules, other: &MachineRules) {
         let comment = format!("{} - {}", one.name, other.name);
         for from in &one.links {
@@ -210,13 +237,8 @@ fn hardware(mac: MacAddress) -> Vec<u8> {
     [mac.0.as_slice(), &[0, 0]].concat()
 }
 
-/// IPPROTO_TCP, IPPROTO_UDP.
 fn number(protocol: Protocol) -> Vec<u8> {
-    let number = match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-    };
-    vec![number, 0, 0, 0]
+    vec![connections::number(protocol), 0, 0, 0]
 }
 
 fn service(port: u16) -> Vec<u8> {

@@ -18,6 +18,7 @@ fn machine(number: u8, place: Place) -> MachineRules {
         ports: Vec::new(),
         dns_port: None,
         dns: Vec::new(),
+        shut: Vec::new(),
         partitions: Vec::new(),
         loss: None,
     }

@@ -9,14 +9,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 
+use super::super::link::forwarding;
 use super::super::nft::dump::{Rule, Step};
 use super::super::nft::object::{DataType, Set};
 use super::super::nft::{Nfnetlink, NftError};
-use super::apply::inside;
 use super::base::LAYOUTS;
 use super::element::Elements;
 use super::error::RulesError;
 use super::fate::Direction;
+use super::kernel::{inside, layouts};
 use super::machine::MachineRules;
 use super::store::Store;
 use super::{foreign, verify};
@@ -119,8 +120,9 @@ pub fn look(machine: Option<&str>) -> Result<Listing, RulesError> {
         None => None,
     };
     let mut nft = Nfnetlink::open()?;
-    let wanted = Elements::of(&machines);
-    let mut listing = Listing { in_force: verify::in_force(&mut nft, &wanted)?, ..Listing::default() };
+    let wanted = Elements::of(&machines).open(&forwarding::opened());
+    let mut listing =
+        Listing { in_force: verify::in_force(&mut nft, layouts(&store), &wanted)?, ..Listing::default() };
     let concerned = only.map(|machine| Elements::of([machine]));
     listing.elements = elements(&mut nft, &wanted)?;
     listing.elements.extend(losses(&mut nft)?);
@@ -271,6 +273,9 @@ fn meaning(set: &Set) -> &'static str {
         "inside" => "a network of machines",
         "same" => "machines there reach each other",
         "ports" => "nothing of the host is reached past the bridge",
+        "opened4" | "opened6" => "forwards for machines alone",
+        "bridged" => "what a bridge passes on is not forwarded",
+        "shut4" | "shut6" => "where a port led that was taken back",
         "pairs" | "guarded" | "addressed" => "held to its own addresses",
         "sources4" | "sources6" | "macs" => "may send from it",
         "targets6" => "may say that it has it",
@@ -366,6 +371,7 @@ mod tests {
             ports: Vec::new(),
             dns_port: None,
             dns: Vec::new(),
+            shut: Vec::new(),
             partitions: Vec::new(),
             loss: None,
         };

@@ -4,21 +4,29 @@
 
 use rustix::io::Errno;
 
-use super::machine::{MachineRules, Place};
+use super::machine::MachineRules;
 use crate::sys::sysctl;
 
 /// Has ports of the host's loopback lead to `machine`, if it has ports. Says what of it could not be done.
 pub(super) fn open(machine: &MachineRules) -> Option<String> {
-    let main = machine.main().filter(|link| link.v4.is_some() && !machine.ports.is_empty())?;
-    let interface = match &main.place {
-        Place::Alone => &main.host,
-        Place::Zone(bridge) => bridge,
-        Place::Bridge(_) => return None,
-    };
-    match sysctl::write(&format!("ipv4/conf/{interface}/route_localnet"), "1") {
+    let path = switch(machine)?;
+    match sysctl::write(&path, "1") {
         Ok(()) => None,
         // Of rules alone, before there are links.
         Err(error) if error.errno() == Errno::NOENT => None,
         Err(error) => Some(format!("ports do not answer at 127.0.0.1: {error}")),
     }
+}
+
+/// Has them lead nowhere, as long as no rules keep machines from what listens there.
+pub(super) fn shut(machine: &MachineRules) {
+    if let Some(path) = switch(machine) {
+        let _ = sysctl::write(&path, "0");
+    }
+}
+
+fn switch(machine: &MachineRules) -> Option<String> {
+    let main = machine.main().filter(|link| link.v4.is_some() && !machine.ports.is_empty())?;
+    let interface = main.routed()?;
+    Some(format!("ipv4/conf/{interface}/route_localnet"))
 }

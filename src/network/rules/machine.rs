@@ -17,6 +17,9 @@ pub struct MachineRules {
     /// Ports of the host that lead to it now.
     #[serde(default)]
     pub ports: Vec<PortMapping>,
+    /// Ports that led to it and do not any more: nothing goes on from there that began by them.
+    #[serde(default)]
+    pub shut: Vec<PortMapping>,
     /// The port of its own name server, of TCP and UDP, at each of the addresses in `dns`.
     #[serde(default)]
     pub dns_port: Option<u16>,
@@ -68,11 +71,34 @@ impl MachineRules {
             name: name.to_owned(),
             links,
             ports: plan.ports.clone(),
+            shut: Vec::new(),
             dns_port,
             dns: plan.dns.clone(),
             partitions: Vec::new(),
             loss: plan.faults.loss,
         })
+    }
+
+    /// Has these ports lead to it, and no others.
+    pub(super) fn change_ports(&mut self, ports: &[PortMapping]) {
+        /// Who changes ports all the time has the last ones shut.
+        const MOST: usize = 64;
+        self.shut.extend(self.ports.iter().filter(|before| !ports.contains(before)));
+        let is_led_to = |shut: &PortMapping| {
+            ports.iter().any(|port| {
+                let apart = u32::from(port.guest) + u32::from(port.count) <= u32::from(shut.guest)
+                    || u32::from(shut.guest) + u32::from(shut.count) <= u32::from(port.guest);
+                port.protocol == shut.protocol && !apart
+            })
+        };
+        self.shut.retain(|shut| !is_led_to(shut));
+        self.shut.drain(..self.shut.len().saturating_sub(MOST));
+        self.ports = ports.to_vec();
+    }
+
+    /// All its addresses.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.links.iter().flat_map(|link| link.v4.map(IpAddr::V4).into_iter().chain(link.v6.map(IpAddr::V6)))
     }
 
     /// Whether ports of the host lead to it by rules, as far as it has an address of their family.
@@ -115,5 +141,43 @@ impl LinkRules {
             Place::Zone(bridge) => Some(bridge),
             Place::Bridge(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_are_taken_back_are_shut() {
+        let ports =
+            |texts: &[&str]| -> Vec<PortMapping> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let mut machine = MachineRules {
+            name: "web".to_owned(),
+            links: Vec::new(),
+            ports: ports(&["8080:80", "53:53/udp"]),
+            shut: Vec::new(),
+            dns_port: None,
+            dns: Vec::new(),
+            partitions: Vec::new(),
+            loss: None,
+        };
+        let steps: [(&[&str], &[&str]); 6] = [
+            (&["8080:80", "53:53/udp"], &[]),
+            (&["8080:80"], &["53:53/udp"]),
+            // What another port leads to goes on.
+            (&["8081:80"], &["53:53/udp"]),
+            (&["53:53"], &["53:53/udp", "8081:80"]),
+            (&["9000-9100:1-101/udp"], &["8081:80", "53:53"]),
+            (&[], &["8081:80", "53:53", "9000-9100:1-101/udp"]),
+        ];
+        for (now, shut) in steps {
+            machine.change_ports(&ports(now));
+            assert_eq!((&machine.ports, &machine.shut), (&ports(now), &ports(shut)), "{now:?}");
+        }
+        for port in 1..100 {
+            machine.change_ports(&[format!("{port}:{port}").parse().unwrap()]);
+        }
+        assert_eq!(machine.shut.len(), 64);
     }
 }

@@ -11,11 +11,13 @@ pub enum Field {
     Oifname,
     EtherSource,
     ArpSource,
+    ArpSourceEther,
     IpSource,
     IpDestination,
     Ip6Source,
     Ip6Destination,
     L4Protocol,
+    SourcePort,
     DestinationPort,
     /// The address that a neighbour advertisement or solicitation is about (RFC 4861 4.3, 4.4).
     NeighbourTarget,
@@ -26,11 +28,11 @@ impl Field {
     pub fn data_type(self) -> DataType {
         match self {
             Self::Iifname | Self::Oifname => DataType::Ifname,
-            Self::EtherSource => DataType::Ether,
+            Self::EtherSource | Self::ArpSourceEther => DataType::Ether,
             Self::ArpSource | Self::IpSource | Self::IpDestination => DataType::Ipv4,
             Self::Ip6Source | Self::Ip6Destination => DataType::Ipv6,
             Self::L4Protocol => DataType::Protocol,
-            Self::DestinationPort => DataType::Service,
+            Self::SourcePort | Self::DestinationPort => DataType::Service,
             Self::NeighbourTarget => DataType::Raw(16),
         }
     }
@@ -41,11 +43,13 @@ impl Field {
             Self::Oifname => "oifname",
             Self::EtherSource => "ether saddr",
             Self::ArpSource => "arp saddr ip",
+            Self::ArpSourceEther => "arp saddr ether",
             Self::IpSource => "ip saddr",
             Self::IpDestination => "ip daddr",
             Self::Ip6Source => "ip6 saddr",
             Self::Ip6Destination => "ip6 daddr",
             Self::L4Protocol => "meta l4proto",
+            Self::SourcePort => "th sport",
             Self::DestinationPort => "th dport",
             Self::NeighbourTarget => "@th,64,128",
         }
@@ -57,12 +61,15 @@ impl Field {
             Self::Iifname => Expression::Meta(Meta::Iifname, to),
             Self::Oifname => Expression::Meta(Meta::Oifname, to),
             Self::EtherSource => payload(Base::Link, 6, 6),
+            // RFC 826, with addresses of 6 and 4 bytes: others are none of IPv4 over Ethernet.
+            Self::ArpSourceEther => payload(Base::Network, 8, 6),
             Self::ArpSource => payload(Base::Network, 14, 4),
             Self::IpSource => payload(Base::Network, 12, 4),
             Self::IpDestination => payload(Base::Network, 16, 4),
             Self::Ip6Source => payload(Base::Network, 8, 16),
             Self::Ip6Destination => payload(Base::Network, 24, 16),
             Self::L4Protocol => Expression::Meta(Meta::L4proto, to),
+            Self::SourcePort => payload(Base::Transport, 0, 2),
             Self::DestinationPort => payload(Base::Transport, 2, 2),
             Self::NeighbourTarget => payload(Base::Transport, 8, 16),
         }
@@ -93,6 +100,10 @@ pub enum Match {
     Ipv4,
     /// IPv6, in the family inet.
     Ipv6,
+    /// IPv4, in the family inet, where no other condition says it.
+    IsIpv4,
+    /// IPv6, in the family inet, where no other condition says it.
+    IsIpv6,
     /// This ethertype, in the family bridge; the text is that of nft, or empty where the next condition says it.
     EtherType([u8; 2], &'static str),
     /// The destination is in 127.0.0.0/8.
@@ -134,6 +145,8 @@ impl Match {
             Self::In(fields, set) => format!("{} @{set}", row_text(fields)),
             Self::NotIn(fields, set) => format!("{} != @{set}", row_text(fields)),
             Self::Ipv4 | Self::Ipv6 => String::new(),
+            Self::IsIpv4 => "meta nfproto ipv4".to_owned(),
+            Self::IsIpv6 => "meta nfproto ipv6".to_owned(),
             Self::EtherType(_, text) => text.to_owned(),
             Self::ToLoopback => "ip daddr 127.0.0.0/8".to_owned(),
             Self::NotToLoopback => "ip daddr != 127.0.0.0/8".to_owned(),
@@ -166,8 +179,8 @@ impl Match {
                 let inverted = matches!(self, Self::NotIn(..));
                 steps.push(Expression::Lookup { set: set.to_owned(), from: FIRST, to: None, inverted });
             }
-            Self::Ipv4 => steps.extend([meta(Meta::Nfproto), compare(Equal, &[2])]),
-            Self::Ipv6 => steps.extend([meta(Meta::Nfproto), compare(Equal, &[10])]),
+            Self::Ipv4 | Self::IsIpv4 => steps.extend([meta(Meta::Nfproto), compare(Equal, &[2])]),
+            Self::Ipv6 | Self::IsIpv6 => steps.extend([meta(Meta::Nfproto), compare(Equal, &[10])]),
             // What the kernel took it for: it may have had a VLAN's tag.
             Self::EtherType(number, "") => steps.extend([meta(Meta::Protocol), compare(Equal, &number)]),
             Self::EtherType(number, _) => {

@@ -1,28 +1,63 @@
 //! Which machines there are rules for, in `/run/spinney/network/rules/NAMESPACE`, where NAMESPACE is the network namespace that they
 //! are in ([`NamespaceId`]): hosts in namespaces of their own, as tests have them, do not meet.
 //!
-//! It holds `machines/NAME` (JSON of [`MachineRules`]), `generation` (that of the rule set after our last change: any other
-//! one says that somebody else changed something), and `lock`, which is held through each change.
+//! It holds `machines/NAME` (JSON of [`MachineRules`]), `opened` (JSON of [`Opened`], as the rules have it), `generation` (that of the
+//! rule set after our last change: any other one says that somebody else changed something), `no-bridges` (where the kernel has
+//! no rules for bridges), and `lock`, which is held through each change.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::super::link::forwarding::Opened;
 use super::machine::MachineRules;
-use crate::sys::SysResult;
 use crate::sys::files::{
     entries, lock, make_directories, make_directory_at, open_at, open_directory, read_at,
-    remove_directory_at, remove_file_at, replace_at, while_parents_vanish,
+    remove_directory_at, remove_file_at, replace_at, try_lock, while_parents_vanish,
 };
 use crate::sys::network::NamespaceId;
+use crate::sys::{FdPath, SysError, SysResult};
 
 /// Where all hosts have theirs.
 const DIRECTORY: &str = "/run/spinney/network/rules";
 
+/// The file that says that the kernel has no rules for bridges.
+const NO_BRIDGES: &str = "no-bridges";
+
 /// A machine has thousands of ports at the most: more is not what we wrote.
 const LIMIT: usize = 16 << 20;
+
+/// How long who has the lock is waited for: some milliseconds, if nobody has stopped him.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    Long,
+    Short,
+    Not,
+}
+
+impl Wait {
+    fn lock(self, file: &OwnedFd) -> SysResult<()> {
+        /// A quarter of a second, in the time that a change takes.
+        const TRIES: usize = 250;
+        const TIME: std::time::Duration = std::time::Duration::from_millis(1);
+        let tries = match self {
+            Self::Long => return lock(file),
+            Self::Short => TRIES,
+            Self::Not => 1,
+        };
+        for again in 0..tries {
+            if again > 0 {
+                std::thread::sleep(TIME);
+            }
+            if try_lock(file)? {
+                return Ok(());
+            }
+        }
+        Err(SysError::new("flock", FdPath::of(file).to_string(), Errno::WOULDBLOCK))
+    }
+}
 
 /// The store of the network namespace that we are in, locked.
 #[derive(Debug)]
@@ -39,7 +74,7 @@ impl Store {
         let path = path()?;
         loop {
             let directory = while_parents_vanish(|| make_directories(&path, 0o700))?;
-            if let Some(store) = Self::take(path.clone(), directory)? {
+            if let Some(store) = Self::take(path.clone(), directory, Wait::Long)? {
                 return Ok(store);
             }
         }
@@ -47,27 +82,37 @@ impl Store {
 
     /// The same, if it is there.
     pub(super) fn find() -> SysResult<Option<Self>> {
-        Self::find_at(&path()?)
+        Self::find_at(&path()?, Wait::Long)
     }
 
-    fn find_at(path: &Path) -> SysResult<Option<Self>> {
+    /// The same for who must not wait: an error of EWOULDBLOCK where somebody else has the lock.
+    pub(super) fn try_find() -> SysResult<Option<Self>> {
+        Self::find_at(&path()?, Wait::Not)
+    }
+
+    /// The same for who may wait a moment, as for what a user has asked for.
+    pub(super) fn find_soon() -> SysResult<Option<Self>> {
+        Self::find_at(&path()?, Wait::Short)
+    }
+
+    fn find_at(path: &Path, wait: Wait) -> SysResult<Option<Self>> {
         loop {
             let directory = match open_directory(path) {
                 Ok(directory) => directory,
                 Err(error) if error.errno() == Errno::NOENT => return Ok(None),
                 Err(error) => return Err(error),
             };
-            if let Some(store) = Self::take(path.to_owned(), directory)? {
+            if let Some(store) = Self::take(path.to_owned(), directory, wait)? {
                 return Ok(Some(store));
             }
         }
     }
 
     /// `None` if the last machine went while we waited.
-    fn take(path: PathBuf, directory: OwnedFd) -> SysResult<Option<Self>> {
+    fn take(path: PathBuf, directory: OwnedFd, wait: Wait) -> SysResult<Option<Self>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
         let taken = open_at(&directory, "lock", flags, Mode::from_raw_mode(0o600)).and_then(|file| {
-            lock(&file)?;
+            wait.lock(&file)?;
             let named = rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink > 0);
             let machines = make_directory_at(&directory, "machines", 0o700)?;
             Ok(named.then_some((file, machines)))
@@ -108,6 +153,31 @@ impl Store {
         remove_file_at(&self.machines, name)
     }
 
+    /// The interfaces that were opened, as the rules of the last generation of ours have them.
+    pub(super) fn opened(&self) -> Opened {
+        let text = read_at(&self.directory, "opened", LIMIT).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Writes them down.
+    pub(super) fn set_opened(&self, opened: &Opened) -> SysResult<()> {
+        if self.opened() == *opened {
+            return Ok(());
+        }
+        let text = serde_json::to_vec(opened).unwrap_or_default();
+        replace_at(&self.directory, "opened", &text, 0o600)
+    }
+
+    /// Whether the kernel has no rules for bridges.
+    pub(super) fn has_no_bridges(&self) -> bool {
+        rustix::fs::accessat(&self.directory, NO_BRIDGES, Access::EXISTS, AtFlags::empty()).is_ok()
+    }
+
+    /// Notes that it has none.
+    pub(super) fn note_no_bridges(&self) -> SysResult<()> {
+        replace_at(&self.directory, NO_BRIDGES, b"", 0o600)
+    }
+
     /// The generation of the rule set after our last change.
     pub(super) fn generation(&self) -> Option<u32> {
         let text = read_at(&self.directory, "generation", 16).ok()?;
@@ -122,7 +192,7 @@ impl Store {
     /// Removes all of it, and directories of ours that are empty then: no machine is left.
     pub(super) fn dissolve(self) -> SysResult<()> {
         remove_directory_at(&self.directory, "machines")?;
-        for name in ["generation", super::watch::WATCHER, "lock"] {
+        for name in ["generation", "opened", NO_BRIDGES, super::watch::WATCHER, "lock"] {
             remove_file_at(&self.directory, name)?;
         }
         // The lock's file has no name any more: who waits for it begins anew.
@@ -139,11 +209,17 @@ impl Store {
 
 /// Strikes machine `name` out, whose rules are gone with their network namespace.
 pub(super) fn forget(namespace: NamespaceId, name: &str) -> SysResult<()> {
-    let Some(store) = Store::find_at(&Path::new(DIRECTORY).join(namespace.to_string()))? else {
+    let Some(store) = Store::find_at(&Path::new(DIRECTORY).join(namespace.to_string()), Wait::Long)? else {
         return Ok(());
     };
     store.remove(name)?;
     if store.machines()?.is_empty() { store.dissolve() } else { Ok(()) }
+}
+
+/// What is written down of machine `name`, whoever holds the lock.
+pub(super) fn peek(name: &str) -> Option<MachineRules> {
+    let machines = open_directory(&path().ok()?.join("machines")).ok()?;
+    serde_json::from_slice(&read_at(machines, name, LIMIT).ok()?).ok()
 }
 
 /// That of the network namespace that we are in.

@@ -1,7 +1,9 @@
-//! Mends the rules when somebody removes them: `nft flush ruleset`, a firewall that loads its own anew.
+//! Mends the rules when somebody removes them: `nft flush ruleset`, a firewall that loads its own anew. Follows the host's interfaces:
+//! packets of machines go by those that come later, too.
 //!
 //! Of all supervisors of a host one is the watcher and hears of changes; the others wait for its end, and then one of them takes
-//! its place. So a change wakes one process, and nobody has to be asked who mends.
+//! its place. So a change wakes one process, and nobody has to be asked who mends. It waits for nobody: where somebody else is at the
+//! rules it comes back.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -10,8 +12,12 @@ use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
-use super::super::nft::socket::Changes;
-use super::{apply, store};
+use super::super::link::forwarding::changes::ForwardingChanges;
+use super::super::nft::NftError;
+use super::super::nft::socket::{Changes, Heard};
+use super::kernel::is_ours;
+use super::pace::{Backoff, LONGEST, Pace, SETTLE};
+use super::{RulesError, apply, repair, store};
 use crate::network::service::{Links, Service};
 use crate::sys::SysResult;
 use crate::sys::files::{make_directories, open_at, read_all, try_lock, while_parents_vanish, write_all};
@@ -20,23 +26,23 @@ use crate::sys::process::pidfd_open;
 /// The file that the watcher has locked, with its process id in it.
 pub(super) const WATCHER: &str = "watcher";
 
-/// A firewall that is loaded anew comes in several steps: they are waited for.
-const SETTLE: Duration = Duration::from_millis(50);
-
-/// How long a watcher may take to write down who it is.
+/// How long a watcher may take to write down who it is, and anybody to change rules.
 const SOON: Duration = Duration::from_millis(20);
-
-/// Somebody who keeps removing our rules is not fought: each time we wait twice as long, up to this.
-const LONGEST: Duration = Duration::from_secs(60);
 
 /// Watches, or waits to.
 #[derive(Debug)]
 pub struct Watch {
     name: String,
     role: Role,
-    due: Option<Instant>,
-    wait: Duration,
-    mended: Option<Instant>,
+    /// When the role is asked for again.
+    asks: Option<Instant>,
+    rules: Pace,
+    backoff: Backoff,
+    /// Ports of the host's loopback lead nowhere until the rules are mended.
+    shut: bool,
+    host: Pace,
+    /// When what goes with new links is done again.
+    links: Option<Instant>,
     warnings: Vec<String>,
 }
 
@@ -45,52 +51,130 @@ enum Role {
     /// Another supervisor watches, which this is a pidfd of.
     Waits(OwnedFd),
     /// It is us, by this lock.
-    Watches { changes: Changes, _lock: OwnedFd },
-    /// It is not known who watches: asked again when it is due.
+    Watches { rules: Changes, host: ForwardingChanges, _lock: OwnedFd },
+    /// It is not known who watches.
     Asks,
 }
 
 impl Watch {
     /// Of the machine `name`, that rules were made for; `warnings` are what there was to tell of that.
     pub fn new(name: &str, now: Instant, warnings: Vec<String>) -> Self {
-        let mut watch =
-            Self { name: name.to_owned(), role: Role::Asks, due: None, wait: SETTLE, mended: None, warnings };
+        let mut watch = Self::idle(name, warnings);
         watch.ask(now, false);
         watch
     }
 
+    /// Of a machine that there can be no rules for.
+    pub fn idle(name: &str, warnings: Vec<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            role: Role::Asks,
+            asks: None,
+            rules: Pace::default(),
+            backoff: Backoff::default(),
+            shut: false,
+            host: Pace::default(),
+            links: None,
+            warnings,
+        }
+    }
+
     /// Watches if nobody does. `late`: something may have happened since somebody did.
     fn ask(&mut self, now: Instant, late: bool) {
+        self.asks = None;
         match find_role() {
             Ok(role) => {
-                self.due = match role {
-                    Role::Asks => Some(now + SOON),
-                    Role::Watches { .. } if late => Some(now + self.wait),
-                    _ => None,
-                };
+                match role {
+                    Role::Asks => self.asks = Some(now + SOON),
+                    Role::Watches { .. } if late => {
+                        self.rules.look_at(now + SETTLE);
+                        self.host.look_at(now + SETTLE);
+                    }
+                    _ => {}
+                }
                 self.role = role;
             }
             Err(error) => {
                 self.warnings.push(format!("cannot watch the rules of networks: {error}"));
                 self.role = Role::Asks;
-                self.due = None;
+                // Somebody has to: what there is too few of now may be there later.
+                self.asks = Some(now + LONGEST);
             }
         }
     }
 
-    fn mend(&mut self, now: Instant) {
-        let again = self.mended.is_some_and(|then| now.duration_since(then) < LONGEST);
-        self.wait = if again { (self.wait * 2).min(LONGEST) } else { SETTLE };
-        match apply::repair() {
-            Ok(Some(done)) => {
-                self.mended = Some(now);
-                self.warnings.push(done);
+    /// Hears what has changed.
+    fn listen(&mut self, now: Instant) {
+        let wakes = self.rules.wakes(now);
+        let Role::Watches { rules, host, .. } = &self.role else { return };
+        if self.rules.listens() {
+            match rules.heard(is_ours) {
+                Heard::Nothing if wakes => self.rules.silence(),
+                Heard::Nothing => {}
+                Heard::Elements => self.rules.noise(now),
+                Heard::Rules => {
+                    let wait = self.backoff.wait(now);
+                    self.rules.look_at(now + wait);
+                    if wait > SETTLE && !self.shut {
+                        self.shut = repair::loopback(false).is_ok();
+                    }
+                }
             }
-            Ok(None) => self.wait = SETTLE,
-            Err(error) => {
-                self.mended = Some(now);
-                self.warnings.push(crate::sys::in_words(&error));
+        }
+        if self.host.listens() && host.any() {
+            self.host.look_at(now + SETTLE);
+        }
+    }
+
+    /// Looks at what is due.
+    fn look(&mut self, now: Instant) {
+        let Role::Watches { rules, .. } = &self.role else { return };
+        if self.rules.looks(now) {
+            // What was said until now is looked at now.
+            let _ = rules.any();
+            let mended = repair::repair();
+            if matches!(mended, Ok(Some(_))) {
+                self.backoff.mended(now);
             }
+            if self.shut && mended.is_ok() {
+                self.shut = repair::loopback(true).is_err();
+            }
+            match mended {
+                Ok(done) => self.warnings.extend(done),
+                Err(error) => self.failed(&error, now, |watch| &mut watch.rules),
+            }
+            let ended = Instant::now();
+            self.rules.looked(ended, ended.duration_since(now));
+        }
+        let Role::Watches { host, .. } = &self.role else { return };
+        if self.host.looks(now) {
+            let began = Instant::now();
+            let _ = host.any();
+            if let Err(error) = repair::follow_host() {
+                self.failed(&error, now, |watch| &mut watch.host);
+            }
+            self.host.looked(Instant::now(), began.elapsed());
+        }
+    }
+
+    /// Another look follows: in a moment where somebody else was at it.
+    fn failed(&mut self, error: &RulesError, now: Instant, pace: impl Fn(&mut Self) -> &mut Pace) {
+        let then = match error.is_busy() {
+            true => SOON,
+            false => {
+                self.warnings.push(crate::sys::in_words(error));
+                LONGEST
+            }
+        };
+        pace(self).look_at(now + then);
+    }
+
+    fn renew_links(&mut self, now: Instant) {
+        self.links = None;
+        match apply::links_made(&self.name) {
+            Ok(warning) => self.warnings.extend(warning),
+            Err(error) if error.is_busy() => self.links = Some(now + SOON),
+            Err(error) => self.warnings.push(crate::sys::in_words(&error)),
         }
     }
 }
@@ -103,13 +187,14 @@ fn find_role() -> SysResult<Role> {
         if !rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink > 0) {
             return Ok(Role::Asks);
         }
-        let changes = Changes::follow().map_err(|error| match error {
-            super::super::nft::NftError::Socket(error) => error,
+        let rules = Changes::follow().map_err(|error| match error {
+            NftError::Socket(error) => error,
             _ => crate::sys::SysError::new("socket", "AF_NETLINK", rustix::io::Errno::IO),
         })?;
+        let host = ForwardingChanges::follow()?;
         let _ = rustix::fs::ftruncate(&file, 0);
         write_all(&file, std::process::id().to_string().as_bytes())?;
-        return Ok(Role::Watches { changes, _lock: file });
+        return Ok(Role::Watches { rules, host, _lock: file });
     }
     let text = read_all(&file, 16)?;
     let pid = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).and_then(Pid::from_raw);
@@ -132,16 +217,22 @@ impl Service for Watch {
     fn interest(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
         match &self.role {
             Role::Waits(pidfd) => vec![(pidfd.as_fd(), PollFlags::IN)],
-            Role::Watches { changes, .. } => vec![(changes.as_fd(), PollFlags::IN)],
+            Role::Watches { rules, host, .. } => {
+                let rules = self.rules.listens().then(|| rules.as_fd());
+                let host = self.host.listens().then(|| host.as_fd());
+                rules.into_iter().chain(host).map(|fd| (fd, PollFlags::IN)).collect()
+            }
             Role::Asks => Vec::new(),
         }
     }
 
     fn on_ready(&mut self, now: Instant) {
-        let due = self.due.is_some_and(|due| due <= now);
+        if self.links.is_some_and(|due| due <= now) {
+            self.renew_links(now);
+        }
         match &self.role {
             Role::Asks => {
-                if due {
+                if self.asks.is_some_and(|due| due <= now) {
                     self.ask(now, true);
                 }
             }
@@ -150,27 +241,19 @@ impl Service for Watch {
                     self.ask(now, true);
                 }
             }
-            Role::Watches { changes, .. } => {
-                if changes.any() {
-                    self.due = self.due.or(Some(now + self.wait));
-                }
-                if due {
-                    self.due = None;
-                    self.mend(now);
-                }
+            Role::Watches { .. } => {
+                self.listen(now);
+                self.look(now);
             }
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.due
+        [self.asks, self.links, self.rules.deadline(), self.host.deadline()].into_iter().flatten().min()
     }
 
     fn links_made(&mut self, _links: &Links<'_>) {
-        match apply::links_made(&self.name) {
-            Ok(warning) => self.warnings.extend(warning),
-            Err(error) => self.warnings.push(crate::sys::in_words(&error)),
-        }
+        self.renew_links(Instant::now());
     }
 
     fn warnings(&mut self) -> Vec<String> {

@@ -96,7 +96,11 @@ impl Socket {
         // A socket without a port of its own, as it is before it has sent anything, is left out: the kernel takes it for the sender
         // of what nobody sent (do_one_broadcast()).
         let address = rustix::net::netlink::SocketAddrNetlink::new(0, 0);
-        sys("bind", rustix::net::bind(&self.fd, &address), || format!("{}, AF_NETLINK", self.shown()))?;
+        match rustix::net::bind(&self.fd, &address) {
+            // It has one already: this is not its first group, or it has sent something.
+            Err(Errno::INVAL) => {}
+            bound => sys("bind", bound, || format!("{}, AF_NETLINK", self.shown()))?,
+        }
         let group = i32::try_from(group).unwrap_or(i32::MAX);
         self.set(libc::NETLINK_ADD_MEMBERSHIP, group)
     }
@@ -213,6 +217,22 @@ impl Socket {
             Err(Errno::AGAIN) => Ok(None),
             Err(errno) => Err(SysError::new("recvfrom", self.shown(), errno)),
         }
+    }
+
+    /// Reads what has come to a socket that has [joined](Self::join) groups, for `each`. Says whether it is all: where some was
+    /// lost or is left there, everything has to be looked at.
+    pub fn drain(&self, mut each: impl FnMut(&Message)) -> bool {
+        /// As many reads at a time: who changes things without an end does not keep us from all else.
+        const READS: usize = 4096;
+        let mut all = true;
+        for _ in 0..READS {
+            match self.receive() {
+                Ok(None) => return all,
+                Ok(Some(messages)) => messages.iter().for_each(&mut each),
+                Err(_) => all = false,
+            }
+        }
+        false
     }
 
     fn set(&self, option: libc::c_int, value: libc::c_int) -> SysResult<()> {
