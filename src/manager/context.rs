@@ -8,6 +8,7 @@ use zbus::message::Header;
 
 use super::machines::{Machine, Machines};
 use super::problem::Problem;
+use super::registered::RegisteredMachines;
 use super::worker::task::{ImageWork, MachineWork, Task};
 use super::worker::{self, Done};
 use super::{announcer, authority};
@@ -22,6 +23,7 @@ pub struct Context {
 struct Shared {
     connection: Connection,
     machines: Machines,
+    registered: RegisteredMachines,
     /// Calls and tasks under way: the manager does not end meanwhile.
     busy: AtomicUsize,
 }
@@ -40,7 +42,12 @@ impl Context {
     /// Of a connection on which nothing is served yet.
     pub fn new(connection: Connection) -> Self {
         Self {
-            shared: Arc::new(Shared { connection, machines: Machines::default(), busy: AtomicUsize::new(0) }),
+            shared: Arc::new(Shared {
+                connection,
+                machines: Machines::default(),
+                registered: RegisteredMachines::default(),
+                busy: AtomicUsize::new(0),
+            }),
         }
     }
 
@@ -54,6 +61,11 @@ impl Context {
         &self.shared.machines
     }
 
+    /// The machines of other programs.
+    pub fn registered(&self) -> &RegisteredMachines {
+        &self.shared.registered
+    }
+
     /// Whether something is under way.
     pub fn is_at_work(&self) -> bool {
         self.shared.busy.load(Ordering::Relaxed) > 0
@@ -61,7 +73,7 @@ impl Context {
 
     /// Whether something is under way, or there is something to tell of.
     pub fn is_busy(&self) -> bool {
-        self.is_at_work() || !self.shared.machines.is_empty()
+        self.is_at_work() || !self.shared.machines.is_empty() || !self.shared.registered.is_empty()
     }
 
     /// Something is under way until what this gives is dropped.
@@ -101,7 +113,12 @@ impl Context {
     /// Those of the work; no such machine.
     pub async fn work_on_machine(&self, name: &str, work: MachineWork) -> Result<Done, Problem> {
         let _busy = self.busy();
-        let sealed = self.machine(name).await?.state.id_size == 0;
+        let sealed = match self.machine(name).await {
+            Ok(machine) => machine.state.id_size == 0,
+            // Nothing of ours gets into it.
+            Err(_) if self.registered().get(name).is_some() => false,
+            Err(problem) => return Err(problem),
+        };
         worker::perform(&Task::Machine { name: name.to_owned(), sealed, work }, Vec::new(), |_| {}).await
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::machine::{MachineHandle, Record};
 use crate::settings::MachineName;
+use crate::supervisor::machined_file::MachinedFile;
 use crate::supervisor::state::{Phase, State};
 use crate::sys::inet::interface_index;
 
@@ -37,6 +38,8 @@ pub struct Machine {
     pub state: State,
     /// Interfaces of the host that lead to it, by index.
     pub interfaces: Vec<i32>,
+    /// What systemd's tools are told of it.
+    pub file: MachinedFile,
 }
 
 impl Machine {
@@ -44,11 +47,12 @@ impl Machine {
     pub fn of(machine: &MachineHandle) -> Self {
         let network = machine.network_state();
         let names = network.plan.links.iter().filter_map(|link| link.host.as_ref());
-        let interfaces = names
+        let interfaces: Vec<i32> = names
             .filter_map(|name| interface_index(name.as_str()).ok())
             .filter_map(|index| index.try_into().ok())
             .collect();
-        Self { state: machine.state().clone(), interfaces }
+        let state = machine.state().clone();
+        Self { file: MachinedFile::of(&state, &interfaces), state, interfaces }
     }
 
     /// Whether its supervisor lives still.

@@ -95,6 +95,14 @@ pub fn pidfd_open(pid: Pid) -> SysResult<OwnedFd> {
     })
 }
 
+/// What names the process of `pidfd` among all since the host's boot: the inode of the pidfd. `None` before Linux 6.9, where all
+/// pidfds have one inode.
+pub fn pidfd_id(pidfd: impl AsFd) -> Option<u64> {
+    const PIDFS: i64 = 0x5049_4446; // linux/magic.h, PID_FS_MAGIC
+    let is_pidfs = rustix::fs::fstatfs(&pidfd).is_ok_and(|stat| i128::from(stat.f_type) == i128::from(PIDFS));
+    is_pidfs.then(|| rustix::fs::fstat(&pidfd).ok().map(|stat| stat.st_ino)).flatten()
+}
+
 /// Waits until the process behind `pidfd` has ended, `patience` at most; says whether it has.
 ///
 /// # Errors

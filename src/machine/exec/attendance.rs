@@ -73,13 +73,40 @@ impl Drop for Mask {
     }
 }
 
+/// Who gets the command's terminal instead of us, once the command has begun.
+pub(super) struct HandOut<'a> {
+    take: &'a mut dyn FnMut(OwnedFd),
+    /// Until then.
+    master: Option<OwnedFd>,
+}
+
+impl<'a> HandOut<'a> {
+    /// To `take`.
+    pub(super) fn to(take: &'a mut dyn FnMut(OwnedFd)) -> Self {
+        Self { take, master: None }
+    }
+
+    fn hand_out(&mut self) {
+        if let Some(master) = self.master.take() {
+            (self.take)(master);
+        }
+    }
+}
+
+impl std::fmt::Debug for HandOut<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandOut").field("master", &self.master).finish_non_exhaustive()
+    }
+}
+
 /// What a command needs of us.
 #[derive(Debug)]
-pub(super) struct Attendance {
+pub(super) struct Attendance<'a> {
     signals: SignalFd,
     before: Mask,
     pumps: Vec<Pump>,
     console: Option<Console>,
+    hand_out: Option<HandOut<'a>>,
     program: String,
 }
 
@@ -103,18 +130,23 @@ struct Running {
     mind_at: Option<Instant>,
 }
 
-impl Attendance {
+impl<'a> Attendance<'a> {
     /// Gets ready, before there is a command.
     ///
     /// # Errors
     /// When the terminal or the signals cannot be had.
-    pub(super) fn begin(request: &Request, pumps: Vec<Pump>) -> Result<Self, Error> {
+    pub(super) fn begin(
+        request: &Request,
+        pumps: Vec<Pump>,
+        hand_out: Option<HandOut<'a>>,
+    ) -> Result<Self, Error> {
         let failed = || Error::system("take our signals and terminal");
         let before = SignalSet::of(&[&HEARD[..], &BLOCKED[..]].concat()).block().map_err(failed())?;
         let before = Mask(before);
         let signals = SignalFd::open(&SignalSet::of(&HEARD)).map_err(failed())?;
         let console = match request.terminal {
             None => None,
+            Some(_) if hand_out.is_some() => None,
             Some(_) => {
                 let terminal = Terminal::open(rustix::stdio::stdin(), rustix::stdio::stdout());
                 Some(Console::new(ConsoleMode::Interactive, terminal.map_err(failed())?, None))
@@ -125,7 +157,7 @@ impl Attendance {
             super::Payload::Shell(_) => Some("a login shell".to_owned()),
             super::Payload::Login => Some("a login prompt".to_owned()),
         };
-        Ok(Self { signals, before, pumps, console, program: program.unwrap_or_default() })
+        Ok(Self { signals, before, pumps, console, hand_out, program: program.unwrap_or_default() })
     }
 
     /// Waits for the command's end; gives its exit status.
@@ -166,6 +198,7 @@ impl Attendance {
         if let Some(channel) = running.channel.take() {
             self.hear_the_rest(&mut running, &channel);
         }
+        self.begun(&running);
         if let Some(console) = self.console.take() {
             // What the command has come to is what counts.
             let _ = console.finish(PATIENCE);
@@ -315,9 +348,16 @@ impl Attendance {
             },
             Heard::Message(..) | Heard::Leader(_) => running.channel = Some(channel),
             Heard::Failed(stage, text, errno) => self.failed(running, stage, text, errno),
-            Heard::End => {}
+            Heard::End => self.begun(running),
         }
         Ok(())
+    }
+
+    /// The command is one now, or has been one: its terminal can be given away.
+    fn begun(&mut self, running: &Running) {
+        if let (Some(hand_out), None) = (&mut self.hand_out, &running.trouble) {
+            hand_out.hand_out();
+        }
     }
 
     /// After its end: why there was no command, if there was none.
@@ -351,6 +391,10 @@ impl Attendance {
         });
         if !is_ptmx || tty::slave_number(&master).is_err() {
             return Err(Error::Inside { text: "what it has at /dev/pts/ptmx is no terminal".to_owned() });
+        }
+        if let Some(hand_out) = &mut self.hand_out {
+            hand_out.master = Some(master);
+            return Ok(());
         }
         let Some(console) = &mut self.console else { return Ok(()) };
         match console.replace_master(master) {
@@ -455,7 +499,7 @@ mod tests {
     fn signals_are_as_they_were() {
         let blocked = || SignalSet::empty().block().unwrap();
         let before = format!("{:?}", blocked());
-        let attendance = Attendance::begin(&Request::command(vec!["true".into()]), Vec::new()).unwrap();
+        let attendance = Attendance::begin(&Request::command(vec!["true".into()]), Vec::new(), None).unwrap();
         assert_ne!(format!("{:?}", blocked()), before);
         drop(attendance);
         assert_eq!(format!("{:?}", blocked()), before);

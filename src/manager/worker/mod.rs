@@ -8,7 +8,9 @@
 //! |---|---|
 //! | [`task`] | what can be asked, and the answers: data |
 //! | `process` | the worker's side |
+//! | `machine_work` | what is done to machines |
 
+pub(super) mod machine_work;
 mod process;
 pub mod task;
 
@@ -18,6 +20,7 @@ use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Semaphore;
 
 use super::problem::{Kind, Problem};
 use crate::sys::files::memory_file;
@@ -37,6 +40,11 @@ const SEALED: &str = "--sealed";
 /// The most that a message is: below what a socket's buffer holds (net.core.wmem_default).
 const MESSAGE: usize = 160 << 10;
 
+/// How many are at work at once: each is a process. One that attends a session is not counted, as it has given its answer.
+const AT_ONCE: usize = 32;
+
+static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
+
 /// What a worker gave.
 #[derive(Debug)]
 pub struct Done {
@@ -55,6 +63,8 @@ pub async fn perform(
     fds: Vec<OwnedFd>,
     mut progress: impl FnMut(serde_json::Value) + Send,
 ) -> Result<Done, Problem> {
+    // Never closed: it has no other error.
+    let _place = PLACES.acquire().await;
     let (ours, mut child) = begin(task, &fds)?;
     drop(fds);
     let end = pidfd_open(rustix::process::Pid::from_child(&child)).and_then(watched);

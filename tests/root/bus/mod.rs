@@ -5,10 +5,12 @@
 //! | file | what it is about |
 //! |---|---|
 //! | [`fixture`] | a bus, the manager on it, clients |
+//! | [`machines`] | machines of ours as systemd's clients see and enter them |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 
 mod daemon;
 mod fixture;
+mod machines;
 
 use crate::harness::Test;
 
@@ -16,5 +18,5 @@ use crate::harness::Test;
 pub const TIER: &str = "bus::";
 
 pub fn tests() -> Vec<Test> {
-    [daemon::tests()].into_iter().flatten().collect()
+    [daemon::tests(), machines::tests()].into_iter().flatten().collect()
 }
