@@ -231,7 +231,12 @@ impl Claimed {
             } else {
                 let undone = match (resource, &mut nft) {
                     (Resource::Rules { machine, .. }, Some(nft)) => {
-                        remove_machine_over(nft, machine).map_err(RulesError::into_source)
+                        // Where a child sees to links, it does to connections.
+                        let end =
+                            links_go.as_ref().is_none_or(Option::is_none).then(|| connections_of(machine));
+                        let removed = remove_machine_over(nft, machine).map_err(RulesError::into_source);
+                        end.into_iter().for_each(|end| end());
+                        removed
                     }
                     _ => resources::undo(resource, &self.cgroups),
                 };

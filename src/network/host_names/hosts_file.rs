@@ -1,7 +1,7 @@
 //! The host's hosts file: replaced whole, never written in place, so that whoever reads it, and whoever is killed, finds one that is
 //! whole; by one supervisor at a time.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -125,11 +125,13 @@ impl HostsFile {
     /// When it cannot be changed: then it is as it was.
     pub fn keep(&self, kept: impl Fn(&str) -> bool) -> Result<(), HostsFileError> {
         // Looked at without the lock first: mostly there is nothing of ours.
-        let Ok(Some(old)) = self.place().map_err(|source| self.failed(source)).and_then(|at| self.read(&at))
-        else {
-            return Ok(());
+        let nothing = match self.place().map_err(|source| self.failed(source)).and_then(|at| self.read(&at)) {
+            Ok(Some(old)) => matches!(without(Some(&old.text), &kept), Wanted::Same),
+            // Others are at it all the time: not before we have the lock.
+            Err(HostsFileError::Change { source, .. }) if source.errno() == Errno::AGAIN => false,
+            Ok(None) | Err(_) => true,
         };
-        if matches!(without(Some(&old.text), &kept), Wanted::Same) {
+        if nothing {
             return Ok(());
         }
         let until = Instant::now() + PATIENCE;
@@ -194,18 +196,21 @@ impl HostsFile {
 
     /// Where the file is, behind symbolic links.
     fn place(&self) -> SysResult<Place> {
-        let path = match open_at(CWD, &self.path, OFlags::PATH, Mode::empty()) {
-            Ok(file) => {
-                use std::os::fd::AsRawFd;
-                let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-                std::fs::read_link(&link).map_err(|_| SysError::new("readlink", link, Errno::NOENT))?
+        let mut path = None;
+        for _ in 0..LOOKS {
+            path = match open_at(CWD, &self.path, OFlags::PATH, Mode::empty()) {
+                Ok(file) => named(&file)?,
+                // A link that leads nowhere stays what it is.
+                Err(error) if error.errno() == Errno::NOENT && rustix::fs::lstat(&self.path).is_err() => {
+                    Some(self.path.clone())
+                }
+                Err(error) => return Err(error),
+            };
+            if path.is_some() {
+                break;
             }
-            // A link that leads nowhere stays what it is.
-            Err(error) if error.errno() == Errno::NOENT && rustix::fs::lstat(&self.path).is_err() => {
-                self.path.clone()
-            }
-            Err(error) => return Err(error),
-        };
+        }
+        let path = path.ok_or_else(|| SysError::new("readlink", format!("{:?}", self.path), Errno::AGAIN))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Place { directory: open_directory(path.parent().unwrap_or(Path::new("/")))?, name })
     }
@@ -335,6 +340,15 @@ fn make_alike(new: &OwnedFd, old: Option<&Old>) -> SysResult<()> {
     change_mode(new, stat.st_mode & 0o7777)
 }
 
+/// The path that `file` has; `None` when another took its place since it was opened: then /proc says `NAME (deleted)`.
+fn named(file: &OwnedFd) -> SysResult<Option<PathBuf>> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let path = std::fs::read_link(&link).map_err(|_| SysError::new("readlink", link, Errno::NOENT))?;
+    // Asked afterwards: one that has a name still had it before.
+    let stat = sys("fstat", rustix::fs::fstat(file), || FdPath::of(file).to_string())?;
+    Ok((stat.st_nlink > 0).then_some(path))
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -391,6 +405,33 @@ mod tests {
         let unchanged = std::fs::metadata(&path).expect("metadata").ino();
         hosts.keep(|_| false).expect("keep none");
         assert_eq!(std::fs::metadata(&path).expect("metadata").ino(), unchanged);
+    }
+
+    /// Another replaces the file between our look at it and our asking for its path: it is not taken for one called "hosts (deleted)", which
+    /// is not there, so that there would be nothing to remove.
+    #[test]
+    fn a_file_that_is_replaced_is_found() {
+        let temporary = tempfile::tempdir().expect("tempdir");
+        let (path, locks) = (temporary.path().join("hosts"), temporary.path().join("locks"));
+        std::fs::write(&path, "127.0.0.1 localhost\n").expect("write");
+        let hosts = HostsFile::at(&path, &locks);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let next = temporary.path().join("next");
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::fs::write(&next, "127.0.0.1 localhost\n").expect("write");
+                    std::fs::rename(&next, &path).expect("rename");
+                }
+            });
+            let odd: Vec<String> = (0..20_000)
+                .filter_map(|_| hosts.place().ok())
+                .map(|place| place.name)
+                .filter(|name| name != "hosts")
+                .collect();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(odd, Vec::<String>::new());
+        });
     }
 
     #[test]

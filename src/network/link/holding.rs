@@ -144,7 +144,7 @@ impl Holding {
 /// and end. It removes links by their indexes, so that a next machine may have their names, and has the lock that others wait for only
 /// where a bridge goes. What it leaves where it is killed goes with the machine's namespace, or with [`sweep`]. Done so only
 /// where all is in our network namespace; gives what it waits for then: it has `kept` open until we have closed that, so that the wait
-/// for the last end of a socket is its own. It ends with `after`.
+/// for the last end of a socket is its own. It does `after` when that is closed.
 ///
 /// # Errors
 /// When there can be no child, or something cannot be undone: all of it may be undone once more.
@@ -197,11 +197,11 @@ pub fn undo_later(
             // Others may go on.
             let tidied = shared.map_or(Ok(()), Shared::tidy);
             let links = links.iter().try_for_each(|(link, name)| remove(&mut socket, link, name));
-            after();
             first.and(tidied).and(links)
         });
         // Our parent has the other end, if it has not let go of it yet.
         let _ = rustix::io::retry_on_intr(|| rustix::io::read(&ends, &mut [0_u8; 1]));
+        after();
         exit_now(i32::from(removed.is_err()))
     })?;
     drop(closed);
