@@ -9,9 +9,9 @@ use std::pin::Pin;
 use tokio::sync::Mutex;
 
 use super::context::Context;
-use super::machined;
 use super::machines::Machines;
 use super::problem::{Kind, Problem};
+use super::{machined, own};
 use crate::machine::registry_watch::RegistryWatch;
 use crate::sys::readiness::watched;
 
@@ -28,10 +28,15 @@ pub async fn announce(context: &Context) -> Result<(), Problem> {
     let (came, went) = context.registered().refresh();
     for name in changes.went.iter().chain(&went) {
         machined::machine_went(context, name).await;
+        own::machine_went(context, name).await;
     }
     for name in changes.came.iter().chain(&came) {
         machined::machine_came(context, name).await;
+        own::machine_came(context, name).await;
         tokio::spawn(end_of(context.clone(), name.clone()));
+    }
+    for name in &changes.changed {
+        own::machine_changed(context, name).await;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::machine::{MachineHandle, Record};
+use crate::network::state::NetworkState;
 use crate::settings::MachineName;
 use crate::supervisor::machined_file::MachinedFile;
 use crate::supervisor::state::{Phase, State};
@@ -38,6 +39,8 @@ pub struct Machine {
     pub state: State,
     /// Interfaces of the host that lead to it, by index.
     pub interfaces: Vec<i32>,
+    /// Its network, as it is told to everybody.
+    pub network: NetworkState,
     /// What systemd's tools are told of it.
     pub file: MachinedFile,
 }
@@ -52,7 +55,7 @@ impl Machine {
             .filter_map(|index| index.try_into().ok())
             .collect();
         let state = machine.state().clone();
-        Self { file: MachinedFile::of(&state, &interfaces), state, interfaces }
+        Self { file: MachinedFile::of(&state, &interfaces), state, interfaces, network }
     }
 
     /// Whether its supervisor lives still.

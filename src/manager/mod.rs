@@ -19,6 +19,7 @@
 //! | [`systemd`] | machines as services of systemd: enabled, started |
 //! | [`varlink`] | Varlink interfaces, in the same loop |
 //! | [`machined`] | `org.freedesktop.machine1` |
+//! | [`own`] | `org.spinney` |
 
 pub mod announcer;
 pub mod authority;
@@ -28,6 +29,7 @@ pub mod daemon;
 pub mod machined;
 pub mod machines;
 pub mod object_path;
+pub mod own;
 pub mod problem;
 pub mod registered;
 pub mod systemd;

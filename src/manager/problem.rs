@@ -28,6 +28,8 @@ pub enum Kind {
     AuthorizationRequired,
     NotSupported,
     Busy,
+    Cancelled,
+    TimedOut,
     Failed,
 }
 
@@ -132,6 +134,7 @@ fn common(kind: Kind) -> &'static str {
         Kind::ImageExists => "org.freedesktop.DBus.Error.FileExists",
         Kind::NotFound => "org.freedesktop.DBus.Error.FileNotFound",
         Kind::Busy => "System.Error.EBUSY",
+        Kind::TimedOut => "org.freedesktop.DBus.Error.TimedOut",
         _ => "org.freedesktop.DBus.Error.Failed",
     }
 }
@@ -182,6 +185,8 @@ impl Naming for Own {
             Kind::ImageExists => "org.spinney.Error.ImageExists",
             Kind::NoSuchTransfer => "org.spinney.Error.NoSuchTransfer",
             Kind::Busy => "org.spinney.Error.Busy",
+            Kind::Cancelled => "org.spinney.Error.Cancelled",
+            Kind::TimedOut => "org.spinney.Error.TimedOut",
             Kind::Failed => "org.spinney.Error.Failed",
             kind => common(kind),
         }

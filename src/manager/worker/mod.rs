@@ -65,26 +65,61 @@ pub async fn perform(
 ) -> Result<Done, Problem> {
     // Never closed: it has no other error.
     let _place = PLACES.acquire().await;
-    let (ours, mut child) = begin(task, &fds)?;
-    drop(fds);
-    let end = pidfd_open(rustix::process::Pid::from_child(&child)).and_then(watched);
-    let socket = watched(ours).map_err(failed)?;
-    let outcome = loop {
-        match next(&socket).await? {
-            Some((Said::Progress(value), _)) => progress(value),
-            Some((Said::Done(value), fds)) => break Ok(Done { value, fds }),
-            Some((Said::Failed(problem), _)) => break Err(problem),
-            None => break Err(Problem::new(Kind::Failed, "the process that was at it was killed")),
-        }
-    };
-    // One that attends a session goes on; it is nobody's concern but its own, and is reaped when it ends.
-    tokio::spawn(async move {
-        if let Ok(end) = &end {
-            let _ = end.readable().await;
-        }
-        let _ = child.wait();
-    });
-    outcome
+    attend(task, fds)?.outcome(&mut progress).await
+}
+
+/// A task that is being done, for as long as it takes.
+#[derive(Debug)]
+pub struct Attended {
+    socket: OwnedFd,
+    process: OwnedFd,
+    child: std::process::Child,
+}
+
+/// Has `task` begun. It takes nobody's place.
+///
+/// # Errors
+/// [`Kind::Failed`] where it could not be begun.
+pub fn attend(task: &Task, fds: Vec<OwnedFd>) -> Result<Attended, Problem> {
+    let (socket, child) = begin(task, &fds)?;
+    // Our child is reaped by us alone.
+    let process = pidfd_open(rustix::process::Pid::from_child(&child)).map_err(failed)?;
+    Ok(Attended { socket, process, child })
+}
+
+impl Attended {
+    /// Who is at it.
+    ///
+    /// # Errors
+    /// When we have too many fds.
+    pub fn process(&self) -> Result<OwnedFd, Problem> {
+        self.process.try_clone().map_err(|error| Problem::of(Kind::Failed, &error, None))
+    }
+
+    /// Waits for it. `progress` is told of what it says on the way.
+    ///
+    /// # Errors
+    /// Those of the task; [`Kind::Failed`] where its process was killed.
+    pub async fn outcome(self, mut progress: impl FnMut(serde_json::Value) + Send) -> Result<Done, Problem> {
+        let Self { socket, process, mut child } = self;
+        let socket = watched(socket).map_err(failed)?;
+        let outcome = loop {
+            match next(&socket).await? {
+                Some((Said::Progress(value), _)) => progress(value),
+                Some((Said::Done(value), fds)) => break Ok(Done { value, fds }),
+                Some((Said::Failed(problem), _)) => break Err(problem),
+                None => break Err(Problem::new(Kind::Failed, "the process that was at it was killed")),
+            }
+        };
+        // One that attends a session goes on; it is nobody's concern but its own, and is reaped when it ends.
+        tokio::spawn(async move {
+            if let Ok(end) = watched(process) {
+                let _ = end.readable().await;
+            }
+            let _ = child.wait();
+        });
+        outcome
+    }
 }
 
 fn begin(task: &Task, fds: &[OwnedFd]) -> Result<(OwnedFd, std::process::Child), Problem> {
