@@ -40,15 +40,13 @@ impl Drop for Busy {
 
 impl Context {
     /// Of a connection on which nothing is served yet.
-    pub fn new(connection: Connection) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                connection,
-                machines: Machines::default(),
-                registered: RegisteredMachines::default(),
-                busy: AtomicUsize::new(0),
-            }),
-        }
+    ///
+    /// # Errors
+    /// When the registry cannot be watched.
+    pub fn new(connection: Connection) -> Result<Self, Problem> {
+        let (machines, registered) = (Machines::new()?, RegisteredMachines::default());
+        let shared = Shared { connection, machines, registered, busy: AtomicUsize::new(0) };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The connection to the bus.
@@ -92,6 +90,8 @@ impl Context {
         action: &str,
         details: &[(&str, &str)],
     ) -> Result<(), Problem> {
+        // polkit may ask a person, who takes time.
+        let _busy = self.busy();
         authority::check(self.connection(), header, action, details).await
     }
 
@@ -104,7 +104,8 @@ impl Context {
         if self.machines().get(name).is_none_or(|machine| !machine.is_there()) {
             announcer::announce(self).await?;
         }
-        self.machines().get(name).ok_or_else(|| Problem::no_machine(name))
+        let machine = self.machines().get(name).filter(|machine| machine.is_there());
+        machine.ok_or_else(|| Problem::no_machine(name))
     }
 
     /// Has something done to a machine, by a process of its own.
