@@ -4,48 +4,60 @@
 //! were there before the manager began get their objects without a signal, as they are no news.
 
 use std::os::fd::AsFd;
-use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
 use super::context::Context;
-use super::machines::Machines;
+use super::lifeline::Lifeline;
 use super::problem::{Kind, Problem};
+use super::registered::Registered;
 use super::{machined, own};
-use crate::machine::registry_watch::RegistryWatch;
 use crate::sys::readiness::watched;
 
 /// One at a time: what is told comes in the order in which it happened.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Tells what is different from before.
+/// Tells what is different from before. Where nothing is, it costs nothing.
 ///
 /// # Errors
 /// When the registry cannot be read.
 pub async fn announce(context: &Context) -> Result<(), Problem> {
     let _turn = TURN.lock().await;
+    for machine in context.registered().load() {
+        registered_came(context, &machine).await;
+    }
+    if !context.machines().has_news() {
+        return Ok(());
+    }
     let changes = context.machines().refresh()?;
-    let (came, went) = context.registered().refresh();
-    for name in changes.went.iter().chain(&went) {
-        machined::machine_went(context, name).await;
-        own::machine_went(context, name).await;
+    for machine in &changes.went {
+        machined::machine_went(context, &machine.state.name).await;
+        own::machine_went(context, &machine.state.name).await;
     }
-    for name in changes.came.iter().chain(&came) {
-        machined::machine_came(context, name).await;
-        own::machine_came(context, name).await;
-        tokio::spawn(end_of(context.clone(), name.clone()));
+    for machine in &changes.came {
+        machined::machine_came(context, &machine.state.name).await;
+        own::machine_came(context, &machine.state.name).await;
+        let (name, supervisor) = (machine.state.name.clone(), Arc::clone(machine.supervisor()));
+        tokio::spawn(wait_for_end(context.clone(), name, supervisor));
     }
-    for name in &changes.changed {
-        own::machine_changed(context, name).await;
+    for change in &changes.changed {
+        machined::machine_changed(context, change).await;
+        own::machine_changed(context, change).await;
     }
     Ok(())
 }
 
 /// Tells of a machine that another program has registered.
-pub async fn registered(context: &Context, name: &str) {
+pub async fn registered(context: &Context, machine: &Registered) {
     let _turn = TURN.lock().await;
-    machined::machine_came(context, name).await;
-    tokio::spawn(end_of(context.clone(), name.to_owned()));
+    registered_came(context, machine).await;
+}
+
+async fn registered_came(context: &Context, machine: &Registered) {
+    machined::machine_came(context, &machine.file.name).await;
+    let (name, leader) = (machine.file.name.clone(), Arc::clone(machine.leader()));
+    tokio::spawn(wait_for_end(context.clone(), name, leader));
 }
 
 /// Tells of one that was taken back.
@@ -54,23 +66,17 @@ pub async fn unregistered(context: &Context, name: &str) {
     machined::machine_went(context, name).await;
 }
 
-/// Looks again when the process ends that a machine goes with: of a supervisor that is killed nothing in the registry tells.
-///
-/// Boxed, as it begins others of its kind.
-fn end_of(context: Context, name: String) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(async move { wait_for_end_of(&context, &name).await })
-}
-
-async fn wait_for_end_of(context: &Context, name: &str) {
-    let process = match context.registered().get(name) {
-        Some(machine) => machine.leader().try_clone().ok(),
-        None => Machines::look(name).ok().and_then(|machine| machine.supervisor().ok()),
-    };
-    if let Some(process) = process.and_then(|process| watched(process).ok()) {
-        let _ = process.readable().await;
+/// Tells that a machine is gone when the process ends that it goes with: of one that is killed the registry does not.
+async fn wait_for_end(context: Context, name: String, process: Arc<Lifeline>) {
+    process.end().await;
+    let _turn = TURN.lock().await;
+    let own = context.machines().forget(&name, &process).is_some();
+    if own || context.registered().forget(&name, &process).is_some() {
+        machined::machine_went(&context, &name).await;
     }
-    // The next look tells what this one cannot.
-    let _ = announce(context).await;
+    if own {
+        own::machine_went(&context, &name).await;
+    }
 }
 
 /// Tells of machines for as long as the manager runs.
@@ -79,11 +85,9 @@ async fn wait_for_end_of(context: &Context, name: &str) {
 /// When the registry cannot be watched.
 pub async fn watch(context: Context) -> Result<(), Problem> {
     let failed = |error: std::io::Error| Problem::of(Kind::Failed, &error, None);
-    let watch = RegistryWatch::new()?;
-    let told = watch.as_fd().try_clone_to_owned().map_err(failed)?;
+    let told = context.machines().as_fd().try_clone_to_owned().map_err(failed)?;
     let told = watched(told).map_err(|error| Problem::of(Kind::Failed, &error, None))?;
     loop {
-        watch.follow(|_| false)?;
         announce(&context).await?;
         let mut ready = told.readable().await.map_err(failed)?;
         ready.clear_ready();

@@ -46,17 +46,15 @@ impl Drop for Busy {
 
 impl Context {
     /// Of a connection on which nothing is served yet.
-    pub fn new(connection: Connection) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                connection,
-                machines: Machines::default(),
-                registered: RegisteredMachines::default(),
-                jobs: Jobs::default(),
-                arrivals: Notify::new(),
-                busy: AtomicUsize::new(0),
-            }),
-        }
+    ///
+    /// # Errors
+    /// When the registry cannot be watched.
+    pub fn new(connection: Connection) -> Result<Self, Problem> {
+        let (machines, registered) = (Machines::new()?, RegisteredMachines::default());
+        let (jobs, arrivals) = (Jobs::default(), Notify::new());
+        let busy = AtomicUsize::new(0);
+        let shared = Shared { connection, machines, registered, jobs, arrivals, busy };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The connection to the bus.
@@ -110,6 +108,8 @@ impl Context {
         action: &str,
         details: &[(&str, &str)],
     ) -> Result<(), Problem> {
+        // polkit may ask a person, who takes time.
+        let _busy = self.busy();
         authority::check(self.connection(), header, action, details).await
     }
 
@@ -122,7 +122,8 @@ impl Context {
         if self.machines().get(name).is_none_or(|machine| !machine.is_there()) {
             announcer::announce(self).await?;
         }
-        self.machines().get(name).ok_or_else(|| Problem::no_machine(name))
+        let machine = self.machines().get(name).filter(|machine| machine.is_there());
+        machine.ok_or_else(|| Problem::no_machine(name))
     }
 
     /// Has something done to a machine, by a process of its own.

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::{announcer, bus, machined, own, varlink};
 use crate::machine::autostart::is_systemd_host;
 use crate::sys::activation::passed_sockets;
+use crate::sys::process::raise_soft_limit;
 use crate::sys::readiness::watched;
 use crate::sys::signal::{SignalFd, SignalSet};
 
@@ -86,6 +87,8 @@ impl Error {
 pub fn run(options: &Options) -> Result<(), Error> {
     // Before anything else has their numbers.
     let passed = passed_sockets();
+    // A machine is an fd, or two. What is not had is missed by who has that many of them.
+    let _ = raise_soft_limit(libc::RLIMIT_NOFILE);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(serve(options, passed))
@@ -93,7 +96,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
 
 async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {
     let connection = bus::connect().await?;
-    let context = Context::new(connection.clone());
+    let context = Context::new(connection.clone())?;
     machined::serve(&context).await?;
     own::serve(&context).await?;
     // What is there already is no news: nobody knows our names yet.

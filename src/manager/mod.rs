@@ -10,6 +10,7 @@
 //! | [`context`] | what all objects share |
 //! | [`machines`] | the machines there are, as properties |
 //! | [`registered`] | machines of other programs |
+//! | [`lifeline`] | the process that a machine goes with |
 //! | [`announcer`] | objects and signals for machines that come, change and go |
 //! | [`bus`] | the connection, with what systemd's clients expect of it |
 //! | [`authority`] | who may do what: root, and whom polkit allows |
@@ -26,6 +27,7 @@ pub mod authority;
 pub mod bus;
 pub mod context;
 pub mod daemon;
+pub mod lifeline;
 pub mod machined;
 pub mod machines;
 pub mod object_path;

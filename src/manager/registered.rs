@@ -5,19 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rustix::fs::CWD;
 use rustix::process::Pid;
 
+use super::lifeline::Lifeline;
 use super::problem::{Kind, Problem};
 use crate::machine::Leader;
 use crate::supervisor::machined_file::{self, DIRECTORY, MachinedFile, SERVICE};
 use crate::sys::files::{entries, open_directory, read_at};
-use crate::sys::process::{ends_within, pidfd_open};
+use crate::sys::process::pidfd_open;
 
 /// More of them are not taken: each has a file, an object and an fd.
 pub const MOST: usize = 1024;
@@ -27,8 +26,7 @@ pub const MOST: usize = 1024;
 pub struct Registered {
     /// What its file says.
     pub file: MachinedFile,
-    /// Its leader.
-    leader: OwnedFd,
+    leader: Arc<Lifeline>,
 }
 
 impl Registered {
@@ -37,17 +35,19 @@ impl Registered {
     /// # Errors
     /// When it does not.
     pub fn of(file: MachinedFile) -> Result<Self, Problem> {
-        let leader = leader(&file)?.pidfd;
-        Ok(Self { file, leader })
+        let leader = Lifeline::of(leader(&file)?.pidfd);
+        let leader = leader.map_err(|error| Problem::of(Kind::Failed, &error, None))?;
+        Ok(Self { file, leader: Arc::new(leader) })
     }
 
-    /// Its leader's pidfd.
-    pub fn leader(&self) -> &OwnedFd {
+    /// Its leader.
+    pub fn leader(&self) -> &Arc<Lifeline> {
         &self.leader
     }
 
-    fn is_there(&self) -> bool {
-        !ends_within(&self.leader, Duration::ZERO).unwrap_or(true)
+    /// Whether that one lives still.
+    pub fn is_there(&self) -> bool {
+        self.leader.holds()
     }
 }
 
@@ -65,7 +65,7 @@ struct Known {
 impl RegisteredMachines {
     /// The machine called `name`.
     pub fn get(&self, name: &str) -> Option<Arc<Registered>> {
-        self.lock().machines.get(name).cloned()
+        self.lock().machines.get(name).filter(|machine| machine.is_there()).cloned()
     }
 
     /// All, by name.
@@ -78,43 +78,33 @@ impl RegisteredMachines {
         self.lock().machines.is_empty()
     }
 
-    /// Those that came with the first look, and those whose leaders have ended; their files are removed.
-    pub fn refresh(&self) -> (Vec<String>, Vec<String>) {
+    /// Those of earlier, by their files, when it is asked for the first time; files of leaders that have ended are removed.
+    pub fn load(&self) -> Vec<Arc<Registered>> {
         let mut known = self.lock();
-        let mut came = Vec::new();
-        if !known.loaded {
-            known.loaded = true;
-            for machine in load() {
-                came.push(machine.file.name.clone());
-                known.machines.insert(machine.file.name.clone(), Arc::new(machine));
-            }
+        if std::mem::replace(&mut known.loaded, true) {
+            return Vec::new();
         }
-        let mut went = Vec::new();
-        known.machines.retain(|name, machine| {
-            if !machine.is_there() {
-                // A file that cannot be removed is seen to be stale by whoever reads it.
-                let _ = machined_file::remove(&machine.file);
-                went.push(name.clone());
-            }
-            went.last().is_none_or(|gone| gone != name)
-        });
-        (came, went)
+        let machines: Vec<Arc<Registered>> = load().into_iter().map(Arc::new).collect();
+        known.machines =
+            machines.iter().map(|machine| (machine.file.name.clone(), Arc::clone(machine))).collect();
+        machines
     }
 
     /// Keeps one more, with its file.
     ///
     /// # Errors
     /// [`Kind::MachineExists`]; when there are too many, or the file cannot be written.
-    pub fn add(&self, machine: Registered) -> Result<(), Problem> {
+    pub fn add(&self, machine: Registered) -> Result<Arc<Registered>, Problem> {
         let mut known = self.lock();
         let name = machine.file.name.clone();
+        let machine = Arc::new(machine);
         if known.machines.len() >= MOST {
             return Err(Problem::new(Kind::Failed, "Too many machines are registered"));
         }
         match machine.file.write() {
             Ok(true) if !known.machines.contains_key(&name) => {
-                known.machines.insert(name, Arc::new(machine));
-                Ok(())
+                known.machines.insert(name, Arc::clone(&machine));
+                Ok(machine)
             }
             Ok(_) => Err(Problem::new(Kind::MachineExists, format!("Machine '{name}' already exists"))),
             Err(error) => Err(Problem::of(Kind::Failed, &error, None)),
@@ -126,6 +116,12 @@ impl RegisteredMachines {
         let machine = self.lock().machines.remove(name)?;
         let _ = machined_file::remove(&machine.file);
         Some(machine)
+    }
+
+    /// Forgets one whose leader has ended, if it is that one still, and its file.
+    pub fn forget(&self, name: &str, leader: &Arc<Lifeline>) -> Option<Arc<Registered>> {
+        let is_it = self.lock().machines.get(name).is_some_and(|known| Arc::ptr_eq(&known.leader, leader));
+        if is_it { self.remove(name) } else { None }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {

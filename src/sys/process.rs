@@ -247,6 +247,21 @@ pub fn join_mount_namespace(namespace: impl AsFd) -> SysResult<()> {
     )
 }
 
+/// The user who made the user namespace `namespace` (ioctl_nsfs(2), Linux 4.11).
+///
+/// # Errors
+/// EINVAL for a namespace of another kind.
+pub fn user_namespace_owner(namespace: impl AsFd) -> SysResult<u32> {
+    /// linux/nsfs.h: _IO(0xb7, 0x4).
+    const NS_GET_OWNER_UID: libc::Ioctl = 0xb704;
+    let mut owner: libc::uid_t = 0;
+    let fd = namespace.as_fd();
+    // SAFETY: the kernel writes one uid_t to where the pointer leads, which lives until the call is over.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_OWNER_UID, &raw mut owner) };
+    sys("ioctl", check(result.into()), || format!("{}, NS_GET_OWNER_UID", FdPath::of(&fd)))?;
+    Ok(owner)
+}
+
 /// Sets real, effective and saved uid and gid, after dropping all supplementary groups but `groups`.
 pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> SysResult<()> {
     let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();

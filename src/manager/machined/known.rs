@@ -54,8 +54,9 @@ impl Known {
     /// When the registry cannot be read.
     pub async fn all(context: &Context) -> Result<Vec<Self>, Problem> {
         announcer::announce(context).await?;
-        let own = context.machines().all().into_iter().map(Self::Own);
-        let others = context.registered().all().into_iter().map(Self::Registered);
+        let own = context.machines().all().into_iter().filter(|machine| machine.is_there()).map(Self::Own);
+        let others = context.registered().all().into_iter().filter(|machine| machine.is_there());
+        let others = others.map(Self::Registered);
         let host = std::iter::once(Self::Host(Box::new(host())));
         Ok(host.chain(own).chain(others).collect())
     }

@@ -1,8 +1,9 @@
 //! `org.freedesktop.machine1.Machine`: one machine. What its methods do is in [`super::operations`].
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
 use zbus::{OwnedFd, fdo};
 
 use super::known::Known;
@@ -10,6 +11,7 @@ use super::operations::Operation;
 use super::{Address, Result, addresses_on_bus};
 use crate::manager::authority::Caller;
 use crate::manager::context::Context;
+use crate::supervisor::machined_file::MachinedFile;
 
 /// The address of AF_VSOCK that stands for none (VMADDR_CID_ANY, vsock(7)).
 const NO_CID: u32 = u32::MAX;
@@ -30,6 +32,28 @@ impl MachineObject {
     fn known(&self) -> fdo::Result<Known> {
         let gone = || fdo::Error::UnknownObject(format!("machine {} is gone", self.name));
         Known::get(&self.context, &self.name).ok_or_else(gone)
+    }
+
+    /// Says which properties are others: a guest that reboots has a new leader.
+    pub(super) async fn tell(
+        &self,
+        emitter: &SignalEmitter<'_>,
+        before: &MachinedFile,
+        now: &MachinedFile,
+    ) -> zbus::Result<()> {
+        if (before.realtime, before.monotonic) != (now.realtime, now.monotonic) {
+            self.timestamp_changed(emitter).await?;
+            self.timestamp_monotonic_changed(emitter).await?;
+        }
+        if (before.leader, before.leader_pidfd_id) != (now.leader, now.leader_pidfd_id) {
+            self.leader_changed(emitter).await?;
+            // zbus makes this name of the property's.
+            self.leader_p_i_d_f_d_id_changed(emitter).await?;
+        }
+        if before.interfaces != now.interfaces {
+            self.network_interfaces_changed(emitter).await?;
+        }
+        Ok(())
     }
 
     fn on<'a>(&'a self, header: &'a Header<'a>) -> Operation<'a> {
@@ -64,7 +88,7 @@ impl MachineObject {
 
     /// The fields of its os-release(5).
     #[zbus(name = "GetOSRelease", out_args("fields"))]
-    async fn get_os_release(&self, #[zbus(header)] header: Header<'_>) -> Result<HashMap<String, String>> {
+    async fn get_os_release(&self, #[zbus(header)] header: Header<'_>) -> Result<BTreeMap<String, String>> {
         Ok(self.on(&header).os_release().await?.into_iter().collect())
     }
 
@@ -175,13 +199,13 @@ impl MachineObject {
     }
 
     /// When it began, in microseconds since 1970.
-    #[zbus(property(emits_changed_signal = "const"))]
+    #[zbus(property)]
     fn timestamp(&self) -> fdo::Result<u64> {
         Ok(self.known()?.file().realtime)
     }
 
     /// The same, since the host's boot.
-    #[zbus(property(emits_changed_signal = "const"))]
+    #[zbus(property)]
     fn timestamp_monotonic(&self) -> fdo::Result<u64> {
         Ok(self.known()?.file().monotonic)
     }
@@ -211,13 +235,13 @@ impl MachineObject {
     }
 
     /// Its PID 1, as the host sees it.
-    #[zbus(property(emits_changed_signal = "const"))]
+    #[zbus(property)]
     fn leader(&self) -> fdo::Result<u32> {
         Ok(self.known()?.file().leader.unsigned_abs())
     }
 
     /// The inode of that one's pidfd; 0 where the kernel has none.
-    #[zbus(property(emits_changed_signal = "const"), name = "LeaderPIDFDId")]
+    #[zbus(property, name = "LeaderPIDFDId")]
     fn leader_pidfd_id(&self) -> fdo::Result<u64> {
         Ok(self.known()?.file().leader_pidfd_id)
     }
@@ -247,7 +271,7 @@ impl MachineObject {
     }
 
     /// Interfaces of the host that lead to it, by index.
-    #[zbus(property(emits_changed_signal = "const"))]
+    #[zbus(property)]
     fn network_interfaces(&self) -> fdo::Result<Vec<i32>> {
         Ok(self.known()?.file().interfaces.clone())
     }

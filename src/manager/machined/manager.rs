@@ -1,6 +1,6 @@
 //! `org.freedesktop.machine1.Manager`: methods that name a machine. What they do is in [`super::operations`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
@@ -275,7 +275,7 @@ impl ManagerObject {
         &self,
         name: &str,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<HashMap<String, String>> {
+    ) -> Result<BTreeMap<String, String>> {
         Ok(self.on(&header, name).os_release().await?.into_iter().collect())
     }
 

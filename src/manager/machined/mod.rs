@@ -8,6 +8,7 @@
 //! | [`access`] | which of that takes which action of polkit |
 //! | [`known`] | a machine, whoever started it |
 //! | [`registration`] | machines that other programs register |
+//! | [`ownership`] | whose a process is that is registered |
 //! | [`id_map`] | IDs of a machine on the host |
 
 pub mod access;
@@ -16,6 +17,7 @@ pub mod known;
 pub mod machine;
 pub mod manager;
 pub mod operations;
+pub mod ownership;
 pub mod registration;
 
 use std::net::IpAddr;
@@ -24,6 +26,7 @@ use zbus::OwnedObjectPath;
 use zbus::object_server::SignalEmitter;
 
 use super::context::Context;
+use super::machines::Changed;
 use super::object_path::encode;
 use super::problem::{Machined, Refusal};
 use machine::MachineObject;
@@ -78,6 +81,17 @@ pub async fn machine_came(context: &Context, name: &str) {
     let _ = server.at(&path, MachineObject::new(context.clone(), name)).await;
     if let Ok(emitter) = SignalEmitter::new(context.connection(), PATH) {
         let _ = emitter.machine_new(name, path.as_ref()).await;
+    }
+}
+
+/// Says what is another of a machine that reboots in place, or whose interfaces change.
+pub async fn machine_changed(context: &Context, change: &Changed) {
+    let server = context.connection().object_server();
+    let path = machine_path(&change.now.state.name);
+    if let Ok(object) = server.interface::<_, MachineObject>(&path).await {
+        let (before, now) = (&change.before.file, &change.now.file);
+        // One that cannot be told has nobody who listens.
+        let _ = object.get().await.tell(object.signal_emitter(), before, now).await;
     }
 }
 

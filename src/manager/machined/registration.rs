@@ -12,13 +12,14 @@ use zbus::OwnedVariant;
 
 use super::access::check;
 use super::known::Known;
+use super::ownership::is_owned_by;
 use crate::manager::announcer;
 use crate::manager::authority::Caller;
 use crate::manager::context::Context;
 use crate::manager::problem::{Kind, Problem};
 use crate::manager::registered::Registered;
 use crate::settings::MachineName;
-use crate::supervisor::machined_file::{Class, MachinedFile, unit_of};
+use crate::supervisor::machined_file::{Class, MachinedFile, SERVICE, pidfd_id_of, unit_of};
 use crate::sys::files::read_at;
 use crate::sys::process::{pidfd_id, pidfd_open, start_time};
 
@@ -87,8 +88,8 @@ pub async fn register(
         return Err(exists());
     }
     let machine = Registered::of(file(registration, origin)?)?;
-    context.registered().add(machine)?;
-    announcer::registered(context, &name).await;
+    let machine = context.registered().add(machine)?;
+    announcer::registered(context, &machine).await;
     Ok(())
 }
 
@@ -143,8 +144,14 @@ fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Prob
     if long.iter().any(|text| text.len() > 4096 || text.contains(char::is_control)) {
         return Err(invalid("Invalid text parameter"));
     }
+    if registration.service == SERVICE {
+        return Err(invalid("Machines of Spinney's register themselves"));
+    }
     let (leader, pidfd) = leader(registration.leader_pidfd, of_caller(registration.leader))?;
     let started = start_time(leader).map_err(|_| invalid("Invalid leader PID"))?;
+    if origin.uid != 0 && !is_owned_by(leader, origin.uid) {
+        return Err(Problem::new(Kind::AccessDenied, "Only root may register machines of others"));
+    }
     let supervisor = i32::try_from(of_caller(registration.supervisor)).unwrap_or(0);
     let cgroup = read_at(CWD, format!("/proc/{leader}/cgroup"), 1 << 16).unwrap_or_default();
     let cgroup = String::from_utf8_lossy(&cgroup);
@@ -169,7 +176,7 @@ fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Prob
         leader_pidfd_id: pidfd_id(&pidfd).unwrap_or(0),
         leader_started: started,
         supervisor,
-        supervisor_pidfd_id: crate::supervisor::machined_file::pidfd_id_of(supervisor),
+        supervisor_pidfd_id: pidfd_id_of(supervisor),
         uid: origin.uid,
         realtime: u64::try_from(now.as_micros()).unwrap_or(0),
         monotonic: monotonic(),

@@ -2,12 +2,12 @@
 //! [`super::machine_facts`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use zbus::fdo::{self, Properties};
+use zbus::fdo;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{OwnedFd, OwnedObjectPath, Variant};
+use zbus::{OwnedFd, OwnedObjectPath};
 
 use super::machine_calls::{Call, Streams};
 use super::machine_facts::{self as facts, Limits};
@@ -25,8 +25,6 @@ pub const INTERFACE: &str = "org.spinney.Machine1";
 pub struct MachineObject {
     context: Context,
     name: String,
-    /// What was last told of what changes.
-    told: Mutex<Dictionary>,
     /// Somebody wants to hear what happens.
     events: events::Following,
 }
@@ -34,9 +32,7 @@ pub struct MachineObject {
 impl MachineObject {
     /// Of the machine called `name`.
     pub fn new(context: Context, name: &str) -> Self {
-        let told = context.machines().get(name).map(|machine| facts::changing(&machine));
-        let told = Mutex::new(told.unwrap_or_default());
-        Self { context, name: name.to_owned(), told, events: events::Following::default() }
+        Self { context, name: name.to_owned(), events: events::Following::default() }
     }
 
     fn machine(&self) -> fdo::Result<Arc<Machine>> {
@@ -46,24 +42,6 @@ impl MachineObject {
 
     fn call<'a>(&'a self, header: &'a Header<'a>) -> Call<'a> {
         Call { context: &self.context, header, name: &self.name }
-    }
-
-    /// Tells what is another than it was last told.
-    pub(super) async fn tell_changes(&self, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
-        let now = facts::changing(&*self.machine()?);
-        let changed: Dictionary = {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            let changed = now.iter().filter(|(name, value)| told.get(*name) != Some(value));
-            let changed = changed.map(|(name, value)| (name.clone(), value.clone())).collect();
-            *told = now;
-            changed
-        };
-        if changed.is_empty() {
-            return Ok(());
-        }
-        let changed: HashMap<&str, Variant<'_>> =
-            changed.iter().map(|(name, value)| (name.as_str(), Variant::from(value.clone()))).collect();
-        Properties::properties_changed(emitter, INTERFACE.try_into()?, changed, (&[][..]).into()).await
     }
 }
 

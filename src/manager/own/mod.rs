@@ -26,10 +26,12 @@ pub mod start;
 pub mod variants;
 pub mod verb;
 
-use zbus::OwnedObjectPath;
-use zbus::fdo::ObjectManager;
+use zbus::fdo::{ObjectManager, Properties};
+use zbus::object_server::SignalEmitter;
+use zbus::{OwnedObjectPath, Variant};
 
 use super::context::Context;
+use super::machines::Changed;
 use super::object_path::encode;
 use super::problem::{Own, Refusal};
 use machine::MachineObject;
@@ -63,12 +65,9 @@ pub async fn serve(context: &Context) -> zbus::Result<()> {
 
 /// Makes the object of a machine that came, which its [`ObjectManager`] tells.
 pub async fn machine_came(context: &Context, name: &str) {
-    // What other programs have registered is none of ours.
-    if context.machines().get(name).is_some() {
-        let object = MachineObject::new(context.clone(), name);
-        // A connection that is gone is seen by who waits for its end.
-        let _ = context.connection().object_server().at(machine_path(name), object).await;
-    }
+    let object = MachineObject::new(context.clone(), name);
+    // A connection that is gone is seen by who waits for its end.
+    let _ = context.connection().object_server().at(machine_path(name), object).await;
     context.arrivals().notify_waiters();
 }
 
@@ -78,9 +77,16 @@ pub async fn machine_went(context: &Context, name: &str) {
 }
 
 /// Tells what of a machine is another than before.
-pub async fn machine_changed(context: &Context, name: &str) {
-    let server = context.connection().object_server();
-    if let Ok(object) = server.interface::<_, MachineObject>(machine_path(name)).await {
-        let _ = object.get().await.tell_changes(object.signal_emitter()).await;
-    }
+pub async fn machine_changed(context: &Context, change: &Changed) {
+    let before = machine_facts::changing(&change.before);
+    let mut changed = machine_facts::changing(&change.now);
+    changed.retain(|name, value| before.get(name) != Some(value));
+    let told = async {
+        let emitter = SignalEmitter::new(context.connection(), machine_path(&change.now.state.name))?;
+        let changed = changed.iter().map(|(name, value)| (name.as_str(), Variant::from(value.clone())));
+        let interface = machine::INTERFACE.try_into()?;
+        Properties::properties_changed(&emitter, interface, changed.collect(), (&[][..]).into()).await
+    };
+    // A connection that is gone is seen by who waits for its end.
+    let _: zbus::Result<()> = if changed.is_empty() { Ok(()) } else { told.await };
 }

@@ -16,7 +16,8 @@ pub mod task;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
@@ -45,6 +46,11 @@ const AT_ONCE: usize = 32;
 
 static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
 
+/// How many there are at most with those that attend a session.
+const MOST: usize = 1024;
+
+static LIVING: AtomicUsize = AtomicUsize::new(0);
+
 /// What a worker gave.
 #[derive(Debug)]
 pub struct Done {
@@ -71,20 +77,25 @@ pub async fn perform(
 /// A task that is being done, for as long as it takes.
 #[derive(Debug)]
 pub struct Attended {
-    socket: OwnedFd,
+    socket: AsyncFd<OwnedFd>,
     process: OwnedFd,
-    child: std::process::Child,
 }
 
-/// Has `task` begun. It takes nobody's place.
+/// Has `task` begun, with `fds` that it needs. It takes nobody's place.
 ///
 /// # Errors
-/// [`Kind::Failed`] where it could not be begun.
+/// [`Kind::Failed`] where it could not be begun; [`Kind::Busy`] where there are too many.
 pub fn attend(task: &Task, fds: Vec<OwnedFd>) -> Result<Attended, Problem> {
-    let (socket, child) = begin(task, &fds)?;
-    // Our child is reaped by us alone.
-    let process = pidfd_open(rustix::process::Pid::from_child(&child)).map_err(failed)?;
-    Ok(Attended { socket, process, child })
+    if LIVING.load(Ordering::Relaxed) >= MOST {
+        return Err(Problem::new(Kind::Busy, "Too many sessions are open"));
+    }
+    let (ours, child) = begin(task, &fds)?;
+    drop(fds);
+    let pid = rustix::process::Pid::from_child(&child);
+    reap(child)?;
+    // The loop, which reaps it, has not had its turn since.
+    let process = pidfd_open(pid).map_err(failed)?;
+    Ok(Attended { socket: watched(ours).map_err(failed)?, process })
 }
 
 impl Attended {
@@ -101,28 +112,39 @@ impl Attended {
     /// # Errors
     /// Those of the task; [`Kind::Failed`] where its process was killed.
     pub async fn outcome(self, mut progress: impl FnMut(serde_json::Value) + Send) -> Result<Done, Problem> {
-        let Self { socket, process, mut child } = self;
-        let socket = watched(socket).map_err(failed)?;
-        let outcome = loop {
-            match next(&socket).await? {
+        loop {
+            match next(&self.socket).await? {
                 Some((Said::Progress(value), _)) => progress(value),
-                Some((Said::Done(value), fds)) => break Ok(Done { value, fds }),
-                Some((Said::Failed(problem), _)) => break Err(problem),
-                None => break Err(Problem::new(Kind::Failed, "the process that was at it was killed")),
+                Some((Said::Done(value), fds)) => return Ok(Done { value, fds }),
+                Some((Said::Failed(problem), _)) => return Err(problem),
+                None => return Err(Problem::new(Kind::Failed, "the process that was at it was killed")),
             }
-        };
-        // One that attends a session goes on; it is nobody's concern but its own, and is reaped when it ends.
-        tokio::spawn(async move {
-            if let Ok(end) = watched(process) {
-                let _ = end.readable().await;
-            }
-            let _ = child.wait();
-        });
-        outcome
+        }
     }
 }
 
-fn begin(task: &Task, fds: &[OwnedFd]) -> Result<(OwnedFd, std::process::Child), Problem> {
+/// Waits for the end of `child`, whatever becomes of its task: one that attends a session goes on after its answer.
+fn reap(mut child: Child) -> Result<(), Problem> {
+    let end = match pidfd_open(rustix::process::Pid::from_child(&child)).and_then(watched) {
+        Ok(end) => end,
+        Err(error) => {
+            // It has hardly begun.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(failed(error));
+        }
+    };
+    LIVING.fetch_add(1, Ordering::Relaxed);
+    tokio::spawn(async move {
+        // Readable when there is something to wait for: the loop is not held up.
+        let _ = end.readable().await;
+        let _ = child.wait();
+        LIVING.fetch_sub(1, Ordering::Relaxed);
+    });
+    Ok(())
+}
+
+fn begin(task: &Task, fds: &[OwnedFd]) -> Result<(OwnedFd, Child), Problem> {
     let bytes = serde_json::to_vec(task).map_err(|error| Problem::of(Kind::Failed, &error, None))?;
     // Arguments of clients may be long: they go as a file.
     let file = memory_file(c"task", &bytes).map_err(failed)?;

@@ -5,12 +5,16 @@
 //! | file | what it is about |
 //! |---|---|
 //! | [`fixture`] | a bus, the manager on it, clients |
+//! | [`polkit`] | a polkit of the test's own |
+//! | [`access`] | what others than root may do |
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 
+mod access;
 mod daemon;
 mod fixture;
 mod machines;
+mod polkit;
 
 use crate::harness::Test;
 
@@ -18,5 +22,5 @@ use crate::harness::Test;
 pub const TIER: &str = "bus::";
 
 pub fn tests() -> Vec<Test> {
-    [daemon::tests(), machines::tests()].into_iter().flatten().collect()
+    [daemon::tests(), machines::tests(), access::tests()].into_iter().flatten().collect()
 }
