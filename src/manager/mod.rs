@@ -13,6 +13,7 @@
 //! | [`lifeline`] | the process that a machine goes with |
 //! | [`announcer`] | objects and signals for machines that come, change and go |
 //! | [`bus`] | the connection, with what systemd's clients expect of it |
+//! | [`introspection`] | what an object says of itself, without what is below it |
 //! | [`authority`] | who may do what: root, and whom polkit allows |
 //! | [`problem`] | why not, under the names that each interface has for it |
 //! | [`object_path`] | names as elements of object paths |
@@ -27,6 +28,7 @@ pub mod authority;
 pub mod bus;
 pub mod context;
 pub mod daemon;
+pub mod introspection;
 pub mod lifeline;
 pub mod machined;
 pub mod machines;

@@ -26,8 +26,11 @@ pub const OPEN_PTY: &str = "org.spinney.open-pty";
 /// Everybody may.
 const NONE: Option<&str> = None;
 
-/// Of each interface its methods, and what they take.
-pub const METHODS: &[(&str, &[(&str, Option<&str>)])] = &[
+/// An interface, and what each of its methods takes.
+pub type Interface = (&'static str, &'static [(&'static str, Option<&'static str>)]);
+
+/// All of them.
+pub const METHODS: &[Interface] = &[
     (
         "org.spinney.Manager1",
         &[

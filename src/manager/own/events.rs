@@ -11,6 +11,7 @@ use super::machine::MachineObject;
 use super::variants::{Dictionary, dictionary};
 use super::verb::Verb;
 use super::{machine_path, verb};
+use crate::image::layers::records::now;
 use crate::manager::context::Context;
 use crate::manager::problem::Problem;
 
@@ -33,7 +34,9 @@ impl Following {
         if self.runs.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        let spawned = Verb::new(["events", "--json", "--", name]).spawn();
+        // What happens before it listens is in the past that it tells first.
+        let since = now();
+        let spawned = Verb::new(["events", "--past", "--json", "--", name]).spawn();
         let running = spawned.inspect_err(|_| self.runs.store(false, Ordering::Relaxed))?;
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = running.process().ok();
         let (lines, told) = mpsc::channel(WAITING);
@@ -42,7 +45,7 @@ impl Following {
             let _ = running.ended(|line| drop(lines.try_send(line.clone()))).await;
             runs.store(false, Ordering::Relaxed);
         });
-        tokio::spawn(tell(context.clone(), name.to_owned(), told));
+        tokio::spawn(tell(context.clone(), name.to_owned(), since, told));
         Ok(())
     }
 }
@@ -56,10 +59,10 @@ impl Drop for Following {
     }
 }
 
-async fn tell(context: Context, name: String, mut lines: mpsc::Receiver<Value>) {
+async fn tell(context: Context, name: String, since: u64, mut lines: mpsc::Receiver<Value>) {
     let Ok(emitter) = SignalEmitter::new(context.connection(), machine_path(&name)) else { return };
     while let Some(line) = lines.recv().await {
-        let Some((time, event, data)) = event_of(&line) else { continue };
+        let Some((time, event, data)) = event_of(&line).filter(|(time, ..)| *time >= since) else { continue };
         if MachineObject::event(&emitter, time, event, data).await.is_err() {
             return;
         }

@@ -241,7 +241,7 @@ fn kind(error: &str) -> Kind {
         ("no image ", Kind::NoSuchImage),
         ("no machine ", Kind::NoSuchMachine),
         ("permission denied", Kind::AccessDenied),
-        ("invalid ", Kind::InvalidArgument),
+        ("bad value for ", Kind::InvalidArgument),
     ];
     let ends = [("is running already", Kind::MachineExists)];
     let begun = begins.iter().find(|(words, _)| error.starts_with(words));

@@ -8,12 +8,18 @@
 //! | [`polkit`] | a polkit of the test's own |
 //! | [`access`] | what others than root may do |
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
+//! | [`client`] | a client in the test itself |
+//! | [`own`] | our own interfaces |
+//! | [`own_access`] | what others than root may do with these |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 
 mod access;
+mod client;
 mod daemon;
 mod fixture;
 mod machines;
+mod own;
+mod own_access;
 mod polkit;
 
 use crate::harness::Test;
@@ -22,5 +28,8 @@ use crate::harness::Test;
 pub const TIER: &str = "bus::";
 
 pub fn tests() -> Vec<Test> {
-    [daemon::tests(), machines::tests(), access::tests()].into_iter().flatten().collect()
+    [daemon::tests(), machines::tests(), access::tests(), own::tests(), own_access::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
