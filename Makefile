@@ -30,10 +30,13 @@ UNIT_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
 .PHONY: help
 help:
 	@echo 'sudo make demo      boot Debian 13, look at it, power it off'
-	@echo 'sudo make check     all tests: check-unit (no root needed), check-root, check-vm'
+	@echo 'sudo make check     all tests: check-unit (no root needed), check-root, check-bus, check-vm'
 	@echo 'sudo make bench     measure Spinney beside systemd-nspawn, runc, lxc and bubblewrap'
 	@echo 'make build          target/release/spinney'
 	@echo 'sudo make trees     the test trees; TREES="debian-13 busybox" for some'
+	@echo 'make install        what make build has built; PREFIX=/usr/local DESTDIR='
+	@echo 'make deb            target/package/spinney_VERSION_ARCHITECTURE.deb'
+	@echo 'make rpm            target/package/spinney-VERSION-1.ARCHITECTURE.rpm'
 	@echo 'make lint           rustfmt, clippy, shellcheck'
 	@echo 'make fuzz           throw bytes at what reads those of strangers; FUZZ_SECONDS=600 for each target'
 	@echo 'make clean          removes target/; the trees are under /var/cache/spinney'
@@ -45,13 +48,30 @@ build:
 	@tests/setup build
 	cargo rustc --release --locked --bin spinney -- -C target-feature=+crt-static
 
+# What is installed: by default what `make build` has made. See docs/install.md.
+PREFIX ?= /usr/local
+.PHONY: install
+install:
+	packaging/install --destdir '$(DESTDIR)' --prefix '$(PREFIX)' --program '$(or $(PROGRAM),target/release/spinney)'
+
+# Packages have a program that is linked dynamically: of a static one glibc's resolver loads modules of the host it runs on, which
+# may have another glibc than the one where it was built.
+.PHONY: deb rpm
+deb rpm:
+	@tests/setup build package
+ifeq ($(PROGRAM),)
+	cargo build --release --locked --bin spinney
+	install -D target/release/spinney target/package/spinney
+endif
+	packaging/$@ --program '$(or $(PROGRAM),target/package/spinney)'
+
 .PHONY: demo
 demo:
 	@tests/setup build trees
 	demo/run
 
-.PHONY: check check-unit check-root check-vm
-check: check-unit check-root check-vm
+.PHONY: check check-unit check-root check-bus check-vm
+check: check-unit check-root check-bus check-vm
 
 check-unit:
 	@tests/setup build unit
@@ -60,6 +80,10 @@ check-unit:
 check-root: trees
 	@tests/setup build root
 	tests/tier $@ cargo test --locked --test root -- --tap
+
+check-bus: trees
+	@tests/setup build root bus
+	tests/tier $@ cargo test --locked --test root -- --tap --bus
 
 check-vm:
 	@tests/setup build vm

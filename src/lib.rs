@@ -17,6 +17,7 @@
 //! | [`runtime`] | the isolation of one machine: plan (pure data) and the small appliers of it |
 //! | [`supervisor`] | one process per machine: start, ready, serve, stop, teardown |
 //! | [`machine`] | machines as a client sees them: found, entered, told things, looked at |
+//! | [`manager`] | D-Bus interfaces: thin adapters over machines, images and transfers |
 //! | [`cli`] | the command line; the only room that prints |
 //!
 //! Plans are data: settings, guest and host facts give a [`runtime::plan::MachinePlan`] by pure functions; the
@@ -34,6 +35,7 @@ pub mod host;
 pub mod image;
 pub mod journal;
 pub mod machine;
+pub mod manager;
 pub mod network;
 pub mod runtime;
 pub mod settings;

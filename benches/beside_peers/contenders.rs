@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
@@ -94,7 +94,8 @@ impl Ground {
         self.cgroups.iter().try_for_each(|cgroup| fs::write(cgroup.join("cgroup.procs"), "0"))
     }
 
-    fn tree(&self) -> PathBuf {
+    /// The copy that machines may write to.
+    pub(crate) fn tree(&self) -> PathBuf {
         self.work.join("tree")
     }
 
@@ -112,8 +113,19 @@ impl Ground {
 
     /// `spinney run` of the tree, with `options`.
     pub(crate) fn spinney(&self, suffix: &str, options: &[&str], payload: &[&str]) -> Command {
+        self.spinney_of(&self.tree(), suffix, options, payload)
+    }
+
+    /// The same of another tree.
+    pub(crate) fn spinney_of(
+        &self,
+        tree: &Path,
+        suffix: &str,
+        options: &[&str],
+        payload: &[&str],
+    ) -> Command {
         let mut command = Command::new(&self.spinney);
-        command.args(["run", "-q", "-M"]).arg(self.machine(suffix)).args(options).arg(self.tree());
+        command.args(["run", "-q", "-M"]).arg(self.machine(suffix)).args(options).arg(tree);
         if !payload.is_empty() {
             command.arg("--").args(payload);
         }
@@ -139,6 +151,32 @@ impl Ground {
         let mut command = Command::new("lxc-start");
         command.arg("-F").arg("-P").arg(self.work.join("lxc")).arg("-f").arg(self.work.join("lxc.conf"));
         command.arg("-n").arg(self.machine("lxc"));
+        command
+    }
+
+    /// `lxc-start` of a container with one end of a pair, the other of which is in no bridge yet.
+    pub(crate) fn lxc_with_link(&self, payload: &[&str]) -> Command {
+        let name = self.machine("lxc-link");
+        let path = self.work.join("lxc-link.conf");
+        let config = self
+            .lxc_config()
+            .replace(
+                "lxc.net.0.type = empty",
+                "lxc.net.0.type = veth\nlxc.net.0.name = host0\nlxc.net.0.flags = up\n\
+                 lxc.net.0.ipv4.address = 10.9.0.2/24\nlxc.net.0.ipv4.gateway = 10.9.0.1",
+            )
+            .replace("/bin/true", &payload.join(" "));
+        let mut command = Command::new("lxc-start");
+        command.arg("-F").arg("-P").arg(self.work.join("lxc")).arg("-f").arg(&path).args(["-n", &name]);
+        // Who cannot write it cannot start it.
+        let _ = fs::write(path, config);
+        command
+    }
+
+    /// `lxc-stop` of a container.
+    pub(crate) fn lxc_stop(&self, suffix: &str) -> Command {
+        let mut command = Command::new("lxc-stop");
+        command.arg("-k").arg("-P").arg(self.work.join("lxc")).arg("-n").arg(self.machine(suffix));
         command
     }
 

@@ -57,7 +57,7 @@ pub(crate) struct Crowd {
 pub(crate) fn measure(ground: &Ground) -> Result<Crowd, Box<dyn Error>> {
     let (memory, children) = (meminfo("MemAvailable:")?, cpu_of_children()?);
     let begun = Instant::now();
-    let machines = boot_all(ground)?;
+    let machines = boot_all(ground, "crowd", &ground.tree(), &["-d", "-x", "--private-network"])?;
     let ready = begun.elapsed();
     let count = u32::try_from(MACHINES)?;
     let mut crowd = Crowd {
@@ -145,19 +145,23 @@ impl Drop for Records {
 }
 
 /// State files of machines that run; they are ended when dropped.
-struct Machines(Vec<Value>);
+pub(crate) struct Machines(pub(crate) Vec<Value>);
 
-/// Boots them all, so many at a time. After a fault those that are booting come up, so that they can be ended.
-fn boot_all(ground: &Ground) -> Result<Machines, Box<dyn Error>> {
+/// Boots them all from `tree` with `options`, so many at a time; their names end in `suffix` and a number. After a fault those that are booting come up, so that they can be ended.
+pub(crate) fn boot_all(
+    ground: &Ground,
+    suffix: &str,
+    tree: &Path,
+    options: &[&str],
+) -> Result<Machines, Box<dyn Error>> {
     let mut machines = Machines(Vec::new());
     let mut booting: Vec<(String, Child)> = Vec::new();
     let mut next = 0;
     let mut fault = None;
     while !booting.is_empty() || (next < MACHINES && fault.is_none()) {
         while booting.len() < AT_ONCE && next < MACHINES && fault.is_none() {
-            let suffix = format!("crowd-{next}");
-            let options = ["-d", "-x", "--private-network"];
-            let mut command = ground.spinney(&suffix, &options, &[]);
+            let suffix = format!("{suffix}-{next}");
+            let mut command = ground.spinney_of(tree, &suffix, options, &[]);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             booting.push((ground.machine(&suffix), command.spawn()?));
             next += 1;
@@ -197,13 +201,13 @@ impl Drop for Machines {
 }
 
 /// Processor time of a process (proc_pid_schedstat(5)).
-fn cpu_of(pid: &Value) -> Result<Duration, Box<dyn Error>> {
+pub(crate) fn cpu_of(pid: &Value) -> Result<Duration, Box<dyn Error>> {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
     Ok(Duration::from_nanos(text.split(' ').next().unwrap_or_default().parse()?))
 }
 
 /// Processor time of all children that we have waited for: cutime and cstime (proc_pid_stat(5)), in ticks of 10 ms.
-fn cpu_of_children() -> Result<Duration, Box<dyn Error>> {
+pub(crate) fn cpu_of_children() -> Result<Duration, Box<dyn Error>> {
     let text = fs::read_to_string("/proc/self/stat")?;
     let fields = text.rsplit(") ").next().unwrap_or_default().split(' ');
     let ticks: u32 = fields.skip(13).take(2).map(|field| field.parse::<u32>().unwrap_or(0)).sum();
@@ -214,7 +218,7 @@ fn rollup(pid: &Value, field: &str) -> Result<u64, Box<dyn Error>> {
     kib(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?, field)
 }
 
-fn meminfo(field: &str) -> Result<u64, Box<dyn Error>> {
+pub(crate) fn meminfo(field: &str) -> Result<u64, Box<dyn Error>> {
     kib(&fs::read_to_string("/proc/meminfo")?, field)
 }
 

@@ -108,13 +108,7 @@ impl<'a> Container<'a> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        let mut command = Command::new("lxc-stop");
-        command
-            .arg("-k")
-            .arg("-P")
-            .arg(self.ground.work.join("lxc"))
-            .arg("-n")
-            .arg(self.ground.machine("lxc-idle"));
+        let mut command = self.ground.lxc_stop("lxc-idle");
         let _ = command.stderr(Stdio::null()).status();
         let _ = self.child.kill();
         let _ = self.child.wait();

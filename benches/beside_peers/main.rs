@@ -9,6 +9,14 @@ mod contenders;
 mod crowd;
 mod entered;
 mod memory;
+mod network;
+mod network_contenders;
+mod network_host;
+mod network_paths;
+mod network_ping;
+mod network_report;
+mod network_trips;
+mod network_zone;
 mod report;
 mod timing;
 
@@ -40,6 +48,9 @@ struct Arguments {
     /// The tree that archives are made of.
     #[arg(long)]
     archived: PathBuf,
+    /// The tree that a hundred machines of one zone boot: one that boots quickly.
+    #[arg(long)]
+    small: Option<PathBuf>,
     /// A cgroup made for this, in each hierarchy that systemd-nspawn uses.
     #[arg(long)]
     cgroup: Vec<PathBuf>,
@@ -49,7 +60,7 @@ struct Arguments {
     /// Fail if a target is missed.
     #[arg(long)]
     check: bool,
-    /// Rows to measure: command, ephemeral, boot, exec, memory, crowd, list, unpack, export.
+    /// Rows to measure: command, ephemeral, boot, exec, memory, crowd, list, unpack, export, network.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds of the quick rows.
@@ -89,6 +100,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         if wanted("unpack") {
             report.add_peaks(&archives.peaks()?)?;
         }
+    }
+    // Last: it leaves this process in surroundings of its own.
+    if wanted("network") {
+        network::measure(&ground, arguments.small.as_deref(), arguments.rounds, &mut report)?;
     }
     std::fs::write(&arguments.json, report.json()?)?;
     Ok(if arguments.check && report.missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -43,6 +43,12 @@ impl Report {
         self.missed
     }
 
+    /// Keeps a row that was printed, and whether it met its target.
+    pub(crate) fn keep(&mut self, row: Value, met: Option<bool>) {
+        self.missed |= met == Some(false);
+        self.rows.push(row);
+    }
+
     /// Everything as JSON.
     pub(crate) fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&json!({ "missed": self.missed, "load": self.load, "rows": self.rows }))
@@ -252,11 +258,11 @@ impl Report {
     }
 }
 
-fn mark(met: Option<bool>) -> &'static str {
+pub(crate) fn mark(met: Option<bool>) -> &'static str {
     if met == Some(false) { "MISSED" } else { "met" }
 }
 
 /// The middle one of sorted values.
-fn median(sorted: &[f64]) -> f64 {
+pub(crate) fn median(sorted: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -17,7 +17,7 @@ const WARM_UP: usize = 2;
 
 /// Before each run: the kernel takes the last contender's network namespace apart behind its back, and lets nobody make
 /// one meanwhile (cleanup_net() in net/core/net_namespace.c). No contender is to pay for another.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// A boot that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -70,6 +70,10 @@ pub struct RunArguments {
     #[arg(long)]
     pub no_wait: bool,
 
+    /// We are ExecStart= of a unit with Delegate=yes: the machine's cgroups go into the unit's
+    #[arg(long, conflicts_with = "detach")]
+    pub keep_unit: bool,
+
     /// Print the settings, where each came from, and the plan, and stop: text (default) or json
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     pub explain: Option<String>,

@@ -28,6 +28,8 @@ pub struct RunInvocation {
     pub tree: PathBuf,
     /// It was given as `TREE`, not by an option.
     pub operand: bool,
+    /// It was not given: it is the image that has the machine's name.
+    pub by_name: bool,
     /// It was given as `TREE` and without a slash: where there is no such directory it names an image.
     pub may_be_image: bool,
     /// The command, or the init's arguments.
@@ -76,6 +78,7 @@ fn parse_run(mut arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
     }
     let operand = tree.is_some();
     let may_be_image = tree.as_ref().is_some_and(|tree| !tree.as_os_str().as_encoded_bytes().contains(&b'/'));
+    let by_name = !by_option && !operand && options.machine.is_some();
     let tree = one_tree(&mut options, tree)?;
     let command = match after_dashes {
         None => operands,
@@ -84,7 +87,15 @@ fn parse_run(mut arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
         Some(rest) => operands.into_iter().chain([OsString::from("--")]).chain(rest).collect(),
     };
     let given = given_in_order(run_matches(&matches)?);
-    Ok(Invocation::Run(Box::new(RunInvocation { options, tree, operand, may_be_image, command, given })))
+    Ok(Invocation::Run(Box::new(RunInvocation {
+        options,
+        tree,
+        operand,
+        by_name,
+        may_be_image,
+        command,
+        given,
+    })))
 }
 
 /// What is to be run, said in one of the ways there are.
@@ -100,12 +111,17 @@ fn one_tree(options: &mut RunArguments, operand: Option<PathBuf>) -> Result<Path
     if let [(one, _), (other, _), ..] = given.as_slice() {
         return Err(Refusal::error(format!("two trees given: {one} and {other}"), "give one of them"));
     }
-    let (option, tree) = given.pop().ok_or_else(|| {
-        Refusal::error(
-            "no tree given",
-            "spinney run TREE, where TREE is the root directory of a Linux system, or an image",
-        )
-    })?;
+    let (option, tree) = match (given.pop(), &options.machine) {
+        (Some(given), _) => given,
+        // As systemd-nspawn does it.
+        (None, Some(machine)) => ("--machine=".to_owned(), PathBuf::from(machine)),
+        (None, None) => {
+            return Err(Refusal::error(
+                "no tree given",
+                "spinney run TREE, where TREE is the root directory of a Linux system, or an image",
+            ));
+        }
+    };
     if option == "--mstack=" && !tree.as_os_str().as_encoded_bytes().ends_with(b".mstack") {
         return Err(Refusal::error(
             format!("--mstack={} is no layered image by its name", tree.display()),
@@ -180,6 +196,8 @@ mod tests {
             (&["/t", "sh", "-c", "x", "--", "-y"], "/t", &["sh", "-c", "x", "--", "-y"]),
             (&["/t", "--", "sh", "--", "y"], "/t", &["sh", "--", "y"]),
             (&["/t", "--"], "/t", &[]),
+            (&["-M", "web"], "web", &[]),
+            (&["--machine=web", "--", "ls"], "web", &["ls"]),
             (&["t", "--help-me", "--"], "", &[]),
             (&["/t", "-q", "-"], "/t", &["-"]),
         ];

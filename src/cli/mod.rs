@@ -9,6 +9,7 @@
 //! | [`limit_options`] | the options that limit a machine |
 //! | [`nspawn`] | systemd-nspawn's command line |
 //! | [`run`] | `spinney run` |
+//! | `spinneyd` | the manager, called by its own name |
 //! | [`reference`] | images by what they were pulled by |
 //! | [`detached`] | waiting for machines in the background |
 //! | [`progress`] | what a machine does, as status lines |
@@ -43,12 +44,14 @@ pub mod reference;
 pub mod refusal;
 pub mod run;
 pub mod settings;
+mod spinneyd;
 pub mod top;
 pub mod transfer_bar;
 pub mod transferring;
 pub mod verb;
 pub mod verbs;
 
+use crate::manager::worker;
 use crate::network::ports::proxy;
 use invocation::Invocation;
 use output::Output;
@@ -57,12 +60,18 @@ use refusal::Refusal;
 /// Exit status of our own failures; below it, and at 126 and above, the payload speaks (docker-run(1), env(1)).
 pub const EXIT_FAILURE: u8 = 125;
 
-/// Runs the personality that the executable was called by: `spinney`, systemd-nspawn, or the proxy of a machine's ports.
+/// Runs the personality that the executable was called by: `spinney`, `spinneyd`, systemd-nspawn, or one of the processes that these start.
 pub fn main() -> ExitCode {
     let started = Instant::now();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if proxy::is_called(&arguments) {
         return ExitCode::from(proxy::main(&arguments));
+    }
+    if worker::is_called(&arguments) {
+        return ExitCode::from(worker::main(&arguments));
+    }
+    if spinneyd::is_called(&arguments) {
+        return ExitCode::from(spinneyd::main(arguments));
     }
     if let Some(program) = nspawn::called_as(arguments.first()) {
         return ExitCode::from(nspawn::main(program, &arguments[1..], started));

@@ -14,7 +14,6 @@ const ONLY_NSPAWN: &[&str] = &[
     "--cleanup",
     "--forward-journal",
     "--image-policy",
-    "--keep-unit",
     "--no-pager",
     "--oci-bundle",
     "--private-users-delegate",

@@ -58,7 +58,7 @@ pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
         output.status(&note);
     }
     let boots = matches!(request.settings.payload, Payload::Boot { .. });
-    if request.background {
+    if invocation.options.detach {
         return detached::run(request, &invocation.options, output);
     }
     let progress = Progress::new(output, boots);
@@ -133,8 +133,9 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     if matches!(settings.payload, Payload::Boot { .. }) && settings.console == Some(ConsoleMode::Pipe) {
         warnings.push("an init without /dev/console (--console=pipe) may not boot".to_owned());
     }
-    let background = invocation.options.detach;
-    let request = Request { settings, provenance, started, background, ending: Ending::Judged };
+    let keep_unit = invocation.options.keep_unit;
+    let background = invocation.options.detach || keep_unit;
+    let request = Request { settings, provenance, started, background, keep_unit, ending: Ending::Judged };
     Ok(Prepared { request, warnings, note })
 }
 
@@ -160,6 +161,11 @@ fn find_image(
     invocation: &RunInvocation,
     environment: &Environment,
 ) -> Result<Option<(MachineName, PathBuf)>, machine::Error> {
+    if invocation.by_name {
+        let name = invocation.tree.to_str().unwrap_or_default();
+        let name: MachineName = name.parse().map_err(|source| machine::Error::Name { source })?;
+        return machine::find_image::find(&name).map(|tree| Some((name, tree)));
+    }
     if !invocation.may_be_image || environment.directory.join(&invocation.tree).exists() {
         return Ok(None);
     }

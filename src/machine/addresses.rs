@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::OnceLock;
 
 use rustix::fs::CWD;
 
 use crate::sys::files::read_at;
+use crate::sys::network::is_shared_with;
 
 /// A guest can have as many routes and addresses as it likes; who looks at it reads so much of them.
 const LIMIT: usize = 256 << 10;
@@ -20,7 +20,7 @@ const SCOPE_LINK: u8 = 0x20;
 /// Addresses of the network namespace of process `leader`, IPv4 first, without loopback ones, link-local ones last;
 /// none where it is our own, which is the host's.
 pub fn of(leader: i32) -> Vec<IpAddr> {
-    if shares_our_network(leader) {
+    if is_shared_with(leader) != Some(false) {
         return Vec::new();
     }
     let read = |file: &str| {
@@ -30,22 +30,6 @@ pub fn of(leader: i32) -> Vec<IpAddr> {
     let mut addresses: Vec<IpAddr> = local_ipv4(&read("fib_trie")).into_iter().map(IpAddr::V4).collect();
     addresses.extend(ipv6(&read("if_inet6")).into_iter().map(IpAddr::V6));
     addresses
-}
-
-/// Whether `leader` has the network namespace that we have: only root may compare the namespaces themselves, but each has
-/// files of its own in /proc, with numbers of their own.
-pub(super) fn shares_our_network(leader: i32) -> bool {
-    /// Ours does not change: a process that joins a machine's looks at nothing from there.
-    static OURS: OnceLock<Option<u64>> = OnceLock::new();
-    let number = |process: &str| {
-        let file = rustix::fs::stat(format!("/proc/{process}/net/dev"));
-        file.ok().map(|file| file.st_ino)
-    };
-    let ours = *OURS.get_or_init(|| number("self"));
-    match (number(&leader.to_string()), ours) {
-        (Some(its), Some(ours)) => its == ours,
-        _ => true,
-    }
 }
 
 /// The local addresses in a `fib_trie` text. A leaf is `|-- ADDRESS`, and the lines below it say what routes it has:

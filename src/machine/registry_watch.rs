@@ -30,6 +30,15 @@ impl RegistryWatch {
     /// # Errors
     /// When the registry cannot be read or watched.
     pub fn machines(&self, known: impl Fn(&MachineName) -> bool) -> Result<Vec<MachineHandle>, Error> {
+        let names = self.follow(known)?;
+        Ok(names.iter().filter_map(|name| MachineHandle::find(name).ok()).collect())
+    }
+
+    /// Watches all that the registry has now, also what supervisors say of their machines. Gives the names that are not `known`.
+    ///
+    /// # Errors
+    /// When the registry cannot be read or watched.
+    pub fn follow(&self, known: impl Fn(&MachineName) -> bool) -> Result<Vec<MachineName>, Error> {
         self.watch.clear().map_err(failed())?;
         // Watched before it is looked at, the outer directories first: nothing comes in between.
         let mut directories: Vec<PathBuf> = Path::new(MACHINES).ancestors().map(PathBuf::from).collect();
@@ -39,13 +48,13 @@ impl RegistryWatch {
                 break;
             }
         }
-        let mut machines = Vec::new();
-        for name in names().map_err(failed())?.into_iter().filter(|name| !known(name)) {
+        let new: Vec<MachineName> =
+            names().map_err(failed())?.into_iter().filter(|name| !known(name)).collect();
+        for name in &new {
             // A machine that is starting has a directory before it has a state.
-            self.watch.add(&MachineHandle::directory_of(&name)).map_err(failed())?;
-            machines.extend(MachineHandle::find(&name).ok());
+            self.watch.add(&MachineHandle::directory_of(name)).map_err(failed())?;
         }
-        Ok(machines)
+        Ok(new)
     }
 }
 

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 use serde::Serialize;
 
-use super::addresses::shares_our_network;
 use super::process_tree::{ProcessTree, directory_of};
 use crate::host::Controller;
 use crate::supervisor::state::State;
 use crate::sys::files::read_at;
+use crate::sys::network::is_shared_with;
 
 mod parse;
 
@@ -175,7 +175,7 @@ fn processes(guest: &Path) -> Option<Tasks> {
 }
 
 fn network(leader: i32) -> Option<Network> {
-    if shares_our_network(leader) {
+    if is_shared_with(leader) != Some(false) {
         return None;
     }
     read(&PathBuf::from(format!("/proc/{leader}/net/dev"))).map(|text| parse::network(&text))

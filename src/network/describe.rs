@@ -78,12 +78,7 @@ mod tests {
     #[test]
     fn in_words() {
         let link = LinkPlan {
-            kind: LinkKind::Zone("lab".parse().unwrap()),
             host: "vb-web".parse().ok(),
-            host_alternative: None,
-            host_mac: None,
-            guest: "host0".parse().unwrap(),
-            guest_alternative: None,
             mac: "02:00:00:00:00:07".parse().ok(),
             addresses: Some(Addresses {
                 v4: Some(Family {
@@ -94,6 +89,7 @@ mod tests {
                 }),
                 v6: None,
             }),
+            ..LinkPlan::new(LinkKind::Zone("lab".parse().unwrap()), "host0".parse().unwrap())
         };
         let plan = NetworkPlan {
             links: vec![link],

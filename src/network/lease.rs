@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::plan::Addresses;
@@ -22,8 +22,9 @@ use super::records::{Asked, Pairs, Records, ZoneRecord};
 use super::subnet::Subnet;
 use crate::settings::network::{InterfaceName, ZoneName};
 use crate::sys::files::{
-    entries, make_directories, open_at, open_directory, read_at, remove_file_at, replace_at,
+    self, entries, make_directories, open_at, open_directory, read_at, remove_file_at, replace_at,
 };
+use crate::sys::network::{NamespaceId, is_shared_with};
 use crate::sys::{SysError, SysResult};
 
 /// Where leases are.
@@ -39,9 +40,9 @@ const SUFFIX: &str = ".json";
 /// A file of leases of a thousand machines with the longest names is a tenth of it.
 const LIMIT: usize = 4 << 20;
 
-/// What the host's network is at the time.
+/// What leases are chosen by: what of the host's network matters to a zone, or to a machine that is alone with the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HostNetwork {
+pub struct HostView {
     /// Its routes, but for default ones.
     pub routes: Vec<Route>,
     /// The addresses of the zone's bridge, where that is there.
@@ -166,11 +167,7 @@ impl Leases {
         let directory = make_directories(path, 0o755).map_err(refused)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
         let lock = open_at(&directory, LOCK, flags, Mode::from_raw_mode(0o600)).map_err(refused)?;
-        while let Err(errno) = rustix::fs::flock(&lock, FlockOperation::LockExclusive) {
-            if errno != Errno::INTR {
-                return Err(refused(SysError::new("flock", format!("{LOCK}, LOCK_EX"), errno)));
-            }
-        }
+        files::lock(&lock).map_err(refused)?;
         Ok(Self { path: path.to_owned(), directory: Some(directory), lock: Some(lock) })
     }
 
@@ -265,14 +262,8 @@ pub fn now() -> u64 {
 
 /// Where the leases of the network namespace are that we are in: those of the host's own last.
 pub fn directory() -> PathBuf {
-    // Not every root may see the namespaces of the first process, but each namespace has files of its own in /proc.
-    let inode = |process: &str, file: &str| {
-        rustix::fs::stat(format!("/proc/{process}/{file}")).ok().map(|file| file.st_ino)
-    };
-    let hosts = ["ns/net", "net/dev"].iter().find_map(|file| Some((inode("self", file)?, inode("1", file)?)));
-    let Some((ours, hosts)) = hosts else { return DIRECTORY.into() };
-    match inode("self", "ns/net") {
-        Some(number) if ours != hosts => Path::new(OTHER_HOSTS).join(number.to_string()),
+    match (is_shared_with(1), NamespaceId::ours()) {
+        (Some(false), Ok(namespace)) => Path::new(OTHER_HOSTS).join(namespace.to_string()),
         _ => DIRECTORY.into(),
     }
 }
@@ -283,14 +274,14 @@ mod tests {
     use crate::network::names::HostId;
     use crate::network::pool::Pool;
 
-    fn asked<'a>(name: &'a str, host: &'a HostNetwork, pool: &'a Pool) -> Asked<'a> {
+    fn asked<'a>(name: &'a str, host: &'a HostView, pool: &'a Pool) -> Asked<'a> {
         let id = HostId([7; 16]);
         Asked { name, addresses: &[], host, id, pool, is_live: &|_| true, now: now() }
     }
 
     fn acquire(path: &Path, wanted: &Wanted, name: &str) -> String {
         let leases = Leases::open(path).unwrap();
-        let host = HostNetwork { ipv6: true, ..HostNetwork::default() };
+        let host = HostView { ipv6: true, ..HostView::default() };
         let leased = leases.acquire(wanted, &asked(name, &host, &Pool::default())).unwrap();
         let v4 = leased.v4.unwrap();
         format!("{}/{}", v4.address, v4.prefix)
@@ -313,7 +304,7 @@ mod tests {
         assert_eq!(acquire(&path, &Wanted::Pair, "db"), "10.213.255.226/28");
         // What is looked at is not changed, and what is not there is no error.
         let looked = Leases::look(&path);
-        let host = HostNetwork::default();
+        let host = HostView::default();
         looked.acquire(&zone, &asked("new", &host, &Pool::default())).unwrap();
         assert!(!looked.records().unwrap().zones[&"lab".parse().unwrap()].leases.contains_key("new"));
         assert_eq!(Leases::look(&path.join("none")).records().unwrap(), Records::default());

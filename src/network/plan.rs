@@ -68,6 +68,27 @@ pub struct LinkPlan {
     pub addresses: Option<Addresses>,
 }
 
+impl LinkPlan {
+    /// One of `kind` that is called `guest` in the machine, and has nothing else.
+    pub fn new(kind: LinkKind, guest: InterfaceName) -> Self {
+        Self {
+            kind,
+            host: None,
+            host_alternative: None,
+            host_mac: None,
+            guest,
+            guest_alternative: None,
+            mac: None,
+            addresses: None,
+        }
+    }
+
+    /// A pair of ours, of which one end stays on the host.
+    pub fn is_pair(&self) -> bool {
+        matches!(self.kind, LinkKind::Veth | LinkKind::Extra | LinkKind::Bridge(_) | LinkKind::Zone(_))
+    }
+}
+
 /// Kinds of interfaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -120,6 +141,13 @@ pub struct Faults {
 }
 
 impl NetworkPlan {
+    /// Packets of the machine go through the host: it has a gateway there.
+    pub fn is_routed(&self) -> bool {
+        self.links
+            .iter()
+            .any(|link| matches!(link.kind, LinkKind::Veth | LinkKind::Zone(_)) && link.addresses.is_some())
+    }
+
     /// The interface that leads to the internet and to its siblings, `host0`, where we gave it addresses.
     pub fn main(&self) -> Option<(&LinkPlan, Addresses)> {
         self.links.iter().find_map(|link| link.addresses.map(|addresses| (link, addresses)))
@@ -160,14 +188,8 @@ mod tests {
             let address = Ipv4Addr::new(10, 213, 0, 5);
             let v4 = Family { address, prefix: 24, gateway: Some(Ipv4Addr::new(10, 213, 0, 1)), host };
             let link = LinkPlan {
-                kind: LinkKind::Veth,
-                host: None,
-                host_alternative: None,
-                host_mac: None,
-                guest: "host0".parse().expect("a name"),
-                guest_alternative: None,
-                mac: None,
                 addresses: Some(Addresses { v4: Some(v4), v6: None }),
+                ..LinkPlan::new(LinkKind::Veth, "host0".parse().expect("a name"))
             };
             let dns: Vec<IpAddr> = dns.iter().map(parse).collect();
             let plan = NetworkPlan { links: vec![link], dns: dns.clone(), ..NetworkPlan::default() };

@@ -160,14 +160,12 @@ fn host0(
         VethAttachment::Zone(_) => leased.map(|leased| with_routers(leased, network)).transpose()?,
     };
     Ok(LinkPlan {
-        kind,
         host: Some(end.name),
         host_alternative: end.alternative,
         host_mac: Some(mac(host, name.as_str(), MacOf::Host)),
-        guest: HOST0.parse().map_err(|_| no_name())?,
-        guest_alternative: None,
         mac: Some(network.mac.unwrap_or_else(|| mac(host, name.as_str(), MacOf::Machine))),
         addresses,
+        ..LinkPlan::new(kind, HOST0.parse().map_err(|_| no_name())?)
     })
 }
 
@@ -179,14 +177,9 @@ fn more_links(
 ) -> Result<Vec<LinkPlan>, NetworkPlanError> {
     let mac = |which: MacOf| Some(mac(host, name.as_str(), which));
     let bare = |kind: LinkKind, on_host: Option<&InterfaceName>, guest: LinkName| LinkPlan {
-        kind,
         host: on_host.cloned(),
-        host_alternative: None,
-        host_mac: None,
-        guest: guest.name,
         guest_alternative: guest.alternative,
-        mac: None,
-        addresses: None,
+        ..LinkPlan::new(kind, guest.name)
     };
     let own_name = |pair: &InterfacePair| LinkName {
         name: pair.guest.clone().unwrap_or_else(|| pair.host.clone()),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::lease::{HostNetwork, LeaseError, Wanted};
+use super::lease::{HostView, LeaseError, Wanted};
 use super::names::{HostId, veth};
 use super::plan::{Addresses, Family};
 use super::pool::{For, Pool, choose_number};
@@ -83,7 +83,7 @@ pub struct Asked<'a> {
     /// The addresses that it wants, at most one of each family.
     pub addresses: &'a [InterfaceAddress],
     /// The host's network.
-    pub host: &'a HostNetwork,
+    pub host: &'a HostView,
     /// The host's machine ID.
     pub id: HostId,
     /// What networks are chosen from.

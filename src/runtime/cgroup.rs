@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::unit_cgroup;
 use crate::host::{CgroupHierarchy, CgroupMode};
 use crate::sys::files::{
     change_owner, change_owner_at, entries, make_directory_at, open_directory, open_directory_at, read_at,
@@ -54,7 +55,8 @@ pub struct Hierarchy {
 /// One machine's cgroups.
 #[derive(Debug)]
 pub struct MachineCgroup {
-    name: String,
+    /// Of the outer one, below the root of the hierarchy.
+    path: PathBuf,
     owner: u32,
     outer: OwnedFd,
     payload: OwnedFd,
@@ -80,18 +82,12 @@ impl Hierarchy {
     /// # Errors
     /// When one cannot be made or handed over.
     pub fn create(&self, name: &str, owner: u32) -> Result<MachineCgroup, CgroupError> {
-        let result = while_parents_vanish(|| self.make(name, owner));
-        result.map_err(|source| CgroupError::Make { name: name.to_owned(), source })
-    }
-
-    fn make(&self, name: &str, owner: u32) -> SysResult<MachineCgroup> {
-        let parent = make_directory_at(&self.root, PARENT, 0o755)?;
-        enable_controllers(&self.root)?;
-        enable_controllers(&parent)?;
-        let outer = make_directory_at(&parent, name, 0o755)?;
-        enable_controllers(&outer)?;
-        let payload = make_payload(&outer, owner)?;
-        Ok(MachineCgroup { name: name.to_owned(), owner, outer, payload })
+        let make = || {
+            let parent = make_directory_at(&self.root, PARENT, 0o755)?;
+            enable_controllers(&self.root)?;
+            MachineCgroup::make(&parent, Path::new("/").join(PARENT).join(name), owner)
+        };
+        while_parents_vanish(make).map_err(|source| CgroupError::Make { name: name.to_owned(), source })
     }
 
     /// Opens the cgroup `path`, which begins at the root of the hierarchy with a slash, as /proc/PID/cgroup says it.
@@ -102,31 +98,32 @@ impl Hierarchy {
         open_directory_at(&self.root, path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// A leaf in the outer cgroup of machine `name`, beside the guest's own: for processes that join a guest whose
+    /// A leaf in a machine's outer cgroup, beside `payload`, the guest's own: for processes that join a guest whose
     /// cgroups take none. It goes with the machine, or by [`Hierarchy::remove_leaf`].
     ///
     /// # Errors
     /// ENOENT when the machine is gone.
-    pub fn make_leaf(&self, name: &str) -> SysResult<OwnedFd> {
-        make_directory_at(self.find(&Path::new(PARENT).join(name))?, LEAF, 0o755)
+    pub fn make_leaf(&self, payload: &Path) -> SysResult<OwnedFd> {
+        make_directory_at(self.find(outer_of(payload))?, LEAF, 0o755)
     }
 
     /// Removes the leaf if nobody is in it.
     ///
     /// # Errors
     /// When the kernel refuses for another reason.
-    pub fn remove_leaf(&self, name: &str) -> SysResult<()> {
-        match self.find(&Path::new(PARENT).join(name)).and_then(|outer| remove_directory_at(outer, LEAF)) {
+    pub fn remove_leaf(&self, payload: &Path) -> SysResult<()> {
+        match self.find(outer_of(payload)).and_then(|outer| remove_directory_at(outer, LEAF)) {
             Err(error) if matches!(error.errno(), Errno::BUSY | Errno::NOTEMPTY | Errno::NOENT) => Ok(()),
             removed => removed,
         }
     }
 
-    /// Whether processes are in the cgroups of machine `name`.
+    /// Whether processes are in the cgroups of machine `name`, in a unit or not.
     pub fn is_populated(&self, name: &str) -> bool {
-        let events = Path::new(PARENT).join(name).join("cgroup.events");
-        let events = read_at(&self.root, events, 4096).unwrap_or_default();
-        events.split(|byte| *byte == b'\n').any(|line| line == b"populated 1")
+        [Path::new(PARENT).join(name), unit_cgroup::usual_place(name)].into_iter().any(|outer| {
+            let events = read_at(&self.root, outer.join("cgroup.events"), 4096).unwrap_or_default();
+            events.split(|byte| *byte == b'\n').any(|line| line == b"populated 1")
+        })
     }
 
     /// Removes what is left of the cgroups of machine `name`, killing what runs in them.
@@ -143,9 +140,30 @@ impl Hierarchy {
             Err(error) => Err(error),
         }
     }
+
+    /// Removes what is left of the machine's cgroups in a unit, killing what runs in them. The unit's own are systemd's.
+    ///
+    /// # Errors
+    /// When a process will not go, or a directory cannot be removed.
+    pub fn remove_from_unit(&self, unit: &Path) -> SysResult<()> {
+        match self.find(unit) {
+            Ok(unit) => kill_and_remove(&unit, Path::new(unit_cgroup::OUTER)),
+            Err(error) if error.errno() == Errno::NOENT => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl MachineCgroup {
+    /// Makes the outer cgroup `path` in `parent`, which has its name already, and the guest's own in it.
+    pub(super) fn make(parent: &OwnedFd, path: PathBuf, owner: u32) -> SysResult<Self> {
+        enable_controllers(parent)?;
+        let outer = make_directory_at(parent, path.file_name().unwrap_or_default(), 0o755)?;
+        enable_controllers(&outer)?;
+        let payload = make_payload(&outer, owner)?;
+        Ok(Self { path, owner, outer, payload })
+    }
+
     /// The guest's root cgroup.
     pub fn payload(&self) -> &OwnedFd {
         &self.payload
@@ -156,9 +174,9 @@ impl MachineCgroup {
         &self.outer
     }
 
-    /// Its path below the root of the hierarchy.
+    /// The path of the guest's, from the root of the hierarchy.
     pub fn path(&self) -> PathBuf {
-        Path::new("/").join(PARENT).join(&self.name).join(PAYLOAD)
+        self.path.join(PAYLOAD)
     }
 
     /// Makes the inner one anew, for the next boot: the last guest's own cgroups are in it, and the controllers that it
@@ -171,6 +189,11 @@ impl MachineCgroup {
         self.payload = make_payload(&self.outer, self.owner)?;
         Ok(())
     }
+}
+
+/// The outer cgroup around a guest's own.
+fn outer_of(payload: &Path) -> &Path {
+    payload.parent().unwrap_or(payload)
 }
 
 /// The guest's own cgroup, handed over to `owner`.

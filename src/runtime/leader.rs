@@ -44,8 +44,8 @@ pub fn run(start: LeaderStart<'_>, channel: Channel) -> ! {
     let plan = start.plan;
     // All that is set up with fds of the host's is: a program of the tree that is a link to /proc/self/fd must find none.
     let first = 3 + plan.process.listen_fds;
-    let done =
-        set_up(start, &channel).and_then(|()| close_from_but(first, &channel).map_err(at(Stage::Process)));
+    let done = set_up(start, &channel)
+        .and_then(|()| close_from_but(first, &[channel.as_fd()]).map_err(at(Stage::Process)));
     match done {
         Ok(()) => {}
         Err((stage, error)) => {

@@ -33,5 +33,6 @@ pub mod restrict;
 pub mod root;
 pub mod staging;
 pub mod stub_init;
+pub mod unit_cgroup;
 pub mod user_namespace;
 pub mod user_overlay;

@@ -134,14 +134,8 @@ mod tests {
     fn network() -> NetworkPlan {
         NetworkPlan {
             links: vec![LinkPlan {
-                kind: LinkKind::Veth,
-                host: None,
-                host_alternative: None,
-                host_mac: None,
-                guest: "host0".parse().unwrap(),
-                guest_alternative: None,
-                mac: None,
                 addresses: Some(Addresses { v4: None, v6: None }),
+                ..LinkPlan::new(LinkKind::Veth, "host0".parse().unwrap())
             }],
             dns: vec!["10.213.0.1".parse().unwrap()],
             domain: Some("lab.internal".to_owned()),

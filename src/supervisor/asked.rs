@@ -19,6 +19,9 @@ use super::{Event, Report};
 /// closes has its shell send SIGHUP once more. A later one, or another, is impatience, and kills.
 const ONE_REQUEST: Duration = Duration::from_secs(1);
 
+/// What killing a guest and giving everything back may take at the very most.
+const CLEANING_UP: Duration = Duration::from_secs(30);
+
 impl Boot<'_> {
     pub(super) fn signalled(&mut self, signal: i32, machine: &mut Machine, report: &mut Report<'_>) {
         match signal {
@@ -86,6 +89,9 @@ impl Boot<'_> {
         let how = if goal == Goal::Reboot { StopKind::Reboot } else { StopKind::PowerOff };
         machine.control.publish(MachineEvent::Stopping { how, asked: true });
         self.tell(machine, report, ManagerNotifier::stopping);
+        if goal == Goal::PowerOff {
+            self.take_time(self.request.settings.timeout_stop, machine, report);
+        }
         if self.phase == Phase::Ready {
             self.phase = Phase::Stopping;
             self.write_state(machine, report);
@@ -106,8 +112,17 @@ impl Boot<'_> {
         }
     }
 
+    /// Has our manager wait as long as we do, which may be twice as long as was `said` and then a while: a guest may ask for
+    /// more time, and has to be killed and cleaned up after when that is over.
+    pub(super) fn take_time(&self, said: Duration, machine: &Machine, report: &mut Report<'_>) {
+        self.tell(machine, report, |manager| manager.extend_timeout(said * 2 + CLEANING_UP));
+    }
+
     pub(super) fn deadlines(&mut self, machine: &mut Machine, report: &mut Report<'_>) -> Result<(), Error> {
         let now = Instant::now();
+        if machine.parts.watchdog.as_ref().is_some_and(|watchdog| watchdog.is_due(now)) {
+            self.tell(machine, report, ManagerNotifier::watchdog);
+        }
         if self.late_at().is_some_and(|by| now >= by) {
             self.late = true;
             self.ready_by = None;

@@ -154,7 +154,7 @@ fn leave_terminal(teller: &Teller) -> SysResult<()> {
     drop(null);
     sys("chdir", rustix::process::chdir(Path::new("/")), || "\"/\"".to_owned())?;
     match &teller.socket {
-        Some(socket) => close_from_but(FIRST_FD, socket),
+        Some(socket) => close_from_but(FIRST_FD, &[socket.as_fd()]),
         None => Ok(()),
     }
 }

@@ -30,6 +30,7 @@ use super::snapshot::{Said, Snapshot};
 use super::start::{Machine, Parts, SIGNALS};
 use super::state::{Phase, State};
 use super::stop::Stop;
+use super::unit::Watchdog;
 use super::{Event, Report, Request};
 
 /// How often evidence of readiness is looked for while a guest boots that does not notify. A look costs some 50 µs.
@@ -142,6 +143,9 @@ impl<'a> Boot<'a> {
             init: parts.init.clone().unwrap_or_default(),
         });
         boot.tell(machine, report, |manager| manager.leader_started(boot.running.pid));
+        if let Some(timeout) = request.settings.timeout_ready.filter(|_| boots == 1) {
+            boot.take_time(timeout, machine, report);
+        }
         if !request.settings.notify_ready {
             boot.tell(machine, report, ManagerNotifier::ready);
         }
@@ -309,6 +313,7 @@ impl<'a> Boot<'a> {
             machine.parts.resolv_conf.as_ref().and_then(HostResolvConf::deadline),
             machine.parts.out_of_memory.deadline(),
             machine.parts.network.deadline(),
+            machine.parts.watchdog.as_ref().map(Watchdog::deadline),
         ];
         let timeout = deadlines.into_iter().flatten().min().map(until);
         match poll(&mut fds, timeout.as_ref()) {

@@ -1,6 +1,6 @@
 //! What a machine holds of the host while it lives, and the one way to give it all back.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -8,6 +8,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use crate::host::CgroupHierarchy;
 use crate::image::lock::{Hold, ImageLock, lock_path};
 use crate::network::link::holding::undo_later;
+use crate::network::nft::Nfnetlink;
+use crate::network::rules::{RulesError, remove_machine_over};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::id_range::{IdRangeError, IdRangeLock};
 use crate::runtime::root::{BINDS, MOUNT_POINTS};
@@ -203,7 +205,7 @@ impl Claimed {
     /// `in_haste` is for who waits for us: links go behind our back.
     pub(super) fn release(mut self, in_haste: bool) -> Vec<SysError> {
         let mut faults = Vec::new();
-        let mut links_go = false;
+        let (mut links_go, mut nft) = (false, None);
         if let Some((host, _)) = self.mounts.take()
             && let Err(error) = join_mount_namespace(&host)
         {
@@ -220,11 +222,17 @@ impl Claimed {
                 // All mounts are gone with our namespace: the image is the next one's, and may have it at once.
                 self.image_locks.clear();
             } else if matches!(resource, Resource::Network(_))
-                && (links_go || (in_haste && self.links_later()))
+                && (links_go || (in_haste && self.links_later(&mut nft)))
             {
                 links_go = true;
-            } else if let Err(error) = resources::undo(resource, &self.cgroups) {
-                faults.push(error);
+            } else {
+                let undone = match (resource, &mut nft) {
+                    (Resource::Rules { machine, .. }, Some(nft)) if links_go => {
+                        remove_machine_over(nft, machine).map_err(RulesError::into_source)
+                    }
+                    _ => resources::undo(resource, &self.cgroups),
+                };
+                faults.extend(undone.err());
             }
             fault::point(resource.teardown_point());
         }
@@ -237,11 +245,16 @@ impl Claimed {
 }
 
 impl Claimed {
-    /// Has a child undo what the machine has of the host's network; says whether it does.
-    fn links_later(&self) -> bool {
+    /// Has a child undo what the machine has of the host's network; says whether it does. It has the socket `nft` too, by which we
+    /// are about to remove the machine's rules: whoever closes that one last waits for the kernel, some 5 ms.
+    fn links_later(&self, nft: &mut Option<Nfnetlink>) -> bool {
         let holding = |resource| if let Resource::Network(holding) = resource { Some(holding) } else { None };
-        let holdings: Vec<_> = self.journal.resources().into_iter().filter_map(holding).collect();
-        undo_later(&holdings).unwrap_or(false)
+        let resources = self.journal.resources();
+        if nft.is_none() && resources.iter().any(|resource| matches!(resource, Resource::Rules { .. })) {
+            *nft = Nfnetlink::open().ok();
+        }
+        let holdings: Vec<_> = resources.into_iter().filter_map(holding).collect();
+        undo_later(&holdings, nft.as_ref().map(AsFd::as_fd)).unwrap_or(false)
     }
 }
 

@@ -106,6 +106,8 @@ pub enum Error {
     /// The rules of its packets could not be made.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    #[error("this process is in no unit whose cgroup a machine could have")]
+    NoUnit,
     #[error("cannot {action}")]
     System {
         action: &'static str,
@@ -239,6 +241,9 @@ impl Error {
             Self::Root(RootError::UpperLayer { .. }) => "--volatile=overlay keeps the layer in memory",
             Self::Cgroup(CgroupError::Missing) => {
                 "boot a kernel with CONFIG_CGROUPS and cgroup v2 (Linux 4.5)"
+            }
+            Self::NoUnit => {
+                "--keep-unit is for ExecStart= of a service with Delegate=yes, see spinney@.service(8)"
             }
             Self::Ports(error) => return error.hint(),
             Self::Limit(error) => error.hint(),

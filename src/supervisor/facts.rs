@@ -261,7 +261,7 @@ pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
         WantedIds::Range(base, size) => Some((base, size)),
     };
     let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, false)?;
-    make_plan(request, &facts, ids, network)
+    make_plan(request, &facts, ids, network.plan)
 }
 
 #[cfg(test)]

@@ -63,6 +63,7 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
     let _ = host_names::sweep(|machine| Path::new(MACHINES).join(machine).exists());
     // What cannot be removed now is tried again the next time.
     let _ = link::holding::sweep(|machine| Path::new(MACHINES).join(machine).exists());
+    let _ = link::shared::sweep();
     if let Ok(true) = link::lost::sweep() {
         let _ = rules::sweep();
     }

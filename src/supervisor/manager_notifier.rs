@@ -101,6 +101,17 @@ impl ManagerNotifier {
         self.send(&[NotifyState::Stopping])
     }
 
+    /// That we are still at it (WATCHDOG=1).
+    pub fn watchdog(&self) -> Result<(), ManagerNotifierError> {
+        self.send(&[NotifyState::Watchdog])
+    }
+
+    /// That what we do may take as long as this, from now on (EXTEND_TIMEOUT_USEC=).
+    pub fn extend_timeout(&self, time: Duration) -> Result<(), ManagerNotifierError> {
+        let microseconds = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.send(&[NotifyState::Custom(&format!("EXTEND_TIMEOUT_USEC={microseconds}"))])
+    }
+
     /// Over the crate's texts, not its `notify()`: that reads NOTIFY_SOCKET anew each time.
     fn send(&self, states: &[NotifyState<'_>]) -> Result<(), ManagerNotifierError> {
         let Some(socket) = &self.socket else {
@@ -133,7 +144,7 @@ mod tests {
         let notifier = ManagerNotifier::connect(path.as_os_str()).expect("connect");
         let pid = rustix::process::getpid();
         type Row<'a> = (&'a str, Result<(), ManagerNotifierError>, String);
-        let table: [Row<'_>; 5] = [
+        let table: [Row<'_>; 7] = [
             (
                 "leader",
                 notifier.leader_started(pid),
@@ -147,6 +158,12 @@ mod tests {
             ),
             ("main pid", notifier.main_pid(pid), format!("MAINPID={pid}\n")),
             ("stopping", notifier.stopping(), "STOPPING=1\n".to_owned()),
+            ("watchdog", notifier.watchdog(), "WATCHDOG=1\n".to_owned()),
+            (
+                "time",
+                notifier.extend_timeout(Duration::from_millis(1500)),
+                "EXTEND_TIMEOUT_USEC=1500000\n".to_owned(),
+            ),
         ];
         for (name, result, expected) in table {
             result.expect(name);

@@ -52,12 +52,14 @@ pub mod state;
 mod stop;
 pub mod stream;
 pub mod terminal;
+mod unit;
 mod verdict;
 
 use std::time::Instant;
 
 use crate::runtime::plan::MachinePlan;
 use crate::settings::{MachineName, MachineSettings, Provenance};
+use crate::sys::process::raise_soft_limit;
 
 pub use error::Error;
 pub use event::{Event, EventOf};
@@ -74,6 +76,8 @@ pub struct Request {
     pub started: Instant,
     /// Nobody's terminal is its console.
     pub background: bool,
+    /// We are the main process of a unit, whose cgroup the machine gets (`--keep-unit`).
+    pub keep_unit: bool,
     /// What an end of its payload means.
     pub ending: Ending,
 }
@@ -121,6 +125,9 @@ pub enum End {
 /// # Errors
 /// When it could not be started, died before it was up, or could not be cleaned up after.
 pub fn run(request: Request, report: &mut Report<'_>) -> Result<Outcome, Error> {
+    // Ports, questions for names and clients take a file each: a shell's soft limit (1024) is for programs with select(2). What it
+    // costs to have less is said where it is reached.
+    let _ = raise_soft_limit(libc::RLIMIT_NOFILE);
     let machine = start::start(&request, report)?;
     serve::serve(machine, &request, report)
 }

@@ -12,9 +12,9 @@ use rustix::event::PollFlags;
 use crate::network::configuration;
 use crate::network::dhcp::server::AddressServer;
 use crate::network::host::HostNetwork;
-use crate::network::lease::{self, Leases, Wanted};
+use crate::network::lease::{self, HostView, Leases, Wanted};
 use crate::network::link::holding::holdings;
-use crate::network::link::{self, Made, shared};
+use crate::network::link::{self, Made};
 use crate::network::names::HostId;
 use crate::network::plan::NetworkPlan;
 use crate::network::planner;
@@ -27,7 +27,7 @@ use crate::network::subnet::Subnet;
 use crate::runtime::plan::{MachinePlan, ProcessKind};
 use crate::runtime::user_namespace::Made as Namespaces;
 use crate::settings::{MachineName, MachineSettings};
-use crate::sys::SysResult;
+use crate::sys::network::NamespaceId;
 
 use super::claimed::Claimed;
 use super::error::Error;
@@ -69,33 +69,41 @@ pub(super) struct Surroundings<'a> {
     pub(super) boots: bool,
 }
 
+/// The plan of a machine's network, and what was looked at for it.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) plan: NetworkPlan,
+    /// The host's network, where the plan depends on it.
+    pub(super) host: Option<HostNetwork>,
+}
+
 /// Plans the network of machine `name`, before anything of it is made. Its addresses are its own from now on if it `starts`.
 pub(super) fn plan(
     name: &MachineName,
     settings: &MachineSettings,
     host_id: &str,
     starts: bool,
-) -> Result<NetworkPlan, Error> {
+) -> Result<Planned, Error> {
     let id = HostId::parse(host_id);
-    let leased = match planner::lease_of(settings) {
-        None => None,
+    let (leased, host) = match planner::lease_of(settings) {
+        None => (None, None),
         Some((wanted, addresses)) => {
-            let host = facts(&wanted).map_err(Error::system("look at this host's network"))?;
+            let network = HostNetwork::look().map_err(Error::system("look at this host's network"))?;
+            let host = view(&wanted, &network);
             let pool = configuration::pool()?;
             let directory = lease::directory();
             let leases = if starts { Leases::open(&directory)? } else { Leases::look(&directory) };
             let is_live = |name: &str| Path::new(MACHINES).join(name).exists();
             let (name, now) = (name.as_str(), lease::now());
             let asked = Asked { name, addresses, host: &host, id, pool: &pool, is_live: &is_live, now };
-            Some(leases.acquire(&wanted, &asked)?)
+            (Some(leases.acquire(&wanted, &asked)?), Some(network))
         }
     };
-    Ok(planner::plan(settings, name, id, leased)?)
+    Ok(Planned { plan: planner::plan(settings, name, id, leased)?, host })
 }
 
 /// What leases are chosen by.
-fn facts(wanted: &Wanted) -> SysResult<lease::HostNetwork> {
-    let host = HostNetwork::look()?;
+fn view(wanted: &Wanted, host: &HostNetwork) -> HostView {
     let name = |index: &u32| host.link(*index).and_then(|link| link.name.parse().ok());
     let routes = host.routes.iter().filter(|route| route.prefix != 0).map(|route| lease::Route {
         network: Subnet::of(route.destination, route.prefix),
@@ -109,11 +117,11 @@ fn facts(wanted: &Wanted) -> SysResult<lease::HostNetwork> {
         .addresses
         .iter()
         .filter(|address| bridge.is_some_and(|bridge| bridge.index == address.interface));
-    Ok(lease::HostNetwork {
+    HostView {
         routes: routes.collect(),
         bridge: on_bridge.map(|address| (address.address, address.prefix)).collect(),
         ipv6: Path::new("/proc/net/if_inet6").exists(),
-    })
+    }
 }
 
 /// Makes the rules of the machine's packets, before its first boot. [`Network::prepare`] has noted them.
@@ -142,6 +150,7 @@ impl Network {
     pub(super) fn prepare(
         claimed: &Claimed,
         machine_plan: &MachinePlan,
+        host: Option<&HostNetwork>,
         report: &mut Report<'_>,
     ) -> Result<Self, Error> {
         let plan = &machine_plan.network;
@@ -149,18 +158,18 @@ impl Network {
         let mut state = NetworkState { namespace: 0, plan: plan.clone(), dns_port: None, ports, offers };
         if !plan.links.is_empty() {
             let macs = link::check(plan)?;
-            state.namespace = shared::namespace().map_err(Error::system("look at this host's network"))?;
+            let namespace = NamespaceId::ours().map_err(Error::system("look at this host's network"))?;
+            state.namespace = namespace.number;
             let machine = claimed.directory().name().as_str();
             // Before the links and the cgroup, and so undone after them: no process of the machine is ever without its rules.
             if MachineRules::of(machine, plan, None).is_some() {
-                let (machine, namespace) = (machine.to_owned(), state.namespace);
-                claimed.note(&Resource::Rules { machine, namespace })?;
+                claimed.note(&Resource::Rules { machine: machine.to_owned(), namespace })?;
             }
-            for holding in holdings(plan, machine, state.namespace, &macs) {
+            for holding in holdings(plan, machine, namespace, &macs) {
                 claimed.note(&Resource::Network(holding))?;
             }
             fault::point("network-noted");
-            let refused = link::prepare(plan, machine, state.namespace)?;
+            let refused = link::prepare(plan, machine, namespace, host)?;
             if !refused.is_empty() {
                 report(&Event::Warning(&format!(
                     "the machine may not reach beyond this host, which does not let us set {}",

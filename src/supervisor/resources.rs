@@ -25,6 +25,7 @@ use crate::sys::files::{
     make_directories, make_directory_at, open_at, open_directory, read_at, remove_file_at, remove_tree_at,
     replace_at, try_lock_description, while_parents_vanish, write_all,
 };
+use crate::sys::network::NamespaceId;
 use crate::sys::{SysError, SysResult};
 
 use super::registry::{MachineDirectory, remove_if_empty};
@@ -37,6 +38,8 @@ pub enum Resource {
     IdRange(u32),
     /// The machine's cgroups, by its name.
     Cgroup(String),
+    /// Its cgroups in a unit, by the unit's.
+    UnitCgroup(PathBuf),
     /// Its cgroups in the named v1 hierarchy, by its name.
     LegacyCgroup(String),
     /// Its cgroups in v1 hierarchies with controllers.
@@ -65,8 +68,8 @@ pub enum Resource {
     Rules {
         /// Its name.
         machine: String,
-        /// The network namespace that they are in, by its number.
-        namespace: u64,
+        /// The network namespace that they are in.
+        namespace: NamespaceId,
     },
 }
 
@@ -75,7 +78,7 @@ impl Resource {
     pub(super) fn teardown_point(&self) -> &'static str {
         match self {
             Self::IdRange(_) => "teardown-id-range",
-            Self::Cgroup(_) => "teardown-cgroup",
+            Self::Cgroup(_) | Self::UnitCgroup(_) => "teardown-cgroup",
             Self::LegacyCgroup(_) => "teardown-legacy-cgroup",
             Self::Controllers { .. } => "teardown-controllers",
             Self::Scratch(_) => "teardown-scratch",
@@ -171,12 +174,8 @@ fn parse(text: &[u8]) -> Vec<Resource> {
 pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
     match resource {
         Resource::IdRange(base) => free_id_range(*base),
-        Resource::Cgroup(name) => match Hierarchy::open(cgroups) {
-            Ok(hierarchy) => hierarchy.remove(name),
-            // The machine never came so far: it got the same answer.
-            Err(CgroupError::Missing) => Ok(()),
-            Err(CgroupError::Make { source, .. }) => Err(source),
-        },
+        Resource::Cgroup(name) => in_hierarchy(cgroups, |hierarchy| hierarchy.remove(name)),
+        Resource::UnitCgroup(unit) => in_hierarchy(cgroups, |hierarchy| hierarchy.remove_from_unit(unit)),
         Resource::LegacyCgroup(name) => legacy_cgroup::remove(name),
         Resource::Controllers { name, hierarchies } => controllers::remove(hierarchies, name),
         Resource::Scratch(name) => remove_scratch(name),
@@ -195,6 +194,15 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
         Resource::Rules { machine, namespace } => {
             rules::remove_machine_in(*namespace, machine).map_err(RulesError::into_source)
         }
+    }
+}
+
+fn in_hierarchy(cgroups: &CgroupHierarchy, undo: impl FnOnce(&Hierarchy) -> SysResult<()>) -> SysResult<()> {
+    match Hierarchy::open(cgroups) {
+        Ok(hierarchy) => undo(&hierarchy),
+        // The machine never came so far: it got the same answer.
+        Err(CgroupError::Missing) => Ok(()),
+        Err(CgroupError::Make { source, .. }) => Err(source),
     }
 }
 

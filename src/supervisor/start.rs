@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::image::opened::{Assembled, Opened};
 use crate::network::link::open_namespace;
 use crate::network::plan::Namespace;
-use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
+use crate::runtime::cgroup::MachineCgroup;
 use crate::runtime::controllers::{self, Controllers};
 use crate::runtime::journal::JournalPlan;
 use crate::runtime::layers::Place;
@@ -43,6 +43,7 @@ use super::network::Network;
 use super::out_of_memory::{OomEvidence, OutOfMemory};
 use super::resources::{Resource, make_scratch};
 use super::terminal::Terminal;
+use super::unit::{self, Watchdog};
 use super::{Event, Report, Request};
 
 /// A machine whose leader can be launched, now and after each reboot.
@@ -76,6 +77,7 @@ pub(super) struct Parts {
     pub(super) scratch: Option<OwnedFd>,
     pub(super) console: Option<Console>,
     pub(super) manager: ManagerNotifier,
+    pub(super) watchdog: Option<Watchdog>,
     /// The host's resolv.conf, where the machine has that.
     pub(super) resolv_conf: Option<HostResolvConf>,
     /// When we were started, in clock ticks since the host's boot.
@@ -181,7 +183,7 @@ fn make(
     let user_namespace = ids.map(|(base, _)| user_namespace::begin(creator(base))).transpose();
     let user_namespace = user_namespace.map_err(Error::system("make a user namespace"))?;
     let network = super::network::plan(&facts.name, settings, &facts.host.machine_id, true)?;
-    let mut plan = make_plan(request, &facts, ids, network)?;
+    let mut plan = make_plan(request, &facts, ids, network.plan)?;
     let user_namespace = user_namespace.map(|begun| finish_user_namespace(begun, ids, report)).transpose()?;
     let (user_namespace, holder) = user_namespace.unzip();
     let holder = holder.flatten();
@@ -192,7 +194,7 @@ fn make(
     let holder = holder.map_err(Error::system(MAKE_NAMESPACES))?;
     fault::point("user-namespace");
     let ports = Network::hold_ports(&plan)?;
-    let mut network = Network::prepare(claimed, &plan, report)?;
+    let mut network = Network::prepare(claimed, &plan, network.host.as_ref(), report)?;
     network.ports = ports;
     for warning in &plan.warnings {
         report(&Event::Warning(warning));
@@ -201,11 +203,15 @@ fn make(
         report(&Event::Warning(&error.to_string()));
         ManagerNotifier::default()
     });
-    if request.background {
+    if request.background && !request.keep_unit {
         // That socket is for who started us, which is another process and may be gone.
         manager = ManagerNotifier::default();
     }
     let mut controllers = Controllers::new(facts.name.as_str());
+    if request.keep_unit {
+        // Of what it has no limit in, the unit's own cgroups are to count it, and to limit it.
+        plan.limits.legacy.retain(|cgroup| !cgroup.assignments.is_empty());
+    }
     if !plan.limits.legacy.is_empty() {
         // Before the cgroups of v2, and so given back after them: those know when their processes are gone.
         let hierarchies = controllers::hierarchies(&plan.limits.legacy);
@@ -214,9 +220,8 @@ fn make(
         lacking.iter().for_each(|warning| report(&Event::Warning(warning)));
         fault::point("controllers");
     }
-    claimed.note(&Resource::Cgroup(facts.name.to_string()))?;
     let owner = plan.ids.map_or(0, |ids| ids.base);
-    let cgroup = Hierarchy::open(claimed.cgroups())?.create(facts.name.as_str(), owner)?;
+    let cgroup = unit::make_cgroup(claimed, request, facts.name.as_str(), owner)?;
     let lacking = controllers::write_limits(cgroup.outer(), &plan.limits.unified)?;
     lacking.iter().for_each(|warning| report(&Event::Warning(warning)));
     if let Some(rules) = &plan.devices
@@ -264,6 +269,7 @@ fn make(
         limits: settings.limits.clone(),
         scratch,
         console,
+        watchdog: manager.has_manager().then(Watchdog::from_environment).flatten(),
         manager,
         resolv_conf,
         supervisor_started: start_time(rustix::process::getpid().as_raw_nonzero().get())

@@ -2,12 +2,12 @@
 //!
 //! Paths of a guest are not opened here: see `in_root`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, MemfdFlags, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 pub use super::remove_tree::remove_tree_at;
@@ -251,6 +251,17 @@ pub fn try_lock_description(fd: impl AsFd) -> SysResult<bool> {
         Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
         Err(errno) => Err(SysError::new("fcntl", format!("{}, F_OFD_SETLK", FdPath::of(&fd)), errno)),
     }
+}
+
+/// A file that is in memory alone, named `name` for who looks at fds, holding `data`; its offset is at the start.
+///
+/// # Errors
+/// ENOMEM.
+pub fn memory_file(name: &CStr, data: &[u8]) -> SysResult<OwnedFd> {
+    let made = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC);
+    let file = sys("memfd_create", made, || format!("{name:?}, MFD_CLOEXEC"))?;
+    write_at_start(&file, data)?;
+    Ok(file)
 }
 
 /// Removes the file `name` below `directory`; one that is gone already is fine.

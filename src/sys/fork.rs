@@ -1,6 +1,6 @@
 //! Copying our process, and ending it without ceremony (fork(2), _exit(2), close_range(2)).
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -88,12 +88,17 @@ pub fn close_from(first: u32) -> SysResult<()> {
 }
 
 /// As [`close_from`], but leaves `kept` open.
-pub fn close_from_but(first: u32, kept: impl AsFd) -> SysResult<()> {
-    let kept = kept.as_fd().as_raw_fd().unsigned_abs();
-    if kept > first {
-        close_range(first, kept - 1)?;
+pub fn close_from_but(first: u32, kept: &[BorrowedFd<'_>]) -> SysResult<()> {
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
+    kept.sort_unstable();
+    let mut next = first;
+    for kept in kept {
+        if kept > next {
+            close_range(next, kept - 1)?;
+        }
+        next = next.max(kept + 1);
     }
-    close_range(first.max(kept + 1), libc::c_uint::MAX)
+    close_range(next, libc::c_uint::MAX)
 }
 
 fn close_range(first: u32, last: u32) -> SysResult<()> {

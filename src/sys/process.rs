@@ -340,6 +340,12 @@ pub fn resource_limit(pid: i32, resource: u32) -> SysResult<(u64, u64)> {
     Ok((limit.rlim_cur, limit.rlim_max))
 }
 
+/// Raises our soft limit `resource` to the hard one.
+pub fn raise_soft_limit(resource: u32) -> SysResult<()> {
+    let (soft, hard) = resource_limit(0, resource)?;
+    if soft < hard { set_resource_limit(resource, hard, hard) } else { Ok(()) }
+}
+
 /// Marks all fds from `first` on as close-on-exec (close_range(2), CLOSE_RANGE_CLOEXEC, Linux 5.11).
 pub fn close_on_exec_from(first: u32) -> SysResult<()> {
     // SAFETY: only the close-on-exec flags of this process's fds change; no fd is closed under its owner.

@@ -13,6 +13,7 @@ use crate::host_state::HostState;
 use crate::own_host::OwnHost;
 
 /// Why a test did not pass.
+#[derive(Debug)]
 pub enum Stop {
     /// This host, or what is installed on it, does not let it run.
     Skip(String),
@@ -170,8 +171,10 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
     let (flags, filters): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
     let flag = |name: &str| flags.iter().any(|flag| flag == name);
-    let wanted = |test: &Test| filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter));
-    let tests: Vec<Test> = tests.into_iter().filter(wanted).collect();
+    // Two tiers in one program: what they share is built once.
+    let tier = |test: &Test| test.name.starts_with(crate::bus::TIER) == flag("--bus");
+    let named = |test: &Test| filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter));
+    let tests: Vec<Test> = tests.into_iter().filter(|test| tier(test) && named(test)).collect();
     if flag("--list") {
         tests.iter().for_each(|test| println!("{}: test", test.name));
         return ExitCode::SUCCESS;

@@ -73,7 +73,7 @@ impl HostState {
 fn is_of_leases(line: &str) -> bool {
     let Some(path) = line.strip_prefix("file ").and_then(|line| line.split(' ').next()) else { return false };
     let record = |path: &str| path.is_empty() || path.ends_with(".json") || path == "lock";
-    let number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     if let Some(rest) = path.strip_prefix("/var/lib/spinney/network") {
         return record(rest.trim_start_matches('/'));
     }

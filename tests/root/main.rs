@@ -1,12 +1,14 @@
 //! The root tier: boots real trees with the built program, as root, and looks at the host before and after each test.
 //!
 //! ```text
-//! cargo test --test root [-- [--tap] [--list] [--on-host] [SUBSTRING...]]
+//! cargo test --test root [-- [--tap] [--list] [--on-host] [--bus] [SUBSTRING...]]
 //! ```
 //!
 //! The trees are those of `images/build-tree`; `SPINNEY_TREES` says where they are. `SPINNEY` is the program, where it is
 //! not the one that cargo has just built, as in a VM. Tests run one after another, since each one is held to leave the
 //! host as it found it.
+//!
+//! With `--bus` it is the bus tier instead: the same surroundings, with a D-Bus and systemd's own clients.
 //!
 //! By default all of this happens in a mount namespace of the tier's own, with an empty /run and /var/lib: a machine on
 //! which people work is neither touched nor in the way. `--on-host` goes without, where the host is the test's alone.
@@ -25,6 +27,7 @@ mod background;
 mod background_life;
 mod bad_input;
 mod bind;
+mod bus;
 mod catalogue;
 mod catalogue_host;
 mod command;
@@ -61,6 +64,7 @@ mod machine;
 mod many;
 mod matrix;
 mod mount_options;
+mod network_doctor;
 mod network_firewall;
 mod network_guests;
 mod network_host;
@@ -68,6 +72,7 @@ mod network_links;
 mod network_names;
 mod network_ports;
 mod network_rules;
+mod network_siblings;
 mod network_verbs;
 mod network_zone;
 mod nspawn;
@@ -77,9 +82,11 @@ mod nspawn_settings;
 mod oci;
 mod options;
 mod own_host;
+mod packages;
 mod payload;
 mod resolv_conf;
 mod security;
+mod service;
 mod settings;
 mod shell;
 mod start;
@@ -99,12 +106,14 @@ fn main() -> ExitCode {
         network_guests::tests(),
         network_ports::tests(),
         oci::tests(),
+        network_doctor::tests(),
         network_firewall::tests(),
         network_verbs::tests(),
         nspawn_names::tests(),
         network_rules::tests(),
         nspawn::tests(),
         nspawn_settings::tests(),
+        network_siblings::tests(),
         options::tests(),
         mount_options::tests(),
         console::tests(),
@@ -148,8 +157,11 @@ fn main() -> ExitCode {
         image_layers::tests(),
         image_locks::tests(),
         image_store::tests(),
+        packages::tests(),
+        service::tests(),
         unpack::tests(),
         image_roots::tests(),
+        bus::tests(),
         network_names::tests(),
     ];
     harness::run(tests.into_iter().flatten().collect())

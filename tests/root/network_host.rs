@@ -57,6 +57,22 @@ impl Namespace {
     }
 }
 
+/// A network that the thread's host is on by its interface `name`, and another host on it: the one is .1 and ::1 of `v4` and `v6`,
+/// the other .2 and ::2.
+pub fn network(name: &str, v4: &str, v6: &str) -> Result<Namespace, String> {
+    let other = Namespace::new();
+    shell(&format!(
+        "ip link add name {name} type veth peer name eth0 netns {} && ip link set {name} up
+         ip address add {v4}.1/24 dev {name} && ip address add {v6}::1/64 dev {name} nodad",
+        other.pid()
+    ))?;
+    other.script(&format!(
+        "ip link set eth0 up && ip address add {v4}.2/24 dev eth0
+         ip address add {v6}::2/64 dev eth0 nodad"
+    ))?;
+    Ok(other)
+}
+
 /// Does `test` on a host of its own: in a thread whose network namespace is new.
 pub fn on_own_host(test: impl FnOnce() -> TestResult + Send) -> TestResult {
     thread::scope(|scope| {

@@ -93,14 +93,8 @@ impl Drop for Served {
 fn plan(address: [u8; 4]) -> NetworkPlan {
     let v4 = Family { address: address.into(), prefix: 16, gateway: Some([127, 0, 0, 1].into()), host: None };
     let link = LinkPlan {
-        kind: LinkKind::Zone(ZoneName::default_zone()),
-        host: None,
-        host_alternative: None,
-        host_mac: None,
-        guest: "host0".parse().unwrap(),
-        guest_alternative: None,
-        mac: None,
         addresses: Some(Addresses { v4: Some(v4), v6: None }),
+        ..LinkPlan::new(LinkKind::Zone(ZoneName::default_zone()), "host0".parse().unwrap())
     };
     NetworkPlan {
         links: vec![link],

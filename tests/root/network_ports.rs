@@ -38,12 +38,12 @@ pub fn tests() -> Vec<Test> {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A network namespace that is connected to the host's: it is 192.0.2.2, the host 192.0.2.1.
-struct Lan {
+pub struct Lan {
     process: Process,
 }
 
 impl Lan {
-    fn new() -> Result<Self, Stop> {
+    pub fn new() -> Result<Self, Stop> {
         let mut command = Command::new("unshare");
         command.args(["--net", "sleep", "1000"]).stdin(Stdio::null());
         let lan = Self { process: Process::spawn(&mut command) };
@@ -78,23 +78,23 @@ fn within<T>(pid: u32, work: impl FnOnce() -> T) -> Result<T, Stop> {
 }
 
 /// A machine in the zone that machines are in by default.
-fn machine(context: &Context, options: &[&str]) -> Result<Machine, Stop> {
+pub fn machine(context: &Context, options: &[&str]) -> Result<Machine, Stop> {
     let mut machine = Machine::start(context, &context.tree("busybox")?, options);
     machine.ready()?;
     Ok(machine)
 }
 
 /// Does `work` in a machine's network namespace.
-fn inside<T>(machine: &Machine, work: impl FnOnce() -> T) -> Result<T, Stop> {
+pub fn inside<T>(machine: &Machine, work: impl FnOnce() -> T) -> Result<T, Stop> {
     within(machine.state()?.leader.unsigned_abs(), work)
 }
 
 /// Who listens in the machine, at all of its addresses.
-fn server(machine: &Machine, port: u16) -> Result<TcpListener, Stop> {
+pub fn server(machine: &Machine, port: u16) -> Result<TcpListener, Stop> {
     Ok(inside(machine, || TcpListener::bind(("::", port)))??)
 }
 
-fn connect(address: &str, port: u16) -> Result<TcpStream, Stop> {
+pub fn connect(address: &str, port: u16) -> Result<TcpStream, Stop> {
     let stream = TcpStream::connect((address, port)).map_err(|error| format!("{address}:{port}: {error}"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
@@ -106,7 +106,7 @@ fn expect_client(listener: &impl AsFd) -> TestResult {
     if ready { Ok(()) } else { Err(Stop::Fail(format!("nobody connects for {PATIENCE:?}"))) }
 }
 
-fn accept(listener: &TcpListener) -> Result<TcpStream, Stop> {
+pub fn accept(listener: &TcpListener) -> Result<TcpStream, Stop> {
     expect_client(listener)?;
     let stream = listener.accept()?.0;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -121,7 +121,7 @@ fn accept_unix(listener: &UnixListener) -> Result<UnixStream, Stop> {
 }
 
 /// Says something each way over a connection.
-fn speak(mut client: TcpStream, mut server: TcpStream) -> TestResult {
+pub fn speak(mut client: TcpStream, mut server: TcpStream) -> TestResult {
     let mut text = [0; 3];
     client.write_all(b"one")?;
     server.read_exact(&mut text)?;
@@ -132,7 +132,7 @@ fn speak(mut client: TcpStream, mut server: TcpStream) -> TestResult {
 }
 
 /// Asks from `client` and is answered; the server is in a machine.
-fn ask(client: &UdpSocket, to: &str, port: u16, server: &UdpSocket) -> TestResult {
+pub fn ask(client: &UdpSocket, to: &str, port: u16, server: &UdpSocket) -> TestResult {
     let mut text = [0; 16];
     [client, server].into_iter().try_for_each(|socket| socket.set_read_timeout(Some(PATIENCE)))?;
     client.connect((to, port))?;
@@ -146,7 +146,7 @@ fn ask(client: &UdpSocket, to: &str, port: u16, server: &UdpSocket) -> TestResul
     Ok(())
 }
 
-fn is_refused(address: &str, port: u16) -> bool {
+pub fn is_refused(address: &str, port: u16) -> bool {
     TcpStream::connect((address, port)).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 

@@ -5,11 +5,12 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::command::{Ended, Process, run};
-use crate::harness::{Context, Test, TestResult};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
 
 pub fn tests() -> Vec<Test> {
-    vec![Test::new("network_verbs::leases", leases), Test::new("network_verbs::capture", capture)]
+    let rows: [Row; 4] = [("leases", leases), ("capture", capture), ("delay", delay), ("rules", rules)];
+    rows.map(|(name, test)| Test::new(format!("network_verbs::{name}"), test)).into()
 }
 
 fn net(context: &Context, arguments: &[&str]) -> Ended {
@@ -107,5 +108,111 @@ fn capture(context: &Context) -> TestResult {
     let counted = net(context, &["capture", &name, "--count=0"]);
     assert_eq!(counted.status, 125, "{counted:#?}");
     net(context, &["forget", &name]).ok()?;
+    Ok(())
+}
+
+/// `--net-delay=` holds back what is sent each way, where the kernel has netem, which tc(8) knows; where not, it is refused, and
+/// nothing is left.
+fn delay(context: &Context) -> TestResult {
+    let tc = |action: &str| {
+        let words = ["qdisc", action, "dev", "lo", "root", "netem", "delay", "1ms"];
+        run(std::process::Command::new("tc").args(words)).status
+    };
+    let has_netem = tc("add") == 0;
+    let tree = context.tree("busybox")?;
+    if has_netem {
+        tc("delete");
+        for options in [["-n", "--net-delay=40ms"], ["--network-zone=t-delay", "--net-delay=40ms"]] {
+            let mut machine = Machine::start(context, &tree, &options);
+            machine.ready()?;
+            let told =
+                machine.says("ping -c 2 $(ip -4 route show default | awk '{ print $3 }') | tail -1")?;
+            // round-trip min/avg/max = 80.1/80.2/80.3 ms
+            let least = told.split(['=', '/']).filter_map(|word| word.trim().parse::<f64>().ok()).next();
+            assert!(least.is_some_and(|milliseconds| (80.0..120.0).contains(&milliseconds)), "{told}");
+        }
+        return Ok(());
+    }
+    let mut command = context.spinney();
+    command
+        .args(["run", "-q", "-x", "-n", "--net-delay=40ms", "-M", "t-slow"])
+        .arg(&tree)
+        .args(["--", "/bin/true"]);
+    let ended = run(&mut command);
+    let told = "spinney: error: this kernel cannot delay packets: it has no netem: rtnetlink(RTM_NEWQDISC ve-t-slow netem: \
+         \"Specified qdisc kind is unknown\"): No such file or directory (os error 2)\n  hint: modprobe sch_netem: where \
+         that is not there, the kernel was made without it; --net-loss= needs none\n";
+    assert!(ended.status == 125 && ended.stderr.ends_with(told), "{ended:#?}");
+    Ok(())
+}
+
+/// What the kernel has of a machine is told, what is missing of it, what somebody else has put there, and what others' chains do.
+fn rules(context: &Context) -> TestResult {
+    let shell = |script: &str| run(std::process::Command::new("sh").args(["-ec", script])).ok();
+    let none = net(context, &["rules"]);
+    assert_eq!(
+        (none.status, none.stdout.as_str()),
+        (0, "No rules: there are no machines with a network of ours.\n")
+    );
+    shell(
+        "nft add table inet t-rules; nft 'add chain inet t-rules fw { type filter hook forward priority 9; policy drop; }'",
+    )?;
+    let options = ["--network-zone=t-rules", "-p", "8080:80", "--net-loss=1%"];
+    let mut machine = Machine::start(context, &context.tree("busybox")?, &options);
+    machine.ready()?;
+    let name = machine.name.clone();
+    let address = machine.says("ip -4 -o addr show host0 | awk '{ print $4 }' | cut -d/ -f1")?;
+    let look = |arguments: &[&str]| -> Result<Value, Stop> {
+        Ok(serde_json::from_str(&net(context, &[&["rules", "--json"], arguments].concat()).ok()?)?)
+    };
+    let state = |listing: &Value, set: &str, element: &str| -> Vec<String> {
+        let lines = listing["elements"].as_array().into_iter().flatten();
+        let same = lines.filter(|line| line["set"] == set && line["element"] == element);
+        same.map(|line| format!("{} {}", line["of"], line["state"])).collect()
+    };
+    let port = format!("tcp . 8080 : {address} . 80");
+    let listing = look(&[&name])?;
+    assert_eq!(listing["in-force"], true);
+    assert_eq!(state(&listing, "ports4", &port), [format!("\"{name}\" \"in-force\"")]);
+    assert_eq!(state(&listing, "inside", "\"vz-t-rules\""), ["\"zone\" \"in-force\""]);
+    assert_eq!(state(&listing, "lose-to", &format!("\"vb-{name}\" 1.000%")).len(), 1, "{listing}");
+    let opened = serde_json::json!([
+        { "table": "inet t-rules", "chain": "fw", "interface": "vz-t-rules", "does": "lets-pass-for-us" }
+    ]);
+    assert_eq!(listing["others"], opened);
+    assert_eq!(listing["chains"], serde_json::json!([]));
+    let text = net(context, &["rules"]).ok()?;
+    assert!(text.starts_with("Rules of inet spinney and bridge spinney: in force\n\nOF "), "{text}");
+    let chain = ["inet", "spinney", "early", "iifname", "@ports", "drop"];
+    assert!(text.lines().any(|line| line.split_whitespace().eq(chain)), "{text}");
+    // A supervisor that is stopped mends nothing.
+    machine.signal(libc::SIGSTOP);
+    shell(
+        "nft delete element inet spinney ports4 '{ tcp . 8080 }'; nft add element inet spinney inside '{ \"odd\" }'",
+    )?;
+    shell("nft flush chain inet t-rules fw")?;
+    let listing = look(&[&name])?;
+    assert_eq!(listing["in-force"], false);
+    assert_eq!(state(&listing, "ports4", &port), [format!("\"{name}\" \"missing\"")]);
+    assert_eq!(state(&listing, "inside", "\"odd\""), ["null \"not-ours\""]);
+    let does = |listing: &Value| -> Vec<String> {
+        let others = listing["others"].as_array().into_iter().flatten();
+        others.map(|other| other["does"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(does(&listing), ["drops-from", "drops-to"]);
+    machine.signal(libc::SIGCONT);
+    let unknown = net(context, &["rules", "no-such-machine"]);
+    assert_eq!(unknown.status, 125, "{unknown:#?}");
+    let mut alone = Machine::start(context, &context.tree("busybox")?, &["--private-network"]);
+    alone.ready()?;
+    let refused = net(context, &["rules", &alone.name]);
+    let told = format!(
+        "spinney: error: machine '{}' has no network that rules are about\n  hint: machines in a zone, and with \
+         --network-veth, have one\n",
+        alone.name
+    );
+    assert_eq!((refused.status, refused.stderr), (125, told));
+    drop((machine, alone));
+    shell("nft delete table inet t-rules")?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use spinney::network::rules::machine::{LinkRules, MachineRules, Place};
 use spinney::settings::network::{InterfaceName, MacAddress};
 
-use crate::network_host::{Namespace, shell};
+use crate::network_host::{Namespace, network, shell};
 
 /// Namespaces of guests m2, m3, ... on the bridge vz-lab of the thread's namespace, and one that is its LAN.
 pub struct Zone {
@@ -39,16 +39,7 @@ impl Zone {
             ))?;
             Ok(guest)
         });
-        let lan = Namespace::new();
-        shell(&format!(
-            "ip link add name lan0 type veth peer name eth0 netns {} && ip link set lan0 up
-             ip address add 192.0.2.1/24 dev lan0 && ip address add 2001:db8::1/64 dev lan0 nodad",
-            lan.pid()
-        ))?;
-        lan.script(
-            "ip link set eth0 up && ip address add 192.0.2.2/24 dev eth0
-             ip address add 2001:db8::2/64 dev eth0 nodad",
-        )?;
+        let lan = network("lan0", "192.0.2", "2001:db8")?;
         Ok(Self { guests: guests.into_iter().collect::<Result<_, String>>()?, lan })
     }
 }

@@ -9,11 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use spinney::sys::files::open_directory;
+use spinney::sys::mount::{MountAttributes, attach_mount, clone_mount, set_mount_attributes};
 use spinney::sys::network::{in_namespace, loopback_up};
 use spinney::sys::process::{Namespaces, unshare};
 
 /// What is empty, but for /run, and on disk.
 const EMPTY: [(&str, &str); 2] = [("var-lib", "/var/lib"), ("var-log", "/var/log")];
+
+/// What is there all the same, to be read: which package each library of this host is from.
+const PACKAGES: &str = "/var/lib/dpkg";
 
 /// The network namespace that we came from, which may lead to package mirrors.
 static OUTSIDE: OnceLock<File> = OnceLock::new();
@@ -44,10 +49,24 @@ impl OwnHost {
             loopback_up().expect("bring lo up");
             let recursive = MountPropagationFlags::REC;
             mount_change("/", MountPropagationFlags::PRIVATE | recursive).expect("make all mounts private");
+            let packages = open_directory(Path::new(PACKAGES))
+                .and_then(|database| clone_mount(database, Path::new(""), false));
             for (name, path) in EMPTY {
                 let empty = directory.join(name);
                 std::fs::create_dir(&empty).expect("make a directory");
                 mount_bind(&empty, path).expect("mount an empty directory");
+            }
+            if let Ok(packages) = packages {
+                set_mount_attributes(
+                    &packages,
+                    MountAttributes::MOUNT_ATTR_RDONLY,
+                    MountAttributes::empty(),
+                    false,
+                )
+                .expect("make the packages' database read-only");
+                std::fs::create_dir(PACKAGES).expect("make a directory");
+                attach_mount(packages, open_directory(Path::new(PACKAGES)).expect("open a directory"))
+                    .expect("mount the packages' database");
             }
             let (upper, work) = (directory.join("etc"), directory.join("etc-work"));
             std::fs::create_dir(&upper).expect("make a directory");

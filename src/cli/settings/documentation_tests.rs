@@ -1,6 +1,6 @@
-//! docs/settings.md says of every setting what the table of settings says.
+//! docs/settings.md, and the manual page spinney.toml(5), say of every setting what the table of settings says.
 //!
-//! `SPINNEY_WRITE_DOCS=1 cargo test --lib documentation` writes its tables.
+//! `SPINNEY_WRITE_DOCS=1 cargo test --lib documentation` writes their tables.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -76,6 +76,50 @@ fn tables() -> String {
         }
     }
     text
+}
+
+/// For man(7): a hyphen that is typed, a backslash that is one, no request by accident.
+fn roff(text: &str) -> String {
+    let text = text.replace("\\|", "|").replace('\\', "\\\\").replace('-', "\\-").replace('…', "...");
+    match text.starts_with(['.', '\'']) {
+        true => format!("\\&{text}"),
+        false => text,
+    }
+}
+
+fn manual() -> String {
+    let mut text = String::new();
+    for table in keys::tables() {
+        writeln!(text, ".SS [{table}]").unwrap();
+        for key in keys::all().filter(|key| key.table == table) {
+            let machine = if key.scope == Scope::Machine { ", one machine" } else { "" };
+            writeln!(
+                text,
+                ".TP\n\\fB{}\\fR (\\fI{}{machine}\\fR)",
+                roff(key.name),
+                roff(key.kind.toml_type())
+            )
+            .unwrap();
+            writeln!(text, "{}.", roff(about(key).trim_end_matches('.'))).unwrap();
+            writeln!(text, "Default: {}.", roff(key.default)).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn every_setting_is_in_the_manual_page() {
+    const BEGIN: &str = ".\\\" settings: begin\n";
+    const END: &str = ".\\\" settings: end\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man/spinney.toml.5");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (written, after) = rest.split_once(END).unwrap();
+    if std::env::var_os("SPINNEY_WRITE_DOCS").is_some() {
+        std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", manual())).unwrap();
+    } else {
+        assert_eq!(written, manual(), "SPINNEY_WRITE_DOCS=1 cargo test --lib documentation writes it");
+    }
 }
 
 #[test]

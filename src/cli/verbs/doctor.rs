@@ -24,6 +24,13 @@ pub struct DoctorArguments {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 
+    #[command(flatten)]
+    telling: Telling,
+}
+
+/// How doctors tell what they found.
+#[derive(Debug, clap::Args)]
+pub(super) struct Telling {
     /// Leave out what is as it should be
     #[arg(short, long)]
     quiet: bool,
@@ -33,8 +40,11 @@ pub struct DoctorArguments {
     json: bool,
 }
 
+/// What was found, of a machine or of the host.
+pub(super) type Found = (Option<String>, Vec<Finding>);
+
 /// What a doctor exits with who found a problem.
-pub(super) const PROBLEM: u8 = 1;
+const PROBLEM: u8 = 1;
 
 /// Runs the verb, gives the exit status.
 pub fn doctor(arguments: &DoctorArguments) -> u8 {
@@ -49,16 +59,20 @@ pub fn doctor(arguments: &DoctorArguments) -> u8 {
     }
     for name in &arguments.names {
         match of_machine(name) {
-            Ok(of_machine) => findings.push((Some(name.as_str()), of_machine)),
+            Ok(of_machine) => findings.push((Some(name.clone()), of_machine)),
             Err(error) => {
                 let failed = fail(&error, output);
                 status = if status == 0 { failed } else { status };
             }
         }
     }
-    let problem = findings.iter().any(|(_, findings)| host_checks::worst(findings) == Verdict::Problem);
-    if arguments.json {
-        let all: Vec<_> = findings
+    report(&findings, &arguments.telling, status, output)
+}
+
+/// Tells it, gives the exit status: `status` if something has failed already.
+pub(super) fn report(found: &[Found], telling: &Telling, status: u8, output: Output) -> u8 {
+    if telling.json {
+        let all: Vec<_> = found
             .iter()
             .map(|(name, findings)| serde_json::json!({ "machine": name, "findings": findings }))
             .collect();
@@ -66,14 +80,14 @@ pub fn doctor(arguments: &DoctorArguments) -> u8 {
             return EXIT_FAILURE;
         }
     } else {
-        let several = findings.len() > 1;
-        for (name, findings) in &findings {
-            if let Some(name) = name.filter(|_| several) {
+        for (name, findings) in found {
+            if let Some(name) = name.as_deref().filter(|_| found.len() > 1) {
                 output.text(&format!("{}\n", output.in_colour(Colour::Bold, name)));
             }
-            output.text(&text(findings, arguments.quiet, output));
+            output.text(&text(findings, telling.quiet, output));
         }
     }
+    let problem = found.iter().any(|(_, findings)| host_checks::worst(findings) == Verdict::Problem);
     if status == 0 && problem { PROBLEM } else { status }
 }
 
@@ -83,7 +97,7 @@ fn of_machine(name: &str) -> Result<Vec<Finding>, Error> {
 }
 
 /// A line a finding, a hint below it, and a sum.
-pub(super) fn text(findings: &[Finding], quiet: bool, output: Output) -> String {
+fn text(findings: &[Finding], quiet: bool, output: Output) -> String {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
     let mut text = String::new();
     for Finding { check, verdict, text: line, hint } in findings {

@@ -14,6 +14,10 @@ use crate::sys::SysError;
 /// Remove what killed machines left behind
 #[derive(Debug, clap::Args)]
 pub struct GcArguments {
+    /// Tell only of what could not be removed
+    #[arg(short, long)]
+    quiet: bool,
+
     /// Print what was removed, and what could not be, as JSON
     #[arg(long)]
     json: bool,
@@ -63,7 +67,7 @@ impl<'a> Told<'a> {
 
 /// Collects, tells what was removed, gives the exit status. One fault does not stop the rest.
 pub fn gc(arguments: &GcArguments) -> u8 {
-    let output = Output::new(arguments.json);
+    let output = Output::new(arguments.json || arguments.quiet);
     if !require_root("gc", "sudo spinney gc", output) {
         return EXIT_FAILURE;
     }

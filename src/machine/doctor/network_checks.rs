@@ -4,6 +4,7 @@ use super::Finding;
 use super::network_facts::NetworkFacts;
 use crate::network::rules::Direction;
 use crate::network::rules::foreign::Obstacle;
+use crate::sys::sysctl;
 
 /// What is odd about the network that was looked at.
 pub fn judge(facts: &NetworkFacts) -> Vec<Finding> {
@@ -69,16 +70,20 @@ fn routes(facts: &NetworkFacts) -> Finding {
 
 fn forwarding(facts: &NetworkFacts) -> Vec<Finding> {
     let check = "forwarding";
-    let families = [("ipv4", &facts.not_forwarding4), ("ipv6", &facts.not_forwarding6)];
+    let families = [("IPv4", &facts.not_forwarding4), ("IPv6", &facts.not_forwarding6)];
     let off = families.into_iter().filter(|(_, off)| !off.is_empty());
     let mut findings: Vec<Finding> = off
         .map(|(family, off)| {
-            let sysctls =
-                off.iter().map(|interface| format!("sysctl net.{family}.conf.{interface}.forwarding=1"));
+            let interfaces: Vec<&str> = off.iter().map(|(interface, _)| interface.as_str()).collect();
+            let mut sysctls: Vec<String> =
+                off.iter().map(|(_, switch)| sysctl::assignment(switch, "1")).collect();
+            // One for all.
+            sysctls.dedup();
+            let verb = if interfaces.len() == 1 { "does" } else { "do" };
             Finding::problem(
                 check,
-                format!("{} does not forward {}", off.join(", "), family.replace("ipv", "IPv")),
-                sysctls.collect::<Vec<_>>().join(" && "),
+                format!("{} {verb} not forward {family}", interfaces.join(", ")),
+                sysctls.join(" && "),
             )
         })
         .collect();
@@ -171,15 +176,17 @@ fn names(facts: &NetworkFacts) -> Finding {
 
 fn reverse_path(facts: &NetworkFacts) -> Option<Finding> {
     (facts.uplinks4.len() > 1 && !facts.strict.is_empty()).then(|| {
-        let sysctl =
-            facts.strict.iter().map(|interface| format!("sysctl net.ipv4.conf.{interface}.rp_filter=2"));
+        let switches = facts
+            .strict
+            .iter()
+            .map(|interface| sysctl::assignment(&format!("ipv4/conf/{interface}/rp_filter"), "2"));
         Finding::warning(
             "rp-filter",
             format!(
                 "answers that come by another interface than they would leave by are dropped: {}",
                 facts.strict.join(", ")
             ),
-            sysctl.collect::<Vec<_>>().join(" && "),
+            switches.collect::<Vec<_>>().join(" && "),
         )
     })
 }
@@ -214,6 +221,18 @@ mod tests {
         }
     }
 
+    fn off(interface: &str, switch: &str) -> (String, String) {
+        (interface.to_owned(), switch.to_owned())
+    }
+
+    #[test]
+    fn a_switch_for_all_is_told_once() {
+        let all = ["eth0", "vz-lab"].map(|name| off(name, "ipv6/conf/all/forwarding"));
+        let findings = forwarding(&NetworkFacts { not_forwarding6: all.into(), ..well() });
+        let hints: Vec<_> = findings.iter().map(|finding| finding.hint.as_deref()).collect();
+        assert_eq!(hints, [Some("sysctl net.ipv6.conf.all.forwarding=1")]);
+    }
+
     fn obstacle() -> Obstacle {
         let (table, chain) = ("filter".to_owned(), "FORWARD".to_owned());
         Obstacle { family: Family::Ip, table, chain, direction: Direction::To, policy: true }
@@ -223,7 +242,7 @@ mod tests {
     fn each_fault_is_found_and_has_a_hint() {
         assert!(judge(&well()).iter().all(|finding| finding.verdict == Verdict::Ok), "{:?}", judge(&well()));
         type Break = fn(&mut NetworkFacts);
-        let table: [(Break, &str, Verdict, &str); 13] = [
+        let table: [(Break, &str, Verdict, &str); 14] = [
             (
                 |facts| facts.behind = None,
                 "network",
@@ -234,10 +253,19 @@ mod tests {
             (|facts| facts.routed_to = vec![Some("eth0".to_owned())], "link", Verdict::Problem, "by eth0"),
             (|facts| facts.uplinks4.clear(), "default-route", Verdict::Problem, "no default route"),
             (
-                |facts| facts.not_forwarding4 = vec!["eth0".to_owned()],
+                |facts| facts.not_forwarding4 = vec![off("eth0", "ipv4/conf/eth0/forwarding")],
                 "forwarding",
                 Verdict::Problem,
                 "eth0 does not forward IPv4",
+            ),
+            (
+                |facts| {
+                    facts.not_forwarding6 =
+                        ["eth0", "vz-lab"].map(|name| off(name, "ipv6/conf/all/forwarding")).into();
+                },
+                "forwarding",
+                Verdict::Problem,
+                "eth0, vz-lab do not forward IPv6",
             ),
             (|facts| facts.in_force = Some(false), "rules", Verdict::Problem, "somebody removed"),
             (|facts| facts.in_force = None, "rules", Verdict::Warning, "cannot be listed"),

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use crate::machine::MachineHandle;
 use crate::network::dns::host_servers::{HostServers, RESOLV_CONF};
 use crate::network::host::HostNetwork;
+use crate::network::link::forwarding::closed;
 use crate::network::nft::Nfnetlink;
 use crate::network::plan::LinkKind;
 use crate::network::rules::{self, foreign, foreign::Obstacle};
 use crate::network::state::NetworkState;
+use crate::network::subnet::Subnet;
+use crate::sys::sysctl;
 
 /// How long a name server may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -28,10 +31,10 @@ pub struct NetworkFacts {
     pub uplinks4: Vec<String>,
     /// The same of IPv6.
     pub uplinks6: Vec<String>,
-    /// Of these and of `behind`: those that do not forward IPv4.
-    pub not_forwarding4: Vec<String>,
-    /// The same of IPv6.
-    pub not_forwarding6: Vec<String>,
+    /// Of these and of `behind`: those that do not forward IPv4, and by which switch.
+    pub not_forwarding4: Vec<(String, String)>,
+    /// The same of IPv6, where the machine has an address of it.
+    pub not_forwarding6: Vec<(String, String)>,
     /// Whether the rules are in force; `None` if that cannot be told.
     pub in_force: Option<bool>,
     /// Chains of others that drop what it sends or gets.
@@ -57,19 +60,19 @@ impl NetworkFacts {
         facts.routed_to = facts.addresses.iter().map(|address| routed_to(&host, *address)).collect();
         facts.uplinks4 = uplinks(&host, true);
         facts.uplinks6 = uplinks(&host, false);
-        let forwards = |family: &str, interface: &str| sysctl(family, interface, "forwarding") != Some(0);
-        let not_forwarding = |family: &str, uplinks: &[String]| -> Vec<String> {
-            let all = uplinks.iter().chain([&behind]);
-            all.filter(|interface| !forwards(family, interface)).cloned().collect()
+        let not_forwarding = |v4: bool, uplinks: &[String]| -> Vec<(String, String)> {
+            let has = facts.addresses.iter().any(|address| address.is_ipv4() == v4);
+            let all = uplinks.iter().chain([&behind]).filter(|_| has);
+            all.filter_map(|interface| Some((interface.clone(), closed(interface, v4)?))).collect()
         };
-        facts.not_forwarding4 = not_forwarding("ipv4", &facts.uplinks4);
-        facts.not_forwarding6 = not_forwarding("ipv6", &facts.uplinks6);
+        facts.not_forwarding4 = not_forwarding(true, &facts.uplinks4);
+        facts.not_forwarding6 = not_forwarding(false, &facts.uplinks6);
         let strict = |interface: &String| {
-            let of = |interface: &str| sysctl("ipv4", interface, "rp_filter").unwrap_or(0);
+            let of = |name: &str| sysctl::number(&format!("ipv4/conf/{name}/rp_filter")).unwrap_or(0);
             of("all").max(of(interface)) == 1
         };
         facts.strict = facts.uplinks4.iter().filter(|interface| strict(interface)).cloned().collect();
-        let mtu = |interface: &String| sysctl("ipv6", interface, "mtu");
+        let mtu = |interface: &String| sysctl::number(&format!("ipv6/conf/{interface}/mtu"));
         let smallest = facts.uplinks4.iter().chain(&facts.uplinks6).filter_map(mtu).min();
         facts.mtu = mtu(&behind).zip(smallest);
         facts.in_force = rules::in_force().ok();
@@ -93,20 +96,11 @@ fn behind(state: &NetworkState) -> Option<String> {
 }
 
 fn routed_to(host: &HostNetwork, address: IpAddr) -> Option<String> {
-    let covers = |destination: IpAddr, prefix: u8| match (destination, address) {
-        (IpAddr::V4(destination), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-            u32::from(destination) & mask == u32::from(address) & mask
-        }
-        (IpAddr::V6(destination), IpAddr::V6(address)) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
-            u128::from(destination) & mask == u128::from(address) & mask
-        }
-        _ => false,
-    };
     // A default route leads anywhere.
-    let routes =
-        host.routes.iter().filter(|route| route.prefix > 0 && covers(route.destination, route.prefix));
+    let routes = host
+        .routes
+        .iter()
+        .filter(|route| route.prefix > 0 && Subnet::of(route.destination, route.prefix).contains(address));
     let best = routes.max_by_key(|route| route.prefix)?;
     Some(host.link(*best.interfaces.first()?)?.name.clone())
 }
@@ -121,11 +115,6 @@ fn uplinks(host: &HostNetwork, v4: bool) -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-fn sysctl(family: &str, interface: &str, name: &str) -> Option<u32> {
-    let path = format!("/proc/sys/net/{family}/conf/{interface}/{name}");
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn servers(given: &[IpAddr]) -> Vec<(SocketAddr, bool)> {

@@ -186,7 +186,7 @@ fn command(entry: &Entry<'_>, channel: &Channel) -> ! {
         listen_fds: 0,
     };
     let program = Program { file: &plan.file, argv: &plan.argv, environment: &plan.environment };
-    let ready = close_from_but(3, channel)
+    let ready = close_from_but(3, &[channel.as_fd()])
         .and_then(|()| restrictions.apply())
         // Who cannot say this has lost its caller before it could die with it.
         .and_then(|()| channel.send(Message::Executing, &[]));

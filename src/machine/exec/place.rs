@@ -19,7 +19,8 @@ use crate::sys::{SysError, SysResult};
 /// Cgroups of one machine.
 #[derive(Debug)]
 pub(super) struct Place {
-    name: String,
+    /// The guest's own cgroup.
+    payload: PathBuf,
     hierarchy: Hierarchy,
     /// Where PID 1 is, if that is in the guest's own cgroup.
     own: Option<OwnedFd>,
@@ -55,7 +56,7 @@ impl Place {
         // Where the guest's systemd is too old for v2.
         let named = below(&listed, NAMED, payload).map(|path| legacy_cgroup::find(&path));
         Ok(Self {
-            name: machine.name().to_string(),
+            payload: payload.to_owned(),
             hierarchy,
             own,
             legacy: controllers.chain(named).collect::<SysResult<_>>().map_err(failed())?,
@@ -73,7 +74,7 @@ impl Place {
     /// # Errors
     /// When it cannot be made.
     pub(super) fn fall_back(&mut self) -> SysResult<()> {
-        self.own = Some(self.hierarchy.make_leaf(&self.name)?);
+        self.own = Some(self.hierarchy.make_leaf(&self.payload)?);
         self.made_leaf = true;
         Ok(())
     }
@@ -95,7 +96,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.made_leaf {
             // It goes with the machine at the latest.
-            let _ = self.hierarchy.remove_leaf(&self.name);
+            let _ = self.hierarchy.remove_leaf(&self.payload);
         }
     }
 }

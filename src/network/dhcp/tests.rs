@@ -394,14 +394,10 @@ fn the_filter_passes_what_is_read() {
 #[test]
 fn no_interface_is_not_all_of_them() {
     let link = crate::network::plan::LinkPlan {
-        kind: crate::network::plan::LinkKind::Veth,
         host: Some("ve-demo".parse().unwrap()),
-        host_alternative: None,
-        host_mac: None,
-        guest: "host0".parse().unwrap(),
-        guest_alternative: None,
         mac: Some("02:00:00:00:00:af".parse().unwrap()),
         addresses: Some(facts().addresses),
+        ..crate::network::plan::LinkPlan::new(crate::network::plan::LinkKind::Veth, "host0".parse().unwrap())
     };
     let plan = NetworkPlan { links: vec![link], ..NetworkPlan::default() };
     let namespace = std::fs::File::open("/proc/self/ns/net").unwrap();

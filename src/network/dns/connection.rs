@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use crate::sys::event_set::EventFlags;
-use crate::sys::internet_socket::{receive, send_some};
+use crate::sys::inet::{receive, send_some};
 
 /// Questions on their way of one connection: no more are read meanwhile.
 const MOST_PENDING: usize = 16;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::sys::SysResult;
 use crate::sys::event_set::{EventFlags, EventSet};
-use crate::sys::internet_socket::{datagram_to, receive, send_some, stream_to};
+use crate::sys::inet::{Transport, connect, receive, send_some};
 use crate::sys::random;
 
 use super::attempts::{Servers, Tries};
@@ -124,13 +124,13 @@ impl Exchange {
         let message = self.asked.query.forwarded(&self.asked.message, u16::from_ne_bytes([high, low]));
         match self.asked.client {
             Client::Datagram(..) => {
-                let socket = datagram_to(server)?;
+                let socket = connect(Transport::Udp, server)?;
                 send_some(&socket, &message)?;
                 set.add(&socket, self.key, EventFlags::IN)?;
                 Ok(Try { server, socket, message, stream: None })
             }
             Client::Stream(_) => {
-                let socket = stream_to(server)?;
+                let socket = connect(Transport::Tcp, server)?;
                 set.add(&socket, self.key, EventFlags::OUT)?;
                 Ok(Try { server, socket, message, stream: Some((0, Vec::new())) })
             }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustix::fs::CWD;
 
 use crate::sys::files::read_at;
-use crate::sys::internet_socket::interface_index;
+use crate::sys::inet::interface_index;
 
 use super::attempts::{Servers, Tries};
 use super::resolv_conf::ResolvConf;

@@ -202,14 +202,8 @@ mod tests {
             Err(_) => LinkKind::Veth,
         };
         let link = LinkPlan {
-            kind,
-            host: None,
-            host_alternative: None,
-            host_mac: None,
-            guest: "host0".parse().expect("a name"),
-            guest_alternative: None,
-            mac: None,
             addresses: Some(Addresses { v4: Some(v4), v6: None }),
+            ..LinkPlan::new(kind, "host0".parse().expect("a name"))
         };
         NetworkPlan { links: vec![link], ..NetworkPlan::default() }
     }

@@ -13,9 +13,7 @@ use crate::network::plan::NetworkPlan;
 use crate::network::service::Service;
 use crate::network::subnet::Subnet;
 use crate::sys::event_set::{EventFlags, EventSet};
-use crate::sys::internet_socket::{
-    accept_from, datagram_listener, local_address, receive_from, send_to, stream_listener,
-};
+use crate::sys::inet::{Binding, Transport, accept, listen, local_address, receive_from, send_from};
 use crate::sys::{SysError, SysResult};
 
 use super::connection::Connection;
@@ -53,8 +51,8 @@ const REST: Duration = Duration::from_millis(100);
 /// How often a port is looked for that is free for UDP and TCP at all addresses.
 const LOOKS: usize = 32;
 
-/// Who waits to be accepted.
-const BACKLOG: i32 = 16;
+/// Addresses may come later than the servers at them; 16 who wait to be accepted.
+const BINDING: Binding = Binding { both_families: false, any_address: true, backlog: 16 };
 
 /// What a socket in the set is: the upper byte of its key.
 const DATAGRAMS: u64 = 1 << 56;
@@ -112,7 +110,7 @@ impl DnsServer {
     /// When there is no port, or there are too many open files.
     pub fn open(config: &Config<'_>) -> SysResult<Self> {
         let set = EventSet::new()?;
-        let (port, datagrams, streams) = listen(config.listen)?;
+        let (port, datagrams, streams) = listen_at(config.listen)?;
         for (listeners, kind) in [(&datagrams, DATAGRAMS), (&streams, STREAMS)] {
             for (key, listener) in (kind..).zip(listeners) {
                 set.add(listener, key, EventFlags::IN)?;
@@ -158,12 +156,12 @@ impl DnsServer {
             }
             let Some(socket) = self.datagrams.get(listener) else { return };
             match receive_from(socket, &mut buffer) {
-                Ok(Some((length, from))) if self.is_client(from) => {
-                    if let Some(message) = buffer.get(..length) {
-                        self.asked(message, Client::Datagram(listener, from), now);
+                Ok(Some(datagram)) if self.is_client(datagram.from) => {
+                    if let Some(message) = buffer.get(..datagram.length) {
+                        self.asked(message, Client::Datagram(listener, datagram.from), now);
                     }
                 }
-                // Somebody else, or an error of what was sent before.
+                // Somebody else.
                 Ok(Some(_)) | Err(_) => self.count(now),
                 Ok(None) => return,
             }
@@ -173,8 +171,9 @@ impl DnsServer {
     fn accept(&mut self, listener: usize, now: Instant) {
         for _ in 0..AT_ONCE {
             let Some(stream) = self.streams.get(listener) else { return };
-            let (socket, from) = match accept_from(stream) {
-                Ok(Some(accepted)) => accepted,
+            let (socket, from) = match accept(stream) {
+                Ok(Some((socket, Some(from)))) => (socket, from),
+                Ok(Some((_, None))) => continue,
                 Ok(None) => return,
                 // Who waits is there still, and would be reported on and on.
                 Err(_) => return self.close(now),
@@ -309,7 +308,7 @@ impl DnsServer {
             Client::Datagram(listener, to) => {
                 if let (Some(socket), Some(message)) = (self.datagrams.get(listener), message) {
                     // What there is no room for is lost, as any datagram may be.
-                    let _ = send_to(socket, message, to);
+                    send_from(socket, message, to, None);
                 }
             }
             Client::Stream(connection) => {
@@ -401,10 +400,10 @@ impl Service for DnsServer {
 }
 
 /// Sockets for UDP and TCP at each of `addresses`, all at one port: rules name one.
-fn listen(addresses: &[IpAddr]) -> SysResult<(u16, Vec<OwnedFd>, Vec<OwnedFd>)> {
+fn listen_at(addresses: &[IpAddr]) -> SysResult<(u16, Vec<OwnedFd>, Vec<OwnedFd>)> {
     let mut last = None;
     for _ in 0..LOOKS {
-        match try_listen(addresses) {
+        match try_listen_at(addresses) {
             Err(error) if error.errno() == Errno::ADDRINUSE => last = Some(error),
             result => return result,
         }
@@ -412,16 +411,16 @@ fn listen(addresses: &[IpAddr]) -> SysResult<(u16, Vec<OwnedFd>, Vec<OwnedFd>)> 
     Err(last.unwrap_or_else(|| SysError::new("bind", "a port for the name server", Errno::ADDRINUSE)))
 }
 
-fn try_listen(addresses: &[IpAddr]) -> SysResult<(u16, Vec<OwnedFd>, Vec<OwnedFd>)> {
+fn try_listen_at(addresses: &[IpAddr]) -> SysResult<(u16, Vec<OwnedFd>, Vec<OwnedFd>)> {
     let (mut port, mut datagrams, mut streams) = (0, Vec::new(), Vec::new());
     for address in addresses {
-        let datagram = match datagram_listener(SocketAddr::new(*address, port)) {
+        let datagram = match listen(Transport::Udp, SocketAddr::new(*address, port), BINDING) {
             // A host without IPv6.
             Err(error) if matches!(error.errno(), Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => continue,
             datagram => datagram?,
         };
         port = local_address(&datagram)?.port();
-        streams.push(stream_listener(SocketAddr::new(*address, port), BACKLOG)?);
+        streams.push(listen(Transport::Tcp, SocketAddr::new(*address, port), BINDING)?);
         datagrams.push(datagram);
     }
     Ok((port, datagrams, streams))

@@ -10,12 +10,7 @@ use crate::settings::network::{MacAddress, ZoneName};
 fn plan(v6: bool) -> NetworkPlan {
     let gateway: Ipv6Addr = "fd00:1::1".parse().unwrap();
     let link = LinkPlan {
-        kind: LinkKind::Zone(ZoneName::default_zone()),
         host: Some("ve-demo".parse().unwrap()),
-        host_alternative: None,
-        host_mac: None,
-        guest: "host0".parse().unwrap(),
-        guest_alternative: None,
         mac: Some(MacAddress([2, 0, 0, 0, 0, 0xaf])),
         addresses: Some(Addresses {
             v4: Some(Family {
@@ -31,6 +26,7 @@ fn plan(v6: bool) -> NetworkPlan {
                 host: None,
             }),
         }),
+        ..LinkPlan::new(LinkKind::Zone(ZoneName::default_zone()), "host0".parse().unwrap())
     };
     let extra = LinkPlan {
         kind: LinkKind::Extra,

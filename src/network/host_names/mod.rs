@@ -20,6 +20,7 @@ use rustix::event::PollFlags;
 use crate::network::plan::NetworkPlan;
 use crate::network::service::Service;
 use crate::settings::network::ZoneName;
+use crate::sys::network::is_shared_with;
 
 use super::dns::neighbours::neighbour;
 use hosts_file::{HostsFile, HostsFileError};
@@ -59,10 +60,7 @@ pub fn concerns_us(path: &Path) -> bool {
         _ => false,
     };
     let (ours, its) = (path.display().to_string(), format!("/proc/1/root{}", path.display()));
-    let network = || match (rustix::fs::stat("/proc/self/ns/net"), rustix::fs::stat("/proc/1/ns/net")) {
-        (Ok(ours), Ok(its)) => ours.st_ino == its.st_ino,
-        _ => true,
-    };
+    let network = || is_shared_with(1).unwrap_or(true);
     network() || !same(&ours, &its)
 }
 

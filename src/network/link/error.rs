@@ -30,8 +30,11 @@ pub enum LinkError {
         #[source]
         source: SysError,
     },
-    #[error("packets cannot be delayed yet: --net-delay= is read, and nothing here does it")]
-    NoDelay,
+    #[error("this kernel cannot delay packets: it has no netem")]
+    NoDelay {
+        #[source]
+        source: SysError,
+    },
     #[error("cannot lend interface {name:?} to the machine")]
     Lend {
         name: String,
@@ -71,8 +74,8 @@ impl LinkError {
                 Some("--network-macvlan= is much the same, and may be there")
             }
             Self::NoSuchKind { .. } => Some("is the kernel's module for it installed, and may it be loaded?"),
-            Self::NoDelay => Some(
-                "--net-loss= loses some; tc qdisc add dev ve-NAME root netem delay delays on kernels that have netem",
+            Self::NoDelay { .. } => Some(
+                "modprobe sch_netem: where that is not there, the kernel was made without it; --net-loss= needs none",
             ),
             Self::Lend { source, .. } if source.errno() == Errno::INVAL => {
                 Some("some interfaces cannot leave their network namespace: ip -d link says netns-immutable")

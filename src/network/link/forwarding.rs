@@ -5,19 +5,14 @@
 //! (force_forwarding); before, there is one for all, which makes the host a router that hears no router advertisements unless
 //! told to (accept_ra=2): interfaces that have heard some are told so first.
 
-use std::path::Path;
-
-use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::network::host::HostNetwork;
 use crate::sys::SysResult;
-use crate::sys::files::{open_at, read_at, write_all};
+use crate::sys::sysctl::{self, read, write};
 
 use super::shared::Shared;
-
-const SYSCTLS: &str = "/proc/sys/net";
 
 /// The thing that machines share, and the note of what was changed for it.
 pub(super) const THING: &str = "forwarding";
@@ -54,6 +49,32 @@ enum Ipv6 {
     EachInterface,
 }
 
+impl Ipv6 {
+    fn of_kernel() -> Self {
+        match (read("ipv6/conf/all/force_forwarding"), read(ALL6)) {
+            (Some(_), _) => Self::EachInterface,
+            (None, Some(_)) => Self::Global,
+            (None, None) => Self::None,
+        }
+    }
+}
+
+/// The switch of IPv6 for all interfaces.
+const ALL6: &str = "ipv6/conf/all/forwarding";
+
+/// The switch that would have packets forwarded that come in by `interface`, where it is off; of IPv4, or of IPv6.
+pub fn closed(interface: &str, v4: bool) -> Option<String> {
+    let path = match (v4, Ipv6::of_kernel()) {
+        (true, _) => format!("ipv4/conf/{interface}/forwarding"),
+        (false, Ipv6::None) => return None,
+        (false, Ipv6::Global) => ALL6.to_owned(),
+        // Either is enough (ip6_forward()).
+        (false, Ipv6::EachInterface) if sysctl::number(ALL6) != Some(0) => return None,
+        (false, Ipv6::EachInterface) => format!("ipv6/conf/{interface}/force_forwarding"),
+    };
+    (sysctl::number(&path) == Some(0)).then_some(path)
+}
+
 /// Lets packets of `machine` through, which come in by `own` interfaces of ours, and those that answer to them by the
 /// host's others. Gives switches that cannot be set, as where /proc/sys is read-only.
 pub(super) fn join(
@@ -66,13 +87,8 @@ pub(super) fn join(
     let mut changes: Vec<Change> = serde_json::from_slice(&shared.read(CHANGED)?).unwrap_or_default();
     let before = changes.len();
     let uplinks: Vec<&str> = host.uplinks().map(|link| link.name.as_str()).collect();
-    let ipv6 = match (read("ipv6/conf/all/force_forwarding"), read("ipv6/conf/all/forwarding")) {
-        (Some(_), _) => Ipv6::EachInterface,
-        (None, Some(_)) => Ipv6::Global,
-        (None, None) => Ipv6::None,
-    };
     let mut failed = Vec::new();
-    let wanted = wanted(&uplinks, ipv6);
+    let wanted = wanted(&uplinks, Ipv6::of_kernel());
     for wanted in &wanted {
         let now = read(&wanted.path);
         let Some(now) = now.filter(|now| now != wanted.value && wanted.from.is_none_or(|from| now == from))
@@ -150,23 +166,10 @@ fn wanted(uplinks: &[&str], ipv6: Ipv6) -> Vec<Wanted> {
                 value: "2",
                 from: Some("1"),
             }));
-            wanted.push(always("ipv6/conf/all/forwarding".to_owned(), "1"));
+            wanted.push(always(ALL6.to_owned(), "1"));
         }
     }
     wanted
-}
-
-/// The value of a switch; `None` where there is none.
-fn read(path: &str) -> Option<String> {
-    /// A number.
-    const LIMIT: usize = 64;
-    let text = read_at(CWD, Path::new(SYSCTLS).join(path), LIMIT).ok()?;
-    Some(String::from_utf8_lossy(&text).trim().to_owned())
-}
-
-pub(super) fn write(path: &str, value: &str) -> SysResult<()> {
-    let file = open_at(CWD, Path::new(SYSCTLS).join(path), OFlags::WRONLY, Mode::empty())?;
-    write_all(file, value.as_bytes())
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use crate::network::plan::{Addresses, Family, LinkPlan};
 use crate::settings::network::InterfaceName;
-use crate::sys::SysResult;
 use crate::sys::netlink::{ROUTE, Requests, Socket};
+use crate::sys::{SysResult, sysctl};
 
-use super::{forwarding, found, message};
+use super::{found, message};
 
 /// Of both families.
 fn families(addresses: &Addresses) -> impl Iterator<Item = Family<IpAddr>> {
@@ -54,9 +54,9 @@ pub(super) fn set_up(links: &[LinkPlan]) -> SysResult<()> {
         // What we give out is nobody else's, and routers are not asked. Nothing of this where the host's /proc/sys is read-only
         // or the kernel has no IPv6: it is slower then.
         if let Some(addresses) = &link.addresses {
-            let _ = forwarding::write(&format!("ipv6/conf/{}/accept_dad", link.guest), "0");
+            let _ = sysctl::write(&format!("ipv6/conf/{}/accept_dad", link.guest), "0");
             if addresses.v6.is_some() {
-                let _ = forwarding::write(&format!("ipv6/conf/{}/accept_ra", link.guest), "0");
+                let _ = sysctl::write(&format!("ipv6/conf/{}/accept_ra", link.guest), "0");
             }
         }
         socket.carry_out(&requests(link, index))?;
@@ -108,16 +108,7 @@ mod tests {
             ),
         ];
         for (name, addresses, guest, host) in table {
-            let link = LinkPlan {
-                kind: LinkKind::Veth,
-                host: None,
-                host_alternative: None,
-                host_mac: None,
-                guest: "host0".parse().unwrap(),
-                guest_alternative: None,
-                mac: None,
-                addresses,
-            };
+            let link = LinkPlan { addresses, ..LinkPlan::new(LinkKind::Veth, "host0".parse().unwrap()) };
             let asked = |requests: &Requests| -> Vec<String> {
                 (0..requests.len()).map(|index| requests.asked(index).to_owned()).collect()
             };

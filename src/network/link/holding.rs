@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 use crate::network::plan::{LinkKind, NetworkPlan};
 use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
 use crate::sys::files::open_at;
-use crate::sys::fork::{close_from, close_from_but, exit_now, fork};
+use crate::sys::fork::{close_from_but, exit_now, fork};
 use crate::sys::netlink::{ROUTE, Requests, Socket};
-use crate::sys::network::{in_namespace, open_by_number};
+use crate::sys::network::{NamespaceId, in_namespace, open_by_id};
 use crate::sys::{SysResult, sys};
 
 use super::found::{self, Found};
-use super::shared::{self, Shared};
+use super::shared::Shared;
 use super::{forwarding, message, zone};
 
 /// Something of the host's network that goes with a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
-    /// The network namespace that is the host's, by its number.
-    pub namespace: u64,
+    /// The network namespace that is the host's.
+    pub namespace: NamespaceId,
     /// The machine.
     pub machine: String,
     /// What.
@@ -59,7 +59,7 @@ pub enum HoldingKind {
 pub fn holdings(
     plan: &NetworkPlan,
     machine: &str,
-    namespace: u64,
+    namespace: NamespaceId,
     macs: &[Option<MacAddress>],
 ) -> Vec<Holding> {
     let mut kinds = Vec::new();
@@ -94,10 +94,10 @@ impl Holding {
     /// # Errors
     /// When the kernel refuses.
     pub fn undo(&self) -> SysResult<()> {
-        if shared::namespace()? == self.namespace {
+        if NamespaceId::ours()? == self.namespace {
             return self.undo_here();
         }
-        match open_by_number(self.namespace)? {
+        match open_by_id(self.namespace)? {
             Some(namespace) => in_namespace(namespace, || self.undo_here())?,
             // Links, rules and switches went with it; our own notes did not.
             None => self.forget(),
@@ -144,12 +144,12 @@ impl Holding {
 /// Undoes `holdings`, but for what takes the kernel long: a link some 20 ms, a bridge 30. A child of ours sees to that while we go on
 /// and end. It removes links by their indexes, so that a next machine may have their names, and has the lock that others wait for only
 /// where a bridge goes. What it leaves where it is killed goes with the machine's namespace, or with [`sweep`]. Says whether it is done so: only
-/// where all is in our network namespace.
+/// where all is in our network namespace. It has `kept` open to its end: who closes the last of a socket may have to wait.
 ///
 /// # Errors
 /// When there can be no child, or something cannot be undone: all of it may be undone once more.
-pub fn undo_later(holdings: &[Holding]) -> SysResult<bool> {
-    let namespace = shared::namespace()?;
+pub fn undo_later(holdings: &[Holding], kept: Option<BorrowedFd<'_>>) -> SysResult<bool> {
+    let namespace = NamespaceId::ours()?;
     if holdings.iter().any(|holding| holding.namespace != namespace) {
         return Ok(false);
     }
@@ -184,8 +184,9 @@ pub fn undo_later(holdings: &[Holding]) -> SysResult<bool> {
     };
     let (closes, closed) = sys("pipe2", pipe_with(PipeFlags::CLOEXEC), || "O_CLOEXEC".to_owned())?;
     fork(move || {
-        let kept = shared.as_ref().map(Shared::fd);
-        let removed = detach(kept).and_then(|()| {
+        let lock = shared.as_ref().map(Shared::fd);
+        let kept: Vec<_> = lock.into_iter().chain(kept).collect();
+        let removed = detach(&kept).and_then(|()| {
             let mut socket = Socket::open(ROUTE)?;
             let first = bridges.iter().try_for_each(|(bridge, name)| remove(&mut socket, bridge, name));
             // Others may go on.
@@ -202,7 +203,7 @@ pub fn undo_later(holdings: &[Holding]) -> SysResult<bool> {
 }
 
 /// Has a child nothing of ours but `kept`: nobody is to wait for the end of a pipe that we had, and no terminal's signals are for it.
-fn detach(kept: Option<BorrowedFd<'_>>) -> SysResult<()> {
+fn detach(kept: &[BorrowedFd<'_>]) -> SysResult<()> {
     let null = open_at(CWD, "/dev/null", OFlags::RDWR, Mode::empty())?;
     // A leader of a group has a session of its own already.
     let _ = rustix::process::setsid();
@@ -211,10 +212,7 @@ fn detach(kept: Option<BorrowedFd<'_>>) -> SysResult<()> {
     dup(rustix::stdio::dup2_stdout(&null))?;
     dup(rustix::stdio::dup2_stderr(&null))?;
     drop(null);
-    match kept {
-        Some(kept) => close_from_but(3, kept),
-        None => close_from(3),
-    }
+    close_from_but(3, kept)
 }
 
 /// Removes what machines have left in our network namespace of which nothing else is left: those that are not `alive`.
@@ -222,7 +220,7 @@ fn detach(kept: Option<BorrowedFd<'_>>) -> SysResult<()> {
 /// # Errors
 /// The first fault.
 pub fn sweep(alive: impl Fn(&str) -> bool) -> SysResult<()> {
-    let namespace = shared::namespace()?;
+    let namespace = NamespaceId::ours()?;
     let Some(shared) = Shared::lock_existing(namespace)? else { return Ok(()) };
     for thing in shared.things()? {
         for machine in shared.users(&thing)?.into_iter().filter(|machine| !alive(machine)) {
@@ -286,17 +284,13 @@ mod tests {
     use super::*;
     use crate::network::plan::{Addresses, Family, LinkPlan};
 
+    const HOST: NamespaceId = NamespaceId { number: 7, cookie: 8 };
+
     #[test]
     fn in_the_order_of_making() {
         let link = |kind, host: Option<&str>, guest: &str| LinkPlan {
-            kind,
             host: host.map(|name| name.parse().unwrap()),
-            host_alternative: None,
-            host_mac: None,
-            guest: guest.parse().unwrap(),
-            guest_alternative: None,
-            mac: None,
-            addresses: None,
+            ..LinkPlan::new(kind, guest.parse().unwrap())
         };
         let zone: ZoneName = "lab".parse().unwrap();
         let v4 = Family { address: "10.0.0.2".parse().unwrap(), prefix: 24, gateway: None, host: None };
@@ -315,7 +309,7 @@ mod tests {
         };
         let mac = Some(MacAddress([2, 0, 0, 0, 0, 1]));
         let kinds: Vec<_> =
-            holdings(&plan, "web", 7, &[mac]).into_iter().map(|holding| holding.kind).collect();
+            holdings(&plan, "web", HOST, &[mac]).into_iter().map(|holding| holding.kind).collect();
         let name = |text: &str| text.parse().unwrap();
         assert_eq!(
             kinds,
@@ -327,11 +321,11 @@ mod tests {
                 HoldingKind::Lent { host: name("eth1"), guest: name("wan"), mac },
             ]
         );
-        assert_eq!(holdings(&NetworkPlan::default(), "web", 7, &[]), []);
-        let written = serde_json::to_string(&holdings(&plan, "web", 7, &[mac])[4]).unwrap();
+        assert_eq!(holdings(&NetworkPlan::default(), "web", HOST, &[]), []);
+        let written = serde_json::to_string(&holdings(&plan, "web", HOST, &[mac])[4]).unwrap();
         assert_eq!(
             written,
-            "{\"namespace\":7,\"machine\":\"web\",\"kind\":{\"lent\":{\"host\":\"eth1\",\"guest\":\"wan\",\"mac\":[2,0,0,0,0,1]}}}"
+            "{\"namespace\":{\"number\":7,\"cookie\":8},\"machine\":\"web\",\"kind\":{\"lent\":{\"host\":\"eth1\",\"guest\":\"wan\",\"mac\":[2,0,0,0,0,1]}}}"
         );
     }
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::settings::network::InterfaceName;
+use crate::settings::network::{InterfaceName, ZoneName};
 use crate::sys::SysResult;
 use crate::sys::netlink::{ROUTE, Socket};
+use crate::sys::network::NamespaceId;
 
 use super::found::{self, Found};
-use super::shared::{self, Shared};
+use super::shared::Shared;
 use super::{holding, zone};
 
 /// How often it is looked whether the ports of a bridge are gone: they go with the network namespace of a machine, some
@@ -30,7 +31,7 @@ pub fn sweep() -> SysResult<bool> {
             looks += 1;
         }
         // With the lock: nobody joins it meanwhile.
-        let shared = Shared::lock(shared::namespace()?)?;
+        let shared = Shared::lock(NamespaceId::ours()?)?;
         let still = lost_of(&mut socket, Some(&shared))?.iter().any(|one| one.index == bridge.index);
         if still && !has_ports(&mut socket, &bridge)? {
             holding::remove(&mut socket, &bridge, &name)?;
@@ -45,7 +46,7 @@ fn has_ports(socket: &mut Socket, bridge: &Found) -> SysResult<bool> {
 }
 
 fn lost(socket: &mut Socket) -> SysResult<Vec<Found>> {
-    let shared = Shared::lock_existing(shared::namespace()?)?;
+    let shared = Shared::lock_existing(NamespaceId::ours()?)?;
     lost_of(socket, shared.as_ref())
 }
 
@@ -54,6 +55,7 @@ fn lost_of(socket: &mut Socket, shared: Option<&Shared>) -> SysResult<Vec<Found>
     let things = shared.map(Shared::things).transpose()?.unwrap_or_default();
     let listed: Vec<InterfaceName> =
         things.iter().filter_map(|thing| zone::of_thing(thing)).map(|zone| zone.bridge()).collect();
-    let bridges = found::all(socket)?.into_iter().filter(|link| link.ours && link.name.starts_with("vz-"));
+    let bridges =
+        found::all(socket)?.into_iter().filter(|link| link.ours && ZoneName::of_bridge(&link.name).is_some());
     Ok(bridges.filter(|link| !listed.iter().any(|name| name.as_str() == link.name)).collect())
 }

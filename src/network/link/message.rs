@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::network::subnet::octets;
 use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
 use crate::sys::netlink::{CREATE, EXCLUSIVE, Requests, attribute, nested};
 
@@ -266,13 +267,6 @@ pub(super) const AF_INET6: u8 = 10;
 
 fn family(address: IpAddr) -> u8 {
     if address.is_ipv4() { AF_INET } else { AF_INET6 }
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
 }
 
 /// An ifinfomsg: family, padding, type, index, flags, and which of the flags are meant.

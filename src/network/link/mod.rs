@@ -3,8 +3,9 @@
 //! A [`Made`] belongs to one boot. What comes once is [`prepare`]d before the first: bridge, forwarding. What goes with the machine
 //! is a [`holding::Holding`], written down by its supervisor before it is made.
 
+mod delay;
 mod error;
-mod forwarding;
+pub mod forwarding;
 pub mod found;
 mod guest;
 pub mod holding;
@@ -26,7 +27,7 @@ use crate::settings::network::{InterfaceName, MacAddress};
 use crate::sys::SysError;
 use crate::sys::files::open_at;
 use crate::sys::netlink::{ROUTE, Requests, Socket};
-use crate::sys::network::in_namespace;
+use crate::sys::network::{NamespaceId, in_namespace};
 
 use found::Found;
 use message::End;
@@ -52,9 +53,6 @@ pub struct Made {
 /// What is missing, or taken.
 pub fn check(plan: &NetworkPlan) -> Result<Vec<Option<MacAddress>>, LinkError> {
     let mut macs = Vec::new();
-    if plan.faults.delay.is_some() {
-        return Err(LinkError::NoDelay);
-    }
     if plan.links.is_empty() {
         return Ok(macs);
     }
@@ -83,11 +81,17 @@ pub fn check(plan: &NetworkPlan) -> Result<Vec<Option<MacAddress>>, LinkError> {
     Ok(macs)
 }
 
-/// Makes what comes once for all boots: bridge of the zone, forwarding. Gives what could not be switched on the host.
+/// Makes what comes once for all boots: bridge of the zone, forwarding on a `host` like this, which is known of each plan that
+/// routes. Gives what could not be switched on the host.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn prepare(plan: &NetworkPlan, machine: &str, namespace: u64) -> Result<Vec<String>, LinkError> {
+pub fn prepare(
+    plan: &NetworkPlan,
+    machine: &str,
+    namespace: NamespaceId,
+    host: Option<&HostNetwork>,
+) -> Result<Vec<String>, LinkError> {
     let failed = || LinkError::system("prepare this host's network");
     if !plan.is_routed() && plan.zone().is_none() {
         return Ok(Vec::new());
@@ -101,12 +105,9 @@ pub fn prepare(plan: &NetworkPlan, machine: &str, namespace: u64) -> Result<Vec<
         zone::join(&shared, &mut socket, zone, machine, addresses)?;
         own.push(zone.bridge().to_string());
     }
-    match plan.is_routed() {
-        true => {
-            let host = HostNetwork::look().map_err(failed())?;
-            forwarding::join(&shared, machine, &own, &host).map_err(failed())
-        }
-        false => Ok(Vec::new()),
+    match host.filter(|_| plan.is_routed()) {
+        Some(host) => forwarding::join(&shared, machine, &own, host).map_err(failed()),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -129,6 +130,7 @@ pub fn make(plan: &NetworkPlan, namespace: BorrowedFd<'_>) -> Result<Made, LinkE
     in_namespace(namespace, || guest::set_up(&plan.links))
         .and_then(|done| done)
         .map_err(LinkError::system("set up the machine's interfaces"))?;
+    delay::hold_back(&mut socket, plan, &made.host, namespace)?;
     Ok(made)
 }
 
@@ -247,21 +249,5 @@ fn free(socket: &mut Socket, name: &InterfaceName) -> Result<(), LinkError> {
     match found {
         Some(found) if !found.ours => Err(LinkError::Taken { name: name.to_string() }),
         _ => Ok(()),
-    }
-}
-
-impl LinkPlan {
-    /// A pair of ours, of which one end stays on the host.
-    pub fn is_pair(&self) -> bool {
-        matches!(self.kind, LinkKind::Veth | LinkKind::Extra | LinkKind::Bridge(_) | LinkKind::Zone(_))
-    }
-}
-
-impl NetworkPlan {
-    /// Packets of the machine go through the host: it has a gateway there.
-    pub fn is_routed(&self) -> bool {
-        self.links
-            .iter()
-            .any(|link| matches!(link.kind, LinkKind::Veth | LinkKind::Zone(_)) && link.addresses.is_some())
     }
 }

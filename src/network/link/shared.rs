@@ -1,21 +1,22 @@
-//! What machines share of a host's network, and who of them uses it: `/run/spinney/network/INODE/`, where INODE is the number of
-//! the network namespace that is the host's to them.
+//! What machines share of a host's network, and who of them uses it: `/run/spinney/network/NAMESPACE/`, where NAMESPACE is the
+//! network namespace that is the host's to them ([`NamespaceId`]).
 //!
 //! Each thing that is shared is a directory there, with an empty file for each machine that uses it: who takes the last away
-//! undoes the thing. All of this under the lock (flock(2)) of INODE itself. It has no part in machines that run: /run may be
+//! undoes the thing. All of this under the lock (flock(2)) of NAMESPACE itself. It has no part in machines that run: /run may be
 //! wiped while they do.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::sys::SysResult;
 use crate::sys::files::{
-    entries, make_directories, make_directory_at, open_at, open_directory, open_directory_at, read_at,
-    remove_directory_at, remove_file_at, replace_at, while_parents_vanish,
+    entries, lock, make_directories, make_directory_at, open_at, open_directory, open_directory_at, read_at,
+    remove_directory_at, remove_file_at, remove_tree_at, replace_at, while_parents_vanish,
 };
-use crate::sys::{FdPath, SysError, SysResult, sys};
+use crate::sys::network::{NamespaceId, numbers};
 
 /// All hosts' networks: there is more than one where machines are started in network namespaces.
 pub const NETWORKS: &str = "/run/spinney/network";
@@ -32,16 +33,14 @@ impl Shared {
     ///
     /// # Errors
     /// When /run cannot be written.
-    pub fn lock(namespace: u64) -> SysResult<Self> {
+    pub fn lock(namespace: NamespaceId) -> SysResult<Self> {
         let name = namespace.to_string();
         loop {
             let directory = while_parents_vanish(|| {
                 let networks = make_directories(Path::new(NETWORKS), 0o755)?;
                 make_directory_at(&networks, &name, 0o755)
             })?;
-            let locked =
-                rustix::io::retry_on_intr(|| rustix::fs::flock(&directory, FlockOperation::LockExclusive));
-            sys("flock", locked, || format!("{}, LOCK_EX", FdPath::of(&directory)))?;
+            lock(&directory)?;
             // The last user may have removed it between our open and our lock.
             if rustix::fs::fstat(&directory).is_ok_and(|stat| stat.st_nlink > 0) {
                 return Ok(Self { directory, name });
@@ -53,7 +52,7 @@ impl Shared {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn lock_existing(namespace: u64) -> SysResult<Option<Self>> {
+    pub fn lock_existing(namespace: NamespaceId) -> SysResult<Option<Self>> {
         match Path::new(NETWORKS).join(namespace.to_string()).exists() {
             true => Self::lock(namespace).map(Some),
             false => Ok(None),
@@ -167,12 +166,22 @@ impl Shared {
     }
 }
 
-/// The number of the network namespace that we are in.
+/// Removes what is kept of network namespaces that are gone, but for what the journal of a machine has still to undo.
 ///
 /// # Errors
-/// Without /proc.
-pub fn namespace() -> SysResult<u64> {
-    let path = "/proc/self/ns/net";
-    let stat = rustix::fs::stat(path).map_err(|errno| SysError::new("stat", path, errno))?;
-    Ok(stat.st_ino)
+/// When it cannot be listed or removed.
+pub fn sweep() -> SysResult<()> {
+    let networks = match open_directory(Path::new(NETWORKS)) {
+        Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+        networks => networks?,
+    };
+    let there = numbers()?;
+    for (name, _) in entries(&networks)? {
+        let Some(name) = name.to_str() else { continue };
+        let gone = name.parse().is_ok_and(|id: NamespaceId| !there.contains(&id.number));
+        if gone && entries(open_directory_at(&networks, name)?)?.iter().all(|(_, kind)| kind.is_file()) {
+            remove_tree_at(&networks, name)?;
+        }
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use super::attribute::Writer;
 use super::batch::Batch;
 use super::expression::Expression;
-use super::number::{APPEND, CREATE, DATA_VALUE, Family, LIST_ELEMENT, Message};
+use super::number::{APPEND, CREATE, DATA_VALUE, EXCLUSIVE, Family, LIST_ELEMENT, Message};
 
 /// What lists of rules show beside an object: type and length in a byte each, then the text with its NUL
 /// (libnftnl/udata.h).
@@ -34,8 +34,17 @@ pub struct Table {
 impl Table {
     /// Makes it unless it is there.
     pub fn add(self, batch: &mut Batch, text: &str) {
+        self.make(batch, text, CREATE);
+    }
+
+    /// Makes it where there is none.
+    pub fn add_new(self, batch: &mut Batch, text: &str) {
+        self.make(batch, text, CREATE | EXCLUSIVE);
+    }
+
+    fn make(self, batch: &mut Batch, text: &str, flags: u16) {
         let asked = format!("add table {} {}", self.family, self.name);
-        batch.push(Message::NewTable, self.family, CREATE, asked, |writer| {
+        batch.push(Message::NewTable, self.family, flags, asked, |writer| {
             writer.string(1, self.name);
             writer.u32(2, 0);
             comment(writer, 6, 0, text);

@@ -176,6 +176,12 @@ impl Changes {
     }
 }
 
+impl AsFd for Nfnetlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl AsFd for Changes {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

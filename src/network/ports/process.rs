@@ -13,7 +13,7 @@ use rustix::process::Pid;
 use crate::settings::network::Protocol;
 use crate::sys::files::open_at;
 use crate::sys::fork::{exit_now, fork, pass_as};
-use crate::sys::inet::join_network_namespace;
+use crate::sys::network;
 use crate::sys::pipe::{do_not_block, wait_for_any};
 use crate::sys::process::{
     close_on_exec_from, die_with_parent, execute, pidfd_open, pidfd_send_signal, wait_for_end,
@@ -198,7 +198,7 @@ fn become_proxy(
             exit_now(0);
         }
         if let Some(namespace) = namespace {
-            join_network_namespace(namespace)?;
+            network::join(namespace)?;
         }
         let null = open_at(CWD, "/dev/null", OFlags::RDWR, Mode::empty())?;
         let describe = || FdPath::of(&null).to_string();

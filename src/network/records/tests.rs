@@ -10,7 +10,7 @@ fn zone(text: &str) -> ZoneName {
 /// A host and its records, at a time.
 struct World {
     records: Records,
-    host: HostNetwork,
+    host: HostView,
     pool: Pool,
     live: Vec<String>,
     now: u64,
@@ -18,7 +18,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let host = HostNetwork { ipv6: true, ..HostNetwork::default() };
+        let host = HostView { ipv6: true, ..HostView::default() };
         let pool = Pool {
             ipv4: vec!["10.9.0.0/16".parse().unwrap()],
             ipv6: "fd09::/48".parse().ok(),

@@ -14,7 +14,7 @@ use super::machine::MachineRules;
 use super::store::Store;
 use super::{foreign, legacy, loopback, store};
 use crate::settings::network::PortMapping;
-use crate::sys::network::{in_namespace, open_by_number};
+use crate::sys::network::{NamespaceId, in_namespace, open_by_id};
 
 /// Somebody who changes rules at the same time is waited for so often.
 const TRIES: usize = 16;
@@ -73,15 +73,15 @@ pub fn change_ports(name: &str, ports: &[PortMapping]) -> Result<Report, RulesEr
     }
 }
 
-/// As [`remove_machine`], in the network namespace with this number; with that one its rules are gone.
+/// As [`remove_machine`], in this network namespace; with that one its rules are gone.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn remove_machine_in(namespace: u64, name: &str) -> Result<(), RulesError> {
-    if store::namespace()? == namespace {
+pub fn remove_machine_in(namespace: NamespaceId, name: &str) -> Result<(), RulesError> {
+    if NamespaceId::ours()? == namespace {
         return remove_machine(name);
     }
-    match open_by_number(namespace)? {
+    match open_by_id(namespace)? {
         Some(there) => in_namespace(there, || remove_machine(name))?,
         None => Ok(store::forget(namespace, name)?),
     }
@@ -154,15 +154,28 @@ pub fn sweep() -> Result<(), RulesError> {
 /// # Errors
 /// When the kernel refuses.
 pub fn remove_machine(name: &str) -> Result<(), RulesError> {
-    let Some(store) = Store::find()? else { return Ok(()) };
+    match Store::find()? {
+        Some(store) => remove_from(store, &mut Nfnetlink::open()?, name),
+        None => Ok(()),
+    }
+}
+
+/// As [`remove_machine`], over a socket that is open already: to close it takes the kernel some milliseconds afterwards.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove_machine_over(nft: &mut Nfnetlink, name: &str) -> Result<(), RulesError> {
+    Store::find()?.map_or(Ok(()), |store| remove_from(store, nft, name))
+}
+
+fn remove_from(store: Store, nft: &mut Nfnetlink, name: &str) -> Result<(), RulesError> {
     let all = store.machines()?;
     let mut rest: Vec<MachineRules> = all.iter().filter(|machine| machine.name != name).cloned().collect();
     if rest.len() == all.len() && !rest.is_empty() {
         return Ok(store.remove(name)?);
     }
-    let mut nft = Nfnetlink::open()?;
     if rest.is_empty() {
-        foreign::close(&mut nft, None)?;
+        foreign::close(nft, None)?;
         let mut batch = Batch::new(None);
         LAYOUTS.iter().for_each(|layout| clear(layout.table, &mut batch));
         nft.commit(&batch)?;
@@ -175,10 +188,10 @@ pub fn remove_machine(name: &str) -> Result<(), RulesError> {
     }
     let (before, after) = (Elements::of(&all), Elements::of(&rest));
     let steps = !loses(&all);
-    change(&store, &mut nft, steps, &before, &after, &rest)?;
+    change(&store, nft, steps, &before, &after, &rest)?;
     for interface in inside(&before).into_iter().filter(|interface| !inside(&after).contains(interface)) {
-        foreign::close(&mut nft, Some(&interface))?;
-        note(&store, &mut nft)?;
+        foreign::close(nft, Some(&interface))?;
+        note(&store, nft)?;
     }
     Ok(store.remove(name)?)
 }
@@ -295,13 +308,23 @@ fn replace(
     elements: &Elements,
     machines: &[MachineRules],
 ) -> Result<(), RulesError> {
+    // Of the first machine nothing is to be removed before, as a rule. Whoever closes a socket of nfnetlink while the kernel frees
+    // what was removed by anybody waits for that (nft_rcv_nl_event()), some 5 ms: for RCU.
+    let mut fresh = store.generation().is_none();
     for _ in 0..TRIES {
         let generation = nft.generation()?;
         let mut batch = Batch::new(Some(generation));
-        LAYOUTS.iter().for_each(|layout| lay(layout, elements, machines, &mut batch));
+        for layout in &LAYOUTS {
+            match fresh {
+                true => layout.table.add_new(&mut batch, COMMENT),
+                false => clear(layout.table, &mut batch),
+            }
+            lay(layout, elements, machines, &mut batch);
+        }
         match nft.commit(&batch) {
             Ok(()) => return Ok(store.set_generation(generation.wrapping_add(1))?),
             Err(NftError::Changed) => {}
+            Err(NftError::Refused { errno: Errno::EXIST, .. }) if fresh => fresh = false,
             Err(error) => return Err(error.into()),
         }
     }
@@ -316,7 +339,6 @@ fn clear(table: Table, batch: &mut Batch) {
 
 fn lay(layout: &Layout, elements: &Elements, machines: &[MachineRules], batch: &mut Batch) {
     let table = layout.table;
-    clear(table, batch);
     table.add(batch, COMMENT);
     layout.chains.iter().for_each(|chain| chain.add(table, batch));
     for (id, set) in (1..).zip(layout.sets) {

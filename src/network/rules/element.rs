@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::super::link::bridge_mac;
 use super::super::nft::object::{Element, Table};
+use super::super::subnet::octets;
 use super::base::{BRIDGE, INET};
 use super::machine::{LinkRules, MachineRules, Place};
 use crate::settings::network::{MacAddress, PortMapping, Protocol, ZoneName};
@@ -205,13 +206,6 @@ pub(super) fn interface(name: &str) -> Vec<u8> {
     bytes
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
 fn hardware(mac: MacAddress) -> Vec<u8> {
     [mac.0.as_slice(), &[0, 0]].concat()
 }
@@ -232,7 +226,7 @@ fn service(port: u16) -> Vec<u8> {
 /// The zone whose bridge the link is in.
 fn zone_of(place: &Place) -> Option<ZoneName> {
     match place {
-        Place::Zone(bridge) => bridge.as_str().strip_prefix("vz-")?.parse().ok(),
+        Place::Zone(bridge) => ZoneName::of_bridge(bridge.as_str()),
         Place::Alone | Place::Bridge(_) => None,
     }
 }

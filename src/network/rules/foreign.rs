@@ -95,17 +95,27 @@ pub(super) fn open(nft: &mut Nfnetlink, interfaces: &[String]) -> Result<Vec<Str
 
 /// Removes our rules from others' chains: those of `interface`, or all.
 pub(super) fn close(nft: &mut Nfnetlink, interface: Option<&str>) -> Result<(), NftError> {
-    let ours = interface.map(|interface| format!("{COMMENT}{interface}"));
     let mut batch = Batch::new(None);
-    for chain in nft.chains()?.iter().filter(|chain| may_drop(chain) || is_users(chain)) {
-        for rule in nft.rules(chain.family, &chain.table, Some(&chain.name))? {
-            let comment = rule.comment.as_deref().unwrap_or_default();
-            if ours.as_deref().map_or_else(|| comment.starts_with(COMMENT), |ours| comment == ours) {
-                delete_rule(&mut batch, (rule.family, &rule.table, &rule.chain), rule.handle);
-            }
+    for (rule, of) in openings(nft)? {
+        if interface.is_none_or(|interface| interface == of) {
+            delete_rule(&mut batch, (rule.family, &rule.table, &rule.chain), rule.handle);
         }
     }
     nft.commit(&batch)
+}
+
+/// Our rules in others' chains, each with the interface that it is for.
+pub(super) fn openings(nft: &mut Nfnetlink) -> Result<Vec<(Rule, String)>, NftError> {
+    let mut ours = Vec::new();
+    for chain in nft.chains()?.iter().filter(|chain| may_drop(chain) || is_users(chain)) {
+        for rule in nft.rules(chain.family, &chain.table, Some(&chain.name))? {
+            let interface = rule.comment.as_deref().and_then(|comment| comment.strip_prefix(COMMENT));
+            if let Some(interface) = interface.map(str::to_owned) {
+                ours.push((rule, interface));
+            }
+        }
+    }
+    Ok(ours)
 }
 
 /// A chain whose rules decide about packets of machines.

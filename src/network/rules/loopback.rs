@@ -2,12 +2,10 @@
 //! (route_localnet, Documentation/networking/ip-sysctl.rst). The setting goes with the interface. Nothing of 127.0.0.0/8 gets in
 //! there for that: see `early` in [`super::base`].
 
-use std::path::Path;
-
 use rustix::io::Errno;
 
 use super::machine::{MachineRules, Place};
-use crate::sys::files::{open_directory, write_at};
+use crate::sys::sysctl;
 
 /// Has ports of the host's loopback lead to `machine`, if it has ports. Says what of it could not be done.
 pub(super) fn open(machine: &MachineRules) -> Option<String> {
@@ -17,10 +15,7 @@ pub(super) fn open(machine: &MachineRules) -> Option<String> {
         Place::Zone(bridge) => bridge,
         Place::Bridge(_) => return None,
     };
-    let path = format!("/proc/sys/net/ipv4/conf/{interface}");
-    let set =
-        open_directory(Path::new(&path)).and_then(|directory| write_at(directory, "route_localnet", b"1"));
-    match set {
+    match sysctl::write(&format!("ipv4/conf/{interface}/route_localnet"), "1") {
         Ok(()) => None,
         // Of rules alone, before there are links.
         Err(error) if error.errno() == Errno::NOENT => None,

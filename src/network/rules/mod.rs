@@ -11,6 +11,7 @@
 //! | `verify` | whether they are so |
 //! | [`foreign`] | others' firewalls that would drop what machines send |
 //! | `fate` | what surely becomes of a packet there |
+//! | [`listing`] | which rules are in force, told |
 //! | `legacy` | others' firewalls that nobody here can see |
 //! | `loopback` | ports of the host's loopback |
 //! | `loss` | packets that are lost on purpose |
@@ -26,6 +27,7 @@ mod error;
 mod fate;
 pub mod foreign;
 mod legacy;
+pub mod listing;
 mod loopback;
 mod loss;
 pub mod machine;
@@ -35,8 +37,8 @@ mod verify;
 pub mod watch;
 
 pub use apply::{
-    Report, change_machine, change_ports, in_force, partition, remove_machine, remove_machine_in, repair,
-    set_machine, sweep,
+    Report, change_machine, change_ports, in_force, partition, remove_machine, remove_machine_in,
+    remove_machine_over, repair, set_machine, sweep,
 };
 pub use error::RulesError;
 pub use fate::Direction;

@@ -1,11 +1,10 @@
-//! Which machines there are rules for, in `/run/spinney/network/rules/NAMESPACE`, where NAMESPACE is the inode of the network
-//! namespace that they are in: hosts in namespaces of their own, as tests have them, do not meet.
+//! Which machines there are rules for, in `/run/spinney/network/rules/NAMESPACE`, where NAMESPACE is the network namespace that they
+//! are in ([`NamespaceId`]): hosts in namespaces of their own, as tests have them, do not meet.
 //!
 //! It holds `machines/NAME` (JSON of [`MachineRules`]), `generation` (that of the rule set after our last change: any other
 //! one says that somebody else changed something), and `lock`, which is held through each change.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -17,6 +16,7 @@ use crate::sys::files::{
     entries, lock, make_directories, make_directory_at, open_at, open_directory, read_at,
     remove_directory_at, remove_file_at, replace_at, while_parents_vanish,
 };
+use crate::sys::network::NamespaceId;
 
 /// Where all hosts have theirs.
 const DIRECTORY: &str = "/run/spinney/network/rules";
@@ -138,7 +138,7 @@ impl Store {
 }
 
 /// Strikes machine `name` out, whose rules are gone with their network namespace.
-pub(super) fn forget(namespace: u64, name: &str) -> SysResult<()> {
+pub(super) fn forget(namespace: NamespaceId, name: &str) -> SysResult<()> {
     let Some(store) = Store::find_at(&Path::new(DIRECTORY).join(namespace.to_string()))? else {
         return Ok(());
     };
@@ -148,15 +148,5 @@ pub(super) fn forget(namespace: u64, name: &str) -> SysResult<()> {
 
 /// That of the network namespace that we are in.
 pub(super) fn path() -> SysResult<PathBuf> {
-    Ok(Path::new(DIRECTORY).join(namespace()?.to_string()))
-}
-
-/// The inode number of the network namespace that we are in.
-pub(super) fn namespace() -> SysResult<u64> {
-    let metadata = std::fs::metadata("/proc/thread-self/ns/net");
-    let metadata = metadata.map_err(|error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        crate::sys::SysError::new("stat", "\"/proc/thread-self/ns/net\"", errno)
-    })?;
-    Ok(metadata.ino())
+    Ok(Path::new(DIRECTORY).join(NamespaceId::ours()?.to_string()))
 }

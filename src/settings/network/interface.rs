@@ -123,6 +123,11 @@ impl ZoneName {
         InterfaceName(format!("vz-{}", self.0))
     }
 
+    /// The zone whose bridge has this name, if it is that of one.
+    pub fn of_bridge(bridge: &str) -> Option<Self> {
+        bridge.strip_prefix("vz-")?.parse().ok()
+    }
+
     /// The domain that its machines are named in: `internal` is set aside for this (ICANN board resolution 2024.07.29.06).
     pub fn domain(&self) -> String {
         format!("{}.internal", self.0)

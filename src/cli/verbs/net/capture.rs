@@ -18,7 +18,7 @@ use crate::network::pcap::{SNAPLEN, header, record};
 use crate::settings::network::InterfaceName;
 use crate::sys::packet_socket::PacketSocket;
 use crate::sys::signal::{SignalFd, SignalSet};
-use crate::sys::{SysError, internet_socket};
+use crate::sys::{SysError, inet};
 
 const EXAMPLES: &str = "\
 The file is of the pcap format, which tcpdump and wireshark read. It ends with Ctrl-C, with the machine, or when nobody reads any more.
@@ -102,7 +102,7 @@ pub(super) fn capture(arguments: &CaptureArguments) -> u8 {
             return EXIT_FAILURE;
         }
     };
-    let done = internet_socket::interface_index(end.as_str())
+    let done = inet::interface_index(end.as_str())
         .and_then(PacketSocket::tap)
         .map_err(|source| (format!("cannot listen on {end}"), source.into()))
         .and_then(|socket| {
@@ -132,7 +132,7 @@ pub(super) fn capture(arguments: &CaptureArguments) -> u8 {
 fn host_end(machine: &MachineHandle, link: Option<&str>) -> Result<InterfaceName, (String, &'static str)> {
     let state = machine.network_state();
     let name = machine.name();
-    let ours = rustix::fs::stat("/proc/self/ns/net").map_or(0, |namespace| namespace.st_ino);
+    let ours = crate::sys::network::number().unwrap_or(0);
     if state.namespace != 0 && state.namespace != ours {
         return Err((
             format!("the links of {name} end in another network namespace than this one"),

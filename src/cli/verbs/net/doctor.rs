@@ -1,10 +1,10 @@
 //! `spinney net doctor`
 
-use crate::cli::EXIT_FAILURE;
-use crate::cli::output::{Colour, Output};
-use crate::cli::verbs::{doctor, fail, named};
+use crate::cli::output::Output;
+use crate::cli::verbs::doctor::{Found, Telling, report};
+use crate::cli::verbs::{fail, named};
+use crate::machine::doctor::network_checks;
 use crate::machine::doctor::network_facts::NetworkFacts;
-use crate::machine::doctor::{Finding, Verdict, host_checks, network_checks};
 use crate::machine::{Error, MachineHandle};
 
 const EXAMPLES: &str = "\
@@ -23,20 +23,15 @@ pub(super) struct DoctorArguments {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 
-    /// Leave out what is as it should be
-    #[arg(short, long)]
-    quiet: bool,
-
-    /// JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    telling: Telling,
 }
 
 /// Runs the verb, gives the exit status.
 pub(super) fn doctor(arguments: &DoctorArguments) -> u8 {
     let output = Output::new(false);
     let mut status = 0;
-    let mut found: Vec<(String, Vec<Finding>)> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     let machines: Vec<Result<MachineHandle, Error>> = match arguments.names.as_slice() {
         [] => match MachineHandle::all() {
             Ok(machines) => machines.into_iter().map(Ok).collect(),
@@ -48,7 +43,7 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> u8 {
         match machine {
             Ok(machine) => {
                 let findings = network_checks::judge(&NetworkFacts::of(&machine));
-                found.push((machine.name().to_string(), findings));
+                found.push((Some(machine.name().to_string()), findings));
             }
             Err(error) => {
                 let failed = fail(&error, output);
@@ -56,22 +51,5 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> u8 {
             }
         }
     }
-    let problem = found.iter().any(|(_, findings)| host_checks::worst(findings) == Verdict::Problem);
-    if arguments.json {
-        let all: Vec<_> = found
-            .iter()
-            .map(|(name, findings)| serde_json::json!({ "machine": name, "findings": findings }))
-            .collect();
-        if output.json(&all).is_err() {
-            return EXIT_FAILURE;
-        }
-    } else {
-        for (name, findings) in &found {
-            if found.len() > 1 {
-                output.text(&format!("{}\n", output.in_colour(Colour::Bold, name)));
-            }
-            output.text(&doctor::text(findings, arguments.quiet, output));
-        }
-    }
-    if status == 0 && problem { doctor::PROBLEM } else { status }
+    report(&found, &arguments.telling, status, output)
 }

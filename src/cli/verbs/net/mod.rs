@@ -4,6 +4,7 @@ mod capture;
 mod doctor;
 mod leases;
 mod partition;
+mod rules;
 mod zones;
 
 const EXAMPLES: &str = "\
@@ -14,6 +15,7 @@ Examples:
   spinney net forget web                   keep none for web any more
   spinney net capture web | tcpdump -nr -  what web sends and receives, live
   spinney net capture web -w web.pcap -c 100
+  spinney net rules web                    the rules for its packets that are in force
   spinney net doctor web                   why it does not reach the internet
   spinney net partition db1 db2            keep two machines from each other";
 
@@ -34,6 +36,7 @@ enum NetVerb {
     Leases(leases::LeasesArguments),
     Forget(leases::ForgetArguments),
     Capture(capture::CaptureArguments),
+    Rules(rules::RulesArguments),
     Doctor(doctor::DoctorArguments),
     Partition(partition::PartitionArguments),
 }
@@ -45,6 +48,7 @@ pub fn net(arguments: &NetArguments) -> u8 {
         Some(NetVerb::Leases(arguments)) => leases::leases(arguments),
         Some(NetVerb::Forget(arguments)) => leases::forget(arguments),
         Some(NetVerb::Capture(arguments)) => capture::capture(arguments),
+        Some(NetVerb::Rules(arguments)) => rules::rules(arguments),
         Some(NetVerb::Doctor(arguments)) => doctor::doctor(arguments),
         Some(NetVerb::Partition(arguments)) => partition::partition(arguments),
     }

@@ -222,35 +222,3 @@ fn a_unix_socket_whose_queue_is_full_is_waited_for() {
         assert_eq!(usize::from(byte[0]), number);
     }
 }
-
-/// Sends `bytes` from one thread to another; gives how long that took.
-fn seconds_for(bytes: usize, mut client: TcpStream, mut server: TcpStream) -> f64 {
-    let started = Instant::now();
-    let writer = std::thread::spawn(move || {
-        let block = vec![7; 128 << 10];
-        for _ in 0..bytes / block.len() {
-            client.write_all(&block).unwrap();
-        }
-    });
-    let (mut buffer, mut read) = (vec![0; 128 << 10], 0);
-    while read < bytes {
-        read += server.read(&mut buffer).unwrap();
-    }
-    writer.join().unwrap();
-    started.elapsed().as_secs_f64()
-}
-
-#[test]
-#[ignore = "measures"]
-fn throughput() {
-    let (listener, target) = server();
-    let proxy = Proxy::start(100);
-    let port = proxy.forward(1, Protocol::Tcp, target);
-    for _ in 0..3 {
-        let took = [listener.local_addr().unwrap().port(), port].map(|port| {
-            let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            seconds_for(2 << 30, client, listener.accept().unwrap().0)
-        });
-        println!("direct {:.2} s, by proxy {:.2} s: {:.2}", took[0], took[1], took[0] / took[1]);
-    }
-}

@@ -1,84 +1,14 @@
-//! TCP and UDP sockets (tcp(7), udp(7), ip(7), ipv6(7)), in whichever network namespace they belong to.
-//!
-//! All of them are non-blocking and close-on-exec. A socket stays in the network namespace that it was made in, whoever
-//! has it later (network_namespaces(7)).
+//! Datagrams with the address of ours that they were sent to, and answered from (IP_PKTINFO, IPV6_PKTINFO).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{FdPath, SysError, SysResult, check, sys};
-
-/// Sockets that carry a stream or datagrams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-/// When a peer that says nothing is asked whether it is still there, how often, and how many times (tcp(7), TCP_KEEPIDLE):
-/// what is gone for good is noticed within a quarter of an hour, not within two hours.
-const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(600), Duration::from_secs(30), 8);
-
-fn socket(transport: Transport, address: SocketAddr) -> SysResult<OwnedFd> {
-    let (kind, protocol) = match transport {
-        Transport::Tcp => (SocketType::STREAM, ipproto::TCP),
-        Transport::Udp => (SocketType::DGRAM, ipproto::UDP),
-    };
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let made = rustix::net::socket_with(family, kind, flags, Some(protocol));
-    sys("socket", made, || format!("{family:?}, {kind:?}, {protocol:?}"))
-}
-
-/// How [`listen`] binds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Binding {
-    /// `::` is all of IPv4 too (IPV6_V6ONLY off).
-    pub both_families: bool,
-    /// The address need not be there yet (IP_FREEBIND).
-    pub any_address: bool,
-    /// Connections that wait to be accepted.
-    pub backlog: i32,
-}
-
-/// A socket bound to `address`; one of TCP listens.
-///
-/// # Errors
-/// EADDRINUSE when somebody has it, EADDRNOTAVAIL when it is no address of ours, EAFNOSUPPORT where there is no IPv6.
-pub fn listen(transport: Transport, address: SocketAddr, binding: Binding) -> SysResult<OwnedFd> {
-    let socket = socket(transport, address)?;
-    let option = |name: &'static str, result: rustix::io::Result<()>| {
-        sys("setsockopt", result, || format!("{}, {name}", FdPath::of(&socket)))
-    };
-    if address.is_ipv6() {
-        option("IPV6_V6ONLY", sockopt::set_ipv6_v6only(&socket, !binding.both_families))?;
-    }
-    if binding.any_address {
-        option("IP_FREEBIND", sockopt::set_ip_freebind(&socket, true))?;
-    }
-    match transport {
-        // Connections of a listener before us that are in TIME_WAIT do not hold the port; who listens does (socket(7)).
-        Transport::Tcp => option("SO_REUSEADDR", sockopt::set_socket_reuseaddr(&socket, true))?,
-        Transport::Udp => tell_destinations(&socket, address)?,
-    }
-    sys("bind", rustix::net::bind(&socket, &address), || format!("{transport:?}, {address}"))?;
-    if transport == Transport::Tcp {
-        sys("listen", rustix::net::listen(&socket, binding.backlog), || {
-            format!("{address}, {}", binding.backlog)
-        })?;
-    }
-    Ok(socket)
-}
+use crate::sys::{FdPath, SysError, SysResult, check, sys};
 
 /// Has the datagrams of `socket` come with the address that they were sent to.
-fn tell_destinations(socket: &OwnedFd, address: SocketAddr) -> SysResult<()> {
+pub(super) fn tell_destinations(socket: &OwnedFd, address: SocketAddr) -> SysResult<()> {
     let (level, option) = match address {
         SocketAddr::V4(_) => (libc::SOL_IP, libc::IP_PKTINFO),
         SocketAddr::V6(_) => (libc::SOL_IPV6, libc::IPV6_RECVPKTINFO),
@@ -97,58 +27,10 @@ fn tell_destinations(socket: &OwnedFd, address: SocketAddr) -> SysResult<()> {
     sys("setsockopt", check(result.into()).map(drop), || format!("{}, {level}, {option}", FdPath::of(socket)))
 }
 
-/// A socket that connects to `address`, or has that as the only peer of its datagrams. A connection of TCP may not be there
-/// yet: the socket is writable when it is, or when it never will ([`rustix::net::sockopt::socket_error`]).
-///
-/// # Errors
-/// When it is clear at once that there is no way.
-pub fn connect(transport: Transport, address: SocketAddr) -> SysResult<OwnedFd> {
-    let socket = socket(transport, address)?;
-    match rustix::net::connect(&socket, &address) {
-        Ok(()) | Err(Errno::INPROGRESS) => {}
-        Err(errno) => return Err(SysError::new("connect", format!("{transport:?}, {address}"), errno)),
-    }
-    Ok(socket)
-}
-
-/// Makes `socket`, of a connection, send what it is given at once, and notice that its peer is gone for good.
-pub fn tune(socket: impl AsFd) {
-    let (idle, interval, count) = KEEP_ALIVE;
-    // All of these are for comfort; a socket that has none of them still works.
-    let _ = sockopt::set_tcp_nodelay(&socket, true);
-    let _ = sockopt::set_tcp_keepidle(&socket, idle);
-    let _ = sockopt::set_tcp_keepintvl(&socket, interval);
-    let _ = sockopt::set_tcp_keepcnt(&socket, count);
-    let _ = sockopt::set_socket_keepalive(&socket, true);
-}
-
-/// Takes a connection that waits, and says from where it comes; `None` when none does, or it has gone again.
-///
-/// # Errors
-/// EMFILE and its like: the bare errno, which the caller acts on.
-pub fn accept(listener: impl AsFd) -> Result<Option<(OwnedFd, Option<SocketAddr>)>, Errno> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    match rustix::net::acceptfrom_with(&listener, flags) {
-        Ok((socket, peer)) => Ok(Some((socket, peer.and_then(|peer| SocketAddr::try_from(peer).ok())))),
-        // Errors of the connection that waited, which accept(2) gives as its own.
-        Err(
-            Errno::AGAIN
-            | Errno::INTR
-            | Errno::CONNABORTED
-            | Errno::PROTO
-            | Errno::NETDOWN
-            | Errno::HOSTDOWN
-            | Errno::HOSTUNREACH
-            | Errno::NETUNREACH,
-        ) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
 /// A datagram that came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Datagram {
-    /// Its length, in the caller's buffer.
+    /// Its length, of which the caller's buffer has as much as it has room for.
     pub length: usize,
     /// Who sent it.
     pub from: SocketAddr,
@@ -159,7 +41,7 @@ pub struct Datagram {
 /// Room for the control data of one datagram, in words: a header of 16 bytes and an in6_pktinfo of 20, padded.
 const CONTROL_WORDS: usize = 8;
 
-/// Receives a datagram of a socket of [`listen`]; `None` when there is none.
+/// Receives a datagram of a socket of [`super::listen`]; `None` when there is none.
 ///
 /// # Errors
 /// When the socket is broken; errors about datagrams sent before (ICMP) are not told.
@@ -178,7 +60,7 @@ pub fn receive_from(socket: &OwnedFd, buffer: &mut [u8]) -> SysResult<Option<Dat
     header.msg_controllen = size_of_val(&control) as _;
     // SAFETY: header points at a name, one iovec over `buffer`, and `control`, each with its true size; all outlive the
     // call, and the kernel writes only inside them.
-    let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, 0) };
+    let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_TRUNC) };
     let Ok(length) = usize::try_from(result) else {
         let error = std::io::Error::last_os_error();
         return match Errno::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO)) {
@@ -245,7 +127,7 @@ fn destination(mut bytes: &[u8]) -> Option<(IpAddr, u32)> {
     None
 }
 
-/// Sends a datagram of a socket of [`listen`] to `to`, from the address `from` of ours. One that cannot be sent is lost, as
+/// Sends a datagram of a socket of [`super::listen`] to `to`, from the address `from` of ours. One that cannot be sent is lost, as
 /// datagrams are.
 pub fn send_from(socket: &OwnedFd, bytes: &[u8], to: SocketAddr, from: Option<(IpAddr, u32)>) {
     let (mut control, used) = source(from);
@@ -327,23 +209,14 @@ fn storage_of(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) 
     (storage, libc::socklen_t::try_from(length).unwrap_or(0))
 }
 
-/// Goes to the network namespace `namespace` (setns(2)).
-pub fn join_network_namespace(namespace: impl AsFd) -> SysResult<()> {
-    let joined = move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));
-    sys("setns", joined, || format!("{}, CLONE_NEWNET", FdPath::of(&namespace)))
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
 
+    use super::super::{Binding, Transport, listen, local_address};
     use super::*;
 
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-    fn port_of(socket: &OwnedFd) -> u16 {
-        SocketAddr::try_from(rustix::net::getsockname(socket).expect("a name")).expect("an address").port()
-    }
 
     #[test]
     fn a_control_message_and_back() {
@@ -366,7 +239,7 @@ mod tests {
     fn an_answer_comes_from_where_the_question_went() {
         let both = Binding { both_families: true, ..Binding::default() };
         let server = listen(Transport::Udp, (Ipv6Addr::UNSPECIFIED, 0).into(), both).expect("listen");
-        let port = port_of(&server);
+        let port = local_address(&server).expect("an address").port();
         let mut buffer = [0; 16];
         // 127.0.0.2: the kernel would answer from 127.0.0.1.
         for (client, to) in [("127.0.0.1:0", "127.0.0.2"), ("[::1]:0", "::1")] {
@@ -386,29 +259,5 @@ mod tests {
             assert_eq!((&buffer[..length], from), (b"answer".as_slice(), SocketAddr::from((to, port))));
         }
         assert!(receive_from(&server, &mut buffer).expect("receive").is_none());
-    }
-
-    #[test]
-    fn a_port_is_held_in_both_families() {
-        let both = Binding { both_families: true, backlog: 1, ..Binding::default() };
-        let holder = listen(Transport::Tcp, (Ipv6Addr::UNSPECIFIED, 0).into(), both).expect("listen");
-        let port = port_of(&holder);
-        for address in ["0.0.0.0", "127.0.0.1", "::", "::1"] {
-            let address: IpAddr = address.parse().expect("an address");
-            let one = Binding { backlog: 1, ..Binding::default() };
-            let error = listen(Transport::Tcp, (address, port).into(), one).expect_err("taken");
-            assert_eq!(error.errno(), Errno::ADDRINUSE, "{address}");
-        }
-        let connection = connect(Transport::Tcp, (LOOPBACK, port).into()).expect("connect");
-        let accepted = loop {
-            if let Some(accepted) = accept(&holder).expect("accept") {
-                break accepted;
-            }
-        };
-        assert_eq!(accepted.1.map(|peer| peer.port()), Some(port_of(&connection)));
-        tune(&connection);
-        assert!(sockopt::tcp_nodelay(&connection).expect("an option"));
-        assert!(sockopt::socket_keepalive(&connection).expect("an option"));
-        drop(holder);
     }
 }

@@ -1,0 +1,116 @@
+//! What all objects of the bus share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use zbus::Connection;
+use zbus::message::Header;
+
+use super::machines::{Machine, Machines};
+use super::problem::Problem;
+use super::worker::task::{ImageWork, MachineWork, Task};
+use super::worker::{self, Done};
+use super::{announcer, authority};
+
+/// What all objects share; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Context {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connection: Connection,
+    machines: Machines,
+    /// Calls and tasks under way: the manager does not end meanwhile.
+    busy: AtomicUsize,
+}
+
+/// As long as there is one, the manager does not end for want of work.
+#[derive(Debug)]
+pub struct Busy(Arc<Shared>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Context {
+    /// Of a connection on which nothing is served yet.
+    pub fn new(connection: Connection) -> Self {
+        Self {
+            shared: Arc::new(Shared { connection, machines: Machines::default(), busy: AtomicUsize::new(0) }),
+        }
+    }
+
+    /// The connection to the bus.
+    pub fn connection(&self) -> &Connection {
+        &self.shared.connection
+    }
+
+    /// The machines that have objects.
+    pub fn machines(&self) -> &Machines {
+        &self.shared.machines
+    }
+
+    /// Whether something is under way.
+    pub fn is_at_work(&self) -> bool {
+        self.shared.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether something is under way, or there is something to tell of.
+    pub fn is_busy(&self) -> bool {
+        self.is_at_work() || !self.shared.machines.is_empty()
+    }
+
+    /// Something is under way until what this gives is dropped.
+    pub fn busy(&self) -> Busy {
+        self.shared.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(&self.shared))
+    }
+
+    /// Whether the sender of `header` may do `action` to the machine or image `name`.
+    ///
+    /// # Errors
+    /// When not.
+    pub async fn check(
+        &self,
+        header: &Header<'_>,
+        action: &str,
+        details: &[(&str, &str)],
+    ) -> Result<(), Problem> {
+        authority::check(self.connection(), header, action, details).await
+    }
+
+    /// The machine called `name`, also one that has come this moment.
+    ///
+    /// # Errors
+    /// When none of that name runs.
+    pub async fn machine(&self, name: &str) -> Result<Arc<Machine>, Problem> {
+        // Its record may be newer than what is announced: a client that has just started it knows no better.
+        if self.machines().get(name).is_none_or(|machine| !machine.is_there()) {
+            announcer::announce(self).await?;
+        }
+        self.machines().get(name).ok_or_else(|| Problem::no_machine(name))
+    }
+
+    /// Has something done to a machine, by a process of its own.
+    ///
+    /// # Errors
+    /// Those of the work; no such machine.
+    pub async fn work_on_machine(&self, name: &str, work: MachineWork) -> Result<Done, Problem> {
+        let _busy = self.busy();
+        let sealed = self.machine(name).await?.state.id_size == 0;
+        worker::perform(&Task::Machine { name: name.to_owned(), sealed, work }, Vec::new(), |_| {}).await
+    }
+
+    /// Has something done to an image, by a process of its own.
+    ///
+    /// # Errors
+    /// Those of the work; no such image.
+    pub async fn work_on_image(&self, name: &str, work: ImageWork) -> Result<Done, Problem> {
+        let _busy = self.busy();
+        worker::perform(&Task::Image { name: name.to_owned(), work }, Vec::new(), |_| {}).await
+    }
+}

@@ -1,0 +1,143 @@
+//! The process: its connection, its names, its end.
+//!
+//! It ends by itself when nobody has asked anything for a while, no machine runs and nothing is under way: the bus starts it again.
+//! Names of systemd's daemons are taken only where those are not installed.
+
+use std::path::Path;
+use std::time::Duration;
+
+use zbus::fdo::RequestNameFlags;
+use zbus::{Connection, connection};
+
+use super::context::Context;
+use super::problem::Problem;
+use super::{announcer, machined};
+use crate::machine::autostart::is_systemd_host;
+
+/// What the executable is called by: argv[0].
+pub const PERSONALITY: &str = "spinneyd";
+
+/// Our own name on the bus.
+pub const NAME: &str = "org.spinney";
+
+/// Where distributions have it.
+const SYSTEMD_MACHINED: [&str; 2] = ["/usr/lib/systemd/systemd-machined", "/lib/systemd/systemd-machined"];
+
+/// How long it stays without anything to do.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How long the answer to a call that is quick may take.
+const LAST: Duration = Duration::from_millis(100);
+
+/// What it is told.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// How long it stays without anything to do (default: 30 seconds).
+    pub idle: Option<Duration>,
+    /// It takes the names of systemd-machined also where that is installed.
+    pub instead_of_machined: bool,
+}
+
+/// Why the manager ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It has no loop to run in.
+    #[error("cannot begin")]
+    Runtime(#[source] std::io::Error),
+    /// The bus cannot be reached, or has thrown us out.
+    #[error("cannot use the system bus")]
+    Bus(#[from] zbus::Error),
+    /// Another process has our name.
+    #[error("another process is {name} on the bus already")]
+    Taken {
+        /// The name.
+        name: &'static str,
+    },
+    /// Machines cannot be watched.
+    #[error(transparent)]
+    Machines(#[from] Problem),
+}
+
+impl Error {
+    /// The next step.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Bus(_) => {
+                Some("is dbus-daemon or dbus-broker running? DBUS_SYSTEM_BUS_ADDRESS names another bus")
+            }
+            Self::Taken { .. } => Some("the bus starts spinneyd by itself when it is needed"),
+            Self::Runtime(_) | Self::Machines(_) => None,
+        }
+    }
+}
+
+/// Serves the system bus until there is nothing left to do.
+///
+/// # Errors
+/// When it cannot serve it any more.
+pub fn run(options: &Options) -> Result<(), Error> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: &Options) -> Result<(), Error> {
+    let connection = connection::Builder::system().build().await?;
+    let context = Context::new(connection.clone());
+    machined::serve(&context).await?;
+    // What is there already is no news: nobody knows our names yet.
+    announcer::announce(&context).await?;
+    take_names(&connection, options.instead_of_machined).await?;
+    // Nobody there to be told is the usual case.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let watch = tokio::spawn(announcer::watch(context.clone()));
+    let ended = tokio::select! {
+        () = quiet_for(&context, options.idle.unwrap_or(IDLE), Context::is_busy) => Ok(()),
+        () = connection.closed() => Ok(()),
+        // It comes back only when it cannot go on.
+        outcome = watch => outcome.unwrap_or(Ok(())),
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    give_names_back(&context).await;
+    connection.close().await?;
+    Ok(ended?)
+}
+
+/// Comes back when nothing was said for `time`, and it is not `busy`.
+async fn quiet_for(context: &Context, time: Duration, busy: impl Fn(&Context) -> bool) {
+    loop {
+        let activity = context.connection().monitor_activity();
+        match tokio::time::timeout(time, activity).await {
+            Err(_) if !busy(context) => return,
+            _ => {}
+        }
+    }
+}
+
+/// What comes in from here on, the bus keeps for our successor; what came before is answered.
+async fn give_names_back(context: &Context) {
+    for name in [NAME, machined::NAME] {
+        // One that is not ours is no failure, and a bus that is gone wants no answers.
+        let _ = context.connection().release_name(name).await;
+    }
+    // The answers to these came after all calls to us; what is sent for those is activity.
+    quiet_for(context, LAST, Context::is_at_work).await;
+}
+
+async fn take_names(connection: &Connection, instead: bool) -> Result<(), Error> {
+    let flags = RequestNameFlags::DO_NOT_QUEUE;
+    let taken = |error: zbus::Error, name| match error {
+        zbus::Error::NameTaken => Error::Taken { name },
+        error => Error::Bus(error),
+    };
+    let request = |name: &'static str| connection.request_name_with_flags(name, flags);
+    request(NAME).await.map_err(|error| taken(error, NAME))?;
+    let systemd = is_systemd_host() && SYSTEMD_MACHINED.iter().any(|path| Path::new(path).exists());
+    for name in [machined::NAME].into_iter().filter(|_| instead || !systemd) {
+        // Somebody who was faster does the same.
+        if !matches!(request(name).await, Ok(_) | Err(zbus::Error::NameTaken)) {
+            return Err(Error::Taken { name });
+        }
+    }
+    Ok(())
+}

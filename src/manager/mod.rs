@@ -1,0 +1,27 @@
+//! Machines and images for programs: D-Bus interfaces over what [`crate::machine`], [`crate::image`] and [`crate::transfer`] do.
+//!
+//! `spinneyd` is started by the bus when somebody asks, keeps nothing that files do not say, and ends when nothing is left to tell.
+//! Killing it harms no machine, and no transfer. It has one thread, a tokio loop: what enters a machine, changes an image or takes
+//! time is done by a process of its own (`worker`, or a verb of ours), and only what is read quickly is read here.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | [`daemon`] | the process: its connection, its names, its end |
+//! | [`context`] | what all objects share |
+//! | [`machines`] | the machines there are, as properties |
+//! | [`announcer`] | objects and signals for machines that come, change and go |
+//! | [`authority`] | who may do what: root, and whom polkit allows |
+//! | [`problem`] | why not, under the names that each interface has for it |
+//! | [`object_path`] | names as elements of object paths |
+//! | [`worker`] | tasks in processes of their own |
+//! | [`machined`] | `org.freedesktop.machine1` |
+
+pub mod announcer;
+pub mod authority;
+pub mod context;
+pub mod daemon;
+pub mod machined;
+pub mod machines;
+pub mod object_path;
+pub mod problem;
+pub mod worker;

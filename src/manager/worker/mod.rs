@@ -1,0 +1,119 @@
+//! Tasks in processes of their own.
+//!
+//! What joins a machine's namespaces wants a process with one thread, what changes images takes time, and neither may be lost when
+//! the manager is killed half-way: each is a task ([`task::Task`]) that a fresh process of ours carries out. It gets the task over
+//! a socket, as its standard input, and answers there: with progress, and at the end with a value or a [`Problem`], each with fds.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | [`task`] | what can be asked, and the answers: data |
+//! | `process` | the worker's side |
+
+mod process;
+pub mod task;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+
+use super::problem::{Kind, Problem};
+use crate::sys::files::memory_file;
+use crate::sys::process::pidfd_open;
+use crate::sys::readiness::watched;
+use crate::sys::socket::{message_pair, receive, send};
+use task::{Said, Task};
+
+pub use process::{is_called, main};
+
+/// What the executable is called by: argv[0].
+pub const PERSONALITY: &str = "spinney-worker";
+
+/// The argument of a worker that enters a machine whose root is the host's: nothing in there may get hold of our program.
+const SEALED: &str = "--sealed";
+
+/// The most that a message is: below what a socket's buffer holds (net.core.wmem_default).
+const MESSAGE: usize = 160 << 10;
+
+/// What a worker gave.
+#[derive(Debug)]
+pub struct Done {
+    /// The task's own value, in JSON.
+    pub value: serde_json::Value,
+    /// What came with it.
+    pub fds: Vec<OwnedFd>,
+}
+
+/// Has `task` done, with `fds` that it needs, and waits for it. `progress` is told of what it says on the way.
+///
+/// # Errors
+/// Those of the task; [`Kind::Failed`] where it could not be begun, or its process was killed.
+pub async fn perform(
+    task: &Task,
+    fds: Vec<OwnedFd>,
+    mut progress: impl FnMut(serde_json::Value) + Send,
+) -> Result<Done, Problem> {
+    let (ours, mut child) = begin(task, &fds)?;
+    drop(fds);
+    let end = pidfd_open(rustix::process::Pid::from_child(&child)).and_then(watched);
+    let socket = watched(ours).map_err(failed)?;
+    let outcome = loop {
+        match next(&socket).await? {
+            Some((Said::Progress(value), _)) => progress(value),
+            Some((Said::Done(value), fds)) => break Ok(Done { value, fds }),
+            Some((Said::Failed(problem), _)) => break Err(problem),
+            None => break Err(Problem::new(Kind::Failed, "the process that was at it was killed")),
+        }
+    };
+    // One that attends a session goes on; it is nobody's concern but its own, and is reaped when it ends.
+    tokio::spawn(async move {
+        if let Ok(end) = &end {
+            let _ = end.readable().await;
+        }
+        let _ = child.wait();
+    });
+    outcome
+}
+
+fn begin(task: &Task, fds: &[OwnedFd]) -> Result<(OwnedFd, std::process::Child), Problem> {
+    let bytes = serde_json::to_vec(task).map_err(|error| Problem::of(Kind::Failed, &error, None))?;
+    // Arguments of clients may be long: they go as a file.
+    let file = memory_file(c"task", &bytes).map_err(failed)?;
+    let (ours, theirs) = message_pair().map_err(failed)?;
+    let all: Vec<_> = [&file].into_iter().chain(fds).map(AsFd::as_fd).collect();
+    send(&ours, b"task", &all).map_err(failed)?;
+    rustix::io::ioctl_fionbio(&ours, true).map_err(|errno| failed_call("ioctl", errno))?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(PERSONALITY).args(task.is_sealed().then_some(SEALED));
+    command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
+    let child = command.spawn().map_err(|error| Problem::of(Kind::Failed, &error, None))?;
+    Ok((ours, child))
+}
+
+/// What the worker says next; `None` when it is gone.
+async fn next(socket: &AsyncFd<OwnedFd>) -> Result<Option<(Said, Vec<OwnedFd>)>, Problem> {
+    let mut buffer = vec![0; MESSAGE];
+    loop {
+        let mut ready = socket.readable().await.map_err(|error| Problem::of(Kind::Failed, &error, None))?;
+        let Some(message) = receive(socket.get_ref(), &mut buffer).map_err(failed)? else {
+            ready.clear_ready();
+            continue;
+        };
+        if message.length == 0 {
+            return Ok(None);
+        }
+        let said = serde_json::from_slice(buffer.get(..message.length).unwrap_or_default());
+        let said = said.map_err(|error| Problem::of(Kind::Failed, &error, None))?;
+        return Ok(Some((said, message.fds)));
+    }
+}
+
+fn failed(error: crate::sys::SysError) -> Problem {
+    Problem::of(Kind::Failed, &error, None)
+}
+
+fn failed_call(call: &'static str, errno: Errno) -> Problem {
+    failed(crate::sys::SysError::new(call, String::new(), errno))
+}

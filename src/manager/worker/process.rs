@@ -1,0 +1,116 @@
+//! The worker's side: one task, then the end.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use serde_json::{Value, json};
+
+use super::task::{ImageWork, MachineWork, Said, Task};
+use super::{MESSAGE, PERSONALITY, SEALED};
+use crate::image::Store;
+use crate::machine::signal::{Whom, send as signal};
+use crate::machine::terminate::terminate;
+use crate::manager::machines::Machines;
+use crate::manager::problem::{Kind, Problem};
+use crate::settings::SignalNumber;
+use crate::sys::sealed_program::execute_from_sealed_copy;
+use crate::sys::socket::{receive, send};
+use crate::sys::{SysResult, sys};
+
+/// Whether the executable was called as a worker.
+pub fn is_called(arguments: &[OsString]) -> bool {
+    arguments.first().is_some_and(|name| name == PERSONALITY)
+}
+
+/// Does the task that comes over standard input. Gives the exit status, which tells nobody anything.
+pub fn main(arguments: &[OsString]) -> u8 {
+    if arguments.get(1).is_some_and(|word| word == SEALED) && execute_from_sealed_copy().is_err() {
+        return 1;
+    }
+    let Ok(worker) = Worker::new() else { return 1 };
+    let said = match worker.task().and_then(|(task, fds)| worker.perform(task, fds)) {
+        Ok((value, fds)) => (Said::Done(value), fds),
+        Err(problem) => (Said::Failed(problem), Vec::new()),
+    };
+    u8::from(worker.say(&said.0, &said.1).is_err())
+}
+
+/// What came of a task.
+type Outcome = Result<(Value, Vec<OwnedFd>), Problem>;
+
+struct Worker {
+    channel: OwnedFd,
+}
+
+impl Worker {
+    /// Takes the channel away from standard input, which what is run is not to find there.
+    fn new() -> SysResult<Self> {
+        let stdin = rustix::stdio::stdin();
+        let channel =
+            sys("fcntl", rustix::io::fcntl_dupfd_cloexec(stdin, 3), || "0, F_DUPFD_CLOEXEC".to_owned())?;
+        let null = crate::sys::files::open_at(rustix::fs::CWD, "/dev/null", OFlags::RDWR, Mode::empty())?;
+        sys("dup2", rustix::stdio::dup2_stdin(&null), || "/dev/null, 0".to_owned())?;
+        Ok(Self { channel })
+    }
+
+    fn task(&self) -> Result<(Task, Vec<OwnedFd>), Problem> {
+        let failed = |text: &str| Problem::new(Kind::Failed, text);
+        let message =
+            receive(&self.channel, &mut [0; 16]).map_err(|error| Problem::of(Kind::Failed, &error, None))?;
+        let mut fds = message.ok_or_else(|| failed("no task came"))?.fds.into_iter();
+        let file = fds.next().ok_or_else(|| failed("no task came"))?;
+        let task = serde_json::from_reader(std::io::BufReader::new(std::fs::File::from(file)));
+        Ok((task.map_err(|error| Problem::of(Kind::Failed, &error, None))?, fds.collect()))
+    }
+
+    fn say(&self, said: &Said, fds: &[OwnedFd]) -> Result<(), Problem> {
+        let mut bytes = serde_json::to_vec(said).map_err(|error| Problem::of(Kind::Failed, &error, None))?;
+        if bytes.len() > MESSAGE {
+            let problem = Problem::new(Kind::Failed, "the answer is too long");
+            bytes = serde_json::to_vec(&Said::Failed(problem)).unwrap_or_default();
+        }
+        let fds: Vec<_> = fds.iter().map(std::os::fd::AsFd::as_fd).collect();
+        send(&self.channel, &bytes, &fds).map_err(|error| Problem::of(Kind::Failed, &error, None))
+    }
+
+    #[allow(clippy::unused_self, reason = "tasks that take long tell their progress")]
+    fn perform(&self, task: Task, _fds: Vec<OwnedFd>) -> Outcome {
+        match task {
+            Task::Machine { name, work, .. } => {
+                let machine = Machines::look(&name)?;
+                match work {
+                    MachineWork::Terminate => {
+                        terminate(&machine)?;
+                    }
+                    MachineWork::Kill { whom, signal: number } => {
+                        signal(&machine, self::whom(&whom)?, SignalNumber(number))?;
+                    }
+                }
+                Ok((json!({}), Vec::new()))
+            }
+            Task::Image { name, work } => match work {
+                ImageWork::Remove => {
+                    let store = Store::system();
+                    let image =
+                        store.find(&name.parse().map_err(|source| crate::image::Error::Name { source })?)?;
+                    crate::image::remove::remove(&store, &image, false)?;
+                    Ok((json!({}), Vec::new()))
+                }
+            },
+        }
+    }
+}
+
+/// The word that systemd-machined has for whom a signal is for; nothing is all.
+fn whom(word: &str) -> Result<Whom, Problem> {
+    match word {
+        "" | "all" => Ok(Whom::All),
+        "leader" => Ok(Whom::Leader),
+        "supervisor" => Ok(Whom::Supervisor),
+        other => Err(Problem::new(
+            Kind::InvalidArgument,
+            format!("Invalid parameter {other:?}: leader, supervisor or all"),
+        )),
+    }
+}

@@ -1,0 +1,108 @@
+//! A machine's cgroups in the unit whose main process its supervisor is (<https://systemd.io/CGROUP_DELEGATION>).
+//!
+//! With `Delegate=` what is below the unit's cgroup is ours, the cgroup itself is systemd's. So the supervisor is in one child
+//! (`DelegateSubgroup=supervisor`; before systemd 254 it goes there by itself, since a cgroup that gives on controllers holds
+//! no processes), and the machine's outer cgroup is another: its own limits are there, and those of the unit hold above it.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+
+use super::cgroup::{CgroupError, Hierarchy, MachineCgroup};
+use crate::sys::SysResult;
+use crate::sys::attributes;
+use crate::sys::files::{make_directory_at, read_at, write_at};
+
+/// Where the supervisor is; the name that systemd-nspawn's unit has for it.
+const SUPERVISOR: &str = "supervisor";
+
+/// The machine's outer cgroup.
+pub(super) const OUTER: &str = "machine";
+
+/// How systemd marks what it has handed over: the second is what it may set without being root of the host.
+const MARKS: [&[u8]; 2] = [b"trusted.delegate", b"user.delegate"];
+
+/// Where the outer cgroup of machine `name` is, as long as no drop-in says another slice.
+pub(super) fn usual_place(name: &str) -> PathBuf {
+    Path::new("machine.slice").join(format!("spinney@{name}.service")).join(OUTER)
+}
+
+/// The cgroup of the unit that we run in.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn ours() -> SysResult<Option<PathBuf>> {
+    Ok(unit_of(&String::from_utf8_lossy(&read_at(CWD, "/proc/self/cgroup", 1 << 16)?)))
+}
+
+/// The innermost unit in the v2 line of a /proc/PID/cgroup (cgroups(7)).
+fn unit_of(listed: &str) -> Option<PathBuf> {
+    let path = Path::new(listed.lines().find_map(|line| line.strip_prefix("0::"))?);
+    let is_unit = |path: &&Path| path.extension().is_some_and(|kind| kind == "service" || kind == "scope");
+    path.ancestors().find(is_unit).map(Path::to_owned)
+}
+
+impl Hierarchy {
+    /// Whether systemd has handed over what is below the cgroup `unit`.
+    pub fn is_delegated(&self, unit: &Path) -> bool {
+        let Ok(unit) = self.find(unit) else { return false };
+        MARKS.iter().any(|mark| matches!(attributes::get(&unit, mark), Ok(Some(value)) if value == b"1"))
+    }
+
+    /// As [`Hierarchy::create`], below the cgroup of the unit that we, one thread, are in.
+    ///
+    /// # Errors
+    /// When one cannot be made or handed over.
+    pub fn create_in_unit(&self, unit: &Path, owner: u32) -> Result<MachineCgroup, CgroupError> {
+        let make = || {
+            let parent = self.find(unit)?;
+            leave(&parent)?;
+            MachineCgroup::make(&parent, unit.join(OUTER), owner)
+        };
+        make().map_err(|source| CgroupError::Make { name: unit.display().to_string(), source })
+    }
+}
+
+/// Leaves the unit's own cgroup for the child that is the supervisor's, if we are in it.
+fn leave(unit: &OwnedFd) -> SysResult<()> {
+    let here = rustix::process::getpid().to_string();
+    let inside = read_at(unit, "cgroup.procs", 1 << 16);
+    match inside {
+        Ok(text) if String::from_utf8_lossy(&text).lines().any(|pid| pid == here) => {
+            write_at(make_directory_at(unit, SUPERVISOR, 0o755)?, "cgroup.procs", b"0")
+        }
+        // A cgroup of threads, which systemd makes none of.
+        Err(error) if error.errno() != Errno::OPNOTSUPP => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units() {
+        let rows = [
+            ("0::/machine.slice/spinney@web.service\n", Some("/machine.slice/spinney@web.service")),
+            (
+                "0::/machine.slice/spinney@web.service/supervisor\n",
+                Some("/machine.slice/spinney@web.service"),
+            ),
+            (
+                "4:memory:/user.slice\n0::/user.slice/user@0.service/app.slice/x.service\n",
+                Some("/user.slice/user@0.service/app.slice/x.service"),
+            ),
+            ("0::/machine.slice/a.scope/supervisor/deep\n", Some("/machine.slice/a.scope")),
+            ("0::/\n", None),
+            ("0::/machine.slice/.service\n", None),
+            ("4:memory:/machine.slice/spinney@web.service\n", None),
+            ("", None),
+        ];
+        for (listed, expected) in rows {
+            assert_eq!(unit_of(listed).as_deref(), expected.map(Path::new), "{listed:?}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The unit of the service manager that we are the main process of: its cgroup, in which the machine's go, and its watchdog,
+//! which wants to hear that our loop still turns.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
+use crate::runtime::unit_cgroup;
+use crate::sys::environment::take_variable;
+
+use super::Request;
+use super::claimed::Claimed;
+use super::error::Error;
+use super::resources::Resource;
+
+/// Makes the cgroups of machine `name`, the inner one for `owner`: in our unit where we are to keep that, or where it is one
+/// that was made for us alone.
+pub(super) fn make_cgroup(
+    claimed: &Claimed,
+    request: &Request,
+    name: &str,
+    owner: u32,
+) -> Result<MachineCgroup, Error> {
+    let hierarchy = Hierarchy::open(claimed.cgroups())?;
+    let cgroup = match unit(request, &hierarchy)? {
+        Some(unit) => {
+            claimed.note(&Resource::UnitCgroup(unit.clone()))?;
+            hierarchy.create_in_unit(&unit, owner)?
+        }
+        None => {
+            claimed.note(&Resource::Cgroup(name.to_owned()))?;
+            hierarchy.create(name, owner)?
+        }
+    };
+    Ok(cgroup)
+}
+
+fn unit(request: &Request, hierarchy: &Hierarchy) -> Result<Option<PathBuf>, Error> {
+    let ours = || unit_cgroup::ours().map_err(Error::system("look for our unit"));
+    match request.keep_unit {
+        true => ours()?.map(Some).ok_or(Error::NoUnit),
+        // A login session or a job of CI is somebody's unit too, but not made for us.
+        false if request.background || !is_main_process() => Ok(None),
+        false => Ok(ours()?.filter(|unit| hierarchy.is_delegated(unit))),
+    }
+}
+
+/// Whether systemd has executed us itself (SYSTEMD_EXEC_PID, systemd.exec(5), systemd 248).
+fn is_main_process() -> bool {
+    let said = std::env::var("SYSTEMD_EXEC_PID").ok().and_then(|pid| pid.parse().ok());
+    said == Some(std::process::id())
+}
+
+/// The watchdog of our unit (`WatchdogSec=`, sd_watchdog_enabled(3)).
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    every: Duration,
+    due: Cell<Instant>,
+}
+
+impl Watchdog {
+    /// Takes what our environment says of one; `None` without, or where it is another process that is watched.
+    pub(super) fn from_environment() -> Option<Self> {
+        let (interval, pid) = (take_variable("WATCHDOG_USEC")?, take_variable("WATCHDOG_PID"));
+        let number = |text: &std::ffi::OsString| text.to_str()?.parse::<u64>().ok();
+        Self::new(number(&interval)?, pid.as_ref().map(number), std::process::id(), Instant::now())
+    }
+
+    /// Half of the interval, as sd_watchdog_enabled(3) recommends.
+    fn new(microseconds: u64, pid: Option<Option<u64>>, ours: u32, now: Instant) -> Option<Self> {
+        let watched = pid.is_none_or(|pid| pid == Some(ours.into()));
+        let every = Duration::from_micros(microseconds / 2);
+        (watched && microseconds > 0).then(|| Self { every, due: Cell::new(now) })
+    }
+
+    /// When it is to be told again.
+    pub(super) fn deadline(&self) -> Instant {
+        self.due.get()
+    }
+
+    /// Whether it is to be told now; then the next time is a while after `now`.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let due = now >= self.due.get();
+        if due {
+            self.due.set(now + self.every);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watchdogs() {
+        let now = Instant::now();
+        // WATCHDOG_USEC=, WATCHDOG_PID= => how often
+        type Row = (&'static str, u64, Option<Option<u64>>, Option<Duration>);
+        let table: [Row; 5] = [
+            ("ours", 180_000_000, Some(Some(7)), Some(Duration::from_secs(90))),
+            ("whosever", 1_000_000, None, Some(Duration::from_millis(500))),
+            ("another's", 1_000_000, Some(Some(8)), None),
+            ("garbage", 1_000_000, Some(None), None),
+            ("none", 0, None, None),
+        ];
+        for (name, interval, pid, expected) in table {
+            let watchdog = Watchdog::new(interval, pid, 7, now);
+            assert_eq!(watchdog.as_ref().map(|watchdog| watchdog.every), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_watchdog_is_told_at_once_and_then_in_time() {
+        let now = Instant::now();
+        let watchdog = Watchdog::new(1_000_000, None, 7, now).expect("a watchdog");
+        let at = |milliseconds| now + Duration::from_millis(milliseconds);
+        let said: Vec<_> = [0, 499, 500, 700, 1200].map(|time| watchdog.is_due(at(time))).into();
+        assert_eq!(said, [true, false, true, false, true]);
+        assert_eq!(watchdog.deadline(), at(1700));
+    }
+}

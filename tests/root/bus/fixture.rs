@@ -1,0 +1,129 @@
+//! A bus, the manager on it, clients.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::command::{Ended, PATIENCE, Process, run};
+use crate::harness::{Context, Stop, program};
+
+/// Anybody may own names and call methods: what is forbidden is the manager's to say.
+const OPEN: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <listen>unix:path=DIRECTORY/socket</listen>
+  <auth>EXTERNAL</auth>
+  <servicedir>DIRECTORY/services</servicedir>
+  <policy context="default">
+    <allow user="*"/>
+    <allow own="*"/>
+    <allow send_destination="*" eavesdrop="false"/>
+    <allow receive_sender="*"/>
+  </policy>
+</busconfig>
+"#;
+
+/// A dbus-daemon of the test's own. It ends with this, and the manager that it started with it.
+pub struct Bus {
+    daemon: Child,
+    directory: PathBuf,
+    /// This host had no systemd.
+    made_systemd: bool,
+}
+
+impl Bus {
+    /// Starts one that can start the manager.
+    pub fn start(context: &Context) -> Result<Self, Stop> {
+        let directory = context.subdirectory("bus");
+        fs::create_dir_all(directory.join("services"))?;
+        fs::write(directory.join("conf"), OPEN.replace("DIRECTORY", &directory.display().to_string()))?;
+        symlink(program(), directory.join("spinneyd"))?;
+        // machinectl asks nobody where systemd does not run (sd_booted(3)).
+        let made_systemd = !Path::new("/run/systemd").exists();
+        fs::create_dir_all("/run/systemd/system")?;
+        let mut daemon = Command::new("dbus-daemon")
+            .arg(format!("--config-file={}/conf", directory.display()))
+            .args(["--nofork", "--nopidfile", "--print-address=1"])
+            // For what it starts.
+            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}/socket", directory.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        // It says its address once it listens.
+        let mut line = String::new();
+        BufReader::new(daemon.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
+        Ok(Self { daemon, directory, made_systemd })
+    }
+
+    /// Has the bus start the manager itself, with `arguments`, when `names` are asked for.
+    pub fn make_activatable(&self, names: &[&str], arguments: &str) -> Result<(), Stop> {
+        for name in names {
+            let exec = format!("{}/spinneyd --instead-of-machined {arguments}", self.directory.display());
+            let service = format!("[D-BUS Service]\nName={name}\nExec={exec}\nUser=root\n");
+            fs::write(self.directory.join("services").join(format!("{name}.service")), service)?;
+        }
+        self.call(&["org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "ReloadConfig"])
+            .ok()?;
+        Ok(())
+    }
+
+    /// `program` with this bus as its system bus.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}/socket", self.directory.display()))
+            .env("SYSTEMD_PAGER", "")
+            .env("SYSTEMD_COLORS", "0")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// machinectl, systemd's own.
+    pub fn machinectl(&self, arguments: &[&str]) -> Ended {
+        run(self.command("machinectl").args(arguments))
+    }
+
+    /// `busctl call`.
+    pub fn call(&self, arguments: &[&str]) -> Ended {
+        run(self.command("busctl").args(["--system", "call"]).args(arguments))
+    }
+
+    /// `busctl get-property` of a machine's object, `org.freedesktop.machine1`.
+    pub fn machine_property(&self, path: &str, property: &str) -> Ended {
+        let object = ["org.freedesktop.machine1", path, "org.freedesktop.machine1.Machine", property];
+        run(self.command("busctl").args(["--system", "get-property"]).args(object))
+    }
+
+    /// Starts the manager, and waits until it serves.
+    pub fn manager(&self, arguments: &[&str]) -> Result<Process, Stop> {
+        let ready = self.directory.join("ready");
+        let _ = fs::remove_file(&ready);
+        let socket = UnixDatagram::bind(&ready)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let path = self.directory.join("spinneyd").display().to_string();
+        let mut command = self.command(&path);
+        let manager =
+            Process::spawn(command.arg("--instead-of-machined").args(arguments).env("NOTIFY_SOCKET", &ready));
+        let mut buffer = [0; 64];
+        let length = socket.recv(&mut buffer)?;
+        match buffer.get(..length) {
+            Some(b"READY=1\n") => Ok(manager),
+            other => Err(format!("the manager says {other:?}").into()),
+        }
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+        if self.made_systemd {
+            let _ = fs::remove_dir_all("/run/systemd");
+        }
+    }
+}

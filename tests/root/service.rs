@@ -1,0 +1,283 @@
+//! A machine as the service of a unit: its cgroups are below the unit's, and the service manager hears what it must.
+//!
+//! The unit's cgroup is made here as systemd makes it. The real one starts machines in `packages::` and in the VM of check-vm.
+
+use std::collections::BTreeSet;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use spinney::host::CgroupHierarchy;
+use spinney::sys::attributes;
+
+use crate::command::{PATIENCE, Process, capture, contents, run, shell_status};
+use crate::exec::exec;
+use crate::harness::{Context, Row, Stop, Test, TestResult, program};
+use crate::machine::state_of;
+
+pub fn tests() -> Vec<Test> {
+    const ROWS: [Row; 6] = [
+        ("service::busybox::cgroups-notifications-and-watchdog", whole_life),
+        ("service::busybox::a-supervisor-in-the-units-own-cgroup-leaves-it", without_subgroup),
+        ("service::busybox::a-service-of-ones-own", found_out),
+        ("service::debian-13::exec-finds-a-place", exec_in_unit),
+        ("service::busybox::killed", killed),
+        ("service::no-unit", no_unit),
+    ];
+    ROWS.into_iter().map(|(name, run)| Test::new(name, run)).collect()
+}
+
+/// A unit's cgroup, and the socket of its service manager. Both go with it.
+struct Unit {
+    cgroup: PathBuf,
+    socket: UnixDatagram,
+    socket_path: PathBuf,
+}
+
+impl Unit {
+    fn make(context: &Context) -> Result<Self, Stop> {
+        let root = CgroupHierarchy::at_usual_place().and_then(|cgroups| cgroups.mount_point);
+        let root = root.ok_or_else(|| Stop::Skip("no cgroup v2 is mounted".to_owned()))?;
+        let cgroup = root.join(format!("{}.service", context.prefix));
+        std::fs::create_dir_all(cgroup.join("supervisor"))?;
+        let socket_path = context.directory.join("manager");
+        let socket = UnixDatagram::bind(&socket_path)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { cgroup, socket, socket_path })
+    }
+
+    /// Its path as /proc has it.
+    fn path(&self) -> String {
+        format!("/{}", self.cgroup.file_name().unwrap().to_string_lossy())
+    }
+
+    /// Runs a machine of `tree` in its cgroup `subgroup`.
+    fn start(&self, context: &Context, subgroup: &str, prologue: &str, rest: &[&str]) -> Service {
+        let (stdout, stderr) = (capture(), capture());
+        let name = context.machine_name();
+        let script = format!(
+            "echo $$ >{}/cgroup.procs; {prologue}; exec {} run -x --console=passive --notify-ready --machine={name} \"$@\"",
+            self.cgroup.join(subgroup).display(),
+            program().display(),
+        );
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &script, "sh"])
+            .args(rest)
+            .envs(context.spinney().get_envs().filter_map(|(key, value)| Some((key, value?))))
+            .env("NOTIFY_SOCKET", &self.socket_path)
+            .stdin(std::process::Stdio::null())
+            .stdout(stdout.try_clone().unwrap())
+            .stderr(stderr.try_clone().unwrap());
+        Service { name, process: Process::spawn(&mut command), output: [stdout, stderr] }
+    }
+
+    /// What the manager hears next, but for what the guest has to say of itself.
+    fn heard(&self) -> Result<String, String> {
+        let mut datagram = [0; 4096];
+        loop {
+            let length =
+                self.socket.recv(&mut datagram).map_err(|error| format!("nothing is told: {error}"))?;
+            let text = String::from_utf8_lossy(&datagram[..length]).trim_end().to_owned();
+            if !text.starts_with("STATUS=") || text.contains('\n') {
+                return Ok(text);
+            }
+        }
+    }
+
+    /// Hears the manager out until `message`.
+    fn hears(&self, message: &str) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if self.heard()? == message {
+                return Ok(());
+            }
+        }
+        Err(format!("{message} does not come"))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.cgroup.join(name).exists()
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(self.cgroup.join("supervisor"));
+        let _ = std::fs::remove_dir(&self.cgroup);
+        let _ = std::fs::remove_file(&self.socket_path);
+    }
+}
+
+struct Service {
+    name: String,
+    process: Process,
+    output: [std::fs::File; 2],
+}
+
+impl Service {
+    fn said(&self) -> String {
+        self.output.iter().map(contents).collect()
+    }
+
+    /// Has it killed, which is quicker where the stop is not what is tested.
+    fn ends(mut self) -> Result<(), String> {
+        self.process.signal(libc::SIGTERM);
+        self.process.signal(libc::SIGINT);
+        match self.process.wait(PATIENCE).map(shell_status) {
+            Some(_) => Ok(()),
+            None => Err(format!("SIGTERM and SIGINT do not end it\n{}", self.said())),
+        }
+    }
+
+    fn stops(mut self) -> Result<(), String> {
+        self.process.signal(libc::SIGTERM);
+        match self.process.wait(PATIENCE).map(shell_status) {
+            Some(0) => Ok(()),
+            other => Err(format!("SIGTERM ends it with {other:?}\n{}", self.said())),
+        }
+    }
+}
+
+fn cgroup_of(process: impl std::fmt::Display) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned()
+}
+
+fn whole_life(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let unit = Unit::make(context)?;
+    let prologue = "export WATCHDOG_USEC=200000 WATCHDOG_PID=$$";
+    let options = ["--keep-unit", "--timeout-ready=40", "--timeout-stop=20", tree.to_str().unwrap()];
+    let service = unit.start(context, "supervisor", prologue, &options);
+    let mut told = Vec::new();
+    while told.last().is_none_or(|last| last != "READY=1") {
+        told.push(unit.heard().map_err(|error| format!("{error}\n{}", service.said()))?);
+    }
+    let state = state_of(&service.name)?;
+    told.retain(|message| message != "WATCHDOG=1");
+    let leader = format!("STATUS=Container started.\nX_NSPAWN_LEADER_PID={}", state.leader);
+    assert_eq!(told, [leader.as_str(), "EXTEND_TIMEOUT_USEC=110000000", "READY=1"]);
+    assert_eq!(
+        (state.cgroup.as_str(), state.background),
+        (&*format!("{}/machine/payload", unit.path()), true)
+    );
+    assert!(cgroup_of(state.leader).starts_with(&state.cgroup));
+    assert_eq!(cgroup_of(state.supervisor), format!("{}/supervisor", unit.path()));
+    // It goes on saying that it lives, in time.
+    let started = Instant::now();
+    for _ in 0..5 {
+        unit.hears("WATCHDOG=1")?;
+    }
+    assert!(started.elapsed() >= Duration::from_millis(300), "{:?} for 5 of 100 ms", started.elapsed());
+    service.process.signal(libc::SIGTERM);
+    unit.hears("STOPPING=1")?;
+    unit.hears("EXTEND_TIMEOUT_USEC=70000000")?;
+    let Service { mut process, .. } = service;
+    assert_eq!(process.wait(PATIENCE).map(shell_status), Some(0));
+    assert_eq!((unit.has("machine"), unit.has("supervisor")), (false, true));
+    Ok(())
+}
+
+fn without_subgroup(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let unit = Unit::make(context)?;
+    let service = unit.start(context, ".", ":", &["--keep-unit", tree.to_str().unwrap()]);
+    unit.hears("READY=1")?;
+    let state = state_of(&service.name)?;
+    assert_eq!(cgroup_of(state.supervisor), format!("{}/supervisor", unit.path()));
+    assert_eq!(state.cgroup, format!("{}/machine/payload", unit.path()));
+    Ok(service.ends()?)
+}
+
+/// A service with `Delegate=` gets what it asked for without the option; its children, and other services, do not.
+fn found_out(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let unit = Unit::make(context)?;
+    let tree = tree.to_str().unwrap();
+    let outside = |name: &str| format!("/spinney/{name}/payload");
+    let inside = |_: &str| format!("{}/machine/payload", unit.path());
+    type Place<'a> = &'a dyn Fn(&str) -> String;
+    let rows: [(&str, bool, &str, Place<'_>); 3] = [
+        ("not delegated", false, "export SYSTEMD_EXEC_PID=$$", &outside),
+        ("a child", true, "export SYSTEMD_EXEC_PID=1", &outside),
+        ("delegated", true, "export SYSTEMD_EXEC_PID=$$", &inside),
+    ];
+    for (name, delegated, prologue, expected) in rows {
+        if delegated {
+            attributes::set(std::fs::File::open(&unit.cgroup)?, b"trusted.delegate", b"1")?;
+        }
+        let service = unit.start(context, "supervisor", prologue, &[tree]);
+        unit.hears("READY=1").map_err(|error| format!("{name}: {error}\n{}", service.said()))?;
+        assert_eq!(state_of(&service.name)?.cgroup, expected(&service.name), "{name}");
+        service.ends()?;
+    }
+    Ok(())
+}
+
+fn exec_in_unit(context: &Context) -> TestResult {
+    let tree = context.tree("debian-13")?;
+    let unit = Unit::make(context)?;
+    let service = unit.start(context, "supervisor", ":", &["--keep-unit", tree.to_str().unwrap()]);
+    unit.hears("READY=1").map_err(|error| format!("{error}\n{}", service.said()))?;
+    let done = run(&mut exec(context, &[&service.name, "systemctl", "is-system-running"]));
+    assert_eq!(done.ok()?, "running\n");
+    let done =
+        run(&mut exec(context, &[&service.name, "sh", "-c", "sleep 0; cat /proc/self/cgroup"])).ok()?;
+    assert!(done.contains("0::/"), "{done}");
+    let places: BTreeSet<String> = ["supervisor", "machine"].map(str::to_owned).into();
+    let found = std::fs::read_dir(&unit.cgroup)?.flatten().filter(|entry| entry.path().is_dir());
+    assert_eq!(found.map(|entry| entry.file_name().into_string().unwrap()).collect::<BTreeSet<_>>(), places);
+    Ok(service.stops()?)
+}
+
+fn killed(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let unit = Unit::make(context)?;
+    let mut service = unit.start(context, "supervisor", ":", &["--keep-unit", tree.to_str().unwrap()]);
+    unit.hears("READY=1")?;
+    service.process.signal(libc::SIGKILL);
+    assert_eq!(service.process.wait(PATIENCE).map(shell_status), Some(137));
+    assert!(unit.has("machine"));
+    let done = run(context.spinney().arg("gc"));
+    assert_eq!(done.ok()?, "");
+    assert!(!unit.has("machine") && !Path::new("/run/spinney/machines").join(&service.name).exists());
+    Ok(())
+}
+
+fn no_unit(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let rows: [(&[&str], &str); 3] = [
+        (
+            &["--keep-unit", "-x", tree.to_str().unwrap()],
+            "spinney: error: this process is in no unit whose cgroup a machine could have\n  \
+             hint: --keep-unit is for ExecStart= of a service with Delegate=yes, see spinney@.service(8)\n",
+        ),
+        (
+            &["--keep-unit", "--detach", "-x", tree.to_str().unwrap()],
+            "spinney: error: the argument '--keep-unit' cannot be used with '--detach'\n  hint: see spinney run --help\n",
+        ),
+        (
+            &["--machine=nosuch"],
+            "spinney: error: no image \"nosuch\"\n  hint: spinney images lists those that there are; \
+             spinney run PATH boots a tree or image that is elsewhere\n",
+        ),
+    ];
+    for (arguments, expected) in rows {
+        let mut command = Command::new("/bin/sh");
+        let root = CgroupHierarchy::at_usual_place().and_then(|cgroups| cgroups.mount_point).unwrap();
+        // Whoever runs the tests may be in a unit.
+        let script =
+            format!("echo $$ >{}/cgroup.procs; exec {} run \"$@\"", root.display(), program().display());
+        command
+            .args(["-c", &script, "sh"])
+            .args(arguments)
+            .env("NO_COLOR", "1")
+            .stdin(std::process::Stdio::null());
+        let done = run(&mut command);
+        // What this host lacks is told before.
+        assert!(done.status == 125 && done.stderr.ends_with(expected), "{arguments:?}: {done:#?}");
+    }
+    Ok(())
+}
