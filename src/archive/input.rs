@@ -3,6 +3,7 @@
 use std::io::{BufRead, ErrorKind};
 
 use super::error::{BadStream, Error};
+use super::shared::{Lender, Shared};
 use super::stream::{BLOCK, at_most};
 
 /// Bytes, one after another.
@@ -103,6 +104,24 @@ impl<R: BufRead> FromReader<R> {
     /// Reads `reader`.
     pub fn new(reader: R) -> Self {
         Self { reader, given: 0 }
+    }
+}
+
+impl<R: Lender> FromReader<R> {
+    /// The next bytes, `most` at most, where they came in.
+    ///
+    /// # Errors
+    /// [`BadStream::Truncated`] when there are none.
+    pub fn lend(&mut self, most: usize) -> Result<Shared, Error> {
+        self.reader.consume(std::mem::take(&mut self.given));
+        loop {
+            match self.reader.lend(most) {
+                Ok(bytes) if bytes.is_empty() => return Err(BadStream::Truncated.into()),
+                Ok(bytes) => return Ok(bytes),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Input(error)),
+            }
+        }
     }
 }
 

@@ -20,6 +20,7 @@
 //! | [`sparse`] | where a file has data and where holes |
 //! | [`acl`] | POSIX ACLs as text and as the kernel has them |
 //! | [`input`] | the bytes of an archive, from anything that can be read |
+//! | [`shared`] | the same in the buffers that they came in, for several threads |
 //! | [`output`] | the same to anything that can be written |
 //! | [`stream`] | the bytes: pipes and files, with a way to be interrupted |
 //! | `metadata` | owner, permissions, attributes and times of what was made |
@@ -43,6 +44,7 @@ pub mod output;
 pub mod pack;
 pub mod pax;
 pub mod read;
+pub mod shared;
 pub mod sparse;
 pub mod stream;
 pub mod unpack;
@@ -52,7 +54,7 @@ pub use copy_tree::{CopyTreeOptions, copy_tree};
 pub use entry::{Entry, Kind};
 pub use error::{BadStream, Error};
 pub use export::{ExportOptions, Exported, export};
-pub use extract::{ExtractOptions, Extracted, Limits, Verdict, extract};
+pub use extract::{ExtractOptions, Extracted, Limits, Verdict, extract, extract_lent};
 pub use notes::Counts;
 pub use notes::Notes;
 pub use pack::{Modified, PackOptions, Packer};

@@ -5,9 +5,10 @@ use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
 use super::entry::{Entry, HEADER_LIMIT, Kind, NAME_LIMIT, Time};
 use super::error::{BadStream, Error};
-use super::input::Input;
+use super::input::{FromReader, Input};
+use super::shared::{Lender, Shared};
 use super::sparse::{Map, MapReader, PIECES_LIMIT};
-use super::stream::BLOCK;
+use super::stream::{BLOCK, at_most};
 
 mod said;
 
@@ -243,6 +244,21 @@ impl<I: Input> Reader<I> {
         let length = length.ok_or(BadStream::Excessive("a header is too long"))?;
         let bytes = self.source.bytes(length)?;
         self.source.skip_padding(size)?;
+        Ok(bytes)
+    }
+}
+
+impl<R: Lender> Reader<FromReader<R>> {
+    /// The next bytes of data of the current member, `most` at most, where they came in.
+    ///
+    /// # Errors
+    /// When the member has no more, or the stream ends.
+    pub fn lend(&mut self, most: u64) -> Result<Shared, Error> {
+        if self.left == 0 {
+            return Err(BadStream::Damaged("a sparse file lacks data").into());
+        }
+        let bytes = self.source.lend(at_most(most.min(self.left), usize::MAX))?;
+        self.left -= bytes.len() as u64;
         Ok(bytes)
     }
 }

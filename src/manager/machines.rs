@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::machine::{MachineHandle, Record};
 use crate::settings::MachineName;
 use crate::supervisor::state::{Phase, State};
-use crate::sys::internet_socket::interface_index;
+use crate::sys::inet::interface_index;
 
 /// How far a machine is, in systemd-machined's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

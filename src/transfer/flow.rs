@@ -6,14 +6,16 @@
 //! and a wrong checksum rather than the nonsense that the wrong bytes turned out to be.
 
 use std::io::{self, BufRead, Read};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::compression::Compression;
 use super::decompress::Decoder;
-use super::ring::{BUFFER, Gone, Reader, Stopped, Writer, ring};
+use super::ring::{Buffers, Gone, Reader, Stopped, Writer, ring};
 use super::{Context, Error, Event, Incoming, Proof};
+use crate::archive::shared::{Block, Lender, Shared};
 
 /// How much is still read of something that is damaged, to learn whether it is what was promised: a wrong checksum says more
 /// than what it made of the archive.
@@ -51,7 +53,9 @@ struct Intake {
     incoming: Box<dyn Incoming>,
     context: Context,
     fault: Fault,
-    buffer: Vec<u8>,
+    buffer: Arc<Block>,
+    buffers: Buffers,
+    used: Sender<Vec<u8>>,
     filled: usize,
     at: usize,
     total: u64,
@@ -67,7 +71,8 @@ impl Intake {
     fn read_some(&mut self) -> Result<usize, Error> {
         loop {
             self.context.check()?;
-            let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
+            let buffer = Arc::get_mut(&mut self.buffer).map(Block::bytes_mut);
+            let room = buffer.and_then(|buffer| buffer.get_mut(self.filled..)).unwrap_or_default();
             match self.incoming.read(room) {
                 Ok(count) => {
                     self.filled += count;
@@ -83,6 +88,12 @@ impl Intake {
 
     fn fill(&mut self) -> Result<(), Error> {
         (self.filled, self.at) = (0, 0);
+        // Some of it is lent.
+        if Arc::get_mut(&mut self.buffer).is_none_or(|buffer| buffer.is_empty()) {
+            // It is not gone: one of its ends is here.
+            let buffer = self.buffers.take().unwrap_or_default();
+            self.buffer = Arc::new(Block::new(buffer, self.used.clone()));
+        }
         // What it is shows within the first few: those come at once, if there are so many.
         let enough = if self.total == 0 { self.buffer.len() } else { 1 };
         while self.filled < enough && self.read_some()? > 0 {}
@@ -103,6 +114,15 @@ impl BufRead for Intake {
 
     fn consume(&mut self, count: usize) {
         self.at = (self.at + count).min(self.filled);
+    }
+}
+
+impl Lender for Intake {
+    fn lend(&mut self, most: usize) -> io::Result<Shared> {
+        let length = self.fill_buf()?.len().min(most);
+        let bytes = Shared::new(&self.buffer, self.at..self.at + length);
+        self.consume(length);
+        Ok(bytes)
     }
 }
 
@@ -148,6 +168,15 @@ impl BufRead for Contents {
         match &mut self.source {
             Source::Plain(intake) => intake.consume(count),
             Source::Decoded { reader, .. } => reader.consume(count),
+        }
+    }
+}
+
+impl Lender for Contents {
+    fn lend(&mut self, most: usize) -> io::Result<Shared> {
+        match &mut self.source {
+            Source::Plain(intake) => intake.lend(most),
+            Source::Decoded { reader, .. } => reader.lend(most),
         }
     }
 }
@@ -204,11 +233,14 @@ impl Intake {
 
 fn open(incoming: Box<dyn Incoming>, fault: &Fault, context: &Context) -> Result<Contents, Error> {
     let name = incoming.name().to_owned();
+    let (buffers, used) = Buffers::new();
     let intake = Intake {
         incoming,
         context: context.clone(),
         fault: Arc::clone(fault),
-        buffer: vec![0; BUFFER],
+        buffer: Arc::default(),
+        buffers,
+        used,
         filled: 0,
         at: 0,
         total: 0,

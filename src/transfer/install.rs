@@ -168,7 +168,7 @@ pub fn unpack(
         strip_top: true,
         ..Default::default()
     };
-    let extracted = archive::extract(contents, target, &options).map_err(failed)?;
+    let extracted = archive::extract_lent(contents, target, &options).map_err(failed)?;
     context.check()?;
     fault::point("unpacked");
     if extracted.notes.has_faults() {

@@ -1,19 +1,24 @@
 //! Bytes from one thread to another, in a bounded number of buffers that go round.
 //!
 //! Who reads waits for whole buffers, and who writes for empty ones: a hiccup of one does not stop the other, and neither
-//! runs away with the memory.
+//! runs away with the memory. Who reads may lend what is in a buffer to others: it comes back after the last of them.
 
 use std::io::{self, BufRead, Read};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use super::Context;
+use crate::archive::shared::{Block, Lender, Shared};
 
 /// How large a buffer is.
 pub const BUFFER: usize = 256 << 10;
 
-/// How many of them there are.
+/// How many of them are full at most.
 const BUFFERS: usize = 8;
+
+/// How many there are: two are at the ends, and others are lent.
+const ALL: usize = 24;
 
 /// How often who waits looks whether it should still.
 const LOOK: Duration = Duration::from_millis(50);
@@ -21,10 +26,10 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The two ends of a ring.
 pub fn ring(context: &Context) -> (Writer, Reader) {
     let (full, arriving) = sync_channel(BUFFERS);
-    let (used, empty) = channel();
+    let (buffers, used) = Buffers::new();
     let reader =
-        Reader { context: context.clone(), arriving, used, current: Vec::new(), at: 0, ended: false };
-    (Writer { full, empty, made: 0 }, reader)
+        Reader { context: context.clone(), arriving, used, current: Arc::default(), at: 0, ended: false };
+    (Writer { full, buffers }, reader)
 }
 
 /// Nobody reads any more.
@@ -36,12 +41,43 @@ pub struct Gone;
 #[error("what comes before this stopped")]
 pub struct Stopped;
 
+/// Buffers to fill, which come back when they were read.
+#[derive(Debug)]
+pub struct Buffers {
+    empty: Receiver<Vec<u8>>,
+    made: usize,
+}
+
+impl Buffers {
+    /// None yet, and where they come back.
+    pub fn new() -> (Self, Sender<Vec<u8>>) {
+        let (used, empty) = channel();
+        (Self { empty, made: 0 }, used)
+    }
+
+    /// One of [`BUFFER`] bytes. Waits for it, where there are as many as there may be.
+    ///
+    /// # Errors
+    /// When none can come back any more.
+    pub fn take(&mut self) -> Result<Vec<u8>, Gone> {
+        let mut buffer = match self.empty.try_recv() {
+            Ok(buffer) => buffer,
+            Err(_) if self.made < ALL => {
+                self.made += 1;
+                Vec::new()
+            }
+            Err(_) => self.empty.recv().map_err(|_| Gone)?,
+        };
+        buffer.resize(BUFFER, 0);
+        Ok(buffer)
+    }
+}
+
 /// Where bytes go in. Dropped before [`Writer::end`], the reader is told that what it has is not all.
 #[derive(Debug)]
 pub struct Writer {
     full: SyncSender<Vec<u8>>,
-    empty: Receiver<Vec<u8>>,
-    made: usize,
+    buffers: Buffers,
 }
 
 impl Writer {
@@ -50,16 +86,7 @@ impl Writer {
     /// # Errors
     /// When nobody reads any more.
     pub fn buffer(&mut self) -> Result<Vec<u8>, Gone> {
-        let mut buffer = match self.empty.try_recv() {
-            Ok(buffer) => buffer,
-            Err(_) if self.made < BUFFERS + 2 => {
-                self.made += 1;
-                Vec::new()
-            }
-            Err(_) => self.empty.recv().map_err(|_| Gone)?,
-        };
-        buffer.resize(BUFFER, 0);
-        Ok(buffer)
+        self.buffers.take()
     }
 
     /// Hands on `bytes`, which are not none.
@@ -86,7 +113,7 @@ pub struct Reader {
     context: Context,
     arriving: Receiver<Vec<u8>>,
     used: Sender<Vec<u8>>,
-    current: Vec<u8>,
+    current: Arc<Block>,
     at: usize,
     ended: bool,
 }
@@ -99,11 +126,7 @@ impl BufRead for Reader {
                 Ok(bytes) => {
                     self.ended = bytes.is_empty();
                     self.at = 0;
-                    let used = std::mem::replace(&mut self.current, bytes);
-                    if !used.is_empty() {
-                        // A writer that is done wants none back.
-                        let _ = self.used.send(used);
-                    }
+                    self.current = Arc::new(Block::new(bytes, self.used.clone()));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other(Stopped)),
@@ -114,6 +137,15 @@ impl BufRead for Reader {
 
     fn consume(&mut self, count: usize) {
         self.at = (self.at + count).min(self.current.len());
+    }
+}
+
+impl Lender for Reader {
+    fn lend(&mut self, most: usize) -> io::Result<Shared> {
+        let length = self.fill_buf()?.len().min(most);
+        let bytes = Shared::new(&self.current, self.at..self.at + length);
+        self.consume(length);
+        Ok(bytes)
     }
 }
 

@@ -1,68 +1,61 @@
-//! Data on its way to disk while the rest is unpacked: what is brought there meanwhile need not be waited for at the end.
+//! Data and names on their way to disk while the rest is unpacked: what is brought there meanwhile need not be waited for at
+//! the end.
 //!
-//! It has a thread of its own, since a disk that is behind makes who asks wait; and a short queue, from which what does not
-//! fit is left to the end.
+//! It is syncfs(2), as at the end, since nothing less brings names there, or data beyond the cache of what they are on; on a
+//! thread of its own, again whenever enough was written since it last began. What goes wrong is for the last one to say.
 
-use std::collections::VecDeque;
-use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::sys::files::start_writeback;
+/// How much is written before it is brought to disk: some hundredths of a second of a fast disk's time, some tenths of a slow
+/// one's.
+const STRIDE: usize = 16 << 20;
 
-/// The most files that wait: each is open.
-const WAITING: usize = 64;
-
-/// Files to be brought to disk.
-pub(super) struct Early<F> {
-    queue: Mutex<Queue<F>>,
+/// What is to be brought to disk.
+#[derive(Default)]
+pub(super) struct Early {
+    state: Mutex<State>,
     work: Condvar,
 }
 
-struct Queue<F> {
-    files: VecDeque<F>,
+#[derive(Default)]
+struct State {
+    /// Bytes that were written since it last began.
+    written: usize,
     closed: bool,
 }
 
-impl<F> Default for Early<F> {
-    fn default() -> Self {
-        let queue = Queue { files: VecDeque::with_capacity(WAITING), closed: false };
-        Self { queue: Mutex::new(queue), work: Condvar::new() }
-    }
-}
-
-impl<F: AsFd> Early<F> {
-    fn lock(&self) -> MutexGuard<'_, Queue<F>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+impl Early {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has what was written to `file` brought to disk, if there is room.
-    pub(super) fn add(&self, file: F) {
-        let mut queue = self.lock();
-        if queue.files.len() < WAITING && !queue.closed {
-            queue.files.push_back(file);
+    /// So many bytes more were written.
+    pub(super) fn add(&self, bytes: usize) {
+        let mut state = self.lock();
+        let before = state.written;
+        state.written = before.saturating_add(bytes);
+        if before < STRIDE && state.written >= STRIDE {
             self.work.notify_one();
         }
     }
 
-    /// Ends [`Early::run`]: what waits is left to the end.
+    /// Ends [`Early::run`]: the rest is left to the end.
     pub(super) fn close(&self) {
-        let mut queue = self.lock();
-        queue.closed = true;
-        queue.files.clear();
-        self.work.notify_all();
+        self.lock().closed = true;
+        self.work.notify_one();
     }
 
-    /// Does it, until it is closed.
-    pub(super) fn run(&self) {
-        let mut queue = self.lock();
-        while !queue.closed {
-            if let Some(file) = queue.files.pop_front() {
-                drop(queue);
-                start_writeback(&file);
-                drop(file);
-                queue = self.lock();
+    /// Calls `sync` whenever it is worth it, until it is closed.
+    pub(super) fn run(&self, mut sync: impl FnMut()) {
+        let mut state = self.lock();
+        while !state.closed {
+            if state.written >= STRIDE {
+                state.written = 0;
+                drop(state);
+                sync();
+                state = self.lock();
             } else {
-                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
@@ -70,20 +63,33 @@ impl<F: AsFd> Early<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::sync_channel;
+
     use super::*;
 
     #[test]
-    fn no_more_wait_than_there_is_room() {
+    fn once_for_all_that_was_written_since() {
         let early = Early::default();
-        let file = std::sync::Arc::new(tempfile::tempfile().unwrap());
-        for _ in 0..WAITING + 5 {
-            early.add(std::sync::Arc::clone(&file));
-        }
-        assert_eq!(std::sync::Arc::strong_count(&file), WAITING + 1);
-        early.close();
-        early.add(std::sync::Arc::clone(&file));
-        assert_eq!(std::sync::Arc::strong_count(&file), 1);
-        // Ends at once.
-        early.run();
+        let (synced, told) = sync_channel(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| early.run(|| synced.send(()).unwrap()));
+            early.add(STRIDE - 1);
+            early.add(1);
+            // It has begun when that is none again, and does not end before it is heard.
+            while early.lock().written > 0 {
+                std::thread::yield_now();
+            }
+            for _ in 0..5 {
+                early.add(STRIDE);
+            }
+            told.recv().unwrap();
+            told.recv().unwrap();
+            early.add(STRIDE - 1);
+            early.close();
+        });
+        assert_eq!(told.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty));
+        // Of what is left it does nothing more.
+        early.add(STRIDE);
+        early.run(|| panic!("it was closed"));
     }
 }

@@ -4,7 +4,6 @@
 //! with something in it stays.
 
 use std::ffi::OsStr;
-use std::io::BufRead;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
@@ -14,10 +13,10 @@ use rustix::io::Errno;
 use super::writers::Target;
 use super::{Extraction, Fault};
 use crate::archive::entry::{ACL_DEFAULT, Entry, Kind, is_kept};
-use crate::archive::input::Input;
 use crate::archive::metadata::Metadata;
 use crate::archive::names::{components, make_directory};
 use crate::archive::notes::Reason;
+use crate::archive::shared::Lender;
 use crate::archive::sparse::Map;
 use crate::sys::files::open_at;
 use crate::sys::{FdPath, SysResult, sys};
@@ -36,7 +35,7 @@ pub(super) fn metadata(entry: &Entry) -> Metadata {
     }
 }
 
-impl<R: BufRead> Extraction<'_, '_, '_, R> {
+impl<R: Lender> Extraction<'_, '_, '_, R> {
     pub(super) fn directory(&mut self, entry: &Entry, name: &[u8]) -> Result<(), Fault> {
         let here = self.tree.here();
         let mut hides = false;
@@ -84,7 +83,7 @@ impl<R: BufRead> Extraction<'_, '_, '_, R> {
         let as_made = self.tree.as_made(permissions);
         let target = Target::new(file, metadata, as_made, entry.path.clone(), pieces);
         let reader = &mut self.reader;
-        Ok(self.writers.fill(target, pieces, |into| reader.data(into.len() as u64)?.fill(into))?)
+        Ok(self.writers.fill(target, pieces, |most| reader.lend(most))?)
     }
 
     pub(super) fn symlink(&mut self, entry: &Entry, name: &[u8], target: &[u8]) -> Result<(), Fault> {

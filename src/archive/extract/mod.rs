@@ -20,13 +20,17 @@ use std::io::BufRead;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
+use rustix::fs::{Mode, OFlags};
+
 use super::entry::{DEPTH_LIMIT, Entry, Kind};
 use super::error::{BadStream, Error};
 use super::input::FromReader;
 use super::names::components;
 use super::notes::{Counts, Notes, Reason};
 use super::read::Reader;
+use super::shared::{Copied, Lender};
 use crate::sys::SysError;
+use crate::sys::files::open_at;
 
 mod early;
 pub mod filter;
@@ -134,10 +138,24 @@ pub fn extract(
     directory: impl AsFd,
     options: &ExtractOptions<'_>,
 ) -> Result<Extracted, Error> {
+    extract_lent(Copied(stream), directory, options)
+}
+
+/// The same, and the data of files are written from where they came in.
+///
+/// # Errors
+/// As [`extract`].
+pub fn extract_lent(
+    stream: impl Lender,
+    directory: impl AsFd,
+    options: &ExtractOptions<'_>,
+) -> Result<Extracted, Error> {
     let failed = |error: SysError| Error::system("prepare", b"/")(error);
     let mut extracted = Extracted::default();
     let mut tree = Tree::new(directory.as_fd(), options.lower).map_err(failed)?;
-    let notes = Writers::run(|writers| {
+    // Anew: who gave `directory` is told through that what could not be brought to disk.
+    let root = open_at(&directory, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(failed)?;
+    let notes = Writers::run(&root, |writers| {
         let mut extraction = Extraction {
             reader: Reader::new(FromReader::new(stream)),
             tree: &mut tree,
@@ -170,7 +188,7 @@ struct Extraction<'a, 'w, 't, R> {
     extracted: &'a mut Extracted,
 }
 
-impl<R: BufRead> Extraction<'_, '_, '_, R> {
+impl<R: Lender> Extraction<'_, '_, '_, R> {
     fn members(&mut self) -> Result<(), Error> {
         while let Some(entry) = self.reader.next_entry()? {
             self.count()?;

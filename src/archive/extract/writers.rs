@@ -1,12 +1,11 @@
 //! Data, on other threads.
 //!
-//! One buffer has the data of many small files, or a part of a large one. Buffers are few and used again, so memory and
-//! open files are bounded whatever the archive; the thread that reads waits for the next free one. A file gets what it
-//! should have, its time last, from whoever writes the last of its data.
+//! They are written from the buffers that they came in, many small files of one or a part of a large one at a time. Who waits
+//! holds one buffer at most, and what waits is bounded, so memory and open files are, whatever the archive. A file gets what
+//! it should have, its time last, from whoever writes the last of its data.
 
 use std::collections::VecDeque;
-use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -16,24 +15,23 @@ use super::early::Early;
 use crate::archive::error::Error;
 use crate::archive::metadata::{AsMade, Metadata};
 use crate::archive::notes::{Notes, Reason};
+use crate::archive::shared::Shared;
 use crate::sys::{FdPath, SysError};
 
-/// The size of a buffer: within a processor's cache.
-const BUFFER: usize = 256 << 10;
-
-/// How many there are.
-const BUFFERS: usize = 16;
-
-/// The most files that a buffer has data of: each is open, and with what else is that must stay below 1024, the usual
-/// limit of open files (getrlimit(2)).
+/// The most files that go to a thread together: each is open.
 const PARTS: usize = 16;
 
-/// What is shorter is not divided among buffers.
-const WHOLE: usize = 64 << 10;
+/// The most data that do: a part of a file may be as large as a buffer.
+const BYTES: usize = 256 << 10;
 
-/// How much of a file is written before it is brought to disk. Small files are left to the end, where many of them go
-/// together.
-const STRIDE: u64 = 8 << 20;
+/// How many such batches wait at most. With what else is open that stays below 1024, the usual limit of open files
+/// (getrlimit(2)).
+const BATCHES: usize = 16;
+
+/// How much is written at once. The page cache takes as much memory in one piece as a write is long, and where memory is in
+/// small pieces, as on any host that is up for a while, the kernel moves pages about to make larger ones (compaction): of
+/// 256 KiB at once that took more time than all the rest of unpacking, of 64 KiB none, and smaller ones cost more calls.
+const AT_ONCE: usize = 64 << 10;
 
 /// The most threads: more only wait for each other in the file system.
 const THREADS: usize = 4;
@@ -47,12 +45,6 @@ pub(super) struct Target {
     path: Vec<u8>,
     /// Bytes that are still to be written.
     left: AtomicU64,
-}
-
-impl AsFd for Target {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
 }
 
 impl Target {
@@ -69,31 +61,25 @@ impl Target {
     }
 }
 
-/// Where a part of a buffer goes.
+/// Some of a file's data, and where they go.
 struct Part {
     target: Arc<Target>,
     offset: u64,
-    range: Range<usize>,
+    /// None of an empty file.
+    bytes: Option<Shared>,
 }
 
-#[derive(Default)]
-struct Batch {
-    buffer: Vec<u8>,
-    filled: usize,
-    parts: Vec<Part>,
-}
-
-impl Batch {
-    fn new() -> Self {
-        Self { buffer: vec![0; BUFFER], filled: 0, parts: Vec::with_capacity(PARTS) }
-    }
-}
+type Batch = Vec<Part>;
 
 #[derive(Default)]
 struct Queue {
     full: VecDeque<Batch>,
-    free: Vec<Batch>,
-    made: usize,
+    /// Those that were written, to be filled again.
+    empty: Vec<Batch>,
+    /// How many threads have nothing to do.
+    idle: usize,
+    /// The thread that reads waits for room.
+    is_full: bool,
     closed: bool,
     notes: Notes,
     error: Option<Error>,
@@ -101,15 +87,15 @@ struct Queue {
 
 /// What the threads share.
 #[derive(Default)]
-struct Shared {
+struct Work {
     queue: Mutex<Queue>,
     work: Condvar,
     room: Condvar,
     failed: AtomicBool,
-    early: Early<Arc<Target>>,
+    early: Early,
 }
 
-impl Shared {
+impl Work {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,36 +103,40 @@ impl Shared {
 
 /// The side of the thread that reads.
 pub(super) struct Writers<'a> {
-    shared: &'a Shared,
+    shared: &'a Work,
     batch: Batch,
+    filled: usize,
 }
 
 impl Writers<'_> {
-    /// Runs `read` with threads that write what it gives them, and waits for these. Gives what they noted.
+    /// Runs `read` with threads that write what it gives them below `root`, and waits for these. Gives what they noted. `root`
+    /// is an open file of its own: each is told once what could not be brought to disk, and here nobody listens.
     ///
     /// # Errors
     /// That of `read`, or why something could not be written.
-    pub(super) fn run(read: impl FnOnce(&mut Writers<'_>) -> Result<(), Error>) -> Result<Notes, Error> {
-        let shared = Shared::default();
+    pub(super) fn run(
+        root: &OwnedFd,
+        read: impl FnOnce(&mut Writers<'_>) -> Result<(), Error>,
+    ) -> Result<Notes, Error> {
+        let shared = Work::default();
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
         let result = std::thread::scope(|scope| {
             // Also when `read` panics, or the threads would be waited for in vain.
             let _close = Close(&shared);
-            let spawn = |name: &str, work: fn(&Shared)| {
-                let thread = std::thread::Builder::new().name(name.to_owned());
-                let shared = &shared;
-                thread.spawn_scoped(scope, move || work(shared)).map(drop).map_err(|error| {
-                    let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
-                    let source = SysError::new("clone3", "CLONE_THREAD", errno);
-                    Error::System { action: "start", path: "a thread".to_owned(), source }
-                })
+            let shared = &shared;
+            let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+            let failed = |error: std::io::Error| {
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
+                let source = SysError::new("clone3", "CLONE_THREAD", errno);
+                Error::System { action: "start", path: "a thread".to_owned(), source }
             };
-            spawn("to disk", |shared| shared.early.run())?;
+            thread("to disk")
+                .spawn_scoped(scope, || shared.early.run(|| _ = rustix::fs::syncfs(root)))
+                .map_err(failed)?;
             for _ in 0..threads {
-                spawn("unpack", Shared::write_all)?;
+                thread("unpack").spawn_scoped(scope, || shared.write_all()).map_err(failed)?;
             }
-            shared.lock().made = 1;
-            let mut writers = Writers { shared: &shared, batch: Batch::new() };
+            let mut writers = Writers { shared, batch: Batch::with_capacity(PARTS), filled: 0 };
             let result = read(&mut writers).and_then(|()| writers.send());
             if result.is_err() {
                 shared.failed.store(true, Ordering::Relaxed);
@@ -158,83 +148,72 @@ impl Writers<'_> {
         queue.error.map_or(result, Err).map(|()| queue.notes)
     }
 
-    /// Has `pieces` of `target` filled by `read`, one after another.
+    /// Has `pieces` of `target` written, which `lend` gives one after another, each in as many parts as it likes.
     ///
     /// # Errors
-    /// That of `read`, or of an earlier write.
+    /// That of `lend`, or of an earlier write.
     pub(super) fn fill(
         &mut self,
         target: Target,
         pieces: &[(u64, u64)],
-        mut read: impl FnMut(&mut [u8]) -> Result<(), Error>,
+        mut lend: impl FnMut(u64) -> Result<Shared, Error>,
     ) -> Result<(), Error> {
         let target = Arc::new(target);
         if target.left.load(Ordering::Relaxed) == 0 {
-            return self.add(target, 0, 0, &mut read);
+            return self.add(Part { target, offset: 0, bytes: None });
         }
         for (offset, length) in pieces {
             let (mut at, end) = (*offset, offset + length);
             while at < end {
-                let left = usize::try_from(end - at).unwrap_or(usize::MAX);
-                if self.room() < left.min(WHOLE) {
-                    self.send()?;
-                }
-                let length = left.min(self.room());
-                self.add(Arc::clone(&target), at, length, &mut read)?;
-                at += length as u64;
+                let bytes = lend(end - at)?;
+                let next = at + bytes.len() as u64;
+                self.add(Part { target: Arc::clone(&target), offset: at, bytes: Some(bytes) })?;
+                at = next;
             }
         }
         Ok(())
     }
 
-    fn room(&self) -> usize {
-        if self.batch.parts.len() < PARTS { self.batch.buffer.len() - self.batch.filled } else { 0 }
-    }
-
-    fn add(
-        &mut self,
-        target: Arc<Target>,
-        offset: u64,
-        length: usize,
-        read: &mut impl FnMut(&mut [u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        if self.batch.parts.len() == PARTS {
+    fn add(&mut self, part: Part) -> Result<(), Error> {
+        let length = part.bytes.as_deref().map_or(0, <[u8]>::len);
+        let last = self.batch.iter().rev().find_map(|part| part.bytes.as_ref());
+        // No buffer of another batch is waited for while this one is held.
+        let is_lent_besides = |bytes: &Shared| last.is_some_and(|last| bytes.is_lent_besides(last));
+        if self.batch.len() == PARTS
+            || self.filled + length > BYTES
+            || part.bytes.as_ref().is_some_and(is_lent_besides)
+        {
             self.send()?;
         }
-        let range = self.batch.filled..self.batch.filled + length;
-        read(&mut self.batch.buffer[range.clone()])?;
-        self.batch.filled = range.end;
-        self.batch.parts.push(Part { target, offset, range });
+        self.filled += length;
+        self.batch.push(part);
         Ok(())
     }
 
-    /// Gives what there is to the threads, and waits for a buffer that is free.
+    /// Gives what there is to the threads, and waits for room.
     fn send(&mut self) -> Result<(), Error> {
         let mut queue = self.shared.lock();
-        if !self.batch.parts.is_empty() {
-            queue.full.push_back(std::mem::take(&mut self.batch));
-            self.shared.work.notify_one();
-        }
-        loop {
-            if let Some(error) = queue.error.take() {
-                return Err(error);
-            }
-            if let Some(batch) = queue.free.pop() {
-                self.batch = batch;
-                return Ok(());
-            }
-            if queue.made < BUFFERS {
-                queue.made += 1;
-                self.batch = Batch::new();
-                return Ok(());
-            }
+        while queue.error.is_none() && queue.full.len() >= BATCHES {
+            queue.is_full = true;
             queue = self.shared.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
+        if let Some(error) = queue.error.take() {
+            return Err(error);
+        }
+        if !self.batch.is_empty() {
+            let next = queue.empty.pop().unwrap_or_else(|| Batch::with_capacity(PARTS));
+            queue.full.push_back(std::mem::replace(&mut self.batch, next));
+            self.filled = 0;
+            if queue.idle > 0 {
+                self.shared.work.notify_one();
+            }
+        }
+        Ok(())
     }
 }
 
 /// Tells the threads that nothing more comes.
-struct Close<'a>(&'a Shared);
+struct Close<'a>(&'a Work);
 
 impl Drop for Close<'_> {
     fn drop(&mut self) {
@@ -244,44 +223,52 @@ impl Drop for Close<'_> {
     }
 }
 
-impl Shared {
+impl Work {
     fn write_all(&self) {
         let mut notes = Notes::default();
         let mut queue = self.lock();
         loop {
             if let Some(mut batch) = queue.full.pop_front() {
+                if std::mem::take(&mut queue.is_full) {
+                    self.room.notify_one();
+                }
                 drop(queue);
-                let result = batch.parts.drain(..).try_for_each(|part| {
+                let mut written = 0;
+                let result = batch.drain(..).try_for_each(|part| {
                     // Once one cannot be written, all is in vain.
                     if self.failed.load(Ordering::Relaxed) {
                         return Ok(());
                     }
-                    part.write(&batch.buffer, &self.early, &mut notes)
+                    written += part.bytes.as_deref().map_or(0, <[u8]>::len);
+                    part.write(&mut notes)
                 });
-                batch.filled = 0;
+                self.early.add(written);
                 queue = self.lock();
-                queue.free.push(batch);
+                queue.empty.push(batch);
                 if let Err(error) = result {
                     self.failed.store(true, Ordering::Relaxed);
                     queue.error.get_or_insert(error);
+                    self.room.notify_one();
                 }
-                self.room.notify_one();
             } else if queue.closed {
                 queue.notes.merge(notes);
                 return;
             } else {
+                queue.idle += 1;
                 queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.idle -= 1;
             }
         }
     }
 }
 
 impl Part {
-    fn write(&self, buffer: &[u8], early: &Early<Arc<Target>>, notes: &mut Notes) -> Result<(), Error> {
+    fn write(&self, notes: &mut Notes) -> Result<(), Error> {
         let target = &*self.target;
-        let (mut bytes, mut at) = (&buffer[self.range.clone()], self.offset);
+        let (mut bytes, mut at) = (self.bytes.as_deref().unwrap_or_default(), self.offset);
+        let length = bytes.len() as u64;
         while !bytes.is_empty() {
-            match rustix::io::pwrite(&target.file, bytes, at) {
+            match rustix::io::pwrite(&target.file, &bytes[..bytes.len().min(AT_ONCE)], at) {
                 Ok(0) => return Err(self.failed(Errno::NOSPC)),
                 Ok(written) => {
                     bytes = &bytes[written..];
@@ -291,12 +278,7 @@ impl Part {
                 Err(errno) => return Err(self.failed(errno)),
             }
         }
-        let length = self.range.len() as u64;
-        let is_whole = target.left.fetch_sub(length, Ordering::AcqRel) <= length;
-        if self.offset / STRIDE != at / STRIDE || is_whole && at >= WHOLE as u64 {
-            early.add(Arc::clone(&self.target));
-        }
-        if !is_whole {
+        if target.left.fetch_sub(length, Ordering::AcqRel) > length {
             return Ok(());
         }
         match target.metadata.apply(&target.file, target.as_made, &target.path, notes) {

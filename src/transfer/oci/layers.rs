@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use crate::archive::extract::oci_whiteouts;
+use crate::archive::shared::{Lender, Shared};
 use crate::archive::{self, Counts, Notes};
 use crate::image::layers::freeze::NewLayer;
 use crate::image::layers::{LayerError, LayerPlace, LayersLock};
@@ -185,14 +186,22 @@ impl BufRead for Hashed<'_> {
     }
 }
 
+impl Lender for Hashed<'_> {
+    fn lend(&mut self, most: usize) -> std::io::Result<Shared> {
+        let bytes = self.contents.lend(most)?;
+        self.hash.update(&*bytes);
+        Ok(bytes)
+    }
+}
+
 /// Unpacks `stream`, of which messages speak as `name`.
 pub(super) fn unpack(
     name: &str,
-    stream: impl BufRead,
+    stream: impl Lender,
     target: BorrowedFd<'_>,
     options: &archive::ExtractOptions<'_>,
 ) -> Result<archive::Extracted, transfer::Error> {
-    archive::extract(stream, target, options).map_err(|error| match error {
+    archive::extract_lent(stream, target, options).map_err(|error| match error {
         archive::Error::Input(error) => transfer::Error::of_reading(name, error),
         source => transfer::Error::Unpack { name: name.to_owned(), source },
     })
