@@ -135,8 +135,7 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     }
     let keep_unit = invocation.options.keep_unit;
     let background = invocation.options.detach || keep_unit;
-    let ending = Ending::Judged;
-    let request = Request { settings, provenance, started, background, keep_unit, ending };
+    let request = Request { settings, provenance, started, background, keep_unit, ending: Ending::Judged };
     Ok(Prepared { request, warnings, note })
 }
 

@@ -51,6 +51,14 @@ pub enum Error {
     Name(ValueError),
     #[error("user {user:?} is not in the tree's /etc/passwd")]
     NoSuchUser { user: String },
+    #[error("bad root hash: {0}")]
+    RootHash(ValueError),
+    #[error("cannot read the root hash's signature {}", path.display())]
+    RootHashSignature {
+        path: std::path::PathBuf,
+        #[source]
+        source: SysError,
+    },
     #[error(transparent)]
     Image(#[from] OpenError),
     #[error(transparent)]
@@ -211,6 +219,7 @@ impl Error {
             Self::Stale { .. } => "run spinney gc, and see what still uses it",
             Self::NoSuchUser { .. } => "give a user of the tree, or a number",
             Self::Image(error) => return error.hint(),
+            Self::RootHash(error) => return Some(error.hint().to_owned()),
             Self::Locked(error) => return error.hint(),
             Self::Layers(error) => return error.hint(),
             Self::HasClones { name, .. } => {

@@ -300,6 +300,7 @@ const BAD: &[(&[&str], &str)] = &[
     (&["--uuid=00000000-0000-0000-0000-000000000000"], "all zeroes"),
     (&["--bind=/nowhere/at/all:/mnt"], "/nowhere/at/all"),
     (&["--chdir=relative"], "relative"),
+    (&["--root-hash=xyz"], "xyz"),
     (&["--capability=CAP_NOTHING"], "CAP_NOTHING"),
     (&["--rlimit=NOFILE"], "NOFILE"),
     (&["--port=80"], "--port"),

@@ -80,7 +80,7 @@ pub(super) fn prepare(
     settings.machine = Some(name.clone());
     let path = shown(&settings.tree);
     let ending = Ending::Plain { reboot_ends: wish.keep_unit };
-    // In a unit that was made for us it is in the unit's cgroup by itself; without one, --keep-unit is no reason to fail.
+    // Tools say --keep-unit where no service manager is at all. The supervisor sees by itself that a unit was made for it.
     let keep_unit = false;
     let request = Request { settings, provenance, started, background: false, keep_unit, ending };
     let warnings = wish.warnings.into_iter().chain(warnings).collect();

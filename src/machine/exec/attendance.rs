@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::entry::{Entered, GO_ON};
+use super::hand_out::HandOut;
 use super::members::{kill_session, signal_command, signal_session};
 use super::minder::Minder;
 use super::plan::Request;
@@ -70,32 +71,6 @@ struct Mask(SignalSet);
 impl Drop for Mask {
     fn drop(&mut self) {
         let _ = self.0.set_mask();
-    }
-}
-
-/// Who gets the command's terminal instead of us, once the command has begun.
-pub(super) struct HandOut<'a> {
-    take: &'a mut dyn FnMut(OwnedFd),
-    /// Until then.
-    master: Option<OwnedFd>,
-}
-
-impl<'a> HandOut<'a> {
-    /// To `take`.
-    pub(super) fn to(take: &'a mut dyn FnMut(OwnedFd)) -> Self {
-        Self { take, master: None }
-    }
-
-    fn hand_out(&mut self) {
-        if let Some(master) = self.master.take() {
-            (self.take)(master);
-        }
-    }
-}
-
-impl std::fmt::Debug for HandOut<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HandOut").field("master", &self.master).finish_non_exhaustive()
     }
 }
 
@@ -292,6 +267,9 @@ impl<'a> Attendance<'a> {
             for action in actions.into_iter().flatten() {
                 self.act(&action, running);
             }
+            if self.hand_out.as_mut().is_some_and(HandOut::is_hung_up) {
+                line_is_dead(running);
+            }
             Self::keep_time(running, request);
         }
     }
@@ -310,6 +288,8 @@ impl<'a> Attendance<'a> {
         if let Some(console) = &self.console {
             polled.extend(console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         }
+        let line = self.hand_out.as_ref().and_then(HandOut::interest);
+        polled.extend(line.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::empty())));
         let now = Instant::now();
         let deadlines = [
             running.term_at,
@@ -393,7 +373,7 @@ impl<'a> Attendance<'a> {
             return Err(Error::Inside { text: "what it has at /dev/pts/ptmx is no terminal".to_owned() });
         }
         if let Some(hand_out) = &mut self.hand_out {
-            hand_out.master = Some(master);
+            hand_out.keep(master);
             return Ok(());
         }
         let Some(console) = &mut self.console else { return Ok(()) };
@@ -441,9 +421,7 @@ impl<'a> Attendance<'a> {
     fn hang_up(&mut self, running: &mut Running) {
         if let Some(console) = self.console.take() {
             let _ = console.finish(Duration::ZERO);
-            signal_session(running.pid, libc::SIGHUP);
-            signal_session(running.pid, libc::SIGCONT);
-            running.kill_at = Some(Instant::now() + HANG_UP);
+            line_is_dead(running);
         }
     }
 
@@ -474,6 +452,13 @@ impl<'a> Attendance<'a> {
             kill_session(running.pid);
         }
     }
+}
+
+/// Tells the command, and sees to it that it ends.
+fn line_is_dead(running: &mut Running) {
+    signal_session(running.pid, libc::SIGHUP);
+    signal_session(running.pid, libc::SIGCONT);
+    running.kill_at = Some(Instant::now() + HANG_UP);
 }
 
 /// What came of a start.

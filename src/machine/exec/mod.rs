@@ -10,12 +10,14 @@
 //! | `stdio` | which of our streams the command gets, and which it gets by a pipe |
 //! | `entry` | from our process to the guest's |
 //! | `attendance` | the loop until the command's end |
+//! | `hand_out` | a terminal that somebody else is given |
 //! | `pump` | bytes between a stream and a pipe |
 //! | `members` | signals to all of the command's session |
 //! | `minder` | the end of a command whose caller was killed |
 
 mod attendance;
 mod entry;
+mod hand_out;
 mod members;
 mod minder;
 mod place;
@@ -30,7 +32,7 @@ use rustix::pipe::PipeFlags;
 use crate::machine::{Error, MachineHandle};
 use crate::sys::process::{Ended, Namespaces, pidfd_open, pidfd_send_signal};
 use crate::sys::sys;
-use attendance::HandOut;
+use hand_out::HandOut;
 use stdio::Streams;
 
 pub use plan::{Payload, Request};

@@ -6,21 +6,29 @@
 //! |---|---|
 //! | [`fixture`] | a bus, the manager on it, clients |
 //! | [`polkit`] | a polkit of the test's own |
+//! | [`client`] | a client in the test itself |
+//! | [`announced`] | machines that come, change and go |
+//! | [`registered`] | machines of other programs |
+//! | [`sessions`] | logins and shells |
 //! | [`access`] | what others than root may do |
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
-//! | [`client`] | a client in the test itself |
+//! | [`own_client`] | the same for our own interfaces, with fds |
 //! | [`own`] | our own interfaces |
 //! | [`own_access`] | what others than root may do with these |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 
 mod access;
+mod announced;
 mod client;
 mod daemon;
 mod fixture;
 mod machines;
 mod own;
 mod own_access;
+mod own_client;
 mod polkit;
+mod registered;
+mod sessions;
 
 use crate::harness::Test;
 
@@ -28,8 +36,17 @@ use crate::harness::Test;
 pub const TIER: &str = "bus::";
 
 pub fn tests() -> Vec<Test> {
-    [daemon::tests(), machines::tests(), access::tests(), own::tests(), own_access::tests()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        daemon::tests(),
+        machines::tests(),
+        access::tests(),
+        announced::tests(),
+        registered::tests(),
+        sessions::tests(),
+        own::tests(),
+        own_access::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use spinney::manager::object_path::encode;
 use zbus::{Fd, OwnedFd as PassedFd, OwnedObjectPath, OwnedVariant, Variant};
 
-use super::client::{Client, Refused};
+use super::own_client::{Client, Refused};
 use super::fixture::Bus;
 use crate::command::{PATIENCE, Process, run};
 use crate::detached::Detached;

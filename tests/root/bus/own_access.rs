@@ -7,7 +7,7 @@ use spinney::manager::object_path::encode;
 use spinney::manager::own::access::METHODS;
 use zbus::{Array, Dict, Fd, OwnedObjectPath, Signature, Structure, Type, Variant};
 
-use super::client::{Client, Refused};
+use super::own_client::{Client, Refused};
 use super::fixture::Bus;
 use super::polkit::Polkit;
 use crate::command::PATIENCE;
