@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use spinney::manager::object_path::encode;
 use zbus::{Fd, OwnedFd as PassedFd, OwnedObjectPath, OwnedVariant, Variant};
 
-use super::own_client::{Client, Refused};
 use super::fixture::Bus;
+use super::own_client::{Client, Refused};
 use crate::command::{PATIENCE, Process, run};
 use crate::detached::Detached;
 use crate::harness::{Context, Row, Stop, Test, TestResult};

@@ -7,8 +7,8 @@ use spinney::manager::object_path::encode;
 use spinney::manager::own::access::METHODS;
 use zbus::{Array, Dict, Fd, OwnedObjectPath, Signature, Structure, Type, Variant};
 
-use super::own_client::{Client, Refused};
 use super::fixture::Bus;
+use super::own_client::{Client, Refused};
 use super::polkit::Polkit;
 use crate::command::PATIENCE;
 use crate::harness::{Context, Row, Stop, Test, TestResult};
