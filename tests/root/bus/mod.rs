@@ -12,6 +12,8 @@
 //! | [`sessions`] | logins and shells |
 //! | [`access`] | what others than root may do |
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
+//! | [`images`] | images as they see, change and remove them |
+//! | [`transfers`] | images that they move in and out |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 
 mod access;
@@ -19,10 +21,12 @@ mod announced;
 mod client;
 mod daemon;
 mod fixture;
+mod images;
 mod machines;
 mod polkit;
 mod registered;
 mod sessions;
+mod transfers;
 
 use crate::harness::Test;
 
@@ -37,6 +41,8 @@ pub fn tests() -> Vec<Test> {
         announced::tests(),
         registered::tests(),
         sessions::tests(),
+        images::tests(),
+        transfers::tests(),
     ]
     .into_iter()
     .flatten()
