@@ -33,6 +33,8 @@ mod keeper;
 pub mod launch_record;
 mod limits;
 pub mod machine_event;
+mod machined;
+pub mod machined_file;
 pub mod manager_notifier;
 mod names;
 mod network;

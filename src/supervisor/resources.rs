@@ -28,6 +28,7 @@ use crate::sys::files::{
 use crate::sys::network::NamespaceId;
 use crate::sys::{SysError, SysResult};
 
+use super::machined_file;
 use super::registry::{MachineDirectory, remove_if_empty};
 
 /// Something of the host's that goes with the machine.
@@ -62,6 +63,13 @@ pub enum Resource {
         /// The hook's socket.
         hook: Option<PathBuf>,
     },
+    /// What systemd's tools read of it, in /run/systemd/machines.
+    MachinedFile {
+        /// Its name.
+        name: String,
+        /// PID of its supervisor: what is somebody else's by then stays.
+        supervisor: i32,
+    },
     /// Something of the host's network.
     Network(Holding),
     /// Rules about its packets.
@@ -85,6 +93,7 @@ impl Resource {
             Self::ImageLocks(_) => "teardown-image-locks",
             Self::JournalLink(_) => "teardown-journal-link",
             Self::Names { .. } => "teardown-names",
+            Self::MachinedFile { .. } => "teardown-machined-file",
             Self::Network(_) => "teardown-network",
             Self::Rules { .. } => "teardown-rules",
         }
@@ -186,6 +195,7 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
         Resource::Names { machine, hook } => {
             host_names::forget(machine, hook.as_deref()).map_err(HostsFileError::into_source)
         }
+        Resource::MachinedFile { name, supervisor } => machined_file::remove_ours(name, *supervisor),
         Resource::JournalLink(path) => match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_symlink() => remove_file_at(rustix::fs::CWD, path),
             _ => Ok(()),
