@@ -29,6 +29,7 @@ pub mod hotkeys;
 mod image;
 pub mod in_force;
 mod inquiry;
+pub mod journal;
 mod keeper;
 pub mod launch_record;
 mod limits;
