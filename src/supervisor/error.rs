@@ -116,7 +116,7 @@ pub enum Error {
     Rules(#[from] RulesError),
     #[error("this process is in no unit whose cgroup a machine could have")]
     NoUnit,
-    #[error("the cgroup of {unit} is not handed over to it: no machine can be in it")]
+    #[error("the cgroup of {unit} is not handed over to it, so no machine can be in it")]
     NotDelegated { unit: String },
     #[error("cannot {action}")]
     System {

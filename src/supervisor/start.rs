@@ -45,7 +45,7 @@ use super::out_of_memory::{OomEvidence, OutOfMemory};
 use super::resources::{Resource, make_scratch};
 use super::terminal::Terminal;
 use super::unit::{self, Watchdog};
-use super::{Event, Report, Request};
+use super::{Event, KeepUnit, Report, Request};
 
 /// A machine whose leader can be launched, now and after each reboot.
 #[derive(Debug)]
@@ -207,12 +207,12 @@ fn make(
         report(&Event::Warning(&error.to_string()));
         ManagerNotifier::default()
     });
-    if request.background && !request.keep_unit {
+    if request.background && request.keep_unit != KeepUnit::Always {
         // That socket is for who started us, which is another process and may be gone.
         manager = ManagerNotifier::default();
     }
     let hierarchy = Hierarchy::open(claimed.cgroups())?;
-    let unit = unit::find(request, &hierarchy)?;
+    let unit = unit::find(request, &hierarchy, report)?;
     if unit.is_some() {
         // Of what it has no limit in, the unit's own cgroups are to count it, and to limit it.
         plan.limits.legacy.retain(|cgroup| !cgroup.assignments.is_empty());

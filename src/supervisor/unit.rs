@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::host::Controller;
@@ -14,7 +14,7 @@ use crate::sys::environment::take_variable;
 use super::claimed::Claimed;
 use super::error::Error;
 use super::resources::Resource;
-use super::{Request, printable};
+use super::{Event, KeepUnit, Report, Request, printable};
 
 /// A unit that the machine is to be in.
 #[derive(Debug)]
@@ -48,21 +48,30 @@ pub(super) fn make_cgroup(
 
 /// The unit that we are to keep, or that was made for us alone. What systemd has not handed over it goes on arranging, and another
 /// service's processes may be in it: there no machine can be.
-pub(super) fn find(request: &Request, hierarchy: &Hierarchy) -> Result<Option<Unit>, Error> {
+pub(super) fn find(
+    request: &Request,
+    hierarchy: &Hierarchy,
+    report: &mut Report<'_>,
+) -> Result<Option<Unit>, Error> {
     // A login session or a job of CI is somebody's unit too, but not made for us.
-    if !request.keep_unit && (request.background || !is_main_process()) {
+    if request.keep_unit == KeepUnit::IfOurs && (request.background || !is_main_process()) {
         return Ok(None);
     }
     let Ours { unit, legacy } = unit_cgroup::ours().map_err(Error::system("look for our unit"))?;
     let is_delegated = unit.as_ref().is_some_and(|unit| hierarchy.is_delegated(unit));
-    match unit {
-        Some(path) if is_delegated => Ok(Some(Unit { path, legacy })),
-        _ if !request.keep_unit => Ok(None),
-        None => Err(Error::NoUnit),
-        Some(path) => {
-            let unit = path.file_name().unwrap_or_default();
-            Err(Error::NotDelegated { unit: printable::line(unit.as_encoded_bytes()) })
+    let not_delegated = |path: &Path| {
+        let unit = path.file_name().unwrap_or_default();
+        Error::NotDelegated { unit: printable::line(unit.as_encoded_bytes()) }
+    };
+    match (request.keep_unit, unit) {
+        (_, Some(path)) if is_delegated => Ok(Some(Unit { path, legacy })),
+        (KeepUnit::IfOurs, _) | (KeepUnit::IfDelegated, None) => Ok(None),
+        (KeepUnit::IfDelegated, Some(path)) => {
+            report(&Event::Warning(&format!("--keep-unit has no effect: {}", not_delegated(&path))));
+            Ok(None)
         }
+        (KeepUnit::Always, None) => Err(Error::NoUnit),
+        (KeepUnit::Always, Some(path)) => Err(not_delegated(&path)),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::harness::{Context, Row, Stop, Test, TestResult, program};
 use crate::machine::state_of;
 
 pub fn tests() -> Vec<Test> {
-    const ROWS: [Row; 9] = [
+    const ROWS: [Row; 10] = [
         ("service::busybox::cgroups-notifications-and-watchdog", whole_life),
         ("service::busybox::a-supervisor-in-the-units-own-cgroup-leaves-it", without_subgroup),
         ("service::busybox::a-service-of-ones-own", found_out),
@@ -26,10 +26,14 @@ pub fn tests() -> Vec<Test> {
         ("service::busybox::two-in-one-unit", two_in_one_unit),
         ("service::busybox::controllers-of-v1", legacy_controllers),
         ("service::not-delegated", not_delegated),
+        ("service::busybox::nspawn", nspawn),
         ("service::no-unit", no_unit),
     ];
     ROWS.into_iter().map(|(name, run)| Test::new(name, run)).collect()
 }
+
+/// How machines are run here.
+const RUN: &str = "run -x --console=passive --notify-ready";
 
 /// A unit's cgroup, and the socket of its service manager. Both go with it.
 struct Unit {
@@ -71,20 +75,22 @@ impl Unit {
 
     /// Runs a machine of `tree` in its cgroup `subgroup`.
     fn start(&self, context: &Context, subgroup: &str, prologue: &str, rest: &[&str]) -> Service {
-        self.start_called(&context.machine_name(), context, subgroup, prologue, rest)
+        self.start_called(&context.machine_name(), context, &format!("{subgroup} {RUN}"), prologue, rest)
     }
 
+    /// Runs machine `name`, of `how`: the subgroup, and what goes before its options.
     fn start_called(
         &self,
         name: &str,
         context: &Context,
-        subgroup: &str,
+        how: &str,
         prologue: &str,
         rest: &[&str],
     ) -> Service {
+        let (subgroup, verb) = how.split_once(' ').unwrap();
         let (stdout, stderr) = (capture(), capture());
         let script = format!(
-            "echo $$ >{}/cgroup.procs; {prologue}; exec {} run -x --console=passive --notify-ready --machine={name} \"$@\"",
+            "echo $$ >{}/cgroup.procs; {prologue}; exec {} {verb} --machine={name} \"$@\"",
             self.cgroup.join(subgroup).display(),
             program().display(),
         );
@@ -284,7 +290,7 @@ fn two_in_one_unit(context: &Context) -> TestResult {
     let names = ["one", "two"].map(|name| format!("{}-{name}", context.prefix));
     let mut services = Vec::new();
     for name in &names {
-        services.push(unit.start_called(name, context, "supervisor", ":", &options));
+        services.push(unit.start_called(name, context, &format!("supervisor {RUN}"), ":", &options));
         unit.hears("READY=1")?;
         assert_eq!(state_of(name)?.cgroup, format!("{}/machine-{name}/payload", unit.path()));
     }
@@ -345,12 +351,46 @@ fn not_delegated(context: &Context) -> TestResult {
     let mut service = unit.start(context, "supervisor", ":", &["--keep-unit", tree.to_str().unwrap()]);
     assert_eq!(service.process.wait(PATIENCE).map(shell_status), Some(125));
     let expected = format!(
-        "spinney: error: the cgroup of {}.service is not handed over to it: no machine can be in it\n  \
+        "spinney: error: the cgroup of {}.service is not handed over to it, so no machine can be in it\n  \
          hint: Delegate=yes in the unit hands it over, see spinney@.service(8); without --keep-unit the machine has a \
          cgroup of its own\n",
         context.prefix
     );
     assert!(service.said().ends_with(&expected), "{}", service.said());
+    Ok(())
+}
+
+/// systemd-nspawn's --keep-unit is no promise that there is one to keep.
+fn nspawn(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let unit = Unit::undelegated(context)?;
+    let tree = tree.to_str().unwrap();
+    let outside = |name: &str| format!("/spinney/{name}/payload");
+    let inside = |name: &str| format!("{}/machine-{name}/payload", unit.path());
+    let warning = format!(
+        "spinney nspawn: warning: --keep-unit has no effect: the cgroup of {}.service is not handed over to it, \
+         so no machine can be in it\n",
+        context.prefix
+    );
+    type Place<'a> = &'a dyn Fn(&str) -> String;
+    let rows: [(&str, bool, Option<&str>, bool, Place<'_>); 3] = [
+        ("not delegated", false, Some("--keep-unit"), true, &outside),
+        ("delegated", true, Some("--keep-unit"), false, &inside),
+        ("a child without the option", true, None, false, &outside),
+    ];
+    for (name, delegated, option, warned, expected) in rows {
+        if delegated {
+            unit.delegate()?;
+        }
+        let machine = context.machine_name();
+        let how = "supervisor nspawn -xb --console=passive --notify-ready=yes";
+        let options: Vec<&str> = option.into_iter().chain(["-D", tree]).collect();
+        let service = unit.start_called(&machine, context, how, "unset SYSTEMD_EXEC_PID", &options);
+        unit.hears("READY=1").map_err(|error| format!("{name}: {error}\n{}", service.said()))?;
+        assert_eq!(state_of(&machine)?.cgroup, expected(&machine), "{name}");
+        assert_eq!(service.said().contains(&warning), warned, "{name}: {}", service.said());
+        service.ends()?;
+    }
     Ok(())
 }
 
