@@ -117,6 +117,8 @@ pub enum Error {
     Rules(#[from] RulesError),
     #[error("this process is in no unit whose cgroup a machine could have")]
     NoUnit,
+    #[error("the cgroup of {unit} is not handed over to it, so no machine can be in it")]
+    NotDelegated { unit: String },
     #[error("cannot {action}")]
     System {
         action: &'static str,
@@ -257,6 +259,10 @@ impl Error {
             }
             Self::NoUnit => {
                 "--keep-unit is for ExecStart= of a service with Delegate=yes, see spinney@.service(8)"
+            }
+            Self::NotDelegated { .. } => {
+                "Delegate=yes in the unit hands it over, see spinney@.service(8); without --keep-unit the machine has a \
+                 cgroup of its own"
             }
             Self::Ports(error) => return error.hint(),
             Self::Limit(error) => error.hint(),

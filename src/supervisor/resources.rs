@@ -36,15 +36,20 @@ pub enum Resource {
     IdRange(u32),
     /// The machine's cgroups, by its name.
     Cgroup(String),
-    /// Its cgroups in a unit, by the unit's.
-    UnitCgroup(PathBuf),
+    /// Its cgroups in a unit.
+    CgroupInUnit {
+        /// Its name.
+        name: String,
+        /// The unit's.
+        unit: PathBuf,
+    },
     /// Its cgroups in the named v1 hierarchy, by its name.
     LegacyCgroup(String),
     /// Its cgroups in v1 hierarchies with controllers.
     Controllers {
         /// Its name.
         name: String,
-        /// The roots of the hierarchies.
+        /// Where they begin: the roots of the hierarchies, or the cgroups of its unit.
         hierarchies: Vec<PathBuf>,
     },
     /// Its scratch directory below [`SCRATCH`], by its name.
@@ -83,7 +88,7 @@ impl Resource {
     pub(super) fn teardown_point(&self) -> &'static str {
         match self {
             Self::IdRange(_) => "teardown-id-range",
-            Self::Cgroup(_) | Self::UnitCgroup(_) => "teardown-cgroup",
+            Self::Cgroup(_) | Self::CgroupInUnit { .. } => "teardown-cgroup",
             Self::LegacyCgroup(_) => "teardown-legacy-cgroup",
             Self::Controllers { .. } => "teardown-controllers",
             Self::Scratch(_) => "teardown-scratch",
@@ -105,7 +110,9 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
     match resource {
         Resource::IdRange(base) => free_id_range(*base),
         Resource::Cgroup(name) => in_hierarchy(cgroups, |hierarchy| hierarchy.remove(name)),
-        Resource::UnitCgroup(unit) => in_hierarchy(cgroups, |hierarchy| hierarchy.remove_from_unit(unit)),
+        Resource::CgroupInUnit { name, unit } => {
+            in_hierarchy(cgroups, |hierarchy| hierarchy.remove_from_unit(unit, name))
+        }
         Resource::LegacyCgroup(name) => legacy_cgroup::remove(name),
         Resource::Controllers { name, hierarchies } => controllers::remove(hierarchies, name),
         Resource::Scratch(name) => remove_scratch(name),
