@@ -8,6 +8,8 @@ use tokio::sync::Notify;
 use zbus::Connection;
 use zbus::message::Header;
 
+use super::importd::transfers::Transfers;
+use super::machined::images::Images;
 use super::machines::{Machine, Machines};
 use super::own::job::Jobs;
 use super::problem::Problem;
@@ -30,6 +32,8 @@ struct Shared {
     jobs: Jobs,
     /// Told when a machine has come.
     arrivals: Notify,
+    transfers: Transfers,
+    images: Images,
     /// Calls and tasks under way: the manager does not end meanwhile.
     busy: AtomicUsize,
 }
@@ -52,8 +56,9 @@ impl Context {
     pub fn new(connection: Connection) -> Result<Self, Problem> {
         let (machines, registered) = (Machines::new()?, RegisteredMachines::default());
         let (jobs, arrivals) = (Jobs::default(), Notify::new());
+        let (transfers, images) = (Transfers::default(), Images::default());
         let busy = AtomicUsize::new(0);
-        let shared = Shared { connection, machines, registered, jobs, arrivals, busy };
+        let shared = Shared { connection, machines, registered, jobs, arrivals, transfers, images, busy };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -80,6 +85,16 @@ impl Context {
     /// Told when a machine has come.
     pub fn arrivals(&self) -> &Notify {
         &self.shared.arrivals
+    }
+
+    /// The transfers that have objects.
+    pub fn transfers(&self) -> &Transfers {
+        &self.shared.transfers
+    }
+
+    /// The images that have objects.
+    pub fn images(&self) -> &Images {
+        &self.shared.images
     }
 
     /// Whether something is under way.
@@ -163,7 +178,15 @@ impl Context {
     /// # Errors
     /// Those of the work; no such image.
     pub async fn work_on_image(&self, name: &str, work: ImageWork) -> Result<Done, Problem> {
+        self.work(&Task::Image { name: name.to_owned(), work }).await
+    }
+
+    /// Has a task done by a process of its own.
+    ///
+    /// # Errors
+    /// Those of the task.
+    pub async fn work(&self, task: &Task) -> Result<Done, Problem> {
         let _busy = self.busy();
-        worker::perform(&Task::Image { name: name.to_owned(), work }, Vec::new(), |_| {}).await
+        worker::perform(task, Vec::new(), |_| {}).await
     }
 }

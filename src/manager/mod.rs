@@ -22,12 +22,14 @@
 //! | [`varlink`] | Varlink interfaces, in the same loop |
 //! | [`machined`] | `org.freedesktop.machine1` |
 //! | [`own`] | `org.spinney` |
+//! | [`importd`] | `org.freedesktop.import1` |
 
 pub mod announcer;
 pub mod authority;
 pub mod bus;
 pub mod context;
 pub mod daemon;
+pub mod importd;
 pub mod introspection;
 pub mod lifeline;
 pub mod machined;

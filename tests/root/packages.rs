@@ -95,6 +95,7 @@ fn expected(prefix: &str, data: &str, generated: &[String]) -> BTreeSet<String> 
     ];
     let in_data = [
         "dbus-1/system.d/org.spinney.conf 644",
+        "polkit-1/actions/org.spinney.import1.policy 644",
         "polkit-1/actions/org.spinney.machine1.policy 644",
         "polkit-1/actions/org.spinney.policy 644",
     ];
@@ -287,7 +288,7 @@ fn on_a_host(context: &Context, tree: &str) -> TestResult {
         "ActiveState=active Result=success SubState=running"
     );
     let cgroup = does(&format!("grep ^0:: /proc/{leader}/cgroup"))?;
-    assert!(cgroup.contains("/machine.slice/spinney@demo.service/machine/payload"), "{cgroup}");
+    assert!(cgroup.contains("/machine.slice/spinney@demo.service/machine-demo/payload"), "{cgroup}");
 
     // It goes on while the package is replaced, can be told things by the new one, and stops as a service does.
     does(&install("0.1.0-2"))?;

@@ -15,6 +15,8 @@
 //! | [`own_client`] | the same for our own interfaces, with fds |
 //! | [`own`] | our own interfaces |
 //! | [`own_access`] | what others than root may do with these |
+//! | [`images`] | images as they see, change and remove them |
+//! | [`transfers`] | images that they move in and out |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 
 mod access;
@@ -22,6 +24,7 @@ mod announced;
 mod client;
 mod daemon;
 mod fixture;
+mod images;
 mod machines;
 mod own;
 mod own_access;
@@ -29,6 +32,7 @@ mod own_client;
 mod polkit;
 mod registered;
 mod sessions;
+mod transfers;
 
 use crate::harness::Test;
 
@@ -45,6 +49,8 @@ pub fn tests() -> Vec<Test> {
         sessions::tests(),
         own::tests(),
         own_access::tests(),
+        images::tests(),
+        transfers::tests(),
     ]
     .into_iter()
     .flatten()
