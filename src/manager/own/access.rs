@@ -23,6 +23,15 @@ pub const LOGIN: &str = "org.spinney.login";
 /// Get a terminal.
 pub const OPEN_PTY: &str = "org.spinney.open-pty";
 
+/// Move images in and out, and end that.
+pub const IMPORT: &str = "org.spinney.import";
+/// To others.
+pub const EXPORT: &str = "org.spinney.export";
+/// From servers.
+pub const PULL: &str = "org.spinney.pull";
+/// End such.
+pub const CANCEL: &str = "org.spinney.cancel";
+
 /// Everybody may.
 const NONE: Option<&str> = None;
 
@@ -38,6 +47,16 @@ pub const METHODS: &[Interface] = &[
             ("GetMachineByPID", NONE),
             ("ListMachines", NONE),
             ("ListJobs", NONE),
+            ("GetImage", NONE),
+            ("ListImages", NONE),
+            ("GetTransfer", NONE),
+            ("ListTransfers", NONE),
+            ("Pull", Some(PULL)),
+            ("Import", Some(IMPORT)),
+            ("Export", Some(EXPORT)),
+            ("Clean", Some(MANAGE_IMAGES)),
+            ("Inspect", Some(INSPECT_IMAGES)),
+            ("Search", Some(INSPECT_IMAGES)),
             ("OpenLogs", Some(INSPECT_MACHINES)),
             ("Start", Some(MANAGE_MACHINES)),
             ("Run", Some(MANAGE_MACHINES)),
@@ -78,6 +97,23 @@ pub const METHODS: &[Interface] = &[
             ("Subscribe", Some(INSPECT_MACHINES)),
         ],
     ),
+    (
+        "org.spinney.Image1",
+        &[
+            ("Clone", Some(MANAGE_IMAGES)),
+            ("Commit", Some(MANAGE_IMAGES)),
+            ("Remove", Some(MANAGE_IMAGES)),
+            ("Rename", Some(MANAGE_IMAGES)),
+            ("SetReadOnly", Some(MANAGE_IMAGES)),
+            ("Snapshot", Some(MANAGE_IMAGES)),
+            ("ListSnapshots", Some(INSPECT_IMAGES)),
+            ("DeleteSnapshot", Some(MANAGE_IMAGES)),
+            ("Rollback", Some(MANAGE_IMAGES)),
+            ("Diff", Some(INSPECT_IMAGES)),
+            ("Inspect", Some(INSPECT_IMAGES)),
+        ],
+    ),
+    ("org.spinney.Transfer1", &[("Wait", NONE), ("Cancel", Some(CANCEL))]),
     // Who began a job may end it; else it takes what that takes.
     (
         "org.spinney.Job1",

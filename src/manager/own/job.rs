@@ -13,7 +13,7 @@ use zbus::names::OwnedUniqueName;
 use zbus::object_server::SignalEmitter;
 use zbus::{DBusError, OwnedObjectPath, OwnedVariant, Variant};
 
-use super::access::{self, MANAGE_MACHINES};
+use super::access::{self, MANAGE_IMAGES, MANAGE_MACHINES};
 use super::variants::{Dictionary, camel_case, dictionary};
 use super::{PATH, Refused, Result, verb};
 use crate::manager::context::Context;
@@ -110,6 +110,11 @@ impl About {
     pub fn machine(kind: &'static str, name: &str, header: &Header<'_>) -> Self {
         let owner = header.sender().map(|sender| sender.to_owned().into());
         Self { kind, subject: name.to_owned(), owner, action: MANAGE_MACHINES }
+    }
+
+    /// Of the image `name`.
+    pub fn image(kind: &'static str, name: &str, header: &Header<'_>) -> Self {
+        Self { action: MANAGE_IMAGES, ..Self::machine(kind, name, header) }
     }
 }
 

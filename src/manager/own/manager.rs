@@ -5,12 +5,16 @@ use zbus::{OwnedFd, OwnedObjectPath};
 
 use super::machine_calls::findings;
 use super::machine_facts::listed;
-use super::variants::{Dictionary, dictionary};
+use super::options::{Takes, words};
+use super::variants::{Dictionary, dictionaries, dictionary};
 use super::verb::{Verb, logs};
-use super::{Result, access, machine_path, start};
+use super::{Result, access, image, image_path, machine_path, start, transfer};
+use crate::image::Store;
 use crate::manager::announcer;
 use crate::manager::authority;
 use crate::manager::context::Context;
+use crate::manager::importd::{self, transfers::no_transfer};
+use crate::manager::machined::images::{self, Found, find};
 use crate::manager::machined::{known::Known, operations::by_pid};
 use crate::manager::problem::{Kind, Problem};
 
@@ -77,6 +81,123 @@ impl ManagerObject {
     async fn list_jobs(&self) -> Result<Vec<(u32, OwnedObjectPath, Dictionary)>> {
         let jobs = self.context.jobs().all();
         Ok(jobs.iter().map(|job| (job.id(), job.path(), job.properties())).collect())
+    }
+
+    /// The object of an image.
+    #[zbus(out_args("image"))]
+    async fn get_image(&self, name: &str) -> Result<OwnedObjectPath> {
+        let Found::Image(_) = find(&Store::system(), name)? else {
+            return Err(Problem::no_image(name).into());
+        };
+        images::announce(&self.context).await?;
+        Ok(image_path(name))
+    }
+
+    /// All images: name, object, and properties.
+    #[zbus(out_args("images"))]
+    async fn list_images(&self) -> Result<Vec<(String, OwnedObjectPath, Dictionary)>> {
+        let images = images::announce(&self.context).await?;
+        // What is hidden is none, and the host is listed by nobody here.
+        let images = images.iter().filter(|facts| !facts.name.starts_with('.'));
+        Ok(images.map(|facts| (facts.name.clone(), image_path(&facts.name), image::listed(facts))).collect())
+    }
+
+    /// The object of a transfer, by its number.
+    #[zbus(out_args("transfer"))]
+    async fn get_transfer(&self, id: u32) -> Result<OwnedObjectPath> {
+        importd::announce(&self.context).await?;
+        match self.context.transfers().get(id) {
+            Some(_) => Ok(transfer::transfer_path(id)),
+            None => Err(no_transfer(id).into()),
+        }
+    }
+
+    /// All transfers that run, whoever has begun them: number, object, and properties.
+    #[zbus(out_args("transfers"))]
+    async fn list_transfers(&self) -> Result<Vec<(u32, OwnedObjectPath, Dictionary)>> {
+        importd::announce(&self.context).await?;
+        let all = self.context.transfers().all();
+        let row = |id: u32| (id, transfer::transfer_path(id));
+        let rows = all.iter().map(|one| (row(one.id()), transfer::listed(one)));
+        Ok(rows.map(|((id, path), properties)| (id, path, properties)).collect())
+    }
+
+    /// Fetches an image: from an address, by a name of the catalogue (`debian:trixie`), or of a registry. Without a name it is called
+    /// as its source is. Options are those of spinney-pull(1): `force`, `read-only`, `keep-partial`, `refresh` (b), `verify`,
+    /// `sha256`, `arch`, `source` (s), `key` (as); `type` (s: `tar` or `raw`, which it then must be); and `wait` (b).
+    #[zbus(out_args("transfer"))]
+    async fn pull(
+        &self,
+        source: &str,
+        name: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath> {
+        self.may(&header, "Pull", name).await?;
+        Ok(transfer::begin(&self.context, transfer::pull(source, name, &options)?, None, &options).await?)
+    }
+
+    /// Makes an image of what is read from a file or pipe (an archive, a disk image), or of a directory. Options: `force`, `read-only`
+    /// (b), `sha256` (s), `type` (s: `tar`, `raw` or `fs`), `wait` (b).
+    #[zbus(out_args("transfer"))]
+    async fn import(
+        &self,
+        file: OwnedFd,
+        name: &str,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath> {
+        self.may(&header, "Import", name).await?;
+        let file = file.into();
+        let order = transfer::import(&file, name, &options)?;
+        Ok(transfer::begin(&self.context, order, Some(file), &options).await?)
+    }
+
+    /// Writes an image to a file or pipe, as an archive or a disk image. Options: `format` (s: `uncompressed`, `xz`, `gzip`, `bzip2`,
+    /// `zstd`), `mtime` (s), `clamp-mtime` (b), `type` (s: `tar` or `raw`), `wait` (b).
+    #[zbus(out_args("transfer"))]
+    async fn export(
+        &self,
+        name: &str,
+        file: OwnedFd,
+        options: Dictionary,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath> {
+        self.may(&header, "Export", name).await?;
+        let file = file.into();
+        let order = transfer::export(name, &file, &options)?;
+        Ok(transfer::begin(&self.context, order, Some(file), &options).await?)
+    }
+
+    /// Removes what is hidden beside images and nobody's, and unused layers. Options: `all` (b: images too, but for those in use or
+    /// read-only), `force` (b: read-only ones too), `dry-run` (b). Gives `removed` (as), `kept` (aa{sv}), `layers` (t).
+    #[zbus(out_args("result"))]
+    async fn clean(&self, options: Dictionary, #[zbus(header)] header: Header<'_>) -> Result<Dictionary> {
+        self.may(&header, "Clean", "").await?;
+        let known = [("all", Takes::Flag), ("dry-run", Takes::Flag), ("force", Takes::Flag)];
+        let line = ["clean", "--json"].map(str::to_owned).into_iter().chain(words(&options, &known)?);
+        let ended = Verb::new(line).run().await?;
+        images::announce(&self.context).await?;
+        Ok(dictionary(&ended.last))
+    }
+
+    /// Whether a tree or disk image of this host, by its path, can be booted here, and what there is to say of it.
+    #[zbus(out_args("findings"))]
+    async fn inspect(&self, path: &str, #[zbus(header)] header: Header<'_>) -> Result<Dictionary> {
+        self.may(&header, "Inspect", path).await?;
+        if !path.starts_with('/') {
+            return Err(Problem::new(Kind::InvalidArgument, "The path is to be absolute").into());
+        }
+        Ok(image::inspect(path).await?)
+    }
+
+    /// Images that there are to pull, by a word of their names: as spinney-search(1) tells in JSON.
+    #[zbus(out_args("images"))]
+    async fn search(&self, word: &str, #[zbus(header)] header: Header<'_>) -> Result<Vec<Dictionary>> {
+        self.may(&header, "Search", "").await?;
+        let operands: &[&str] = if word.is_empty() { &[] } else { &["--", word] };
+        let ended = Verb::new(["search", "--json"].iter().chain(operands).copied()).run().await?;
+        Ok(dictionaries(&ended.last))
     }
 
     /// Boots the image of a name. Options are the settings of machine files by their names (`ephemeral` b, `hostname` s, `port` as,

@@ -5,6 +5,8 @@
 //! | [`manager`] | `org.spinney.Manager1`: finding and starting machines |
 //! | [`machine`] | `org.spinney.Machine1`: one machine |
 //! | [`job`] | `org.spinney.Job1`: what takes time |
+//! | [`image`] | `org.spinney.Image1`: one image |
+//! | [`transfer`] | `org.spinney.Transfer1`: one that is moved |
 //! | [`machine_facts`] | what is told of a machine |
 //! | [`machine_calls`] | what is done to a machine |
 //! | [`start`] | machines on their way up |
@@ -16,6 +18,7 @@
 
 pub mod access;
 pub mod events;
+pub mod image;
 pub mod job;
 pub mod machine;
 pub mod machine_calls;
@@ -23,6 +26,7 @@ pub mod machine_facts;
 pub mod manager;
 pub mod options;
 pub mod start;
+pub mod transfer;
 pub mod variants;
 pub mod verb;
 
@@ -34,6 +38,7 @@ use super::context::Context;
 use super::machines::Changed;
 use super::object_path::encode;
 use super::problem::{Own, Refusal};
+use image::ImageObject;
 use machine::MachineObject;
 use manager::ManagerObject;
 
@@ -50,6 +55,24 @@ type Result<T, E = Refused> = std::result::Result<T, E>;
 pub fn machine_path(name: &str) -> OwnedObjectPath {
     // An encoded name is an element of a path.
     OwnedObjectPath::try_from(format!("{PATH}/machine/{}", encode(name))).unwrap_or_default()
+}
+
+/// The object of the image called `name`.
+pub fn image_path(name: &str) -> OwnedObjectPath {
+    OwnedObjectPath::try_from(format!("{PATH}/image/{}", encode(name))).unwrap_or_default()
+}
+
+/// Makes the object of an image that came. What is hidden is none, and the host is not ours to tell of.
+pub async fn image_came(context: &Context, name: &str) {
+    if !name.starts_with('.') {
+        let object = ImageObject::new(context.clone(), name);
+        let _ = context.connection().object_server().at(image_path(name), object).await;
+    }
+}
+
+/// Removes the object of an image that went.
+pub async fn image_went(context: &Context, name: &str) {
+    let _ = context.connection().object_server().remove::<ImageObject, _>(image_path(name)).await;
 }
 
 /// Serves the manager's object, and tells of those below it.

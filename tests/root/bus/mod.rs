@@ -14,6 +14,7 @@
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
 //! | [`own_client`] | the same for our own interfaces, with fds |
 //! | [`own`] | our own interfaces |
+//! | [`own_images`] | the same of images and transfers |
 //! | [`own_access`] | what others than root may do with these |
 //! | [`images`] | images as they see, change and remove them |
 //! | [`transfers`] | images that they move in and out |
@@ -29,6 +30,7 @@ mod machines;
 mod own;
 mod own_access;
 mod own_client;
+mod own_images;
 mod polkit;
 mod registered;
 mod sessions;
@@ -49,6 +51,7 @@ pub fn tests() -> Vec<Test> {
         sessions::tests(),
         own::tests(),
         own_access::tests(),
+        own_images::tests(),
         images::tests(),
         transfers::tests(),
     ]

@@ -59,12 +59,12 @@ fn path_of(name: &str) -> String {
     format!("{MANAGER}/machine/{}", encode(name))
 }
 
-fn options(options: &[(&str, Variant<'_>)]) -> Dictionary {
+pub fn options(options: &[(&str, Variant<'_>)]) -> Dictionary {
     let owned = |value: &Variant<'_>| OwnedVariant::try_from(value).unwrap();
     options.iter().map(|(name, value)| ((*name).to_owned(), owned(value))).collect()
 }
 
-fn refused<T>(answer: Result<T, Refused>) -> Refused {
+pub fn refused<T>(answer: Result<T, Refused>) -> Refused {
     answer.err().unwrap_or_default()
 }
 

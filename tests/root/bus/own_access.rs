@@ -8,7 +8,9 @@ use spinney::manager::own::access::METHODS;
 use zbus::{Array, Dict, Fd, OwnedObjectPath, Signature, Structure, Type, Variant};
 
 use super::fixture::Bus;
+use super::images::Pool;
 use super::own_client::{Client, Refused};
+use super::own_images::lasting;
 use super::polkit::Polkit;
 use crate::command::PATIENCE;
 use crate::harness::{Context, Row, Stop, Test, TestResult};
@@ -105,7 +107,13 @@ fn every_method(context: &Context) -> TestResult {
     let (one, two, three) = (Fd::from(&null), Fd::from(&null), Fd::from(&null));
     let sleep = (&["sleep", "1000"][..], super::own::Dictionary::new(), one, two, three);
     let job: OwnedObjectPath = root.call(&machine_path, "Machine1.Exec", &sleep)?;
+    let pool = Pool::new(context)?;
+    pool.tree("image")?;
+    let image: OwnedObjectPath = root.call("/org/spinney", "Manager1.GetImage", &pool.name("image"))?;
+    let (transfer, writer) = lasting(&root, &pool.name("half"))?;
     let objects = [
+        ("org.spinney.Image1", image.as_str()),
+        ("org.spinney.Transfer1", transfer.as_str()),
         ("org.spinney.Manager1", "/org/spinney"),
         ("org.spinney.Machine1", &machine_path),
         ("org.spinney.Job1", job.as_str()),
@@ -120,8 +128,8 @@ fn every_method(context: &Context) -> TestResult {
             let names: BTreeSet<&str> = listed.iter().map(|(method, _)| *method).collect();
             assert_eq!(there.keys().map(String::as_str).collect::<BTreeSet<_>>(), names, "{interface}");
             for (method, action) in *listed {
-                // It would wait for the job's end.
-                if *method == "Wait" && interface == "org.spinney.Job1" {
+                // It would wait for the end of what goes on.
+                if *method == "Wait" && action.is_none() {
                     continue;
                 }
                 let types = there.get(*method).map(Vec::as_slice).unwrap_or_default();
@@ -147,6 +155,10 @@ fn every_method(context: &Context) -> TestResult {
         Ok(())
     })?;
     // Nothing of it was done.
+    assert_eq!(root.property::<String>(transfer.as_str(), "Transfer1", "State")?, "running");
+    assert!(pool.path("image").join("etc/hostname").exists());
+    drop(writer);
+    let _ = root.call::<()>(transfer.as_str(), "Transfer1.Wait", &());
     assert_eq!(machine.says("echo here")?, "here");
     root.call::<()>(job.as_str(), "Job1.Cancel", &())?;
     machine.stop()?;
