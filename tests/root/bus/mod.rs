@@ -10,6 +10,8 @@
 //! | [`announced`] | machines that come, change and go |
 //! | [`registered`] | machines of other programs |
 //! | [`sessions`] | logins and shells |
+//! | [`varlink`] | `io.systemd.Machine` |
+//! | [`load`] | very many machines, calls and clients |
 //! | [`access`] | what others than root may do |
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
@@ -19,10 +21,12 @@ mod announced;
 mod client;
 mod daemon;
 mod fixture;
+mod load;
 mod machines;
 mod polkit;
 mod registered;
 mod sessions;
+mod varlink;
 
 use crate::harness::Test;
 
@@ -37,6 +41,8 @@ pub fn tests() -> Vec<Test> {
         announced::tests(),
         registered::tests(),
         sessions::tests(),
+        varlink::tests(),
+        load::tests(),
     ]
     .into_iter()
     .flatten()
