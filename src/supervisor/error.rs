@@ -26,6 +26,7 @@ use crate::sys::SysError;
 
 use super::console::ConsoleError;
 use super::diagnosis::Diagnosis;
+use super::gc::ClearError;
 use super::out_of_memory::OomEvidence;
 
 /// Exit status for faults of ours and of the input (docker-run(1), env(1)).
@@ -45,7 +46,7 @@ pub enum Error {
     Stale {
         name: String,
         #[source]
-        source: SysError,
+        source: ClearError,
     },
     #[error(transparent)]
     Name(ValueError),
@@ -116,6 +117,8 @@ pub enum Error {
     Rules(#[from] RulesError),
     #[error("this process is in no unit whose cgroup a machine could have")]
     NoUnit,
+    #[error("the cgroup of {unit} is not handed over to it, so no machine can be in it")]
+    NotDelegated { unit: String },
     #[error("cannot {action}")]
     System {
         action: &'static str,
@@ -216,7 +219,10 @@ impl Error {
                     "spinney status {name} shows it; run takes another name for this one with --machine=NAME"
                 ));
             }
-            Self::Stale { .. } => "run spinney gc, and see what still uses it",
+            Self::Stale { source, .. } => match source.hint() {
+                Some(hint) => return Some(hint),
+                None => "run spinney gc, and see what still uses it",
+            },
             Self::NoSuchUser { .. } => "give a user of the tree, or a number",
             Self::Image(error) => return error.hint(),
             Self::RootHash(error) => return Some(error.hint().to_owned()),
@@ -253,6 +259,10 @@ impl Error {
             }
             Self::NoUnit => {
                 "--keep-unit is for ExecStart= of a service with Delegate=yes, see spinney@.service(8)"
+            }
+            Self::NotDelegated { .. } => {
+                "Delegate=yes in the unit hands it over, see spinney@.service(8); without --keep-unit the machine has a \
+                 cgroup of its own"
             }
             Self::Ports(error) => return error.hint(),
             Self::Limit(error) => error.hint(),

@@ -287,7 +287,7 @@ fn on_a_host(context: &Context, tree: &str) -> TestResult {
         "ActiveState=active Result=success SubState=running"
     );
     let cgroup = does(&format!("grep ^0:: /proc/{leader}/cgroup"))?;
-    assert!(cgroup.contains("/machine.slice/spinney@demo.service/machine/payload"), "{cgroup}");
+    assert!(cgroup.contains("/machine.slice/spinney@demo.service/machine-demo/payload"), "{cgroup}");
 
     // It goes on while the package is replaced, can be told things by the new one, and stops as a service does.
     does(&install("0.1.0-2"))?;
