@@ -3,19 +3,24 @@
 use std::net::IpAddr;
 
 use crate::network::plan::{Addresses, Family, LinkPlan};
-use crate::settings::network::InterfaceName;
+use crate::settings::network::{InterfaceName, MacAddress};
 use crate::sys::netlink::{ROUTE, Requests, Socket};
 use crate::sys::{SysResult, sysctl};
 
 use super::{found, message};
 
 /// Of both families.
-fn families(addresses: &Addresses) -> impl Iterator<Item = Family<IpAddr>> {
+fn families(addresses: &Addresses) -> impl Iterator<Item = Family<IpAddr>> + use<> {
     fn any<A: Into<IpAddr>>(family: Family<A>) -> Family<IpAddr> {
         let Family { address, prefix, gateway, host } = family;
         Family { address: address.into(), prefix, gateway: gateway.map(A::into), host: host.map(A::into) }
     }
     addresses.v4.map(any).into_iter().chain(addresses.v6.map(any))
+}
+
+/// The machine's own addresses.
+pub(super) fn own(addresses: &Addresses) -> impl Iterator<Item = IpAddr> + use<> {
+    families(addresses).map(|family| family.address)
 }
 
 /// What gives the host's side its own addresses on the machines' network.
@@ -27,8 +32,17 @@ pub(super) fn host_side(to: &mut Requests, index: u32, name: &InterfaceName, add
     }
 }
 
-/// What makes the machine's end ready: up, then addresses, then routes, which need both.
-pub(super) fn requests(link: &LinkPlan, index: u32) -> Requests {
+/// Has the host know where the machine is, over its interface `index`, which is on the machines' network.
+pub(super) fn machine_known(to: &mut Requests, index: u32, name: &InterfaceName, link: &LinkPlan) {
+    let (Some(addresses), Some(mac)) = (&link.addresses, link.mac) else { return };
+    for family in families(addresses).filter(|family| family.host.is_some()) {
+        message::neighbour(to, (index, name), (family.address, mac), message::Entry::Kept);
+    }
+}
+
+/// What makes the machine's end ready: up, then addresses, then routes, which need both. It knows where the host is, by whose hardware
+/// address.
+pub(super) fn requests(link: &LinkPlan, index: u32, host: Option<MacAddress>) -> Requests {
     let mut requests = Requests::default();
     let name = &link.guest;
     if let Some(alternative) = &link.guest_alternative {
@@ -43,13 +57,19 @@ pub(super) fn requests(link: &LinkPlan, index: u32) -> Requests {
             message::default_route(&mut requests, index, name, gateway);
         }
     }
+    for (family, mac) in link.addresses.iter().flat_map(families).zip(host.iter().cycle()) {
+        if let Some(host) = family.host {
+            message::neighbour(&mut requests, (index, name), (host, *mac), message::Entry::Cached);
+        }
+    }
     requests
 }
 
-/// Makes the machine's ends of `links` ready, in the machine's network namespace, which we are in.
-pub(super) fn set_up(links: &[LinkPlan]) -> SysResult<()> {
+/// Makes the machine's ends of `links` ready, in the machine's network namespace, which we are in; `hosts` are the hardware addresses at
+/// which the host is on each.
+pub(super) fn set_up(links: &[LinkPlan], hosts: &[Option<MacAddress>]) -> SysResult<()> {
     let mut socket = Socket::open(ROUTE)?;
-    for link in links {
+    for (link, host) in links.iter().zip(hosts) {
         let index = found::expect(&mut socket, &link.guest)?.index;
         // What we give out is nobody else's, and routers are not asked. Nothing of this where the host's /proc/sys is read-only
         // or the kernel has no IPv6: it is slower then.
@@ -59,7 +79,7 @@ pub(super) fn set_up(links: &[LinkPlan]) -> SysResult<()> {
                 let _ = sysctl::write(&format!("ipv6/conf/{}/accept_ra", link.guest), "0");
             }
         }
-        socket.carry_out(&requests(link, index))?;
+        socket.carry_out(&requests(link, index, *host))?;
     }
     Ok(())
 }
@@ -87,8 +107,15 @@ mod tests {
                     "RTM_NEWADDR fd00::2/64 host0",
                     "RTM_NEWROUTE default via 10.0.0.9 host0",
                     "RTM_NEWROUTE default via fd00::1 host0",
+                    "RTM_NEWNEIGH 10.0.0.1 host0",
+                    "RTM_NEWNEIGH fd00::1 host0",
                 ],
-                &["RTM_NEWADDR 10.0.0.1/22 host0", "RTM_NEWADDR fd00::1/64 host0"],
+                &[
+                    "RTM_NEWADDR 10.0.0.1/22 host0",
+                    "RTM_NEWADDR fd00::1/64 host0",
+                    "RTM_NEWNEIGH 10.0.0.2 host0",
+                    "RTM_NEWNEIGH fd00::2 host0",
+                ],
             ),
             (
                 "IPv4",
@@ -97,8 +124,9 @@ mod tests {
                     "RTM_NEWLINK host0 up",
                     "RTM_NEWADDR 10.0.0.2/22 host0",
                     "RTM_NEWROUTE default via 10.0.0.9 host0",
+                    "RTM_NEWNEIGH 10.0.0.1 host0",
                 ],
-                &["RTM_NEWADDR 10.0.0.1/22 host0"],
+                &["RTM_NEWADDR 10.0.0.1/22 host0", "RTM_NEWNEIGH 10.0.0.2 host0"],
             ),
             (
                 "no gateway",
@@ -108,13 +136,15 @@ mod tests {
             ),
         ];
         for (name, addresses, guest, host) in table {
-            let link = LinkPlan { addresses, ..LinkPlan::new(LinkKind::Veth, "host0".parse().unwrap()) };
+            let mac = Some(MacAddress([2, 0, 0, 0, 0, 1]));
+            let link = LinkPlan { addresses, mac, ..LinkPlan::new(LinkKind::Veth, "host0".parse().unwrap()) };
             let asked = |requests: &Requests| -> Vec<String> {
                 (0..requests.len()).map(|index| requests.asked(index).to_owned()).collect()
             };
-            assert_eq!(asked(&requests(&link, 2)), guest, "{name}");
+            assert_eq!(asked(&requests(&link, 2, mac)), guest, "{name}");
             let mut gateway = Requests::default();
             host_side(&mut gateway, 3, &link.guest, link.addresses.as_ref());
+            machine_known(&mut gateway, 3, &link.guest, &link);
             assert_eq!(asked(&gateway), host, "{name}");
         }
     }
