@@ -36,13 +36,23 @@ pub(super) fn host_side(to: &mut Requests, index: u32, name: &InterfaceName, add
 pub(super) fn machine_known(to: &mut Requests, index: u32, name: &InterfaceName, link: &LinkPlan) {
     let (Some(addresses), Some(mac)) = (&link.addresses, link.mac) else { return };
     for family in families(addresses).filter(|family| family.host.is_some()) {
-        message::neighbour(to, (index, name), (family.address, mac), message::Entry::Kept);
+        message::neighbour(to, (index, name), (family.address, mac));
     }
 }
 
-/// What makes the machine's end ready: up, then addresses, then routes, which need both. It knows where the host is, by whose hardware
-/// address.
-pub(super) fn requests(link: &LinkPlan, index: u32, host: Option<MacAddress>) -> Requests {
+/// Has the machine know where the host is, at the hardware address `host`.
+fn host_known(link: &LinkPlan, index: u32, host: Option<MacAddress>) -> Requests {
+    let mut requests = Requests::default();
+    for (family, mac) in link.addresses.iter().flat_map(families).zip(host.iter().cycle()) {
+        if let Some(host) = family.host {
+            message::neighbour(&mut requests, (index, &link.guest), (host, *mac));
+        }
+    }
+    requests
+}
+
+/// What makes the machine's end ready: up, then addresses, then routes, which need both.
+pub(super) fn requests(link: &LinkPlan, index: u32) -> Requests {
     let mut requests = Requests::default();
     let name = &link.guest;
     if let Some(alternative) = &link.guest_alternative {
@@ -55,11 +65,6 @@ pub(super) fn requests(link: &LinkPlan, index: u32, host: Option<MacAddress>) ->
     for family in link.addresses.iter().flat_map(families) {
         if let Some(gateway) = family.gateway {
             message::default_route(&mut requests, index, name, gateway);
-        }
-    }
-    for (family, mac) in link.addresses.iter().flat_map(families).zip(host.iter().cycle()) {
-        if let Some(host) = family.host {
-            message::neighbour(&mut requests, (index, name), (host, *mac), message::Entry::Cached);
         }
     }
     requests
@@ -79,7 +84,12 @@ pub(super) fn set_up(links: &[LinkPlan], hosts: &[Option<MacAddress>]) -> SysRes
                 let _ = sysctl::write(&format!("ipv6/conf/{}/accept_ra", link.guest), "0");
             }
         }
-        socket.carry_out(&requests(link, index, *host))?;
+        socket.carry_out(&requests(link, index))?;
+        let known = host_known(link, index, *host);
+        if !known.is_empty() {
+            // What is refused is asked for later.
+            socket.exchange(known.bytes())?;
+        }
     }
     Ok(())
 }
@@ -141,7 +151,8 @@ mod tests {
             let asked = |requests: &Requests| -> Vec<String> {
                 (0..requests.len()).map(|index| requests.asked(index).to_owned()).collect()
             };
-            assert_eq!(asked(&requests(&link, 2, mac)), guest, "{name}");
+            let inside = [asked(&requests(&link, 2)), asked(&host_known(&link, 2, mac))].concat();
+            assert_eq!(inside, guest, "{name}");
             let mut gateway = Requests::default();
             host_side(&mut gateway, 3, &link.guest, link.addresses.as_ref());
             machine_known(&mut gateway, 3, &link.guest, &link);

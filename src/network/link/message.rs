@@ -334,29 +334,19 @@ pub(super) fn address(to: &mut Requests, index: u32, name: &InterfaceName, addre
     to.push(RTM_NEWADDR, CREATE | EXCLUSIVE, &body, format!("RTM_NEWADDR {address}/{prefix} {name}"));
 }
 
-/// Whose entry a neighbour is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
-    /// One like any other.
-    Cached,
-    /// One that stays until it is removed, and that does not count among those which all machines' tables have room for together
-    /// (NTF_EXT_LEARNED, net.ipv4.neigh.default.gc_thresh3). It is checked and changed as others are.
-    Kept,
-}
-
-/// Has the link `index` know at which hardware address `neighbour` is, before it asks; it makes sure when it comes to send there.
+/// Has the link `index` know at which hardware address `neighbour` is, before it asks; it makes sure when it comes to send there, and
+/// follows changes. The entry stays until it is removed, and does not count among those which all machines' tables have room for
+/// together (NTF_EXT_LEARNED; net.ipv4.neigh.default.gc_thresh3): it is there when those are full.
 pub(super) fn neighbour(
     to: &mut Requests,
     (index, name): (u32, &InterfaceName),
     (neighbour, mac): (IpAddr, MacAddress),
-    entry: Entry,
 ) {
     /// NUD_STALE, NTF_EXT_LEARNED, NDA_LLADDR (linux/neighbour.h).
     const STALE: u16 = 4;
     const EXTERNALLY_LEARNED: u8 = 0x10;
     const LINK_ADDRESS: u16 = 2;
-    let flags = if entry == Entry::Kept { EXTERNALLY_LEARNED } else { 0 };
-    let mut body = neighbour_message(index, neighbour, STALE, flags);
+    let mut body = neighbour_message(index, neighbour, STALE, EXTERNALLY_LEARNED);
     attribute(&mut body, LINK_ADDRESS, &mac.0);
     to.push(RTM_NEWNEIGH, CREATE | REPLACE, &body, format!("RTM_NEWNEIGH {neighbour} {name}"));
 }
