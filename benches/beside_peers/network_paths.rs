@@ -2,14 +2,14 @@
 //! them stand side by side for the whole row.
 
 use std::error::Error;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::contenders::Ground;
 use super::network_contenders::{Kind, Path};
-use super::network_host::{PATIENCE, Running};
+use super::network_host::Running;
 use super::network_trips::{processors, round_trip};
 use super::timing::is_missing_program;
 
@@ -90,16 +90,15 @@ pub(crate) fn measure(ground: &Ground, rounds: usize) -> Result<Vec<Row>, Box<dy
             Err(error) => return Err(error),
         }
     }
-    let servers: Result<Vec<_>, _> = paths.iter().map(|(.., path)| serve(path)).collect();
-    let servers = match servers {
-        Ok(servers) => servers,
-        Err(error) if is_missing_program(&*error) => Vec::new(),
-        Err(error) => return Err(error),
+    let iperf3 = match Command::new("iperf3").arg("--version").stdout(Stdio::null()).status() {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => return Err(error.into()),
     };
     let mut rows = Vec::new();
     for (measure, title) in MEASURES {
         let throughput = matches!(measure, Measure::Throughput { .. });
-        if throughput && servers.is_empty() {
+        if throughput && !iperf3 {
             continue;
         }
         let mut contenders: Vec<_> = paths
@@ -133,19 +132,19 @@ impl Measure {
     }
 }
 
-/// An iperf3 in the machine's network, from the host's files.
+/// An iperf3 that serves one run in the machine's network, from the host's files, and listens. One that is to serve more sometimes ends
+/// between two runs, since its port is in use: by the connections of the first.
 fn serve(path: &Path<'_>) -> Result<Running, Box<dyn Error>> {
     let mut command = Command::new("iperf3");
-    command.args(["--server"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let server = Running(path.guest.within(|| command.spawn())??);
-    let begun = Instant::now();
-    while let Err(error) = iperf(path, &["--bytes", "1"]) {
-        if begun.elapsed() > PATIENCE {
-            return Err(format!("iperf3 at {} cannot be reached: {error}", path.address).into());
+    command.args(["--server", "--one-off", "--forceflush"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut server = Running(path.guest.within(|| command.spawn())??);
+    let said = server.0.stdout.take().ok_or("iperf3 without an output")?;
+    for line in BufReader::new(said).lines() {
+        if line?.starts_with("Server listening") {
+            return Ok(server);
         }
-        std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(server)
+    Err(format!("iperf3 does not listen at {}", path.address).into())
 }
 
 /// In Gbit/s. Each end has a processor: where the scheduler puts them differs by more than contenders do.
@@ -153,6 +152,7 @@ fn throughput(path: &Path<'_>, outwards: bool) -> Result<f64, Box<dyn Error>> {
     let (here, there) = processors()?;
     let affinity = format!("{here},{there}");
     let options = ["--time", "1", "--affinity", &affinity];
+    let _server = serve(path)?;
     let report = match outwards {
         false => iperf(path, &options)?,
         true => iperf(path, &[options.as_slice(), &["--reverse"]].concat())?,

@@ -99,6 +99,18 @@ pub struct RunArguments {
     #[arg(long, value_name = "PATH", help_heading = "Image options")]
     pub mstack: Option<PathBuf>,
 
+    /// Root hash of dm-verity that the disk image is verified by
+    #[arg(long, value_name = "HASH", help_heading = "Image options")]
+    pub root_hash: Option<String>,
+
+    /// Signature of the root hash, which the kernel checks: a PKCS#7 file in DER
+    #[arg(long, value_name = "PATH|base64:DATA", help_heading = "Image options")]
+    pub root_hash_sig: Option<String>,
+
+    /// Hashes of a disk image that is one file system
+    #[arg(long, value_name = "PATH", help_heading = "Image options")]
+    pub verity_data: Option<String>,
+
     /// Run on a throw-away layer over the tree
     #[arg(short = 'x', long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "yes", help_heading = "Image options")]

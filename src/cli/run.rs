@@ -22,7 +22,7 @@ use crate::settings::{
     ResolvConf, Resolved, ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words,
     capability_names, machine_settings,
 };
-use crate::supervisor::{self, Ending, Request};
+use crate::supervisor::{self, Ending, KeepUnit, Request};
 
 /// Runs a machine from start to end, gives the exit status. `started` is when our process was.
 pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
@@ -133,10 +133,9 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     if matches!(settings.payload, Payload::Boot { .. }) && settings.console == Some(ConsoleMode::Pipe) {
         warnings.push("an init without /dev/console (--console=pipe) may not boot".to_owned());
     }
-    let keep_unit = invocation.options.keep_unit;
-    let background = invocation.options.detach || keep_unit;
-    let ending = Ending::Judged;
-    let request = Request { settings, provenance, started, background, keep_unit, ending };
+    let keep_unit = if invocation.options.keep_unit { KeepUnit::Always } else { KeepUnit::default() };
+    let background = invocation.options.detach || invocation.options.keep_unit;
+    let request = Request { settings, provenance, started, background, keep_unit, ending: Ending::Judged };
     Ok(Prepared { request, warnings, note })
 }
 

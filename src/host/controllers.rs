@@ -65,7 +65,7 @@ pub(super) fn at_usual_places() -> Vec<Mounted> {
 }
 
 /// The controllers that `options`, those of a v1 hierarchy, name.
-pub(super) fn in_options(options: &str) -> impl Iterator<Item = Controller> + '_ {
+pub fn in_options(options: &str) -> impl Iterator<Item = Controller> + '_ {
     options.split(',').filter_map(|option| {
         Controller::NAMES.iter().find(|(_, name, _)| *name == option).map(|(controller, ..)| *controller)
     })

@@ -17,7 +17,7 @@ use crate::sys::SysResult;
 use crate::sys::files::read_at;
 
 pub use cgroup::{CgroupHierarchy, CgroupMode};
-pub use controllers::{Controller, Mounted};
+pub use controllers::{Controller, Mounted, in_options};
 pub use kernel::KernelVersion;
 pub use survey::{Permissions, Place, Survey};
 pub use users::{IdOwners, IdRange};

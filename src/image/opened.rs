@@ -30,7 +30,7 @@ pub use error::OpenError;
 use parts::Parts;
 pub use parts::changes;
 
-use super::disk::{self, DiskOptions};
+use super::disk::{self, DiskOptions, Verify};
 use super::mstack;
 use super::store::ImageKind;
 use super::versions;
@@ -102,8 +102,19 @@ impl Opened {
     /// # Errors
     /// When it is none of these, or cannot be mounted.
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenError> {
+        Self::open_verified(path, access, &Verify::default())
+    }
+
+    /// The same, of a disk image that is verified.
+    ///
+    /// # Errors
+    /// As [`Opened::open`], and when it is verified by something and no disk image.
+    pub fn open_verified(path: &Path, access: Access, verify: &Verify) -> Result<Self, OpenError> {
         let path = newest_version(path)?;
         let (kind, file_type) = kind_of(&path)?;
+        if !verify.is_empty() && !matches!(kind, ImageKind::Raw | ImageKind::Block) {
+            return Err(OpenError::NothingToVerify { path });
+        }
         let (view, content) = match (kind, file_type) {
             (ImageKind::Layered, _) => {
                 let (view, parts) = Parts::open(&path, access)?;
@@ -116,7 +127,7 @@ impl Opened {
             _ => {
                 let mount = disk::mount(
                     &path,
-                    &DiskOptions { read_only: access == Access::ReadOnly, ..DiskOptions::default() },
+                    &DiskOptions { read_only: access == Access::ReadOnly, verify: verify.clone() },
                 )?;
                 let read_only = mount.is_read_only();
                 // Who writes to the disk has its mounts as they are.

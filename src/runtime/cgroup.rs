@@ -141,13 +141,14 @@ impl Hierarchy {
         }
     }
 
-    /// Removes what is left of the machine's cgroups in a unit, killing what runs in them. The unit's own are systemd's.
+    /// Removes what is left of the cgroups of machine `name` in a unit, killing what runs in them. The unit's own are systemd's, and
+    /// others in it another machine's.
     ///
     /// # Errors
     /// When a process will not go, or a directory cannot be removed.
-    pub fn remove_from_unit(&self, unit: &Path) -> SysResult<()> {
+    pub fn remove_from_unit(&self, unit: &Path, name: &str) -> SysResult<()> {
         match self.find(unit) {
-            Ok(unit) => kill_and_remove(&unit, Path::new(unit_cgroup::OUTER)),
+            Ok(unit) => kill_and_remove(&unit, &unit_cgroup::outer(name)),
             Err(error) if error.errno() == Errno::NOENT => Ok(()),
             Err(error) => Err(error),
         }

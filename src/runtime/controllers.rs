@@ -3,7 +3,7 @@
 //! They are beside the guest's own cgroups, not above them: the guest gets cgroup v2, in which such a host has no controllers.
 //! A guest that mounts a v1 hierarchy sees only its own cgroup there, whose files belong to the host's root.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,6 +54,8 @@ impl LimitError {
 #[derive(Debug, Default)]
 pub struct Controllers {
     name: String,
+    /// The unit's own, where the machine is in one: its limits are to hold.
+    above: BTreeMap<Controller, PathBuf>,
     cgroups: Vec<Cgroup>,
 }
 
@@ -65,9 +67,21 @@ struct Cgroup {
 }
 
 impl Controllers {
-    /// None yet, of machine `name`.
-    pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), cgroups: Vec::new() }
+    /// None yet, of machine `name`: they will be below those that are `above`, of a unit, or else below the roots.
+    pub fn new(name: &str, above: BTreeMap<Controller, PathBuf>) -> Self {
+        Self { name: name.to_owned(), above, cgroups: Vec::new() }
+    }
+
+    /// Where those of `plan` begin: what [`remove`] is told.
+    pub fn begins(&self, plan: &[LegacyCgroup]) -> Vec<PathBuf> {
+        plan.iter().map(|wanted| self.begin(wanted)).collect()
+    }
+
+    fn begin(&self, wanted: &LegacyCgroup) -> PathBuf {
+        match self.above.get(&wanted.controller) {
+            Some(above) if !above.as_os_str().is_empty() => wanted.hierarchy.join(above),
+            _ => wanted.hierarchy.clone(),
+        }
     }
 
     /// Makes those of `plan` that are not there yet, and writes the limits. Gives what cannot be had, a line each.
@@ -97,8 +111,9 @@ impl Controllers {
         let at = match at {
             Some(at) => at,
             None => {
-                let fd = while_parents_vanish(|| make(wanted, &self.name))?;
-                let path = wanted.hierarchy.join(PARENT).join(&self.name);
+                let begin = self.begin(wanted);
+                let fd = while_parents_vanish(|| make(wanted.controller, &begin, &self.name))?;
+                let path = begin.join(PARENT).join(&self.name);
                 self.cgroups.push(Cgroup { controller: wanted.controller, path, fd });
                 self.cgroups.len() - 1
             }
@@ -158,10 +173,10 @@ impl Controllers {
     }
 }
 
-fn make(wanted: &LegacyCgroup, name: &str) -> SysResult<OwnedFd> {
-    let root = open_directory(&wanted.hierarchy)?;
+fn make(controller: Controller, begin: &Path, name: &str) -> SysResult<OwnedFd> {
+    let root = open_directory(begin)?;
     let parent = make_directory_at(&root, PARENT, 0o755)?;
-    if wanted.controller != Controller::Cpuset {
+    if controller != Controller::Cpuset {
         return make_directory_at(&parent, name, 0o755);
     }
     // A new cpuset has no CPUs and no memory, and lets nobody in (cpuset(7)).
@@ -226,24 +241,24 @@ fn write_limit(cgroup: &OwnedFd, limit: &Assignment) -> SysResult<bool> {
     Ok(there)
 }
 
-/// Removes what is left of the cgroups of machine `name` in `hierarchies`. Its processes are dead, or about to be.
+/// Removes what is left of the cgroups of machine `name` below where they begin. Its processes are dead, or about to be.
 ///
 /// # Errors
 /// When one will not go.
-pub fn remove(hierarchies: &[PathBuf], name: &str) -> SysResult<()> {
+pub fn remove(begins: &[PathBuf], name: &str) -> SysResult<()> {
     let mut result = Ok(());
-    for hierarchy in hierarchies {
-        result = result.and(remove_from(hierarchy, name));
+    for begin in begins {
+        result = result.and(remove_from(begin, name));
     }
     result
 }
 
-fn remove_from(hierarchy: &Path, name: &str) -> SysResult<()> {
+fn remove_from(begin: &Path, name: &str) -> SysResult<()> {
     /// v1 has no cgroup.kill and tells of no emptiness. By now v2 has seen all processes dead; this is for one that
     /// somebody has put here.
     const LOOKS: u32 = 200;
     const PAUSE: Duration = Duration::from_millis(10);
-    let parent = match open_directory(hierarchy)
+    let parent = match open_directory(begin)
         .and_then(|root| open_directory_at(&root, PARENT).map(|parent| (root, parent)))
     {
         Ok((root, parent)) => {
@@ -283,11 +298,6 @@ pub fn of(host: &CgroupHierarchy) -> Vec<PathBuf> {
     host.legacy.iter().map(|(_, path)| path.clone()).collect()
 }
 
-/// Where the controllers of `plan` are.
-pub fn hierarchies(plan: &[LegacyCgroup]) -> Vec<PathBuf> {
-    plan.iter().map(|cgroup| cgroup.hierarchy.clone()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use rustix::fs::CWD;
@@ -310,7 +320,7 @@ mod tests {
             let hierarchy = hierarchy.clone();
             [LegacyCgroup { controller: Controller::Pids, hierarchy, assignments: vec![limit, none] }]
         };
-        let mut controllers = Controllers::new(&name);
+        let mut controllers = Controllers::new(&name, BTreeMap::new());
         assert_eq!(
             controllers.apply(&plan("7")).unwrap(),
             ["this kernel has no no.such: IOWeight= does nothing"]
@@ -324,7 +334,7 @@ mod tests {
             ("cannot set TasksMax= to \"x\"", Errno::INVAL)
         );
         for _ in 0..2 {
-            remove(&hierarchies(&plan("")), &name).unwrap();
+            remove(&controllers.begins(&plan("")), &name).unwrap();
             assert!(!path.exists());
         }
     }

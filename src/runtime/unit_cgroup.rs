@@ -2,15 +2,18 @@
 //!
 //! With `Delegate=` what is below the unit's cgroup is ours, the cgroup itself is systemd's. So the supervisor is in one child
 //! (`DelegateSubgroup=supervisor`; before systemd 254 it goes there by itself, since a cgroup that gives on controllers holds
-//! no processes), and the machine's outer cgroup is another: its own limits are there, and those of the unit hold above it.
+//! no processes), and the machine's outer cgroup is another, which bears the machine's name: a unit may have several. Its own limits
+//! are there, and those of the unit hold above it, in cgroup v1 too.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::cgroup::{CgroupError, Hierarchy, MachineCgroup};
+use crate::host::{Controller, in_options};
 use crate::sys::SysResult;
 use crate::sys::attributes;
 use crate::sys::files::{make_directory_at, read_at, write_at};
@@ -18,23 +21,52 @@ use crate::sys::files::{make_directory_at, read_at, write_at};
 /// Where the supervisor is; the name that systemd-nspawn's unit has for it.
 const SUPERVISOR: &str = "supervisor";
 
-/// The machine's outer cgroup.
-pub(super) const OUTER: &str = "machine";
+/// What is before a machine's name in that of its outer cgroup: no machine is called like the supervisor's.
+const OUTER: &str = "machine-";
 
 /// How systemd marks what it has handed over: the second is what it may set without being root of the host.
 const MARKS: [&[u8]; 2] = [b"trusted.delegate", b"user.delegate"];
 
 /// Where the outer cgroup of machine `name` is, as long as no drop-in says another slice.
 pub(super) fn usual_place(name: &str) -> PathBuf {
-    Path::new("machine.slice").join(format!("spinney@{name}.service")).join(OUTER)
+    Path::new("machine.slice").join(format!("spinney@{name}.service")).join(outer(name))
 }
 
-/// The cgroup of the unit that we run in.
+/// In a unit's cgroup: the outer one of machine `name`.
+pub(super) fn outer(name: &str) -> PathBuf {
+    format!("{OUTER}{name}").into()
+}
+
+/// Where we are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ours {
+    /// The cgroup of the unit that we run in, if it is one.
+    pub unit: Option<PathBuf>,
+    /// Our cgroups in v1 hierarchies: those of the unit, or what is above them where it has none.
+    pub legacy: BTreeMap<Controller, PathBuf>,
+}
+
+/// Our own cgroups.
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn ours() -> SysResult<Option<PathBuf>> {
-    Ok(unit_of(&String::from_utf8_lossy(&read_at(CWD, "/proc/self/cgroup", 1 << 16)?)))
+pub fn ours() -> SysResult<Ours> {
+    let listed = read_at(CWD, "/proc/self/cgroup", 1 << 16)?;
+    let listed = String::from_utf8_lossy(&listed);
+    Ok(Ours { unit: unit_of(&listed), legacy: legacy_of(&listed) })
+}
+
+/// The cgroups in the v1 lines of a /proc/PID/cgroup, below the roots of their hierarchies. One that is outside of what we see of
+/// its hierarchy (cgroup_namespaces(7)) does not count.
+fn legacy_of(listed: &str) -> BTreeMap<Controller, PathBuf> {
+    let fields = listed.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let inside =
+        fields.filter(|(_, path)| !Path::new(path).components().any(|part| part == Component::ParentDir));
+    let controllers = |(options, path): (_, &str)| {
+        let path = PathBuf::from(path.trim_start_matches('/'));
+        in_options(options).map(move |controller| (controller, path.clone())).collect::<Vec<_>>()
+    };
+    inside.flat_map(controllers).collect()
 }
 
 /// The innermost unit in the v2 line of a /proc/PID/cgroup (cgroups(7)).
@@ -55,11 +87,11 @@ impl Hierarchy {
     ///
     /// # Errors
     /// When one cannot be made or handed over.
-    pub fn create_in_unit(&self, unit: &Path, owner: u32) -> Result<MachineCgroup, CgroupError> {
+    pub fn create_in_unit(&self, unit: &Path, name: &str, owner: u32) -> Result<MachineCgroup, CgroupError> {
         let make = || {
             let parent = self.find(unit)?;
             leave(&parent)?;
-            MachineCgroup::make(&parent, unit.join(OUTER), owner)
+            MachineCgroup::make(&parent, unit.join(outer(name)), owner)
         };
         make().map_err(|source| CgroupError::Make { name: unit.display().to_string(), source })
     }
@@ -104,5 +136,18 @@ mod tests {
         for (listed, expected) in rows {
             assert_eq!(unit_of(listed).as_deref(), expected.map(Path::new), "{listed:?}");
         }
+    }
+
+    #[test]
+    fn cgroups_of_v1() {
+        let listed = "12:pids:/machine.slice/a.service\n11:name=systemd:/machine.slice/a.service\n6:memory:/\n\
+                      5:cpu,cpuacct:/machine.slice\n4:blkio:/../elsewhere\n3:freezer:/a\n0::/machine.slice/a.service\n";
+        let expected = [
+            (Controller::Pids, "machine.slice/a.service"),
+            (Controller::Memory, ""),
+            (Controller::Cpu, "machine.slice"),
+            (Controller::Cpuacct, "machine.slice"),
+        ];
+        assert_eq!(legacy_of(listed), expected.map(|(controller, path)| (controller, path.into())).into());
     }
 }

@@ -52,6 +52,7 @@ mod signal;
 mod suggestion;
 mod surroundings;
 pub mod toml_layer;
+mod verity;
 mod words;
 
 pub use access::{CapabilitySettings, PrivateUsers, PrivateUsersError, SystemCallRule, SystemCallRuleError};
@@ -80,6 +81,7 @@ pub use rlimit::ResourceLimit;
 pub use signal::SignalNumber;
 pub use suggestion::{did_you_mean, nearest};
 pub use surroundings::{Environment, Places};
+pub use verity::{RootHashSignature, Verity};
 pub use words::{Words, parse_boolean};
 
 /// As systemd's DefaultTimeoutStopSec= (systemd-system.conf(5)).
@@ -97,6 +99,8 @@ pub struct MachineSettings {
     pub machine: Option<MachineName>,
     /// What becomes PID 1.
     pub payload: Payload,
+    /// What it is verified by.
+    pub verity: Verity,
     /// Run on a throw-away layer over the tree.
     pub ephemeral: bool,
     /// Which parts of the root live in memory.
@@ -178,6 +182,7 @@ impl MachineSettings {
             tree: PathBuf::new(),
             machine: None,
             payload: Payload::Boot { init: None, arguments: Vec::new() },
+            verity: Verity::default(),
             ephemeral: false,
             volatile: Volatile::No,
             read_only: false,

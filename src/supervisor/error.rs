@@ -52,6 +52,14 @@ pub enum Error {
     Name(ValueError),
     #[error("user {user:?} is not in the tree's /etc/passwd")]
     NoSuchUser { user: String },
+    #[error("bad root hash: {0}")]
+    RootHash(ValueError),
+    #[error("cannot read the root hash's signature {}", path.display())]
+    RootHashSignature {
+        path: std::path::PathBuf,
+        #[source]
+        source: SysError,
+    },
     #[error(transparent)]
     Image(#[from] OpenError),
     #[error(transparent)]
@@ -109,6 +117,8 @@ pub enum Error {
     Rules(#[from] RulesError),
     #[error("this process is in no unit whose cgroup a machine could have")]
     NoUnit,
+    #[error("the cgroup of {unit} is not handed over to it, so no machine can be in it")]
+    NotDelegated { unit: String },
     #[error("cannot {action}")]
     System {
         action: &'static str,
@@ -215,6 +225,7 @@ impl Error {
             },
             Self::NoSuchUser { .. } => "give a user of the tree, or a number",
             Self::Image(error) => return error.hint(),
+            Self::RootHash(error) => return Some(error.hint().to_owned()),
             Self::Locked(error) => return error.hint(),
             Self::Layers(error) => return error.hint(),
             Self::HasClones { name, .. } => {
@@ -248,6 +259,10 @@ impl Error {
             }
             Self::NoUnit => {
                 "--keep-unit is for ExecStart= of a service with Delegate=yes, see spinney@.service(8)"
+            }
+            Self::NotDelegated { .. } => {
+                "Delegate=yes in the unit hands it over, see spinney@.service(8); without --keep-unit the machine has a \
+                 cgroup of its own"
             }
             Self::Ports(error) => return error.hint(),
             Self::Limit(error) => error.hint(),

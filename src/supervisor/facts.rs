@@ -248,7 +248,7 @@ fn listen_fds(pid: Option<&str>, count: Option<&str>, our_pid: u32) -> u32 {
 pub(super) fn plan_only(request: &Request) -> Result<MachinePlan, Error> {
     let settings = &request.settings;
     let name = super::name_of(settings)?;
-    let image = Opened::open(&settings.tree, Access::ReadOnly)?;
+    let image = Opened::open_verified(&settings.tree, Access::ReadOnly, &super::image::verify(settings)?)?;
     // A disk that is mounted read-only to be looked at does not tell.
     if !matches!(image.kind(), ImageKind::Raw | ImageKind::Block) {
         super::image::refuse_read_only(settings, &image)?;

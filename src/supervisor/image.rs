@@ -6,13 +6,17 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::CWD;
+
 use crate::image::discover;
+use crate::image::disk::Verify;
 use crate::image::layers::dependents;
 use crate::image::lock::Hold;
 use crate::image::opened::{self, Access, Opened};
 use crate::image::properties::Properties;
 use crate::image::{Image, ImageKind, ImageName, Store};
-use crate::settings::MachineSettings;
+use crate::settings::{MachineSettings, RootHashSignature, Verity};
+use crate::sys::files::read_at;
 
 use super::claimed::Claimed;
 use super::error::Error;
@@ -30,7 +34,7 @@ pub(super) fn open(claimed: &mut Claimed, settings: &MachineSettings) -> Result<
     if access == Access::Write {
         refuse_layer(&path, kind)?;
     }
-    let image = Opened::open(&path, access)?;
+    let image = Opened::open_verified(&path, access, &verify(settings)?)?;
     refuse_read_only(settings, &image)?;
     let layers: Vec<(PathBuf, Hold)> = image
         .layers()
@@ -42,6 +46,24 @@ pub(super) fn open(claimed: &mut Claimed, settings: &MachineSettings) -> Result<
         claimed.lock_images(&layers)?;
     }
     Ok(image)
+}
+
+/// Longest file that is read for a signature of a root hash.
+const SIGNATURE_LIMIT: usize = 1 << 20;
+
+/// What the settings have a disk image verified by.
+pub(super) fn verify(settings: &MachineSettings) -> Result<Verify, Error> {
+    let Verity { root_hash, hashes, signature } = &settings.verity;
+    let signature = match signature {
+        None => None,
+        Some(RootHashSignature::Bytes(bytes)) => Some(bytes.clone()),
+        Some(RootHashSignature::File(path)) => Some(
+            read_at(CWD, path, SIGNATURE_LIMIT)
+                .map_err(|source| Error::RootHashSignature { path: path.clone(), source })?,
+        ),
+    };
+    let root_hash = root_hash.as_ref().map(|text| text.parse()).transpose().map_err(Error::RootHash)?;
+    Ok(Verify { root_hash, hashes: hashes.clone(), signature })
 }
 
 /// Where a layer is, if it is an image, which somebody might change. Those that are layers and nothing else are nobody's to

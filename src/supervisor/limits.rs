@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use crate::host::limits::{DiskError, Wholes};
-use crate::runtime::controllers::{LimitError, hierarchies, write_limits};
+use crate::runtime::controllers::{LimitError, write_limits};
 use crate::runtime::limit_plan::{self, Assignment, LegacyCgroup};
 use crate::settings::Limits;
 use crate::sys::files::{read_at, write_at};
@@ -96,7 +96,8 @@ impl Machine {
             // Undone in the turn of this note, before that of the cgroups of v2, the machine's processes would be in the way
             // for a moment: removal waits for them.
             let name = self.parts.plan.name.to_string();
-            self.claimed.note(&Resource::Controllers { name, hierarchies: hierarchies(&legacy) })?;
+            let hierarchies = self.parts.controllers.begins(&legacy);
+            self.claimed.note(&Resource::Controllers { name, hierarchies })?;
         }
         warnings.extend(self.parts.controllers.apply(&legacy)?);
         if !new.is_empty() {

@@ -34,6 +34,8 @@ mod keeper;
 pub mod launch_record;
 mod limits;
 pub mod machine_event;
+mod machined;
+pub mod machined_file;
 pub mod manager_notifier;
 mod names;
 mod network;
@@ -77,10 +79,22 @@ pub struct Request {
     pub started: Instant,
     /// Nobody's terminal is its console.
     pub background: bool,
-    /// We are the main process of a unit, whose cgroup the machine gets (`--keep-unit`).
-    pub keep_unit: bool,
+    /// Whether the machine goes into the unit that we are in (`--keep-unit`).
+    pub keep_unit: KeepUnit,
     /// What an end of its payload means.
     pub ending: Ending,
+}
+
+/// Whether a machine goes into the unit that its supervisor is in: below its cgroup, under its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeepUnit {
+    /// If the unit was made for us alone.
+    #[default]
+    IfOurs,
+    /// If the unit's cgroup was handed over to it; who asks knows that there may be none (systemd-nspawn(1)).
+    IfDelegated,
+    /// In any case: we are its main process.
+    Always,
 }
 
 /// What an end of a machine's payload means to who asked for the machine.

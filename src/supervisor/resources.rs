@@ -24,6 +24,7 @@ use crate::sys::files::{
 };
 use crate::sys::network::NamespaceId;
 
+use super::machined_file;
 use super::registry::remove_if_empty;
 
 /// Something of the host's that goes with the machine. A line of the journal each: what older versions have written is read too, so
@@ -35,15 +36,20 @@ pub enum Resource {
     IdRange(u32),
     /// The machine's cgroups, by its name.
     Cgroup(String),
-    /// Its cgroups in a unit, by the unit's.
-    UnitCgroup(PathBuf),
+    /// Its cgroups in a unit.
+    CgroupInUnit {
+        /// Its name.
+        name: String,
+        /// The unit's.
+        unit: PathBuf,
+    },
     /// Its cgroups in the named v1 hierarchy, by its name.
     LegacyCgroup(String),
     /// Its cgroups in v1 hierarchies with controllers.
     Controllers {
         /// Its name.
         name: String,
-        /// The roots of the hierarchies.
+        /// Where they begin: the roots of the hierarchies, or the cgroups of its unit.
         hierarchies: Vec<PathBuf>,
     },
     /// Its scratch directory below [`SCRATCH`], by its name.
@@ -58,6 +64,13 @@ pub enum Resource {
         machine: String,
         /// The hook's socket.
         hook: Option<PathBuf>,
+    },
+    /// What systemd's tools read of it, in /run/systemd/machines.
+    MachinedFile {
+        /// Its name.
+        name: String,
+        /// PID of its supervisor: what is somebody else's by then stays.
+        supervisor: i32,
     },
     /// Something of the host's network.
     Network(Holding),
@@ -75,13 +88,14 @@ impl Resource {
     pub(super) fn teardown_point(&self) -> &'static str {
         match self {
             Self::IdRange(_) => "teardown-id-range",
-            Self::Cgroup(_) | Self::UnitCgroup(_) => "teardown-cgroup",
+            Self::Cgroup(_) | Self::CgroupInUnit { .. } => "teardown-cgroup",
             Self::LegacyCgroup(_) => "teardown-legacy-cgroup",
             Self::Controllers { .. } => "teardown-controllers",
             Self::Scratch(_) => "teardown-scratch",
             Self::ImageLocks(_) => "teardown-image-locks",
             Self::JournalLink(_) => "teardown-journal-link",
             Self::Names { .. } => "teardown-names",
+            Self::MachinedFile { .. } => "teardown-machined-file",
             Self::Network(_) => "teardown-network",
             Self::Rules { .. } => "teardown-rules",
         }
@@ -96,7 +110,9 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
     match resource {
         Resource::IdRange(base) => free_id_range(*base),
         Resource::Cgroup(name) => in_hierarchy(cgroups, |hierarchy| hierarchy.remove(name)),
-        Resource::UnitCgroup(unit) => in_hierarchy(cgroups, |hierarchy| hierarchy.remove_from_unit(unit)),
+        Resource::CgroupInUnit { name, unit } => {
+            in_hierarchy(cgroups, |hierarchy| hierarchy.remove_from_unit(unit, name))
+        }
         Resource::LegacyCgroup(name) => legacy_cgroup::remove(name),
         Resource::Controllers { name, hierarchies } => controllers::remove(hierarchies, name),
         Resource::Scratch(name) => remove_scratch(name),
@@ -107,6 +123,7 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
         Resource::Names { machine, hook } => {
             host_names::forget(machine, hook.as_deref()).map_err(HostsFileError::into_source)
         }
+        Resource::MachinedFile { name, supervisor } => machined_file::remove_ours(name, *supervisor),
         Resource::JournalLink(path) => match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_symlink() => remove_file_at(rustix::fs::CWD, path),
             _ => Ok(()),

@@ -1,5 +1,6 @@
 //! From settings to a running leader.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use crate::host::Host;
 use crate::image::opened::{Assembled, Opened};
 use crate::network::link::open_namespace;
 use crate::network::plan::Namespace;
-use crate::runtime::cgroup::MachineCgroup;
+use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
 use crate::runtime::controllers::{self, Controllers};
 use crate::runtime::journal::JournalPlan;
 use crate::runtime::layers::Place;
@@ -44,7 +45,7 @@ use super::out_of_memory::{OomEvidence, OutOfMemory};
 use super::resources::{Resource, make_scratch};
 use super::terminal::Terminal;
 use super::unit::{self, Watchdog};
-use super::{Event, Report, Request};
+use super::{Event, KeepUnit, Report, Request};
 
 /// A machine whose leader can be launched, now and after each reboot.
 #[derive(Debug)]
@@ -206,25 +207,28 @@ fn make(
         report(&Event::Warning(&error.to_string()));
         ManagerNotifier::default()
     });
-    if request.background && !request.keep_unit {
+    if request.background && request.keep_unit != KeepUnit::Always {
         // That socket is for who started us, which is another process and may be gone.
         manager = ManagerNotifier::default();
     }
-    let mut controllers = Controllers::new(facts.name.as_str());
-    if request.keep_unit {
+    let hierarchy = Hierarchy::open(claimed.cgroups())?;
+    let unit = unit::find(request, &hierarchy, report)?;
+    if unit.is_some() {
         // Of what it has no limit in, the unit's own cgroups are to count it, and to limit it.
         plan.limits.legacy.retain(|cgroup| !cgroup.assignments.is_empty());
     }
+    let above = unit.as_ref().map_or_else(BTreeMap::new, |unit| unit.legacy.clone());
+    let mut controllers = Controllers::new(facts.name.as_str(), above);
     if !plan.limits.legacy.is_empty() {
         // Before the cgroups of v2, and so given back after them: those know when their processes are gone.
-        let hierarchies = controllers::hierarchies(&plan.limits.legacy);
+        let hierarchies = controllers.begins(&plan.limits.legacy);
         claimed.note(&Resource::Controllers { name: facts.name.to_string(), hierarchies })?;
         let lacking = controllers.apply(&plan.limits.legacy)?;
         lacking.iter().for_each(|warning| report(&Event::Warning(warning)));
         fault::point("controllers");
     }
     let owner = plan.ids.map_or(0, |ids| ids.base);
-    let cgroup = unit::make_cgroup(claimed, request, facts.name.as_str(), owner)?;
+    let cgroup = unit::make_cgroup(claimed, &hierarchy, unit, facts.name.as_str(), owner)?;
     let lacking = controllers::write_limits(cgroup.outer(), &plan.limits.unified)?;
     lacking.iter().for_each(|warning| report(&Event::Warning(warning)));
     if let Some(rules) = &plan.devices

@@ -2,31 +2,41 @@
 //! which wants to hear that our loop still turns.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::host::Controller;
 use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
-use crate::runtime::unit_cgroup;
+use crate::runtime::unit_cgroup::{self, Ours};
 use crate::sys::environment::take_variable;
 
-use super::Request;
 use super::claimed::Claimed;
 use super::error::Error;
 use super::resources::Resource;
+use super::{Event, KeepUnit, Report, Request, printable};
 
-/// Makes the cgroups of machine `name`, the inner one for `owner`: in our unit where we are to keep that, or where it is one
-/// that was made for us alone.
+/// A unit that the machine is to be in.
+#[derive(Debug)]
+pub(super) struct Unit {
+    /// Its cgroup.
+    path: PathBuf,
+    /// Its cgroups in v1 hierarchies.
+    pub(super) legacy: BTreeMap<Controller, PathBuf>,
+}
+
+/// Makes the cgroups of machine `name`, the inner one for `owner`: in `unit`, or where machines without one are.
 pub(super) fn make_cgroup(
     claimed: &Claimed,
-    request: &Request,
+    hierarchy: &Hierarchy,
+    unit: Option<Unit>,
     name: &str,
     owner: u32,
 ) -> Result<MachineCgroup, Error> {
-    let hierarchy = Hierarchy::open(claimed.cgroups())?;
-    let cgroup = match unit(request, &hierarchy)? {
-        Some(unit) => {
-            claimed.note(&Resource::UnitCgroup(unit.clone()))?;
-            hierarchy.create_in_unit(&unit, owner)?
+    let cgroup = match unit {
+        Some(Unit { path, .. }) => {
+            claimed.note(&Resource::CgroupInUnit { name: name.to_owned(), unit: path.clone() })?;
+            hierarchy.create_in_unit(&path, name, owner)?
         }
         None => {
             claimed.note(&Resource::Cgroup(name.to_owned()))?;
@@ -36,13 +46,32 @@ pub(super) fn make_cgroup(
     Ok(cgroup)
 }
 
-fn unit(request: &Request, hierarchy: &Hierarchy) -> Result<Option<PathBuf>, Error> {
-    let ours = || unit_cgroup::ours().map_err(Error::system("look for our unit"));
-    match request.keep_unit {
-        true => ours()?.map(Some).ok_or(Error::NoUnit),
-        // A login session or a job of CI is somebody's unit too, but not made for us.
-        false if request.background || !is_main_process() => Ok(None),
-        false => Ok(ours()?.filter(|unit| hierarchy.is_delegated(unit))),
+/// The unit that we are to keep, or that was made for us alone. What systemd has not handed over it goes on arranging, and another
+/// service's processes may be in it: there no machine can be.
+pub(super) fn find(
+    request: &Request,
+    hierarchy: &Hierarchy,
+    report: &mut Report<'_>,
+) -> Result<Option<Unit>, Error> {
+    // A login session or a job of CI is somebody's unit too, but not made for us.
+    if request.keep_unit == KeepUnit::IfOurs && (request.background || !is_main_process()) {
+        return Ok(None);
+    }
+    let Ours { unit, legacy } = unit_cgroup::ours().map_err(Error::system("look for our unit"))?;
+    let is_delegated = unit.as_ref().is_some_and(|unit| hierarchy.is_delegated(unit));
+    let not_delegated = |path: &Path| {
+        let unit = path.file_name().unwrap_or_default();
+        Error::NotDelegated { unit: printable::line(unit.as_encoded_bytes()) }
+    };
+    match (request.keep_unit, unit) {
+        (_, Some(path)) if is_delegated => Ok(Some(Unit { path, legacy })),
+        (KeepUnit::IfOurs, _) | (KeepUnit::IfDelegated, None) => Ok(None),
+        (KeepUnit::IfDelegated, Some(path)) => {
+            report(&Event::Warning(&format!("--keep-unit has no effect: {}", not_delegated(&path))));
+            Ok(None)
+        }
+        (KeepUnit::Always, None) => Err(Error::NoUnit),
+        (KeepUnit::Always, Some(path)) => Err(not_delegated(&path)),
     }
 }
 

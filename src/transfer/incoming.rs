@@ -14,8 +14,8 @@ pub struct Digest(pub [u8; 32]);
 /// What vouches for bytes that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
-    /// The digest of all of them.
-    pub sha256: Digest,
+    /// The digest of all of them; `None` where nobody asked for it ([`Verification::unhashed`](super::verify::Verification::unhashed)).
+    pub sha256: Option<Digest>,
     /// What it was compared with, for people: `SHA256SUMS, signed by ...`; `None` if with nothing.
     pub checked: Option<String>,
 }

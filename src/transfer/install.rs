@@ -138,7 +138,7 @@ fn finish(made: Made, proof: Proof, options: &InstallOptions, context: &Context)
     context.tell(Event::Stage { what: format!("writing {} to disk", new.name()), total: None });
     if let Some(origin) = &options.origin {
         new.set_origin(Origin {
-            digest: Some(format!("sha256:{}", proof.sha256)),
+            digest: proof.sha256.map(|sha256| format!("sha256:{sha256}")),
             proof: proof.checked.clone(),
             ..origin.clone()
         });

@@ -75,6 +75,7 @@ fn told(ended: Ended) -> (i32, String, String) {
     let of_the_host = |line: &str| {
         line.starts_with("Some capabilities will not be set")
             || line.starts_with("systemd-nspawn: warning: this process lacks")
+            || line.starts_with("systemd-nspawn: warning: --keep-unit has no effect")
     };
     let said: Vec<String> = ended
         .stderr
@@ -300,6 +301,7 @@ const BAD: &[(&[&str], &str)] = &[
     (&["--uuid=00000000-0000-0000-0000-000000000000"], "all zeroes"),
     (&["--bind=/nowhere/at/all:/mnt"], "/nowhere/at/all"),
     (&["--chdir=relative"], "relative"),
+    (&["--root-hash=xyz"], "xyz"),
     (&["--capability=CAP_NOTHING"], "CAP_NOTHING"),
     (&["--rlimit=NOFILE"], "NOFILE"),
     (&["--port=80"], "--port"),

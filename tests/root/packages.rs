@@ -93,7 +93,11 @@ fn expected(prefix: &str, data: &str, generated: &[String]) -> BTreeSet<String> 
         "share/man/man8/spinney@.service.8 644",
         "share/man/man8/spinneyd.8 644",
     ];
-    let in_data = ["dbus-1/system.d/org.spinney.conf 644", "polkit-1/actions/org.spinney.policy 644"];
+    let in_data = [
+        "dbus-1/system.d/org.spinney.conf 644",
+        "polkit-1/actions/org.spinney.machine1.policy 644",
+        "polkit-1/actions/org.spinney.policy 644",
+    ];
     let below_prefix = below_prefix.iter().copied().chain(generated.iter().map(String::as_str));
     let below_prefix = below_prefix.map(|file| format!("{prefix}/{file}"));
     let in_data = in_data.iter().map(|file| format!("{data}/{file}"));
@@ -283,7 +287,7 @@ fn on_a_host(context: &Context, tree: &str) -> TestResult {
         "ActiveState=active Result=success SubState=running"
     );
     let cgroup = does(&format!("grep ^0:: /proc/{leader}/cgroup"))?;
-    assert!(cgroup.contains("/machine.slice/spinney@demo.service/machine/payload"), "{cgroup}");
+    assert!(cgroup.contains("/machine.slice/spinney@demo.service/machine-demo/payload"), "{cgroup}");
 
     // It goes on while the package is replaced, can be told things by the new one, and stops as a service does.
     does(&install("0.1.0-2"))?;

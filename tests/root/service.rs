@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use spinney::host::CgroupHierarchy;
+use spinney::host::{CgroupHierarchy, Controller};
 use spinney::sys::attributes;
 
 use crate::command::{PATIENCE, Process, capture, contents, run, shell_status};
@@ -17,26 +17,47 @@ use crate::harness::{Context, Row, Stop, Test, TestResult, program};
 use crate::machine::state_of;
 
 pub fn tests() -> Vec<Test> {
-    const ROWS: [Row; 6] = [
+    const ROWS: [Row; 10] = [
         ("service::busybox::cgroups-notifications-and-watchdog", whole_life),
         ("service::busybox::a-supervisor-in-the-units-own-cgroup-leaves-it", without_subgroup),
         ("service::busybox::a-service-of-ones-own", found_out),
         ("service::debian-13::exec-finds-a-place", exec_in_unit),
         ("service::busybox::killed", killed),
+        ("service::busybox::two-in-one-unit", two_in_one_unit),
+        ("service::busybox::controllers-of-v1", legacy_controllers),
+        ("service::not-delegated", not_delegated),
+        ("service::busybox::nspawn", nspawn),
         ("service::no-unit", no_unit),
     ];
     ROWS.into_iter().map(|(name, run)| Test::new(name, run)).collect()
 }
 
+/// How machines are run here.
+const RUN: &str = "run -x --console=passive --notify-ready";
+
 /// A unit's cgroup, and the socket of its service manager. Both go with it.
 struct Unit {
     cgroup: PathBuf,
+    /// What it has in v1 hierarchies.
+    legacy: Vec<PathBuf>,
     socket: UnixDatagram,
     socket_path: PathBuf,
 }
 
 impl Unit {
+    /// One with `Delegate=yes`.
     fn make(context: &Context) -> Result<Self, Stop> {
+        let unit = Self::undelegated(context)?;
+        unit.delegate()?;
+        Ok(unit)
+    }
+
+    /// Hands it over as systemd does.
+    fn delegate(&self) -> Result<(), Stop> {
+        Ok(attributes::set(std::fs::File::open(&self.cgroup)?, b"trusted.delegate", b"1")?)
+    }
+
+    fn undelegated(context: &Context) -> Result<Self, Stop> {
         let root = CgroupHierarchy::at_usual_place().and_then(|cgroups| cgroups.mount_point);
         let root = root.ok_or_else(|| Stop::Skip("no cgroup v2 is mounted".to_owned()))?;
         let cgroup = root.join(format!("{}.service", context.prefix));
@@ -44,7 +65,7 @@ impl Unit {
         let socket_path = context.directory.join("manager");
         let socket = UnixDatagram::bind(&socket_path)?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { cgroup, socket, socket_path })
+        Ok(Self { cgroup, legacy: Vec::new(), socket, socket_path })
     }
 
     /// Its path as /proc has it.
@@ -54,10 +75,22 @@ impl Unit {
 
     /// Runs a machine of `tree` in its cgroup `subgroup`.
     fn start(&self, context: &Context, subgroup: &str, prologue: &str, rest: &[&str]) -> Service {
+        self.start_called(&context.machine_name(), context, &format!("{subgroup} {RUN}"), prologue, rest)
+    }
+
+    /// Runs machine `name`, of `how`: the subgroup, and what goes before its options.
+    fn start_called(
+        &self,
+        name: &str,
+        context: &Context,
+        how: &str,
+        prologue: &str,
+        rest: &[&str],
+    ) -> Service {
+        let (subgroup, verb) = how.split_once(' ').unwrap();
         let (stdout, stderr) = (capture(), capture());
-        let name = context.machine_name();
         let script = format!(
-            "echo $$ >{}/cgroup.procs; {prologue}; exec {} run -x --console=passive --notify-ready --machine={name} \"$@\"",
+            "echo $$ >{}/cgroup.procs; {prologue}; exec {} {verb} --machine={name} \"$@\"",
             self.cgroup.join(subgroup).display(),
             program().display(),
         );
@@ -70,6 +103,7 @@ impl Unit {
             .stdin(std::process::Stdio::null())
             .stdout(stdout.try_clone().unwrap())
             .stderr(stderr.try_clone().unwrap());
+        let name = name.to_owned();
         Service { name, process: Process::spawn(&mut command), output: [stdout, stderr] }
     }
 
@@ -104,6 +138,7 @@ impl Unit {
 
 impl Drop for Unit {
     fn drop(&mut self) {
+        self.legacy.iter().for_each(|cgroup| drop(std::fs::remove_dir(cgroup)));
         let _ = std::fs::remove_dir(self.cgroup.join("supervisor"));
         let _ = std::fs::remove_dir(&self.cgroup);
         let _ = std::fs::remove_file(&self.socket_path);
@@ -161,7 +196,7 @@ fn whole_life(context: &Context) -> TestResult {
     assert_eq!(told, [leader.as_str(), "EXTEND_TIMEOUT_USEC=110000000", "READY=1"]);
     assert_eq!(
         (state.cgroup.as_str(), state.background),
-        (&*format!("{}/machine/payload", unit.path()), true)
+        (&*format!("{}/machine-{}/payload", unit.path(), service.name), true)
     );
     assert!(cgroup_of(state.leader).starts_with(&state.cgroup));
     assert_eq!(cgroup_of(state.supervisor), format!("{}/supervisor", unit.path()));
@@ -174,9 +209,9 @@ fn whole_life(context: &Context) -> TestResult {
     service.process.signal(libc::SIGTERM);
     unit.hears("STOPPING=1")?;
     unit.hears("EXTEND_TIMEOUT_USEC=70000000")?;
-    let Service { mut process, .. } = service;
+    let Service { mut process, name, .. } = service;
     assert_eq!(process.wait(PATIENCE).map(shell_status), Some(0));
-    assert_eq!((unit.has("machine"), unit.has("supervisor")), (false, true));
+    assert_eq!((unit.has(&format!("machine-{name}")), unit.has("supervisor")), (false, true));
     Ok(())
 }
 
@@ -187,17 +222,17 @@ fn without_subgroup(context: &Context) -> TestResult {
     unit.hears("READY=1")?;
     let state = state_of(&service.name)?;
     assert_eq!(cgroup_of(state.supervisor), format!("{}/supervisor", unit.path()));
-    assert_eq!(state.cgroup, format!("{}/machine/payload", unit.path()));
+    assert_eq!(state.cgroup, format!("{}/machine-{}/payload", unit.path(), service.name));
     Ok(service.ends()?)
 }
 
 /// A service with `Delegate=` gets what it asked for without the option; its children, and other services, do not.
 fn found_out(context: &Context) -> TestResult {
     let tree = context.tree("busybox")?;
-    let unit = Unit::make(context)?;
+    let unit = Unit::undelegated(context)?;
     let tree = tree.to_str().unwrap();
     let outside = |name: &str| format!("/spinney/{name}/payload");
-    let inside = |_: &str| format!("{}/machine/payload", unit.path());
+    let inside = |name: &str| format!("{}/machine-{name}/payload", unit.path());
     type Place<'a> = &'a dyn Fn(&str) -> String;
     let rows: [(&str, bool, &str, Place<'_>); 3] = [
         ("not delegated", false, "export SYSTEMD_EXEC_PID=$$", &outside),
@@ -206,7 +241,7 @@ fn found_out(context: &Context) -> TestResult {
     ];
     for (name, delegated, prologue, expected) in rows {
         if delegated {
-            attributes::set(std::fs::File::open(&unit.cgroup)?, b"trusted.delegate", b"1")?;
+            unit.delegate()?;
         }
         let service = unit.start(context, "supervisor", prologue, &[tree]);
         unit.hears("READY=1").map_err(|error| format!("{name}: {error}\n{}", service.said()))?;
@@ -226,7 +261,7 @@ fn exec_in_unit(context: &Context) -> TestResult {
     let done =
         run(&mut exec(context, &[&service.name, "sh", "-c", "sleep 0; cat /proc/self/cgroup"])).ok()?;
     assert!(done.contains("0::/"), "{done}");
-    let places: BTreeSet<String> = ["supervisor", "machine"].map(str::to_owned).into();
+    let places: BTreeSet<String> = ["supervisor".to_owned(), format!("machine-{}", service.name)].into();
     let found = std::fs::read_dir(&unit.cgroup)?.flatten().filter(|entry| entry.path().is_dir());
     assert_eq!(found.map(|entry| entry.file_name().into_string().unwrap()).collect::<BTreeSet<_>>(), places);
     Ok(service.stops()?)
@@ -239,10 +274,123 @@ fn killed(context: &Context) -> TestResult {
     unit.hears("READY=1")?;
     service.process.signal(libc::SIGKILL);
     assert_eq!(service.process.wait(PATIENCE).map(shell_status), Some(137));
-    assert!(unit.has("machine"));
+    let cgroup = format!("machine-{}", service.name);
+    assert!(unit.has(&cgroup));
     let done = run(context.spinney().arg("gc"));
     assert_eq!(done.ok()?, "");
-    assert!(!unit.has("machine") && !Path::new("/run/spinney/machines").join(&service.name).exists());
+    assert!(!unit.has(&cgroup) && !Path::new("/run/spinney/machines").join(&service.name).exists());
+    Ok(())
+}
+
+/// One is killed, and what clears after it does not take the other along.
+fn two_in_one_unit(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let unit = Unit::make(context)?;
+    let options = ["--keep-unit", tree.to_str().unwrap()];
+    let names = ["one", "two"].map(|name| format!("{}-{name}", context.prefix));
+    let mut services = Vec::new();
+    for name in &names {
+        services.push(unit.start_called(name, context, &format!("supervisor {RUN}"), ":", &options));
+        unit.hears("READY=1")?;
+        assert_eq!(state_of(name)?.cgroup, format!("{}/machine-{name}/payload", unit.path()));
+    }
+    services[0].process.signal(libc::SIGKILL);
+    assert_eq!(services[0].process.wait(PATIENCE).map(shell_status), Some(137));
+    assert_eq!(run(context.spinney().arg("gc")).ok()?, "");
+    assert_eq!(names.each_ref().map(|name| unit.has(&format!("machine-{name}"))), [false, true]);
+    assert_eq!(run(&mut exec(context, &[&names[1], "echo", "lives"])).ok()?, "lives\n");
+    Ok(services.remove(1).ends()?)
+}
+
+/// Where controllers are in v1, the limits of the unit hold as well, whether it was named or found out.
+fn legacy_controllers(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let Some(pids) =
+        CgroupHierarchy::at_usual_place().and_then(|host| host.legacy(Controller::Pids).cloned())
+    else {
+        return Err(Stop::Skip("this host has no controller pids in cgroup v1".to_owned()));
+    };
+    let mut unit = Unit::make(context)?;
+    let cgroup = pids.join(unit.path().trim_start_matches('/'));
+    std::fs::create_dir(&cgroup)?;
+    unit.legacy.push(cgroup.clone());
+    let enter = format!("echo $$ >{}/cgroup.procs", cgroup.display());
+    let found_out = format!("{enter}; export SYSTEMD_EXEC_PID=$$");
+    let pids_of = |leader: i32| -> Result<String, Stop> {
+        let listed = std::fs::read_to_string(format!("/proc/{leader}/cgroup"))?;
+        let line = listed.lines().find_map(|line| line.split_once(":pids:"));
+        Ok(line.map(|(_, path)| path.to_owned()).unwrap_or_default())
+    };
+    let tree = tree.to_str().unwrap();
+    for (prologue, options) in [(&enter, &["--keep-unit", tree][..]), (&found_out, &[tree])] {
+        let service = unit.start(context, "supervisor", prologue, options);
+        unit.hears("READY=1").map_err(|error| format!("{error}\n{}", service.said()))?;
+        let state = state_of(&service.name)?;
+        assert_eq!((pids_of(state.leader)?, state.legacy_controllers.is_empty()), (unit.path(), true));
+        service.ends()?;
+    }
+    // With a limit of its own it has a cgroup of its own, below that of the unit; also with one that comes later.
+    let own = |name: &str| format!("{}/spinney/{name}", unit.path());
+    let service = unit.start(context, "supervisor", &enter, &["--keep-unit", "--tasks-max=300", tree]);
+    unit.hears("READY=1").map_err(|error| format!("{error}\n{}", service.said()))?;
+    assert_eq!(pids_of(state_of(&service.name)?.leader)?, own(&service.name));
+    service.ends()?;
+    let service = unit.start(context, "supervisor", &found_out, &[tree]);
+    unit.hears("READY=1").map_err(|error| format!("{error}\n{}", service.said()))?;
+    run(context.spinney().args(["set", &service.name, "--tasks-max=200"])).ok()?;
+    assert_eq!(pids_of(state_of(&service.name)?.leader)?, own(&service.name));
+    service.ends()?;
+    let left: Vec<_> = std::fs::read_dir(&cgroup)?.flatten().filter(|entry| entry.path().is_dir()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+fn not_delegated(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let unit = Unit::undelegated(context)?;
+    let mut service = unit.start(context, "supervisor", ":", &["--keep-unit", tree.to_str().unwrap()]);
+    assert_eq!(service.process.wait(PATIENCE).map(shell_status), Some(125));
+    let expected = format!(
+        "spinney: error: the cgroup of {}.service is not handed over to it, so no machine can be in it\n  \
+         hint: Delegate=yes in the unit hands it over, see spinney@.service(8); without --keep-unit the machine has a \
+         cgroup of its own\n",
+        context.prefix
+    );
+    assert!(service.said().ends_with(&expected), "{}", service.said());
+    Ok(())
+}
+
+/// systemd-nspawn's --keep-unit is no promise that there is one to keep.
+fn nspawn(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let unit = Unit::undelegated(context)?;
+    let tree = tree.to_str().unwrap();
+    let outside = |name: &str| format!("/spinney/{name}/payload");
+    let inside = |name: &str| format!("{}/machine-{name}/payload", unit.path());
+    let warning = format!(
+        "spinney nspawn: warning: --keep-unit has no effect: the cgroup of {}.service is not handed over to it, \
+         so no machine can be in it\n",
+        context.prefix
+    );
+    type Place<'a> = &'a dyn Fn(&str) -> String;
+    let rows: [(&str, bool, Option<&str>, bool, Place<'_>); 3] = [
+        ("not delegated", false, Some("--keep-unit"), true, &outside),
+        ("delegated", true, Some("--keep-unit"), false, &inside),
+        ("a child without the option", true, None, false, &outside),
+    ];
+    for (name, delegated, option, warned, expected) in rows {
+        if delegated {
+            unit.delegate()?;
+        }
+        let machine = context.machine_name();
+        let how = "supervisor nspawn -xb --console=passive --notify-ready=yes";
+        let options: Vec<&str> = option.into_iter().chain(["-D", tree]).collect();
+        let service = unit.start_called(&machine, context, how, "unset SYSTEMD_EXEC_PID", &options);
+        unit.hears("READY=1").map_err(|error| format!("{name}: {error}\n{}", service.said()))?;
+        assert_eq!(state_of(&machine)?.cgroup, expected(&machine), "{name}");
+        assert_eq!(service.said().contains(&warning), warned, "{name}: {}", service.said());
+        service.ends()?;
+    }
     Ok(())
 }
 

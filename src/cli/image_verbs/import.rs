@@ -201,7 +201,7 @@ fn imported(
     };
     let context = &transferring.context;
     let address = address(file)?;
-    let verification = Verification { sha256: digest, ..Verification::none() };
+    let verification = Verification { sha256: digest, unhashed: true, ..Verification::none() };
     let incoming = fetch::open(&address, &verification, &FetchOptions::default(), context)?;
     context.tell(Event::Stage { what: format!("importing {name}"), total: incoming.length() });
     let installed = install::image(incoming, &store, &name, wanted, &installing, context)?;

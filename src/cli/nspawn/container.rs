@@ -16,7 +16,7 @@ use crate::settings::{
     ApiFileSystems, Asked, Environment, MachineName, MachineSettings, Manner, Payload, PrivateUsers,
     Resolved, SettingsError, SignalNumber, ValueError, keys, machine_settings,
 };
-use crate::supervisor::{Ending, Request};
+use crate::supervisor::{Ending, KeepUnit, Request};
 
 /// What a payload without words of its own is: a login shell, bash where the tree has it, as systemd-nspawn(1) has it.
 const SHELL: [&str; 3] = ["/bin/sh", "-c", "command -v bash >/dev/null && exec bash -l; exec sh -l"];
@@ -80,8 +80,8 @@ pub(super) fn prepare(
     settings.machine = Some(name.clone());
     let path = shown(&settings.tree);
     let ending = Ending::Plain { reboot_ends: wish.keep_unit };
-    // In a unit that was made for us it is in the unit's cgroup by itself; without one, --keep-unit is no reason to fail.
-    let keep_unit = false;
+    // Tools say --keep-unit where no service manager is at all.
+    let keep_unit = if wish.keep_unit { KeepUnit::IfDelegated } else { KeepUnit::default() };
     let request = Request { settings, provenance, started, background: false, keep_unit, ending };
     let warnings = wish.warnings.into_iter().chain(warnings).collect();
     Ok(Container { request, name: name.to_string(), path, warnings, quiet: wish.quiet })

@@ -125,24 +125,9 @@ static IMAGE: &[Option] = &[
     ),
     option("read-only", NO, Word("files.read-only", "yes"), "Mount the root read-only"),
     option("volatile", Value::Optional("MODE"), Setting, "Keep the root in memory: yes, state, overlay, no"),
-    option(
-        "root-hash",
-        Required("HASH"),
-        Refused("a file NAME.roothash beside NAME.raw is taken"),
-        "Root hash of dm-verity of the disk image",
-    ),
-    option(
-        "root-hash-sig",
-        Required("PATH|base64:DATA"),
-        Refused("a file NAME.roothash beside NAME.raw is taken"),
-        "Signature of the root hash (PKCS#7)",
-    ),
-    option(
-        "verity-data",
-        Required("PATH"),
-        Refused("a file NAME.roothash beside NAME.raw is taken"),
-        "Where the hashes of dm-verity are",
-    ),
+    option("root-hash", Required("HASH"), Setting, "Root hash of dm-verity of the disk image"),
+    option("root-hash-sig", Required("PATH|base64:DATA"), Setting, "Signature of the root hash (PKCS#7)"),
+    option("verity-data", Required("PATH"), Setting, "Where the hashes of dm-verity are"),
     option("pivot-root", Required("NEW[:OLD]"), Setting, "Directory of the tree to pivot into"),
 ];
 

@@ -65,6 +65,15 @@ const ROWS: &[Row] = &[
         "--uuid=01234567-89ab-cdef-0123-456789abcdef /m",
         "/m",
     ),
+    (
+        "machine.root-hash",
+        "root-hash = '000102030405060708090a0b0c0d0e0f'",
+        "",
+        "--root-hash=000102030405060708090A0B0C0D0E0F /m",
+        "/m",
+    ),
+    ("machine.verity-data", "verity-data = '/h'", "", "--verity-data=/h /m", "/m"),
+    ("machine.root-hash-sig", "root-hash-sig = 'base64:YWI='", "", "--root-hash-sig=base64:YWI= /m", "/m"),
     ("machine.ephemeral", "ephemeral = true", "Exec Ephemeral=yes", "-x /m", "/m"),
     ("users.private-users", "private-users = false", "Exec PrivateUsers=no", "--private-users=no /m", "/m"),
     (

@@ -42,7 +42,7 @@ impl Done {
         let mut done = Self::made(verb, image, counts.files, counts.bytes);
         done.proof = Some(checked);
         done.notes = notes.lines();
-        done.facts["sha256"] = json!(proof.sha256.to_string());
+        done.facts["sha256"] = json!(proof.sha256.map(|sha256| sha256.to_string()));
         done.facts["verified_by"] = json!(proof.checked);
         done
     }
@@ -113,7 +113,8 @@ impl Done {
         self.facts["reference"] = json!(reference);
         self.facts["source_kind"] = json!(made.kind);
         self.facts["source"] = json!(made.address);
-        self.facts["sha256"] = json!(made.proof.as_ref().map(|proof| proof.sha256.to_string()));
+        self.facts["sha256"] =
+            json!(made.proof.as_ref().and_then(|proof| proof.sha256).map(|sha256| sha256.to_string()));
         self.facts["verified_by"] = json!(made.vouched);
         let vouched = made.vouched.as_ref().map(|vouched| format!("verified by {vouched}"));
         self.proof = vouched.or(Some("not verified".to_owned()));

@@ -9,11 +9,12 @@ use rustix::io::Errno;
 use super::assemble::{Assembled, Mounted, assemble, furnish};
 use super::content::FileSystem;
 use super::error::Error;
+use super::facts::Layout;
 use super::plan::{DiskPlan, Place, Wish, plan};
 use super::source::DiskFile;
-use super::verity::{RootHash, beside};
+use super::verity::{Verify, beside, hashes_beside};
 use super::verity_setup::VerityDevice;
-use super::volume::Volume;
+use super::volume::{HashPlace, Volume};
 use super::{facts, grow};
 use crate::guest::architecture::Architecture;
 use crate::sys::files::open_at;
@@ -26,8 +27,8 @@ use crate::sys::{SysError, SysResult};
 pub struct DiskOptions {
     /// Nothing is written to it, its journals included: several may use it at once so.
     pub read_only: bool,
-    /// What its root, or /usr, is verified by. Without one, a file `NAME.roothash` beside `NAME.raw` is looked for.
-    pub root_hash: Option<RootHash>,
+    /// What its root, or /usr, is verified by.
+    pub verify: Verify,
 }
 
 /// The file systems of a disk: a detached tree of mounts. Loop devices and all go with the last mount.
@@ -72,18 +73,28 @@ impl DiskMount {
 /// See [`Error`]; nothing is left.
 pub fn mount(path: &Path, options: &DiskOptions) -> Result<DiskMount, Error> {
     let (disk, read_only) = open(path, options.read_only)?;
-    let found = match &options.root_hash {
+    let verify = &options.verify;
+    let found = match &verify.root_hash {
         Some(_) => None,
         None => beside(path)?,
     };
-    let wish = Wish {
-        read_only,
-        root_hash: options.root_hash.as_ref().or(found.as_ref()),
-        host: Architecture::host(),
-    };
+    let facts = facts::read(&disk);
+    let root_hash = verify.root_hash.as_ref().or(found.as_ref());
+    let is_bare = matches!(facts.layout, Layout::Bare(_));
+    let hashes =
+        verify.hashes.clone().or_else(|| hashes_beside(path).filter(|_| is_bare && root_hash.is_some()));
+    let hashes = hashes.map(open_hashes).transpose()?;
+    let wish = Wish { read_only, root_hash, hash_file: hashes.is_some(), host: Architecture::host() };
     let refused = |refusal| Error::Refused { path: path.to_owned(), refusal };
-    let plan = plan(&facts::read(&disk), wish).map_err(refused)?;
-    Mounter { disk: &disk, path }.mount(plan)
+    let plan = plan(&facts, wish).map_err(refused)?;
+    Mounter { disk: &disk, path, hashes: hashes.as_ref(), signature: verify.signature.as_deref() }.mount(plan)
+}
+
+fn open_hashes(path: PathBuf) -> Result<DiskFile, Error> {
+    let opened = open_at(CWD, &path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty());
+    let file =
+        opened.and_then(|fd| DiskFile::new(fd).map_err(|errno| SysError::new("lseek", "SEEK_END", errno)));
+    file.map_err(|source| Error::HashFile { path, source })
 }
 
 /// Opens the disk, for writing where that is wanted and allowed.
@@ -125,6 +136,8 @@ fn open(path: &Path, read_only: bool) -> Result<(DiskFile, bool), Error> {
 struct Mounter<'a> {
     disk: &'a DiskFile,
     path: &'a Path,
+    hashes: Option<&'a DiskFile>,
+    signature: Option<&'a [u8]>,
 }
 
 impl Mounter<'_> {
@@ -166,8 +179,14 @@ impl Mounter<'_> {
         let device = self.device(volume.offset, volume.length, volume)?;
         let verified = match &volume.verity {
             Some(hashes) => {
-                let hash_device = self.device(hashes.offset, hashes.length, volume)?;
-                let opened = VerityDevice::open(&device, &hash_device, &hashes.root_hash);
+                let hash_device = match (hashes.place, self.hashes) {
+                    (HashPlace::Disk { offset, length }, _) => self.device(offset, length, volume)?,
+                    (HashPlace::File, file) => {
+                        let file = file.unwrap_or(self.disk);
+                        self.device_of(file, LoopRange { offset: 0, length: 0, read_only: true })?
+                    }
+                };
+                let opened = VerityDevice::open(&device, &hash_device, &hashes.root_hash, self.signature);
                 Some(opened.map_err(|why| Error::Verity { path: self.path.to_owned(), why })?)
             }
             None => None,
@@ -182,8 +201,11 @@ impl Mounter<'_> {
     }
 
     fn device(&self, offset: u64, length: u64, volume: &Volume) -> Result<LoopDevice, Error> {
-        let range = LoopRange { offset, length, read_only: volume.read_only };
-        LoopDevice::attach(self.disk.fd().as_fd(), range)
+        self.device_of(self.disk, LoopRange { offset, length, read_only: volume.read_only })
+    }
+
+    fn device_of(&self, file: &DiskFile, range: LoopRange) -> Result<LoopDevice, Error> {
+        LoopDevice::attach(file.fd().as_fd(), range)
             .map_err(|source| Error::Loop { path: self.path.to_owned(), source })
     }
 

@@ -51,6 +51,12 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("cannot read the hashes {}", .path.display())]
+    HashFile {
+        path: PathBuf,
+        #[source]
+        source: SysError,
+    },
     #[error("cannot verify {}: {why}", .path.display())]
     Verity { path: PathBuf, why: VerityFault },
 }
@@ -104,6 +110,10 @@ pub enum Refusal {
     Architectures { root: u32, usr: u32 },
     #[error("it has no partition that the root hash is of")]
     NothingToVerify,
+    #[error(
+        "its partitions have hashes of their own, or none: a file of hashes is for a disk that is one file system"
+    )]
+    HashesOfPartitions,
     #[error("it has no hashes to verify partition {number} by")]
     NoHashes { number: u32 },
 }
@@ -112,7 +122,11 @@ impl Error {
     /// The next step.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Open { .. } | Self::NoDisk { .. } | Self::Assemble { .. } | Self::RootHash { .. } => {
+            Self::Open { .. }
+            | Self::NoDisk { .. }
+            | Self::Assemble { .. }
+            | Self::RootHash { .. }
+            | Self::HashFile { .. } => {
                 return None;
             }
             Self::DeviceInUse { .. } => "unmount it first, or take a copy of it",
@@ -175,6 +189,9 @@ impl Refusal {
             Self::PartitionBeyondEnd { .. } | Self::FileSystemBeyondEnd { .. } => "fetch or copy it again",
             Self::Backwards { .. } => "sfdisk --verify says more",
             Self::Architectures { .. } => return None,
+            Self::HashesOfPartitions => {
+                "leave --verity-data= out: the hashes of a partition are in another one"
+            }
             Self::NothingToVerify | Self::NoHashes { .. } => {
                 "the halves of a root hash are the identifiers of two partitions, the data and its hashes: \
                  sfdisk --dump lists them"

@@ -42,4 +42,4 @@ pub mod volume;
 
 pub use apply::{DiskMount, DiskOptions, look, mount};
 pub use error::{Error, Refusal};
-pub use verity::RootHash;
+pub use verity::{RootHash, Verify};

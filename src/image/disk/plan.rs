@@ -9,7 +9,7 @@ use super::error::Refusal;
 use super::facts::{Facts, Layout, Partition, Table, TableKind};
 use super::partition_kind::PartitionKind;
 use super::verity::RootHash;
-use super::volume::{Volume, attributes_of, options_of};
+use super::volume::{HashPlace, Volume, attributes_of, options_of};
 use crate::guest::architecture::Architecture;
 
 /// What is asked of a disk, and of whom.
@@ -19,6 +19,8 @@ pub struct Wish<'a> {
     pub read_only: bool,
     /// What the root, or /usr, is verified by.
     pub root_hash: Option<&'a RootHash>,
+    /// Hashes are in a file of their own.
+    pub hash_file: bool,
     /// That of the host, whose partitions come first.
     pub host: Option<Architecture>,
 }
@@ -83,13 +85,14 @@ pub fn plan(facts: &Facts, wish: Wish<'_>) -> Result<DiskPlan, Refusal> {
         Layout::Damaged(fault) => Err(Refusal::DamagedTable(*fault)),
         Layout::Bare(Content::Unknown) => Err(Refusal::Nothing),
         Layout::Bare(content) => bare(facts, *content, wish),
+        Layout::Table(_) if wish.hash_file => Err(Refusal::HashesOfPartitions),
         Layout::Table(table) => Planner { facts, table, wish }.plan(),
     }
 }
 
 /// A disk that is one file system.
 fn bare(facts: &Facts, content: Content, wish: Wish<'_>) -> Result<DiskPlan, Refusal> {
-    if wish.root_hash.is_some() {
+    if wish.root_hash.is_some() && !wish.hash_file {
         return Err(Refusal::NothingToVerify);
     }
     let whole = Partition {
@@ -105,7 +108,10 @@ fn bare(facts: &Facts, content: Content, wish: Wish<'_>) -> Result<DiskPlan, Ref
         bootable: false,
         content,
     };
-    let root = volume(facts, &whole, None, wish.read_only)?;
+    let mut root = volume(facts, &whole, None, wish.read_only)?;
+    if let Some(hash) = wish.root_hash {
+        root.verify(hash.clone(), HashPlace::File);
+    }
     Ok(DiskPlan { root: Some(root), below: Vec::new(), notes: Vec::new() })
 }
 
@@ -178,7 +184,8 @@ impl<'a> Planner<'a> {
                 return Err(Refusal::NoHashes { number: partition.number });
             }
             self.whole(hashes)?;
-            volume.verify(hash.clone(), hashes.offset, hashes.length);
+            let (offset, length) = (hashes.offset, hashes.length);
+            volume.verify(hash.clone(), HashPlace::Disk { offset, length });
         } else if self.has_hashes(partition) {
             // Written to, they would never fit their hashes again.
             volume.make_read_only();

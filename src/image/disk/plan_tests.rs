@@ -8,11 +8,13 @@ use super::foreign::Foreign;
 use super::guid::Guid;
 use super::plan::{DiskPlan, Place, Wish, plan};
 use super::verity::RootHash;
+use super::volume::HashPlace;
 use super::volume::Volume;
 use crate::guest::architecture::Architecture;
 use crate::sys::mount::MountAttributes;
 
-const WRITABLE: Wish<'static> = Wish { read_only: false, root_hash: None, host: Some(Architecture::X86_64) };
+const WRITABLE: Wish<'static> =
+    Wish { read_only: false, root_hash: None, hash_file: false, host: Some(Architecture::X86_64) };
 
 fn ext4() -> Vec<u8> {
     file_system(FileSystem::Ext4, PARTITION)
@@ -267,7 +269,8 @@ fn verity() {
     let plan = planned(&disk(data_id, hash_id, &hashes), wish).unwrap();
     assert_eq!(mounts(&plan), [("", 2, false)]);
     let verified = plan.root.unwrap().verity.unwrap();
-    assert_eq!((verified.offset, verified.length), ((1 << 20) + 2 * PARTITION, PARTITION));
+    let place = HashPlace::Disk { offset: (1 << 20) + 2 * PARTITION, length: PARTITION };
+    assert_eq!(verified.place, place);
     assert_eq!(verified.root_hash, hash);
     let rows = [
         ("another root", disk(other, hash_id, &hashes), Refusal::NothingToVerify),
@@ -278,6 +281,14 @@ fn verity() {
     for (name, disk, refusal) in rows {
         assert_eq!(planned(&disk, wish), Err(refusal), "{name}");
     }
+    // A file of hashes is of a whole file system.
+    let by_file = Wish { hash_file: true, ..wish };
+    let mut whole = ext4();
+    whole.resize(128 << 10, 0);
+    let plan = planned(&whole, by_file).unwrap();
+    assert_eq!(mounts(&plan), [("", 0, false)]);
+    assert_eq!(plan.root.unwrap().verity.unwrap().place, HashPlace::File);
+    assert_eq!(planned(&disk(data_id, hash_id, &hashes), by_file), Err(Refusal::HashesOfPartitions));
     // Without a hash nothing is verified, and nothing is written either.
     let plan = planned(&disk(data_id, hash_id, &hashes), WRITABLE).unwrap();
     assert_eq!(mounts(&plan), [("", 1, false)]);

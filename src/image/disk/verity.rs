@@ -1,7 +1,7 @@
 //! dm-verity: a root hash, and the partitions that it names.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rustix::fs::CWD;
@@ -55,6 +55,31 @@ impl fmt::Debug for RootHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// What a disk is verified by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verify {
+    /// The root hash; without one, a file `NAME.roothash` beside `NAME.raw` is looked for.
+    pub root_hash: Option<RootHash>,
+    /// Where the hashes of a disk that is one file system are; without, they are in `NAME.verity` beside it.
+    pub hashes: Option<PathBuf>,
+    /// A signature of the root hash, which the kernel is to check.
+    pub signature: Option<Vec<u8>>,
+}
+
+impl Verify {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The file `NAME.verity` beside the image `NAME.raw`, if it is there (systemd-nspawn(1), `--verity-data=`).
+pub(super) fn hashes_beside(image: &Path) -> Option<PathBuf> {
+    let path = image.with_extension("verity");
+    let is_raw = image.extension().is_some_and(|extension| extension == "raw");
+    (is_raw && rustix::fs::stat(&path).is_ok()).then_some(path)
 }
 
 /// Longest file that is read for a root hash.

@@ -1,12 +1,15 @@
 //! Devices of dm-verity, made by veritysetup(8): the kernel checks each block that is read from them.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::MemfdFlags;
+
 use super::error::VerityFault;
 use super::verity::RootHash;
+use crate::sys::files::write_all;
 use crate::sys::loop_device::LoopDevice;
 
 /// Where administrators' programs are; PATH is the user's, and this runs as root.
@@ -30,6 +33,7 @@ impl VerityDevice {
         data: &LoopDevice,
         hashes: &LoopDevice,
         root_hash: &RootHash,
+        signature: Option<&[u8]>,
     ) -> Result<Self, VerityFault> {
         let program = program(&PLACES).ok_or(VerityFault::NoProgram)?;
         // Its module is loaded by who opens its node, which kmod-static-nodes.service makes.
@@ -40,7 +44,12 @@ impl VerityDevice {
         sweep(&program);
         let random = crate::sys::random().map_err(|_| VerityFault::NoDevice)?;
         let name = format!("{PREFIX}{}-{random:016x}", std::process::id());
-        run(open_command(&program, &path_of(data), &path_of(hashes), &name, root_hash))?;
+        let mut open = open_command(&program, &path_of(data), &path_of(hashes), &name, root_hash);
+        let signature = signature.map(in_memory).transpose()?;
+        if let Some(signature) = &signature {
+            open.arg(signature_option(signature.as_raw_fd()));
+        }
+        run(open)?;
         let device = File::open(Path::new(MAPPER).join(&name)).map_err(|_| VerityFault::NoDevice);
         // From now on it goes with its last user, whatever becomes of us; if nobody has it, at once.
         run(close_command(&program, &name))?;
@@ -74,6 +83,19 @@ fn maker(name: &str) -> Option<u32> {
 /// A path by which another process reaches a device of ours.
 fn path_of(device: &LoopDevice) -> PathBuf {
     Path::new("/proc").join(std::process::id().to_string()).join("fd").join(device.descriptor().to_string())
+}
+
+/// A file of these bytes that has no name.
+fn in_memory(bytes: &[u8]) -> Result<OwnedFd, VerityFault> {
+    let failed = |why: String| VerityFault::Program(format!("no signature can be given to it: {why}"));
+    let file = rustix::fs::memfd_create("signature", MemfdFlags::CLOEXEC)
+        .map_err(|errno| failed(errno.to_string()))?;
+    write_all(&file, bytes).map_err(|error| failed(error.to_string()))?;
+    Ok(file)
+}
+
+fn signature_option(descriptor: i32) -> String {
+    format!("--root-hash-signature=/proc/{}/fd/{descriptor}", std::process::id())
 }
 
 fn program(places: &[&str]) -> Option<PathBuf> {

@@ -33,10 +33,22 @@ pub struct Volume {
 pub struct Hashes {
     /// The hash of them all.
     pub root_hash: RootHash,
-    /// Where they begin on the disk, in bytes.
-    pub offset: u64,
-    /// How long they are.
-    pub length: u64,
+    /// Where they are.
+    pub place: HashPlace,
+}
+
+/// Where hashes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashPlace {
+    /// On the disk itself.
+    Disk {
+        /// Where they begin, in bytes.
+        offset: u64,
+        /// How long they are.
+        length: u64,
+    },
+    /// In a file of their own.
+    File,
 }
 
 impl Volume {
@@ -46,10 +58,10 @@ impl Volume {
         self.options = options_of(self.file_system, true);
     }
 
-    /// Has it verified by the hashes that lie at `offset` of the disk: it cannot be written to then.
-    pub(super) fn verify(&mut self, root_hash: RootHash, offset: u64, length: u64) {
+    /// Has it verified by the hashes in `place`: it cannot be written to then.
+    pub(super) fn verify(&mut self, root_hash: RootHash, place: HashPlace) {
         self.make_read_only();
-        self.verity = Some(Hashes { root_hash, offset, length });
+        self.verity = Some(Hashes { root_hash, place });
     }
 
     /// What messages call it: `the ext4 file system of partition 2 of`, before the path of the disk.

@@ -21,6 +21,8 @@ pub enum OpenError {
     Dangling { path: PathBuf, entry: String },
     #[error("no version in {} is for this machine", .path.display())]
     NoVersion { path: PathBuf },
+    #[error("{} is no disk image: only those are verified by a root hash", .path.display())]
+    NothingToVerify { path: PathBuf },
     #[error("{} has become another image meanwhile", .path.display())]
     Changed { path: PathBuf },
     #[error("cannot {action} {}", .path.display())]
@@ -48,6 +50,9 @@ impl OpenError {
             Self::Dangling { .. } => "the layer that it names was removed, or the image was moved without it",
             Self::NoVersion { .. } => "its entries are called NAME_VERSION (systemd.v(7))",
             Self::Changed { .. } => "try again",
+            Self::NothingToVerify { .. } => {
+                "--root-hash=, --verity-data= and --root-hash-sig= are for --image="
+            }
             Self::System { source, .. } if source.errno() == rustix::io::Errno::PERM => {
                 "layers and disks are mounted to be looked at, which only root may do"
             }

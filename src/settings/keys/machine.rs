@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use super::key::{BadValue, Key, Kind, NspawnKey, Trust};
 use crate::settings::assignment::Given;
-use crate::settings::{ConsoleRequest, PrivateUsers, Uuid, ValueError, check_hostname, parse_boolean};
+use crate::settings::verity::{parse_root_hash, parse_signature};
+use crate::settings::{
+    ConsoleRequest, PrivateUsers, RootHashSignature, Uuid, ValueError, check_hostname, parse_boolean,
+};
 
 pub(super) static KEYS: &[Key] = &[
     Key::new("machine", "directory", Kind::Text, |draft, given| {
@@ -35,6 +38,37 @@ pub(super) static KEYS: &[Key] = &[
         Ok(())
     })
     .option("--mstack=")
+    .trust(Trust::Never)
+    .machine_only()
+    .default("none"),
+    Key::new("machine", "root-hash", Kind::Text, |draft, given| {
+        draft.settings.verity.root_hash = Some(parse_root_hash(given.text)?);
+        Ok(())
+    })
+    .option("--root-hash=")
+    .trust(Trust::Never)
+    .machine_only()
+    .default("that in NAME.roothash beside NAME.raw"),
+    Key::new("machine", "verity-data", Kind::Text, |draft, given| {
+        draft.settings.verity.hashes = Some(place(given, "\"\" is no file", "a file or device with hashes")?);
+        Ok(())
+    })
+    .option("--verity-data=")
+    .trust(Trust::Never)
+    .machine_only()
+    .default("a partition of the image, or NAME.verity beside NAME.raw"),
+    Key::new("machine", "root-hash-sig", Kind::Text, |draft, given| {
+        draft.settings.verity.signature = Some(match parse_signature(given.text)? {
+            Some(bytes) => RootHashSignature::Bytes(bytes),
+            None => RootHashSignature::File(place(
+                given,
+                "\"\" is no file",
+                "a signature's file, or base64:DATA",
+            )?),
+        });
+        Ok(())
+    })
+    .option("--root-hash-sig=")
     .trust(Trust::Never)
     .machine_only()
     .default("none"),

@@ -1,7 +1,7 @@
 //! Files of this host, and stdin.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -10,8 +10,11 @@ use super::Error;
 use super::stream::{Gone, Outlet, Source};
 use crate::sys::files::open_at;
 use crate::sys::{FdPath, sys};
+use crate::transfer::verify::{Check, Hashes};
+use crate::transfer::{Error as TransferError, Incoming, Proof};
 
 /// Something that is open.
+#[derive(Debug)]
 pub(super) struct Local {
     name: String,
     file: File,
@@ -43,6 +46,11 @@ impl Local {
 }
 
 impl Local {
+    /// Whether it is a regular file: reading it does not wait for anybody.
+    pub(super) fn is_regular(&self) -> bool {
+        self.length.is_some()
+    }
+
     /// Its name, and what is open.
     pub(super) fn into_parts(self) -> (String, File) {
         (self.name, self.file)
@@ -71,5 +79,44 @@ impl Source for Local {
                 Err(source) => return Err(Error::Read { name: self.name, source }.into()),
             }
         }
+    }
+}
+
+/// A regular file that nobody wants hashed, read by whoever takes its bytes: a thread between them would only copy these.
+#[derive(Debug)]
+pub(super) struct Unhashed {
+    local: Local,
+    check: Check,
+    read: u64,
+}
+
+impl Unhashed {
+    /// `check` has to be of its length only.
+    pub(super) fn new(local: Local, check: Check) -> Self {
+        Self { local, check, read: 0 }
+    }
+}
+
+impl Read for Unhashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.local.file.read(buffer)?;
+        self.read += count as u64;
+        Ok(count)
+    }
+}
+
+impl Incoming for Unhashed {
+    fn name(&self) -> &str {
+        &self.local.name
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.local.length
+    }
+
+    fn verify(mut self: Box<Self>) -> Result<Proof, TransferError> {
+        let read = io::copy(&mut *self, &mut io::sink());
+        read.map_err(|source| Error::Read { name: self.local.name.clone(), source })?;
+        self.check.finish(&Hashes::default(), None, self.read)
     }
 }

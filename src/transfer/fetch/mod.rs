@@ -100,6 +100,9 @@ pub fn open(
 ) -> Result<Box<dyn Incoming>, super::Error> {
     let location = Location::parse(address)?;
     let name = location.shown();
+    // A download that goes on elsewhere is known again by what it hashed to.
+    let unhashed = verification.unhashed && !matches!(location, Location::Web(_));
+    let verification = &Verification { unhashed, ..verification.clone() };
     let check = prepare(&location, verification, options, context)?;
     Ok(Box::new(match location {
         Location::Web(url) => {
@@ -118,7 +121,13 @@ pub fn open(
             };
             stream::Stream::start(name, download, check, context)?
         }
-        Location::File(path) => stream::Stream::start(name, local::Local::open(&path)?, check, context)?,
+        Location::File(path) => {
+            let local = local::Local::open(&path)?;
+            if check.is_of_length_only() && local.is_regular() {
+                return Ok(Box::new(local::Unhashed::new(local, check)));
+            }
+            stream::Stream::start(name, local, check, context)?
+        }
         Location::Stdin => stream::Stream::start(name, local::Local::stdin()?, check, context)?,
     }))
 }

@@ -232,7 +232,7 @@ fn from_registry(request: &Request<'_>, reference: &str, context: &Context) -> R
         image: pulled.image,
         kind: "oci",
         address: reference.to_owned(),
-        proof: pulled.digest.map(|sha256| Proof { sha256, checked: Some(vouched.clone()) }),
+        proof: pulled.digest.map(|sha256| Proof { sha256: Some(sha256), checked: Some(vouched.clone()) }),
         vouched: Some(vouched),
         counts: Some(pulled.counts),
         pin,
@@ -261,10 +261,11 @@ fn from_archive(
         verification,
     };
     let pulled = oci::pull(request.store, &asked, context)?;
-    let pin = pulled.proof.as_ref().map(|proof| Pin {
+    let digest = pulled.proof.as_ref().and_then(|proof| proof.sha256);
+    let pin = digest.map(|sha256| Pin {
         kind: kind.to_owned(),
         url: address.to_owned(),
-        sha256: proof.sha256.to_string(),
+        sha256: sha256.to_string(),
         form: "oci-archive".to_owned(),
         strip: None,
     });
@@ -402,7 +403,7 @@ pub(super) fn install(
     };
     let installed =
         install::image(incoming, request.store, request.name, Some(item.wanted), &options, context)?;
-    let pin = item.pin(kind, installed.proof.sha256);
+    let pin = installed.proof.sha256.map(|sha256| item.pin(kind, sha256));
     Ok(Obtained::Made(Box::new(Made {
         image: installed.image,
         kind,
@@ -410,7 +411,7 @@ pub(super) fn install(
         counts: Some(installed.counts),
         vouched: installed.proof.checked.clone(),
         proof: Some(installed.proof),
-        pin: Some(pin),
+        pin,
         notes: installed.notes.lines(),
     })))
 }

@@ -205,7 +205,9 @@ impl Incoming for Blob {
                 what: format!("the digest of {} is {sha256}, not {expected}", self.name),
             }
             .into()),
-            expected => Ok(Proof { sha256, checked: expected.map(|_| "its digest".to_owned()) }),
+            expected => {
+                Ok(Proof { sha256: Some(sha256), checked: expected.map(|_| "its digest".to_owned()) })
+            }
         }
     }
 }
@@ -291,7 +293,7 @@ mod tests {
             layout.layer(Path::new("l"), digest).expect("open").verify().map_err(|error| error.to_string())
         };
         let proof = read(None).expect("no digest");
-        assert_eq!(read(Some(proof.sha256)).map(|again| again.sha256), Ok(proof.sha256));
+        assert_eq!(read(proof.sha256).map(|again| again.sha256), Ok(proof.sha256));
         let error = read(Some(Digest([0; 32]))).expect_err("another");
         assert!(error.contains("the digest of \"l\" is 2d7116"), "{error}");
     }

@@ -126,7 +126,7 @@ fn pull_all(store: &Store, asked: &Asked<'_>, context: &Context) -> Result<Pulle
         Place::Layout(on_disk) => on_disk.unpacked.as_ref().map(|(_, proof)| proof.clone()),
         Place::Registry(_) => None,
     };
-    let digest = proof.as_ref().map(|proof| proof.sha256).or(resolved.digest);
+    let digest = proof.as_ref().and_then(|proof| proof.sha256).or(resolved.digest);
     origin.digest = digest.map(|digest| format!("sha256:{digest}"));
     let checked = proof.as_ref().and_then(|proof| proof.checked.clone());
     origin.proof = Some(checked.unwrap_or_else(|| "the digests of its manifest".to_owned()));

@@ -14,22 +14,29 @@ use crate::transfer::{Digest, Error as TransferError, Proof};
 /// What bytes hash to.
 #[derive(Clone, Default)]
 pub struct Hashes {
-    sha256: Sha256,
+    sha256: Option<Sha256>,
     sha512: Option<Sha512>,
 }
 
 impl Hashes {
+    /// With nothing but a sha256.
+    pub fn sha256_alone() -> Self {
+        Self { sha256: Some(Sha256::new()), sha512: None }
+    }
+
     /// Takes more of them.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.sha256.update(bytes);
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(bytes);
+        }
         if let Some(sha512) = &mut self.sha512 {
             sha512.update(bytes);
         }
     }
 
-    /// Of those so far.
-    pub fn sha256(&self) -> Digest {
-        Digest(self.sha256.clone().finalize().into())
+    /// Of those so far, unless it is not wanted.
+    pub fn sha256(&self) -> Option<Digest> {
+        self.sha256.as_ref().map(|sha256| Digest(sha256.clone().finalize().into()))
     }
 
     fn digits(&self, algorithm: Algorithm) -> String {
@@ -37,7 +44,7 @@ impl Hashes {
             (Algorithm::Sha512, Some(sha512)) => {
                 sha512.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
             }
-            _ => self.sha256().to_string(),
+            _ => self.sha256().map(|digest| digest.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -68,6 +75,7 @@ impl Tap {
 pub struct Check {
     name: String,
     size: Option<u64>,
+    unhashed: bool,
     expected: Vec<Expected>,
     /// A signature over the bytes themselves, and whose is believed.
     detached: Option<(Vec<u8>, Keys)>,
@@ -83,6 +91,7 @@ impl Check {
         Self {
             name: name.to_owned(),
             size: verification.size,
+            unhashed: verification.unhashed,
             expected: given.into_iter().collect(),
             detached: None,
         }
@@ -103,10 +112,16 @@ impl Check {
         !self.expected.is_empty() || self.detached.is_some()
     }
 
+    /// Whether nothing has to be computed, and nothing but their number can be wrong.
+    pub fn is_of_length_only(&self) -> bool {
+        self.unhashed && !self.knows_digest()
+    }
+
     /// What has to be computed.
     pub fn hashes(&self) -> Hashes {
-        let sha512 = self.expected.iter().any(|expected| expected.sum.algorithm == Algorithm::Sha512);
-        Hashes { sha256: Sha256::new(), sha512: sha512.then(Sha512::new) }
+        let is_held_to = |algorithm| self.expected.iter().any(|expected| expected.sum.algorithm == algorithm);
+        let sha256 = !self.unhashed || is_held_to(Algorithm::Sha256);
+        Hashes { sha256: sha256.then(Sha256::new), sha512: is_held_to(Algorithm::Sha512).then(Sha512::new) }
     }
 
     /// What has to read the bytes, started.

@@ -28,6 +28,9 @@ pub struct Verification {
     pub sha256: Option<Digest>,
     /// How many bytes it must have, where a list says so.
     pub size: Option<u64>,
+    /// Nobody asks for the digest of what nothing is held against: it is not computed then. Hashing is a twentieth of all the work of
+    /// importing a file.
+    pub unhashed: bool,
     /// Where the checksum file is; empty: looked for beside it, under the names that are usual.
     pub checksums: Vec<String>,
     /// Where the signature is, of the checksum file if there is one, of the file itself if not; empty: looked for.

@@ -11,6 +11,7 @@ use crate::transfer::verify::Verification;
 use crate::transfer::{Context, Digest, Error, Event, Watcher};
 
 mod documents;
+mod files;
 mod kept;
 mod resume;
 mod servers;

@@ -31,7 +31,7 @@ fn whole() {
         assert!(body.starts_with(&bytes), "{name}");
         assert_eq!(bytes.len() as u64, length.unwrap_or(1_000_000), "{name}");
         let proof = incoming.verify().unwrap();
-        assert_eq!(Some(proof.sha256), digest(&bytes).sha256, "{name}");
+        assert_eq!(proof.sha256, digest(&bytes).sha256, "{name}");
         assert_eq!(proof.checked, None, "{name}");
     }
     let agent = server.asked()[0].header("user-agent").map(str::to_owned);
