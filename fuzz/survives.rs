@@ -11,6 +11,7 @@ use spinney::archive::input::{FromReader, Input};
 use spinney::archive::read::Reader;
 use spinney::archive::{ExtractOptions, Limits, extract};
 use spinney::image::disk::{facts, gpt, plan};
+use spinney::manager::varlink::machine_calls::understand;
 use spinney::network::dhcp::{Facts, frame, router, v4, v6};
 use spinney::network::dns::known::{Neighbour, Surroundings, Verdict, Wanted};
 use spinney::network::dns::message::{Query, Reply, Unfit, returned, unfit_answer};
@@ -20,6 +21,7 @@ use spinney::transfer::oci::challenge::{self, Challenge};
 use spinney::transfer::oci::document::{Configuration, Document};
 use spinney::transfer::oci::{Reference, credentials, settings};
 use spinney::transfer::{qcow2, simplestreams};
+use spinney::varlink::{Call, Frames};
 
 /// Archives, their members read and the data of every other one.
 pub(crate) fn tar(bytes: &[u8]) {
@@ -280,5 +282,27 @@ pub(crate) fn dns(bytes: &[u8]) {
     if Reply::of(&sent, reply) != Reply::Foreign {
         let short = returned(reply, query.id, asked, query.size());
         assert!(short.len() <= query.size().max(12 + asked.len()));
+    }
+}
+
+/// What clients of Varlink sockets send.
+pub(crate) fn varlink(bytes: &[u8]) {
+    const LIMIT: usize = 4096;
+    let mut frames = Frames::new(LIMIT);
+    for chunk in bytes.chunks(1000) {
+        frames.extend(chunk);
+        loop {
+            match frames.next() {
+                Ok(Some(message)) => {
+                    assert!(message.len() <= LIMIT, "{} bytes", message.len());
+                    if let Ok(call) = Call::parse(&message) {
+                        let _ = understand(&call);
+                    }
+                }
+                Ok(None) => break,
+                // The connection is over.
+                Err(_) => return,
+            }
+        }
     }
 }

@@ -61,3 +61,8 @@ fn dhcp() {
 fn dns() {
     replay("dns", survives::dns);
 }
+
+#[test]
+fn varlink() {
+    replay("varlink", survives::varlink);
+}

@@ -121,9 +121,18 @@ pub fn try_lock_path(path: &Path, hold: Hold) -> Result<Option<ImageLock>, Error
     Ok(global.map(|global| ImageLock { _local: local, _global: Some(global) }))
 }
 
-/// Removes the lock files that a killed holder left of the image at `path`; those that are held stay.
+/// Removes the lock files that a killed holder left of the image at `path`; those that are held stay, each for itself: on a file system
+/// of many hosts another one may have the local lock, and none of ours.
 pub fn sweep(path: &Path) {
-    drop(try_lock_path(path, Hold::Exclusive));
+    let Ok((real, global)) = place(path) else { return };
+    if real == Path::new("/") {
+        return;
+    }
+    if let Some((directory, name)) = beside(&real) {
+        let directory = open_directory(directory);
+        drop(directory.and_then(|directory| LockFile::try_take(directory, &name, Hold::Exclusive)));
+    }
+    drop(take_global(&global, Hold::Exclusive));
 }
 
 /// Removes all global lock files that killed holders left, whatever images they were of.

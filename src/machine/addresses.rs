@@ -23,8 +23,17 @@ pub fn of(leader: i32) -> Vec<IpAddr> {
     if is_shared_with(leader) != Some(false) {
         return Vec::new();
     }
+    listed(&leader.to_string())
+}
+
+/// The same of the host itself.
+pub fn of_host() -> Vec<IpAddr> {
+    listed("self")
+}
+
+fn listed(process: &str) -> Vec<IpAddr> {
     let read = |file: &str| {
-        let data = read_at(CWD, format!("/proc/{leader}/net/{file}"), LIMIT).unwrap_or_default();
+        let data = read_at(CWD, format!("/proc/{process}/net/{file}"), LIMIT).unwrap_or_default();
         String::from_utf8_lossy(&data).into_owned()
     };
     let mut addresses: Vec<IpAddr> = local_ipv4(&read("fib_trie")).into_iter().map(IpAddr::V4).collect();

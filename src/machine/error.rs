@@ -8,6 +8,7 @@ use super::helper::Failure;
 use super::schedule::Cycle;
 use crate::archive;
 use crate::settings::{SettingsError, ValueError, did_you_mean};
+use crate::supervisor::gc::ClearError;
 use crate::sys::SysError;
 
 /// What every failed verb exits with, as `spinney run` does for faults of its own (docker-run(1)).
@@ -123,6 +124,8 @@ pub enum Error {
         #[source]
         source: SysError,
     },
+    #[error("cannot remove what the machine left behind")]
+    Left(#[from] ClearError),
     #[error(transparent)]
     Helper(Failure),
     #[error(transparent)]
@@ -166,6 +169,7 @@ impl Error {
                 "it does not run, and nothing was kept of it; spinney list shows those that run"
             }
             Self::NoSuchLog { .. } => "without --source= the best log that there is is shown",
+            Self::Left(error) => return error.hint(),
             Self::NotInLog { .. } => "leave out that option, or see -v for which log is shown",
             Self::NoBoot { .. } => "0 is the last boot, -1 the one before it, 1 the first",
             Self::Starting { .. } => "spinney wait NAME --for ready waits until it is up",

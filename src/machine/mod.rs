@@ -21,6 +21,7 @@
 //! | [`signal`] | signals to its processes |
 //! | [`logs`] | what a machine has logged |
 //! | [`enter`] | joining a machine's namespaces |
+//! | [`from_outside`] | what of a machine is had without entering it |
 //! | [`paused`] | a machine stopped for a moment |
 //! | [`copy`] | files in and out |
 //! | [`bind`] | paths of the host, mounted in it |
@@ -44,6 +45,7 @@ pub mod error;
 pub mod event_stream;
 pub mod exec;
 pub mod find_image;
+pub mod from_outside;
 pub mod handle;
 pub mod helper;
 pub mod logs;

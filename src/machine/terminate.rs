@@ -83,7 +83,7 @@ fn clear(machine: &MachineHandle) -> Result<(), Error> {
     let failed = || Error::system("remove what the machine left behind");
     let host = Host::probe().map_err(Error::system("look at this host"))?;
     match MachineDirectory::claim_existing(machine.name()).map_err(failed())? {
-        Some(Claim::Ours { directory, .. }) => gc::clear(directory, &host.cgroup).map_err(failed()),
+        Some(Claim::Ours { directory, .. }) => Ok(gc::clear(directory, &host.cgroup)?),
         // Somebody else does it, or has started another of this name.
         Some(Claim::InUse) | None => Ok(()),
     }

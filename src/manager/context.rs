@@ -8,6 +8,7 @@ use zbus::message::Header;
 
 use super::machines::{Machine, Machines};
 use super::problem::Problem;
+use super::registered::RegisteredMachines;
 use super::worker::task::{ImageWork, MachineWork, Task};
 use super::worker::{self, Done};
 use super::{announcer, authority};
@@ -22,6 +23,7 @@ pub struct Context {
 struct Shared {
     connection: Connection,
     machines: Machines,
+    registered: RegisteredMachines,
     /// Calls and tasks under way: the manager does not end meanwhile.
     busy: AtomicUsize,
 }
@@ -38,10 +40,13 @@ impl Drop for Busy {
 
 impl Context {
     /// Of a connection on which nothing is served yet.
-    pub fn new(connection: Connection) -> Self {
-        Self {
-            shared: Arc::new(Shared { connection, machines: Machines::default(), busy: AtomicUsize::new(0) }),
-        }
+    ///
+    /// # Errors
+    /// When the registry cannot be watched.
+    pub fn new(connection: Connection) -> Result<Self, Problem> {
+        let (machines, registered) = (Machines::new()?, RegisteredMachines::default());
+        let shared = Shared { connection, machines, registered, busy: AtomicUsize::new(0) };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The connection to the bus.
@@ -54,6 +59,11 @@ impl Context {
         &self.shared.machines
     }
 
+    /// The machines of other programs.
+    pub fn registered(&self) -> &RegisteredMachines {
+        &self.shared.registered
+    }
+
     /// Whether something is under way.
     pub fn is_at_work(&self) -> bool {
         self.shared.busy.load(Ordering::Relaxed) > 0
@@ -61,7 +71,7 @@ impl Context {
 
     /// Whether something is under way, or there is something to tell of.
     pub fn is_busy(&self) -> bool {
-        self.is_at_work() || !self.shared.machines.is_empty()
+        self.is_at_work() || !self.shared.machines.is_empty() || !self.shared.registered.is_empty()
     }
 
     /// Something is under way until what this gives is dropped.
@@ -80,6 +90,8 @@ impl Context {
         action: &str,
         details: &[(&str, &str)],
     ) -> Result<(), Problem> {
+        // polkit may ask a person, who takes time.
+        let _busy = self.busy();
         authority::check(self.connection(), header, action, details).await
     }
 
@@ -92,7 +104,8 @@ impl Context {
         if self.machines().get(name).is_none_or(|machine| !machine.is_there()) {
             announcer::announce(self).await?;
         }
-        self.machines().get(name).ok_or_else(|| Problem::no_machine(name))
+        let machine = self.machines().get(name).filter(|machine| machine.is_there());
+        machine.ok_or_else(|| Problem::no_machine(name))
     }
 
     /// Has something done to a machine, by a process of its own.
@@ -101,7 +114,12 @@ impl Context {
     /// Those of the work; no such machine.
     pub async fn work_on_machine(&self, name: &str, work: MachineWork) -> Result<Done, Problem> {
         let _busy = self.busy();
-        let sealed = self.machine(name).await?.state.id_size == 0;
+        let sealed = match self.machine(name).await {
+            Ok(machine) => machine.state.id_size == 0,
+            // Nothing of ours gets into it.
+            Err(_) if self.registered().get(name).is_some() => false,
+            Err(problem) => return Err(problem),
+        };
         worker::perform(&Task::Machine { name: name.to_owned(), sealed, work }, Vec::new(), |_| {}).await
     }
 

@@ -3,16 +3,22 @@
 //! It ends by itself when nobody has asked anything for a while, no machine runs and nothing is under way: the bus starts it again.
 //! Names of systemd's daemons are taken only where those are not installed.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
+use zbus::Connection;
 use zbus::fdo::RequestNameFlags;
-use zbus::{Connection, connection};
 
 use super::context::Context;
 use super::problem::Problem;
-use super::{announcer, machined};
+use super::{announcer, bus, machined, varlink};
 use crate::machine::autostart::is_systemd_host;
+use crate::sys::activation::passed_sockets;
+use crate::sys::process::raise_soft_limit;
+use crate::sys::readiness::watched;
+use crate::sys::signal::{SignalFd, SignalSet};
 
 /// What the executable is called by: argv[0].
 pub const PERSONALITY: &str = "spinneyd";
@@ -28,6 +34,9 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// How long the answer to a call that is quick may take.
 const LAST: Duration = Duration::from_millis(100);
+
+/// How long calls under way are waited for by who is told to end.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What it is told.
 #[derive(Debug, Clone, Default)]
@@ -76,31 +85,54 @@ impl Error {
 /// # Errors
 /// When it cannot serve it any more.
 pub fn run(options: &Options) -> Result<(), Error> {
+    // Before anything else has their numbers.
+    let passed = passed_sockets();
+    // A machine is an fd, or two. What is not had is missed by who has that many of them.
+    let _ = raise_soft_limit(libc::RLIMIT_NOFILE);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
-    runtime.block_on(serve(options))
+    runtime.block_on(serve(options, passed))
 }
 
-async fn serve(options: &Options) -> Result<(), Error> {
-    let connection = connection::Builder::system().build().await?;
-    let context = Context::new(connection.clone());
+async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {
+    let connection = bus::connect().await?;
+    let context = Context::new(connection.clone())?;
     machined::serve(&context).await?;
     // What is there already is no news: nobody knows our names yet.
     announcer::announce(&context).await?;
-    take_names(&connection, options.instead_of_machined).await?;
+    let names = take_names(&connection, options.instead_of_machined).await?;
+    let sockets = if names.contains(&machined::NAME) { varlink::start(&context, passed) } else { Vec::new() };
     // Nobody there to be told is the usual case.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let watch = tokio::spawn(announcer::watch(context.clone()));
     let ended = tokio::select! {
+        () = told_to_end() => Ok(()),
         () = quiet_for(&context, options.idle.unwrap_or(Some(IDLE)).unwrap_or(Duration::MAX), Context::is_busy) => Ok(()),
         () = connection.closed() => Ok(()),
         // It comes back only when it cannot go on.
         outcome = watch => outcome.unwrap_or(Ok(())),
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    give_names_back(&context).await;
+    // Before the bus starts a successor, which would find them taken.
+    sockets.iter().for_each(AbortHandle::abort);
+    // What takes longer goes on without us, and is told to nobody.
+    let _ = tokio::time::timeout(FAREWELL, give_names_back(&context)).await;
     connection.close().await?;
     Ok(ended?)
+}
+
+/// Comes back at SIGTERM and SIGINT: our sockets are not to be left, and calls under way are answered. Children have no signal
+/// blocked, as the standard library sees to it.
+async fn told_to_end() {
+    let signals = SignalSet::of(&[libc::SIGTERM, libc::SIGINT]);
+    let told = SignalFd::open(&signals).ok().and_then(|told| told.as_fd().try_clone_to_owned().ok());
+    match told.and_then(|told| watched(told).ok()) {
+        Some(told) if signals.block().is_ok() => {
+            let _ = told.readable().await;
+        }
+        // Then they end us at once, as they do who knows nothing of them.
+        _ => std::future::pending().await,
+    }
 }
 
 /// Comes back when nothing was said for `time`, and it is not `busy`.
@@ -124,7 +156,8 @@ async fn give_names_back(context: &Context) {
     quiet_for(context, LAST, Context::is_at_work).await;
 }
 
-async fn take_names(connection: &Connection, instead: bool) -> Result<(), Error> {
+/// Takes the names that are ours to take; gives those that we have.
+async fn take_names(connection: &Connection, instead: bool) -> Result<Vec<&'static str>, Error> {
     let flags = RequestNameFlags::DO_NOT_QUEUE;
     let taken = |error: zbus::Error, name| match error {
         zbus::Error::NameTaken => Error::Taken { name },
@@ -132,13 +165,15 @@ async fn take_names(connection: &Connection, instead: bool) -> Result<(), Error>
     };
     let request = |name: &'static str| connection.request_name_with_flags(name, flags);
     request(NAME).await.map_err(|error| taken(error, NAME))?;
+    let mut taken_names = vec![NAME];
     let systemd = is_systemd_host() && SYSTEMD_MACHINED.iter().any(|path| Path::new(path).exists());
     for name in [machined::NAME].into_iter().filter(|_| instead || !systemd) {
         match request(name).await {
+            Ok(_) => taken_names.push(name),
             // Somebody who was faster does the same; who asked for just this is to know.
             Err(zbus::Error::NameTaken) if !instead => {}
-            outcome => outcome.map(drop).map_err(|error| taken(error, name))?,
+            Err(error) => return Err(taken(error, name)),
         }
     }
-    Ok(())
+    Ok(taken_names)
 }

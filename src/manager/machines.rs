@@ -1,10 +1,18 @@
 //! The machines there are, as what interfaces tell of them.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::machine::{MachineHandle, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::lifeline::Lifeline;
+use crate::machine::registry_watch::RegistryWatch;
+use crate::machine::{Error, MachineHandle};
+use crate::network::state::NetworkState;
 use crate::settings::MachineName;
+use crate::supervisor::machined_file::MachinedFile;
 use crate::supervisor::state::{Phase, State};
 use crate::sys::inet::interface_index;
 
@@ -31,29 +39,49 @@ impl Progress {
 }
 
 /// A machine at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Machine {
     /// What its supervisor says of it.
     pub state: State,
     /// Interfaces of the host that lead to it, by index.
     pub interfaces: Vec<i32>,
+    /// What systemd's tools are told of it.
+    pub file: MachinedFile,
+    supervisor: Arc<Lifeline>,
+    stamps: Stamps,
 }
 
 impl Machine {
-    /// What is known of `machine` now.
-    pub fn of(machine: &MachineHandle) -> Self {
+    /// What is known of `machine` now; `before` is what was known of the same name.
+    fn of(machine: &MachineHandle, before: Option<&Self>, stamps: Stamps) -> Option<Self> {
+        let state = machine.state().clone();
+        let known = before.filter(|before| before.state.supervisor_started == state.supervisor_started);
+        let supervisor = match known {
+            Some(before) => Arc::clone(&before.supervisor),
+            None => Arc::new(Lifeline::of(machine.supervisor().ok()?).ok()?),
+        };
         let network = machine.network_state();
         let names = network.plan.links.iter().filter_map(|link| link.host.as_ref());
-        let interfaces = names
+        let interfaces: Vec<i32> = names
             .filter_map(|name| interface_index(name.as_str()).ok())
             .filter_map(|index| index.try_into().ok())
             .collect();
-        Self { state: machine.state().clone(), interfaces }
+        Some(Self { file: MachinedFile::of(&state, &interfaces), state, interfaces, supervisor, stamps })
     }
 
     /// Whether its supervisor lives still.
     pub fn is_there(&self) -> bool {
-        self.state.name.parse().is_ok_and(|name: MachineName| MachineHandle::find(&name).is_ok())
+        self.supervisor.holds()
+    }
+
+    /// Its supervisor.
+    pub fn supervisor(&self) -> &Arc<Lifeline> {
+        &self.supervisor
+    }
+
+    /// Whether nothing of it is told otherwise.
+    fn is_as(&self, other: &Self) -> bool {
+        (&self.state, &self.interfaces, &self.file) == (&other.state, &other.interfaces, &other.file)
     }
 
     /// Its machine ID (machine-id(5)); nothing where it has none.
@@ -71,22 +99,61 @@ impl Machine {
     }
 }
 
+/// Which writing of its files a machine was read from: each is replaced, never changed.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamps([Option<(u64, i64, i64)>; 2]);
+
+impl Stamps {
+    fn of(name: &MachineName) -> Self {
+        let directory = MachineHandle::directory_of(name);
+        Self([State::FILE, NetworkState::FILE].map(|file| {
+            let stat = rustix::fs::stat(directory.join(file)).ok()?;
+            Some((stat.st_ino, stat.st_mtime, stat.st_mtime_nsec.cast_signed()))
+        }))
+    }
+}
+
 /// The machines that the objects of the bus speak for.
-#[derive(Debug, Default)]
-pub struct Machines(Mutex<BTreeMap<String, Arc<Machine>>>);
+#[derive(Debug)]
+pub struct Machines {
+    watch: RegistryWatch,
+    /// Something was read already.
+    begun: AtomicBool,
+    known: Mutex<Known>,
+}
+
+/// By name.
+type Known = BTreeMap<String, Arc<Machine>>;
 
 /// What is different from before.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Changes {
     /// They were not there.
-    pub came: Vec<String>,
+    pub came: Vec<Arc<Machine>>,
     /// They are gone.
-    pub went: Vec<String>,
+    pub went: Vec<Arc<Machine>>,
     /// Something about them is another.
-    pub changed: Vec<String>,
+    pub changed: Vec<Changed>,
+}
+
+/// A machine of which something is another than before.
+#[derive(Debug)]
+pub struct Changed {
+    /// As it was.
+    pub before: Arc<Machine>,
+    /// As it is.
+    pub now: Arc<Machine>,
 }
 
 impl Machines {
+    /// Knows of none so far.
+    ///
+    /// # Errors
+    /// When the registry cannot be watched.
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self { watch: RegistryWatch::new()?, begun: AtomicBool::new(false), known: Mutex::default() })
+    }
+
     /// The machine called `name`.
     pub fn get(&self, name: &str) -> Option<Arc<Machine>> {
         self.lock().get(name).cloned()
@@ -102,48 +169,88 @@ impl Machines {
         self.lock().is_empty()
     }
 
-    /// Reads the registry anew.
+    /// Whether the registry says something that was not read yet. What a supervisor has written is told by the kernel before its
+    /// write(2) is over, so nothing that a client has seen is missed.
+    pub fn has_news(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let told = poll(&mut [PollFd::new(&self.watch, PollFlags::IN)], Some(&now));
+        !self.begun.load(Ordering::Relaxed) || told != Ok(0)
+    }
+
+    /// Reads what is new in the registry.
     ///
     /// # Errors
-    /// When it cannot be read; nothing changes then.
-    pub fn refresh(&self) -> Result<Changes, crate::machine::Error> {
-        let now = Record::all()?.into_iter().filter_map(|record| match record {
-            Record::Running(machine) => Some((machine.name().to_string(), Arc::new(Machine::of(&machine)))),
-            _ => None,
-        });
-        Ok(self.replace(now.collect()))
+    /// When it cannot be read; nothing changes then, and it stays news.
+    pub fn refresh(&self) -> Result<Changes, Error> {
+        self.begun.store(false, Ordering::Relaxed);
+        let names = self.watch.follow(|_| false)?;
+        let mut known = self.lock();
+        let read = |name: &MachineName| {
+            let before = known.get(name.as_str());
+            // Taken first: what is written after it is news again.
+            let stamps = Stamps::of(name);
+            match before {
+                Some(before) if before.stamps == stamps && before.is_there() => Some(Arc::clone(before)),
+                before => {
+                    let machine = MachineHandle::find(name).ok()?;
+                    Machine::of(&machine, before.map(AsRef::as_ref), stamps).map(Arc::new)
+                }
+            }
+        };
+        let now: Known = names.iter().filter_map(|name| Some((name.to_string(), read(name)?))).collect();
+        self.begun.store(true, Ordering::Relaxed);
+        let changes = Changes::between(&known, &now);
+        *known = now;
+        Ok(changes)
+    }
+
+    /// Forgets the machine `name` if it is the one with that supervisor, which has ended. Says what was forgotten.
+    pub fn forget(&self, name: &str, supervisor: &Arc<Lifeline>) -> Option<Arc<Machine>> {
+        let mut known = self.lock();
+        known.get(name).filter(|machine| Arc::ptr_eq(&machine.supervisor, supervisor))?;
+        known.remove(name)
     }
 
     /// Reads the record of one machine anew, for who asks of it before its coming was told.
     ///
     /// # Errors
     /// When no such machine runs.
-    pub fn look(name: &str) -> Result<MachineHandle, crate::machine::Error> {
-        let name = name.parse::<MachineName>().map_err(|source| crate::machine::Error::Name { source })?;
+    pub fn look(name: &str) -> Result<MachineHandle, Error> {
+        let name = name.parse::<MachineName>().map_err(|source| Error::Name { source })?;
         MachineHandle::find(&name)
     }
 
-    fn replace(&self, now: BTreeMap<String, Arc<Machine>>) -> Changes {
-        let mut machines = self.lock();
-        let mut changes = Changes::default();
-        for (name, machine) in &now {
-            match machines.get(name) {
-                None => changes.came.push(name.clone()),
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Machines {
+    /// Readable when there is news.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+}
+
+impl Changes {
+    fn between(known: &Known, now: &Known) -> Self {
+        let mut changes = Self::default();
+        for (name, machine) in now {
+            match known.get(name) {
+                None => changes.came.push(Arc::clone(machine)),
                 // A reboot in place is a change; another machine of the same name is another machine.
-                Some(before) if before.state.supervisor_started != machine.state.supervisor_started => {
-                    changes.went.push(name.clone());
-                    changes.came.push(name.clone());
+                Some(before) if !Arc::ptr_eq(&before.supervisor, &machine.supervisor) => {
+                    changes.went.push(Arc::clone(before));
+                    changes.came.push(Arc::clone(machine));
                 }
-                Some(before) if before != machine => changes.changed.push(name.clone()),
+                Some(before) if !before.is_as(machine) => {
+                    changes.changed.push(Changed { before: Arc::clone(before), now: Arc::clone(machine) });
+                }
                 Some(_) => {}
             }
         }
-        changes.went.extend(machines.keys().filter(|name| !now.contains_key(*name)).cloned());
-        *machines = now;
+        let gone = known.iter().filter(|(name, _)| !now.contains_key(*name));
+        changes.went.extend(gone.map(|(_, machine)| Arc::clone(machine)));
         changes
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Machine>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,21 +9,29 @@
 //! | [`daemon`] | the process: its connection, its names, its end |
 //! | [`context`] | what all objects share |
 //! | [`machines`] | the machines there are, as properties |
+//! | [`registered`] | machines of other programs |
+//! | [`lifeline`] | the process that a machine goes with |
 //! | [`announcer`] | objects and signals for machines that come, change and go |
+//! | [`bus`] | the connection, with what systemd's clients expect of it |
 //! | [`authority`] | who may do what: root, and whom polkit allows |
 //! | [`problem`] | why not, under the names that each interface has for it |
 //! | [`object_path`] | names as elements of object paths |
 //! | [`worker`] | tasks in processes of their own |
 //! | [`systemd`] | machines as services of systemd: enabled, started |
+//! | [`varlink`] | Varlink interfaces, in the same loop |
 //! | [`machined`] | `org.freedesktop.machine1` |
 
 pub mod announcer;
 pub mod authority;
+pub mod bus;
 pub mod context;
 pub mod daemon;
+pub mod lifeline;
 pub mod machined;
 pub mod machines;
 pub mod object_path;
 pub mod problem;
+pub mod registered;
 pub mod systemd;
+pub mod varlink;
 pub mod worker;

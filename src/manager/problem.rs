@@ -21,6 +21,8 @@ pub enum Kind {
     NoPrivateNetworking,
     NoSuchUserMapping,
     NoSuchGroupMapping,
+    NoOsRelease,
+    NotFound,
     InvalidArgument,
     AccessDenied,
     AuthorizationRequired,
@@ -62,13 +64,18 @@ impl Problem {
     /// No machine of that name runs.
     pub fn no_machine(name: &str) -> Self {
         // As systemd-machined says it, since programs show it.
-        Self::new(Kind::NoSuchMachine, format!("No machine '{name}' known"))
+        Self::new(Kind::NoSuchMachine, format!("No machine '{}' known", shown(name)))
     }
 
     /// There is no image of that name.
     pub fn no_image(name: &str) -> Self {
-        Self::new(Kind::NoSuchImage, format!("No image '{name}' known"))
+        Self::new(Kind::NoSuchImage, format!("No image '{}' known", shown(name)))
     }
+}
+
+/// A name of a client's, which may be anything: no names of ours are longer, and none holds what terminals obey.
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
 impl From<machine::Error> for Problem {
@@ -123,6 +130,7 @@ fn common(kind: Kind) -> &'static str {
         Kind::AuthorizationRequired => "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
         Kind::NotSupported => "org.freedesktop.DBus.Error.NotSupported",
         Kind::ImageExists => "org.freedesktop.DBus.Error.FileExists",
+        Kind::NotFound => "org.freedesktop.DBus.Error.FileNotFound",
         Kind::Busy => "System.Error.EBUSY",
         _ => "org.freedesktop.DBus.Error.Failed",
     }

@@ -321,7 +321,7 @@ pub fn now() -> u64 {
 /// Where the leases of the network namespace are that we are in: those of the host's own last.
 pub fn directory() -> PathBuf {
     match (is_shared_with(1), NamespaceId::ours()) {
-        (Some(false), Ok(namespace)) => Path::new(OTHER_HOSTS).join(namespace.to_string()),
+        (Some(false), Ok(namespace)) => namespace.directory_in(Path::new(OTHER_HOSTS)),
         _ => DIRECTORY.into(),
     }
 }

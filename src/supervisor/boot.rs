@@ -133,6 +133,7 @@ impl<'a> Boot<'a> {
             report(&Event::Warning(&format!("the machine cannot be explained: {error}")));
         }
         boot.write_state(machine, report);
+        boot.tell_systemds_tools(machine, report);
         report(&Event::Started {
             name: parts.plan.name.as_str(),
             os: &parts.os,

@@ -22,9 +22,10 @@ use crate::sys::{SysError, SysResult};
 use super::error::Error;
 use super::fault;
 use super::in_force::InForce;
+use super::journal::{self, Journal};
 use super::launch_record::LaunchRecord;
 use super::registry::{Claim, MachineDirectory};
-use super::resources::{self, Journal, Resource};
+use super::resources::{self, Resource};
 use super::state::State;
 
 /// A name that is ours, and what was taken under it.
@@ -158,7 +159,7 @@ impl Claimed {
     /// What is not in the directory, of all that belongs in it.
     fn missing(&self, logged: bool) -> Vec<&'static str> {
         let files = [
-            resources::NAME,
+            journal::NAME,
             State::FILE,
             LaunchRecord::FILE,
             LaunchRecord::FILTER,
@@ -188,7 +189,7 @@ impl Claimed {
             }
         }
         let missing = self.missing(logged);
-        if missing.contains(&resources::NAME) {
+        if missing.contains(&journal::NAME) {
             self.journal.restore(&self.directory).map_err(failed())?;
         }
         for name in MOUNT_POINTS.iter().chain([&BINDS]).filter(|name| missing.contains(name)) {

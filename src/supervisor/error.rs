@@ -26,6 +26,7 @@ use crate::sys::SysError;
 
 use super::console::ConsoleError;
 use super::diagnosis::Diagnosis;
+use super::gc::ClearError;
 use super::out_of_memory::OomEvidence;
 
 /// Exit status for faults of ours and of the input (docker-run(1), env(1)).
@@ -45,7 +46,7 @@ pub enum Error {
     Stale {
         name: String,
         #[source]
-        source: SysError,
+        source: ClearError,
     },
     #[error(transparent)]
     Name(ValueError),
@@ -218,7 +219,10 @@ impl Error {
                     "spinney status {name} shows it; run takes another name for this one with --machine=NAME"
                 ));
             }
-            Self::Stale { .. } => "run spinney gc, and see what still uses it",
+            Self::Stale { source, .. } => match source.hint() {
+                Some(hint) => return Some(hint),
+                None => "run spinney gc, and see what still uses it",
+            },
             Self::NoSuchUser { .. } => "give a user of the tree, or a number",
             Self::Image(error) => return error.hint(),
             Self::RootHash(error) => return Some(error.hint().to_owned()),

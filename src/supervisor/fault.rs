@@ -25,6 +25,7 @@ pub const POINTS: &[&str] = &[
     "ended",
     "teardown-namespace",
     "teardown-rules",
+    "teardown-machined-file",
     "teardown-names",
     "teardown-network",
     "teardown-cgroup",

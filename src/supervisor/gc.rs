@@ -1,6 +1,6 @@
 //! Clears what supervisors that were killed left behind.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::CWD;
@@ -18,6 +18,8 @@ use crate::sys::process::ends_within;
 use crate::sys::process::pidfd_open;
 use crate::sys::{SysError, SysResult};
 
+use super::journal;
+use super::printable;
 use super::registry::{Claim, MACHINES, MachineDirectory, names};
 use super::resources::{self, Resource};
 use super::state::State;
@@ -38,7 +40,36 @@ pub struct Collected {
     /// Machines whose leavings are gone.
     pub removed: Vec<MachineName>,
     /// What could not be removed, and why.
-    pub failed: Vec<(MachineName, SysError)>,
+    pub failed: Vec<(MachineName, ClearError)>,
+}
+
+/// Why something that a machine left stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ClearError {
+    /// Of what is known to us.
+    #[error(transparent)]
+    System(#[from] SysError),
+    /// The journal has lines that say nothing to us; all others are undone. It stays, for who understands them.
+    #[error("another version of spinney made what this one cannot undo: {}", printable::line(lines.join(" ").as_bytes()))]
+    Unknown {
+        /// The machine's.
+        directory: PathBuf,
+        /// As they are written.
+        lines: Vec<String>,
+    },
+}
+
+impl ClearError {
+    /// The next step, where it is another than to try again later.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::System(_) => None,
+            Self::Unknown { directory, .. } => Some(format!(
+                "run gc of that version; or undo it by hand, remove {} and run spinney gc",
+                directory.join(journal::NAME).display()
+            )),
+        }
+    }
 }
 
 /// Clears all machines whose supervisor is dead.
@@ -54,15 +85,17 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
         match clear_orphan(&name, cgroups) {
             Ok(true) => collected.removed.push(name),
             Ok(false) => {}
-            Err(error) => collected.failed.push((name, error)),
+            Err(error) => collected.failed.push((name, error.into())),
         }
     }
     // Of machines whose journal somebody has removed, or that went with the host.
     lock::sweep_all();
     // Who may not write it has others who do.
-    let _ = host_names::sweep(|machine| Path::new(MACHINES).join(machine).exists());
+    let has_directory = |machine: &str| Path::new(MACHINES).join(machine).exists();
+    let _ = host_names::sweep(has_directory);
     // What cannot be removed now is tried again the next time.
-    let _ = link::holding::sweep(|machine| Path::new(MACHINES).join(machine).exists());
+    let _ = link::holding::sweep(has_directory);
+    let _ = rules::sweep_gone(has_directory);
     let _ = link::shared::sweep();
     if let Ok(true) = link::lost::sweep() {
         let _ = rules::sweep();
@@ -74,7 +107,7 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
 ///
 /// # Errors
 /// What could not be removed.
-pub fn collect_one(name: &MachineName, cgroups: &CgroupHierarchy) -> Result<bool, SysError> {
+pub fn collect_one(name: &MachineName, cgroups: &CgroupHierarchy) -> Result<bool, ClearError> {
     let mut collected = Collected::default();
     collect_into(name, cgroups, &mut collected);
     match collected.failed.pop() {
@@ -96,7 +129,7 @@ fn collect_into(name: &MachineName, cgroups: &CgroupHierarchy, collected: &mut C
             Ok(()) => {}
             Err(error) => collected.failed.push((name.clone(), error)),
         },
-        Err(error) => collected.failed.push((name.clone(), error)),
+        Err(error) => collected.failed.push((name.clone(), error.into())),
     }
 }
 
@@ -105,12 +138,15 @@ fn collect_into(name: &MachineName, cgroups: &CgroupHierarchy, collected: &mut C
 ///
 /// # Errors
 /// The first fault.
-pub fn clear(directory: MachineDirectory, cgroups: &CgroupHierarchy) -> Result<(), SysError> {
+pub fn clear(directory: MachineDirectory, cgroups: &CgroupHierarchy) -> Result<(), ClearError> {
     // A log that cannot be written must not keep the name from its next start.
     let _ = super::archive::keep_killed(&directory);
-    let resources = resources::read(&directory)?;
+    let journal::Written { resources, unknown: lines } = journal::read(&directory)?;
     undo_all(&resources, cgroups)?;
-    directory.remove()
+    match lines.is_empty() {
+        true => Ok(directory.remove()?),
+        false => Err(ClearError::Unknown { directory: directory.path().to_owned(), lines }),
+    }
 }
 
 fn undo_all(resources: &[Resource], cgroups: &CgroupHierarchy) -> SysResult<()> {

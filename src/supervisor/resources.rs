@@ -1,9 +1,5 @@
-//! The journal of resources: what a machine has of the host's, written down before it is made.
-//!
-//! A line of JSON each, in `resources` of the machine's directory. Whoever finds the directory unlocked undoes the lines
-//! backwards; undoing what was never made, or is undone already, does nothing.
+//! What a machine has of the host's, and how it is given back. It is written down in the [journal](super::journal) before it is made.
 
-use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -21,16 +17,18 @@ use crate::runtime::controllers;
 use crate::runtime::id_range::LOCK_DIRECTORY;
 use crate::runtime::legacy_cgroup;
 use crate::runtime::root::SCRATCH;
+use crate::sys::SysResult;
 use crate::sys::files::{
-    make_directories, make_directory_at, open_at, open_directory, read_at, remove_file_at, remove_tree_at,
-    replace_at, try_lock_description, while_parents_vanish, write_all,
+    make_directories, make_directory_at, open_at, open_directory, remove_file_at, remove_tree_at,
+    try_lock_description, while_parents_vanish,
 };
 use crate::sys::network::NamespaceId;
-use crate::sys::{SysError, SysResult};
 
-use super::registry::{MachineDirectory, remove_if_empty};
+use super::machined_file;
+use super::registry::remove_if_empty;
 
-/// Something of the host's that goes with the machine.
+/// Something of the host's that goes with the machine. A line of the journal each: what older versions have written is read too, so
+/// that their machines can be cleared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resource {
@@ -67,6 +65,13 @@ pub enum Resource {
         /// The hook's socket.
         hook: Option<PathBuf>,
     },
+    /// What systemd's tools read of it, in /run/systemd/machines.
+    MachinedFile {
+        /// Its name.
+        name: String,
+        /// PID of its supervisor: what is somebody else's by then stays.
+        supervisor: i32,
+    },
     /// Something of the host's network.
     Network(Holding),
     /// Rules about its packets.
@@ -90,86 +95,11 @@ impl Resource {
             Self::ImageLocks(_) => "teardown-image-locks",
             Self::JournalLink(_) => "teardown-journal-link",
             Self::Names { .. } => "teardown-names",
+            Self::MachinedFile { .. } => "teardown-machined-file",
             Self::Network(_) => "teardown-network",
             Self::Rules { .. } => "teardown-rules",
         }
     }
-}
-
-/// The journal of one machine.
-#[derive(Debug)]
-pub struct Journal {
-    file: OwnedFd,
-    /// All that it says, should the file be removed.
-    noted: RefCell<Vec<Resource>>,
-}
-
-/// A journal of this many bytes is not one of ours: a machine has a handful of resources.
-const LIMIT: usize = 1 << 20;
-
-/// Its name in the machine's directory.
-pub const NAME: &str = "resources";
-
-impl Journal {
-    /// Opens the journal of the machine whose directory this is.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub fn open(directory: &MachineDirectory) -> SysResult<Self> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW;
-        let file = open_at(directory.fd(), NAME, flags, Mode::from_raw_mode(0o600))?;
-        Ok(Self { file, noted: RefCell::default() })
-    }
-
-    /// Writes it once more, in `directory`, where it was removed.
-    ///
-    /// # Errors
-    /// When /run is full.
-    pub fn restore(&mut self, directory: &MachineDirectory) -> SysResult<()> {
-        let text = self.noted.borrow().iter().map(line).collect::<SysResult<Vec<_>>>()?.concat();
-        replace_at(directory.fd(), NAME, &text, 0o600)?;
-        self.file = Self::open(directory)?.file;
-        Ok(())
-    }
-
-    /// What it says, in the order of making.
-    pub fn resources(&self) -> Vec<Resource> {
-        self.noted.borrow().clone()
-    }
-
-    /// Writes `resource` down; it may be made afterwards.
-    ///
-    /// # Errors
-    /// When /run is full: then it must not be made.
-    pub fn note(&self, resource: &Resource) -> SysResult<()> {
-        write_all(&self.file, &line(resource)?)?;
-        self.noted.borrow_mut().push(resource.clone());
-        Ok(())
-    }
-}
-
-fn line(resource: &Resource) -> SysResult<Vec<u8>> {
-    let mut line = serde_json::to_vec(resource)
-        .map_err(|_| SysError::new("write", "a resource as JSON", Errno::INVAL))?;
-    line.push(b'\n');
-    Ok(line)
-}
-
-/// What the journal of `directory` holds, in the order of making. A last line that was cut off by a kill was not
-/// acted upon and does not count.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn read(directory: &MachineDirectory) -> SysResult<Vec<Resource>> {
-    match read_at(directory.fd(), NAME, LIMIT) {
-        Ok(text) => Ok(parse(&text)),
-        Err(error) if error.errno() == Errno::NOENT => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
-fn parse(text: &[u8]) -> Vec<Resource> {
-    text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 /// Gives back what is left of `resource`.
@@ -193,6 +123,7 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
         Resource::Names { machine, hook } => {
             host_names::forget(machine, hook.as_deref()).map_err(HostsFileError::into_source)
         }
+        Resource::MachinedFile { name, supervisor } => machined_file::remove_ours(name, *supervisor),
         Resource::JournalLink(path) => match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_symlink() => remove_file_at(rustix::fs::CWD, path),
             _ => Ok(()),
@@ -262,15 +193,4 @@ fn remove_scratch(name: &str) -> SysResult<()> {
     let lib = open_directory(Path::new("/var/lib"))?;
     remove_if_empty(&lib, "spinney/scratch")?;
     remove_if_empty(&lib, "spinney")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cut_off_line_does_not_count() {
-        let text = b"{\"id-range\":524288}\n{\"cgroup\":\"demo\"}\n{\"scratch\":\"de";
-        assert_eq!(parse(text), [Resource::IdRange(524_288), Resource::Cgroup("demo".to_owned())]);
-    }
 }

@@ -5,6 +5,7 @@
 //! *for* is said by the rooms above; nothing here decides anything.
 #![allow(unsafe_code)]
 
+pub mod activation;
 pub mod attributes;
 pub mod block_device;
 pub mod bpf;

@@ -95,6 +95,14 @@ pub fn pidfd_open(pid: Pid) -> SysResult<OwnedFd> {
     })
 }
 
+/// What names the process of `pidfd` among all since the host's boot: the inode of the pidfd. `None` before Linux 6.9, where all
+/// pidfds have one inode.
+pub fn pidfd_id(pidfd: impl AsFd) -> Option<u64> {
+    const PIDFS: i64 = 0x5049_4446; // linux/magic.h, PID_FS_MAGIC
+    let is_pidfs = rustix::fs::fstatfs(&pidfd).is_ok_and(|stat| i128::from(stat.f_type) == i128::from(PIDFS));
+    is_pidfs.then(|| rustix::fs::fstat(&pidfd).ok().map(|stat| stat.st_ino)).flatten()
+}
+
 /// Waits until the process behind `pidfd` has ended, `patience` at most; says whether it has.
 ///
 /// # Errors
@@ -237,6 +245,21 @@ pub fn join_mount_namespace(namespace: impl AsFd) -> SysResult<()> {
         rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount)),
         || format!("{}, CLONE_NEWNS", FdPath::of(&namespace)),
     )
+}
+
+/// The user who made the user namespace `namespace` (ioctl_nsfs(2), Linux 4.11).
+///
+/// # Errors
+/// EINVAL for a namespace of another kind.
+pub fn user_namespace_owner(namespace: impl AsFd) -> SysResult<u32> {
+    /// linux/nsfs.h: _IO(0xb7, 0x4).
+    const NS_GET_OWNER_UID: libc::Ioctl = 0xb704;
+    let mut owner: libc::uid_t = 0;
+    let fd = namespace.as_fd();
+    // SAFETY: the kernel writes one uid_t to where the pointer leads, which lives until the call is over.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_OWNER_UID, &raw mut owner) };
+    sys("ioctl", check(result.into()), || format!("{}, NS_GET_OWNER_UID", FdPath::of(&fd)))?;
+    Ok(owner)
 }
 
 /// Sets real, effective and saved uid and gid, after dropping all supplementary groups but `groups`.

@@ -4,8 +4,8 @@
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -95,6 +95,46 @@ pub fn peer(socket: &impl AsFd) -> SysResult<Credentials> {
     };
     sys("getsockopt", check(result.into()), || format!("{}, SOL_SOCKET, SO_PEERCRED", FdPath::of(socket)))?;
     Ok(Credentials { pid: peer.pid, uid: peer.uid, gid: peer.gid })
+}
+
+/// The process that connected, as a pidfd (SO_PEERPIDFD, Linux 6.5).
+///
+/// # Errors
+/// ENOPROTOOPT before that; ESRCH when it is gone and reaped.
+pub fn peer_process(socket: &impl AsFd) -> SysResult<OwnedFd> {
+    const SO_PEERPIDFD: libc::c_int = 77; // asm-generic/socket.h
+    let mut pidfd: libc::c_int = -1;
+    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(0);
+    // SAFETY: both pointers are to live values, and `length` is the size of the first.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PEERPIDFD,
+            (&raw mut pidfd).cast(),
+            &raw mut length,
+        )
+    };
+    let describe = || format!("{}, SOL_SOCKET, SO_PEERPIDFD", FdPath::of(socket));
+    sys("getsockopt", check(result.into()), describe)?;
+    // SAFETY: the call has just made it, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
+/// The path that `socket` is bound to.
+///
+/// # Errors
+/// EINVAL for one that has none.
+pub fn local_path(socket: &impl AsFd) -> SysResult<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let describe = || FdPath::of(socket).to_string();
+    let address = sys("getsockname", rustix::net::getsockname(socket), describe)?;
+    let address = SocketAddrUnix::try_from(address).ok();
+    let path = address.as_ref().and_then(SocketAddrUnix::path).map(std::borrow::Cow::into_owned);
+    match path {
+        Some(path) => Ok(PathBuf::from(std::ffi::OsStr::from_bytes(path.as_bytes()))),
+        None => Err(SysError::new("getsockname", describe(), Errno::INVAL)),
+    }
 }
 
 /// Sends what the other side's buffer takes of `bytes` at this moment, with `fds` at the first byte: says how much, `None`

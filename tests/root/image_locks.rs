@@ -5,12 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use spinney::image::lock::{self, Hold};
+use spinney::sys::files::open_directory;
+use spinney::sys::lock_file::LockFile;
 
 use crate::command::run;
 use crate::harness::{Context, Row, Stop, Test, TestResult};
+use crate::machine::Machine;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 2] = [("nspawn", nspawn), ("leavings", leavings)];
+    let rows: [Row; 3] = [
+        ("nspawn", nspawn),
+        ("leavings", leavings),
+        ("leavings_beside_another_host", leavings_beside_another_host),
+    ];
     rows.map(|(name, test)| Test::new(format!("image_locks::{name}"), test)).into()
 }
 
@@ -133,5 +140,37 @@ fn leavings(context: &Context) -> TestResult {
     assert_eq!(again.to_string(), "somebody else is making an image \"web\"");
     drop(held);
     drop(lock::lock_name(&name)?);
+    Ok(())
+}
+
+/// A machine's supervisor is killed while another host has the tree too, with the local lock and a /run of its own.
+fn leavings_beside_another_host(context: &Context) -> TestResult {
+    let _run = Run::of(context);
+    let tree = copy(context)?;
+    let local = context.directory.join("pool/.#web.lck");
+    let name = context.machine_name();
+    let mut command = context.spinney();
+    command.args(["run", "-M", &name, "--read-only", "--notify-ready"]).arg(&tree);
+    let mut machine = Machine::spawn(context, &name, command);
+    machine.ready()?;
+    let stat = rustix::fs::stat(&tree)?;
+    let global = Path::new(lock::LOCKS).join(format!("inode-{}:{}", stat.st_dev, stat.st_ino));
+    assert!(global.exists() && local.exists());
+    let pool = open_directory(local.parent().ok_or("a parent")?)?;
+    let elsewhere = LockFile::try_take(pool, ".#web.lck", Hold::Shared)?.ok_or("it is held alone")?;
+    machine.signal(libc::SIGKILL);
+    machine.wait()?;
+    assert!(global.exists() && local.exists());
+    // The next of its name clears what it left.
+    let next = run(context
+        .spinney()
+        .args(["run", "-q", "-x", "-M", &name])
+        .arg(context.tree("busybox")?)
+        .args(["--", "true"]));
+    assert_eq!(next.status, 0, "{next:#?}");
+    assert!(!global.exists(), "the global lock is left");
+    assert!(local.exists(), "another host's lock is gone");
+    drop(elsewhere);
+    assert!(!local.exists());
     Ok(())
 }

@@ -78,6 +78,7 @@ mod network_owned;
 mod network_ports;
 mod network_rules;
 mod network_siblings;
+mod network_upgrade;
 mod network_verbs;
 mod network_zone;
 mod nspawn;
@@ -122,6 +123,7 @@ fn main() -> ExitCode {
         nspawn_names::tests(),
         network_rules::tests(),
         network_siblings::tests(),
+        network_upgrade::tests(),
         nspawn::tests(),
         nspawn_settings::tests(),
         options::tests(),

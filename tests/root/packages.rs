@@ -94,7 +94,11 @@ fn expected(prefix: &str, data: &str, generated: &[String]) -> BTreeSet<String> 
         "share/man/man8/spinney@.service.8 644",
         "share/man/man8/spinneyd.8 644",
     ];
-    let in_data = ["dbus-1/system.d/org.spinney.conf 644", "polkit-1/actions/org.spinney.policy 644"];
+    let in_data = [
+        "dbus-1/system.d/org.spinney.conf 644",
+        "polkit-1/actions/org.spinney.machine1.policy 644",
+        "polkit-1/actions/org.spinney.policy 644",
+    ];
     let below_prefix = below_prefix.iter().copied().chain(generated.iter().map(String::as_str));
     let below_prefix = below_prefix.map(|file| format!("{prefix}/{file}"));
     let in_data = in_data.iter().map(|file| format!("{data}/{file}"));

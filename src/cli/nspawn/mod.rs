@@ -99,15 +99,13 @@ pub(super) fn main(program: &'static str, words: &[OsString], started: Instant) 
 /// Removes what a supervisor that was killed left of its container.
 fn clean_up(wish: Wish) -> Result<u8, Refusal> {
     let name = container::name_of(&wish)?;
-    let failed = |what: &str, error: crate::sys::SysError| {
-        Err(Refusal::error(
-            format!("cannot {what}: {error}: {}", error.errno()),
-            "spinney gc shows what stays, and why",
-        ))
+    let failed = |what: &str, error: &dyn std::error::Error| {
+        let why = crate::sys::in_words(error);
+        Err(Refusal::error(format!("cannot {what}: {why}"), "spinney gc shows what stays, and why"))
     };
     let host = match Host::probe() {
         Ok(host) => host,
-        Err(error) => return failed("look at this host", error),
+        Err(error) => return failed("look at this host", &error),
     };
     match gc::collect_one(&name, &host.cgroup) {
         Ok(false) if MachineHandle::find(&name).is_ok_and(|machine| machine.is_alive()) => {
@@ -117,7 +115,7 @@ fn clean_up(wish: Wish) -> Result<u8, Refusal> {
             ))
         }
         Ok(_) => Ok(0),
-        Err(error) => failed("clean up", error),
+        Err(error) => failed("clean up", &error),
     }
 }
 

@@ -8,8 +8,8 @@ use crate::cli::output::Output;
 use crate::cli::{EXIT_FAILURE, require_root};
 use crate::host::Host;
 use crate::settings::MachineName;
-use crate::supervisor::gc::{Collected, collect};
-use crate::sys::SysError;
+use crate::supervisor::gc::{ClearError, Collected, collect};
+use crate::sys::{SysError, in_words};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +41,7 @@ struct CannotLook(#[source] SysError);
 struct CannotRemove {
     machine: String,
     #[source]
-    source: SysError,
+    source: ClearError,
 }
 
 /// What a collection did, for programs.
@@ -59,9 +59,9 @@ struct Failed<'a> {
 
 impl<'a> Told<'a> {
     fn of(collected: &'a Collected) -> Self {
-        let failed = |(machine, error): &'a (MachineName, SysError)| Failed {
+        let failed = |(machine, error): &'a (MachineName, ClearError)| Failed {
             machine: machine.as_str(),
-            error: format!("{error}: {}", error.errno()),
+            error: in_words(error),
         };
         Self {
             removed: collected.removed.iter().map(MachineName::as_str).collect(),
@@ -76,18 +76,18 @@ pub fn gc(arguments: &GcArguments) -> u8 {
     if !require_root("gc", "sudo spinney gc", output) {
         return EXIT_FAILURE;
     }
-    let fail = |error: &dyn Error| {
-        output.error(error, Some(HINT));
+    let fail = |error: &dyn Error, hint: Option<String>| {
+        output.error(error, Some(hint.as_deref().unwrap_or(HINT)));
         EXIT_FAILURE
     };
     let collected = match Host::probe().and_then(|host| collect(&host.cgroup)) {
         Ok(collected) => collected,
-        Err(error) => return fail(&CannotLook(error)),
+        Err(error) => return fail(&CannotLook(error), None),
     };
     if arguments.json
         && let Err(error) = output.json(&Told::of(&collected))
     {
-        return fail(&error);
+        return fail(&error, None);
     }
     if collected.removed.is_empty() && collected.failed.is_empty() {
         output.status("nothing was left behind");
@@ -97,7 +97,8 @@ pub fn gc(arguments: &GcArguments) -> u8 {
     }
     let mut status = 0;
     for (machine, source) in collected.failed {
-        status = fail(&CannotRemove { machine: machine.to_string(), source });
+        let hint = source.hint();
+        status = fail(&CannotRemove { machine: machine.to_string(), source }, hint);
     }
     status
 }
@@ -112,7 +113,7 @@ mod tests {
     fn for_programs() {
         let name = |name: &str| name.parse::<MachineName>().unwrap();
         let busy = SysError::new("rmdir", "\"/x\"", Errno::BUSY);
-        let collected = Collected { removed: vec![name("a")], failed: vec![(name("b"), busy)] };
+        let collected = Collected { removed: vec![name("a")], failed: vec![(name("b"), busy.into())] };
         let told = serde_json::to_value(Told::of(&collected)).unwrap();
         let error = "rmdir(\"/x\"): Device or resource busy (os error 16)";
         assert_eq!(

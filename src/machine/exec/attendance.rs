@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::entry::{Entered, GO_ON};
+use super::hand_out::HandOut;
 use super::members::{kill_session, signal_command, signal_session};
 use super::minder::Minder;
 use super::plan::Request;
@@ -75,11 +76,12 @@ impl Drop for Mask {
 
 /// What a command needs of us.
 #[derive(Debug)]
-pub(super) struct Attendance {
+pub(super) struct Attendance<'a> {
     signals: SignalFd,
     before: Mask,
     pumps: Vec<Pump>,
     console: Option<Console>,
+    hand_out: Option<HandOut<'a>>,
     program: String,
 }
 
@@ -103,18 +105,23 @@ struct Running {
     mind_at: Option<Instant>,
 }
 
-impl Attendance {
+impl<'a> Attendance<'a> {
     /// Gets ready, before there is a command.
     ///
     /// # Errors
     /// When the terminal or the signals cannot be had.
-    pub(super) fn begin(request: &Request, pumps: Vec<Pump>) -> Result<Self, Error> {
+    pub(super) fn begin(
+        request: &Request,
+        pumps: Vec<Pump>,
+        hand_out: Option<HandOut<'a>>,
+    ) -> Result<Self, Error> {
         let failed = || Error::system("take our signals and terminal");
         let before = SignalSet::of(&[&HEARD[..], &BLOCKED[..]].concat()).block().map_err(failed())?;
         let before = Mask(before);
         let signals = SignalFd::open(&SignalSet::of(&HEARD)).map_err(failed())?;
         let console = match request.terminal {
             None => None,
+            Some(_) if hand_out.is_some() => None,
             Some(_) => {
                 let terminal = Terminal::open(rustix::stdio::stdin(), rustix::stdio::stdout());
                 Some(Console::new(ConsoleMode::Interactive, terminal.map_err(failed())?, None))
@@ -125,7 +132,7 @@ impl Attendance {
             super::Payload::Shell(_) => Some("a login shell".to_owned()),
             super::Payload::Login => Some("a login prompt".to_owned()),
         };
-        Ok(Self { signals, before, pumps, console, program: program.unwrap_or_default() })
+        Ok(Self { signals, before, pumps, console, hand_out, program: program.unwrap_or_default() })
     }
 
     /// Waits for the command's end; gives its exit status.
@@ -166,6 +173,7 @@ impl Attendance {
         if let Some(channel) = running.channel.take() {
             self.hear_the_rest(&mut running, &channel);
         }
+        self.begun(&running);
         if let Some(console) = self.console.take() {
             // What the command has come to is what counts.
             let _ = console.finish(PATIENCE);
@@ -259,6 +267,9 @@ impl Attendance {
             for action in actions.into_iter().flatten() {
                 self.act(&action, running);
             }
+            if self.hand_out.as_mut().is_some_and(HandOut::is_hung_up) {
+                line_is_dead(running);
+            }
             Self::keep_time(running, request);
         }
     }
@@ -277,6 +288,8 @@ impl Attendance {
         if let Some(console) = &self.console {
             polled.extend(console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         }
+        let line = self.hand_out.as_ref().and_then(HandOut::interest);
+        polled.extend(line.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::empty())));
         let now = Instant::now();
         let deadlines = [
             running.term_at,
@@ -315,9 +328,16 @@ impl Attendance {
             },
             Heard::Message(..) | Heard::Leader(_) => running.channel = Some(channel),
             Heard::Failed(stage, text, errno) => self.failed(running, stage, text, errno),
-            Heard::End => {}
+            Heard::End => self.begun(running),
         }
         Ok(())
+    }
+
+    /// The command is one now, or has been one: its terminal can be given away.
+    fn begun(&mut self, running: &Running) {
+        if let (Some(hand_out), None) = (&mut self.hand_out, &running.trouble) {
+            hand_out.hand_out();
+        }
     }
 
     /// After its end: why there was no command, if there was none.
@@ -351,6 +371,10 @@ impl Attendance {
         });
         if !is_ptmx || tty::slave_number(&master).is_err() {
             return Err(Error::Inside { text: "what it has at /dev/pts/ptmx is no terminal".to_owned() });
+        }
+        if let Some(hand_out) = &mut self.hand_out {
+            hand_out.keep(master);
+            return Ok(());
         }
         let Some(console) = &mut self.console else { return Ok(()) };
         match console.replace_master(master) {
@@ -397,9 +421,7 @@ impl Attendance {
     fn hang_up(&mut self, running: &mut Running) {
         if let Some(console) = self.console.take() {
             let _ = console.finish(Duration::ZERO);
-            signal_session(running.pid, libc::SIGHUP);
-            signal_session(running.pid, libc::SIGCONT);
-            running.kill_at = Some(Instant::now() + HANG_UP);
+            line_is_dead(running);
         }
     }
 
@@ -432,6 +454,13 @@ impl Attendance {
     }
 }
 
+/// Tells the command, and sees to it that it ends.
+fn line_is_dead(running: &mut Running) {
+    signal_session(running.pid, libc::SIGHUP);
+    signal_session(running.pid, libc::SIGCONT);
+    running.kill_at = Some(Instant::now() + HANG_UP);
+}
+
 /// What came of a start.
 enum Born {
     /// The command's process.
@@ -455,7 +484,7 @@ mod tests {
     fn signals_are_as_they_were() {
         let blocked = || SignalSet::empty().block().unwrap();
         let before = format!("{:?}", blocked());
-        let attendance = Attendance::begin(&Request::command(vec!["true".into()]), Vec::new()).unwrap();
+        let attendance = Attendance::begin(&Request::command(vec!["true".into()]), Vec::new(), None).unwrap();
         assert_ne!(format!("{:?}", blocked()), before);
         drop(attendance);
         assert_eq!(format!("{:?}", blocked()), before);

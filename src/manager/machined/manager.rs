@@ -1,21 +1,25 @@
-//! `org.freedesktop.machine1.Manager`.
+//! `org.freedesktop.machine1.Manager`: methods that name a machine. What they do is in [`super::operations`].
+
+use std::collections::{BTreeMap, HashMap};
 
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{ObjectPath, OwnedObjectPath};
+use zbus::{ObjectPath, OwnedFd, OwnedObjectPath, OwnedVariant};
 
-use super::{Result, machine_path};
-use crate::manager::announcer;
+use super::id_map::Ids;
+use super::known::Known;
+use super::operations::{Operation, by_pid, map_to};
+use super::registration::{Origin, Registration, from_properties, register, unregister};
+use super::{Address, Result, addresses_on_bus, machine_path};
+use crate::manager::authority::{self, Caller};
 use crate::manager::context::Context;
-use crate::manager::worker::task::MachineWork;
+use crate::manager::problem::{Kind, Problem};
 
-/// Of machines that systemd's tools ask for.
-const CLASS: &str = "container";
+/// Where systemd-machined has images, and so who asks for its properties expects them.
+const POOL: &str = "/var/lib/machines";
 
-/// Who made them: the field `service` of systemd-machined.
-const SERVICE: &str = "spinney";
-
-const MANAGE_MACHINES: &str = "org.freedesktop.machine1.manage-machines";
+/// How much of it there is, where nothing counts.
+const UNKNOWN: u64 = u64::MAX;
 
 /// The object.
 #[derive(Debug)]
@@ -28,6 +32,30 @@ impl ManagerObject {
     pub fn new(context: Context) -> Self {
         Self { context }
     }
+
+    fn on<'a>(&'a self, header: &'a Header<'a>, name: &'a str) -> Operation<'a> {
+        Operation { context: &self.context, caller: Caller::Bus(header), name }
+    }
+
+    async fn take_up(
+        &self,
+        header: &Header<'_>,
+        registration: Registration,
+        created: bool,
+    ) -> Result<OwnedObjectPath> {
+        let _busy = self.context.busy();
+        let name = registration.name.clone();
+        let origin = origin(&self.context, header).await?;
+        register(&self.context, &Caller::Bus(header), origin, registration, created).await?;
+        Ok(machine_path(&name))
+    }
+}
+
+/// The process and the user of a message's sender.
+async fn origin(context: &Context, header: &Header<'_>) -> Result<Origin> {
+    let uid = authority::user(context.connection(), header).await?;
+    let pid = authority::process(context.connection(), header).await?;
+    Ok(Origin { pid, uid })
 }
 
 /// Machines of this host, as systemd-machined tells of them.
@@ -36,37 +64,398 @@ impl ManagerObject {
     /// The object of a machine.
     #[zbus(out_args("machine"))]
     async fn get_machine(&self, name: &str) -> Result<OwnedObjectPath> {
-        self.context.machine(name).await?;
+        Known::find(&self.context, name).await?;
         Ok(machine_path(name))
+    }
+
+    /// The object of the machine that a process is of; 0 is the caller.
+    #[zbus(name = "GetMachineByPID", out_args("machine"))]
+    async fn get_machine_by_pid(
+        &self,
+        pid: u32,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath> {
+        let pid = match pid {
+            0 => authority::process(self.context.connection(), &header).await?,
+            pid => pid,
+        };
+        let known = by_pid(&self.context, i32::try_from(pid).unwrap_or(-1)).await?;
+        Ok(machine_path(&known.file().name))
     }
 
     /// All machines that run: name, class, service, object.
     #[zbus(out_args("machines"))]
     async fn list_machines(&self) -> Result<Vec<(String, String, String, OwnedObjectPath)>> {
-        announcer::announce(&self.context).await?;
-        let machines = self.context.machines().all();
-        let row = |name: &str| (name.to_owned(), CLASS.to_owned(), SERVICE.to_owned(), machine_path(name));
-        Ok(machines.iter().map(|machine| row(&machine.state.name)).collect())
+        let row = |known: &Known| {
+            let file = known.file();
+            let (class, service) = (file.class.as_str().to_owned(), file.service.clone());
+            (file.name.clone(), class, service, machine_path(&file.name))
+        };
+        Ok(Known::all(&self.context).await?.iter().map(row).collect())
+    }
+
+    /// Takes up a machine of another program, and would make a scope for it: without systemd its processes stay where they are.
+    #[zbus(out_args("path"))]
+    #[allow(clippy::too_many_arguments, reason = "systemd-machined's signature")]
+    async fn create_machine(
+        &self,
+        name: String,
+        id: Vec<u8>,
+        service: String,
+        class: String,
+        leader: u32,
+        root_directory: String,
+        scope_properties: Vec<(String, OwnedVariant)>,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath> {
+        // They are for the scope.
+        drop(scope_properties);
+        let registration = Registration {
+            name,
+            id,
+            service,
+            class,
+            leader,
+            root: root_directory,
+            ..Registration::default()
+        };
+        self.take_up(&header, registration, true).await
+    }
+
+    /// The same of one that has interfaces of the host.
+    #[zbus(out_args("path"))]
+    #[allow(clippy::too_many_arguments, reason = "systemd-machined's signature")]
+    async fn create_machine_with_network(
+        &self,
+        name: String,
+        id: Vec<u8>,
+        service: String,
+        class: String,
+        leader: u32,
+        root_directory: String,
+        ifindices: Vec<i32>,
+        scope_properties: Vec<(String, OwnedVariant)>,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath> {
+        drop(scope_properties);
+        let registration = Registration {
+            name,
+            id,
+            service,
+            class,
+            leader,
+            root: root_directory,
+            interfaces: ifindices,
+            ..Registration::default()
+        };
+        self.take_up(&header, registration, true).await
+    }
+
+    /// The same with properties: `Id`, `Service`, `Class`, `LeaderPIDFD` or `LeaderPID` and `LeaderPIDFDID`, `RootDirectory`,
+    /// `NetworkInterfaces`.
+    #[zbus(out_args("path"))]
+    async fn create_machine_ex(
+        &self,
+        name: &str,
+        properties: HashMap<String, OwnedVariant>,
+        scope_properties: Vec<(String, OwnedVariant)>,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath> {
+        drop(scope_properties);
+        self.take_up(&header, from_properties(name, properties)?, true).await
+    }
+
+    /// Takes up a machine of another program, which has a unit for it already.
+    #[zbus(out_args("path"))]
+    #[allow(clippy::too_many_arguments, reason = "systemd-machined's signature")]
+    async fn register_machine(
+        &self,
+        name: String,
+        id: Vec<u8>,
+        service: String,
+        class: String,
+        leader: u32,
+        root_directory: String,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath> {
+        let registration = Registration {
+            name,
+            id,
+            service,
+            class,
+            leader,
+            root: root_directory,
+            ..Registration::default()
+        };
+        self.take_up(&header, registration, false).await
+    }
+
+    /// The same of one that has interfaces of the host.
+    #[zbus(out_args("path"))]
+    #[allow(clippy::too_many_arguments, reason = "systemd-machined's signature")]
+    async fn register_machine_with_network(
+        &self,
+        name: String,
+        id: Vec<u8>,
+        service: String,
+        class: String,
+        leader: u32,
+        root_directory: String,
+        ifindices: Vec<i32>,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath> {
+        let registration = Registration {
+            name,
+            id,
+            service,
+            class,
+            leader,
+            root: root_directory,
+            interfaces: ifindices,
+            ..Registration::default()
+        };
+        self.take_up(&header, registration, false).await
+    }
+
+    /// The same with properties, as `CreateMachineEx`.
+    #[zbus(out_args("path"))]
+    async fn register_machine_ex(
+        &self,
+        name: &str,
+        properties: HashMap<String, OwnedVariant>,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath> {
+        self.take_up(&header, from_properties(name, properties)?, false).await
+    }
+
+    /// Takes back a machine that was registered.
+    async fn unregister_machine(&self, name: &str, #[zbus(header)] header: Header<'_>) -> Result<()> {
+        Ok(unregister(&self.context, &Caller::Bus(&header), name).await?)
     }
 
     /// Ends a machine now.
     async fn terminate_machine(&self, name: &str, #[zbus(header)] header: Header<'_>) -> Result<()> {
-        self.context.check(&header, MANAGE_MACHINES, &[("machine", name), ("verb", "terminate")]).await?;
-        self.context.work_on_machine(name, MachineWork::Terminate).await?;
-        Ok(())
+        Ok(self.on(&header, name).terminate().await?)
     }
 
     /// Sends a signal to processes of a machine: `leader`, `supervisor`, `all`.
     async fn kill_machine(
         &self,
         name: &str,
-        whom: String,
+        whom: &str,
         signal: i32,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<()> {
-        self.context.check(&header, MANAGE_MACHINES, &[("machine", name), ("verb", "kill")]).await?;
-        self.context.work_on_machine(name, MachineWork::Kill { whom, signal }).await?;
-        Ok(())
+        Ok(self.on(&header, name).kill(whom, signal).await?)
+    }
+
+    /// The addresses of a machine: family (AF_INET, AF_INET6) and bytes.
+    #[zbus(out_args("addresses"))]
+    async fn get_machine_addresses(
+        &self,
+        name: &str,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<Address>> {
+        Ok(addresses_on_bus(self.on(&header, name).addresses().await?))
+    }
+
+    /// How ssh(1) gets at a machine.
+    #[zbus(name = "GetMachineSSHInfo", out_args("ssh_address", "ssh_private_key_path"))]
+    async fn get_machine_ssh_info(
+        &self,
+        name: &str,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(String, String)> {
+        Ok(self.on(&header, name).ssh_info().await?)
+    }
+
+    /// The fields of a machine's os-release(5).
+    #[zbus(name = "GetMachineOSRelease", out_args("fields"))]
+    async fn get_machine_os_release(
+        &self,
+        name: &str,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<BTreeMap<String, String>> {
+        Ok(self.on(&header, name).os_release().await?.into_iter().collect())
+    }
+
+    /// Where a machine's IDs begin on the host.
+    #[zbus(name = "GetMachineUIDShift", out_args("shift"))]
+    async fn get_machine_uid_shift(&self, name: &str, #[zbus(header)] header: Header<'_>) -> Result<u32> {
+        Ok(self.on(&header, name).uid_shift().await?)
+    }
+
+    /// A new pty in a machine: its master, and the path of its slave there.
+    #[zbus(name = "OpenMachinePTY", out_args("pty", "pty_path"))]
+    async fn open_machine_pty(
+        &self,
+        name: &str,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(OwnedFd, String)> {
+        let (pty, path) = self.on(&header, name).open_pty().await?;
+        Ok((pty.into(), path))
+    }
+
+    /// A login prompt in a machine, on a pty.
+    #[zbus(out_args("pty", "pty_path"))]
+    async fn open_machine_login(
+        &self,
+        name: &str,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(OwnedFd, String)> {
+        let (pty, path) = self.on(&header, name).open_login().await?;
+        Ok((pty.into(), path))
+    }
+
+    /// A shell or program in a machine, on a pty.
+    #[zbus(out_args("pty", "pty_path"))]
+    async fn open_machine_shell(
+        &self,
+        name: &str,
+        user: &str,
+        path: &str,
+        args: Vec<String>,
+        environment: Vec<String>,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(OwnedFd, String)> {
+        let (pty, path) = self.on(&header, name).open_shell(user, path, &args, &environment).await?;
+        Ok((pty.into(), path))
+    }
+
+    /// Mounts a path of the host in a machine.
+    async fn bind_mount_machine(
+        &self,
+        name: &str,
+        source: &str,
+        destination: &str,
+        read_only: bool,
+        mkdir: bool,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<()> {
+        Ok(self.on(&header, name).bind(source, destination, read_only, mkdir).await?)
+    }
+
+    /// Copies files out of a machine.
+    async fn copy_from_machine(
+        &self,
+        name: &str,
+        source: &str,
+        destination: &str,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<()> {
+        Ok(self.on(&header, name).copy(false, source, destination, 0).await?)
+    }
+
+    /// Copies files into a machine.
+    async fn copy_to_machine(
+        &self,
+        name: &str,
+        source: &str,
+        destination: &str,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<()> {
+        Ok(self.on(&header, name).copy(true, source, destination, 0).await?)
+    }
+
+    /// Copies files out of a machine; with bit 0 of the flags, over those that are there.
+    async fn copy_from_machine_with_flags(
+        &self,
+        name: &str,
+        source: &str,
+        destination: &str,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<()> {
+        Ok(self.on(&header, name).copy(false, source, destination, flags).await?)
+    }
+
+    /// Copies files into a machine; with bit 0 of the flags, over those that are there.
+    async fn copy_to_machine_with_flags(
+        &self,
+        name: &str,
+        source: &str,
+        destination: &str,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<()> {
+        Ok(self.on(&header, name).copy(true, source, destination, flags).await?)
+    }
+
+    /// The root directory of a machine.
+    #[zbus(out_args("fd"))]
+    async fn open_machine_root_directory(
+        &self,
+        name: &str,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedFd> {
+        Ok(self.on(&header, name).open_root().await?.into())
+    }
+
+    /// How much images may take together: only btrfs could count it, by quota groups that are not ours to set.
+    async fn set_pool_limit(&self, size: u64, #[zbus(header)] header: Header<'_>) -> Result<()> {
+        let caller = Caller::Bus(&header);
+        super::access::check(&self.context, &caller, "set-pool-limit", "", &[]).await?;
+        Err(Problem::new(
+            Kind::NotSupported,
+            format!("Images have no limit in common, and get none of {size} bytes."),
+        )
+        .into())
+    }
+
+    /// What a user ID of a machine is on the host.
+    #[zbus(out_args("uid_outer"))]
+    async fn map_from_machine_user(
+        &self,
+        name: &str,
+        uid_inner: u32,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<u32> {
+        Ok(self.on(&header, name).map_from(Ids::Users, uid_inner).await?)
+    }
+
+    /// Whose a user ID of the host is: name and object of the machine, and what it is there.
+    #[zbus(out_args("machine_name", "machine_path", "uid_inner"))]
+    async fn map_to_machine_user(&self, uid_outer: u32) -> Result<(String, OwnedObjectPath, u32)> {
+        let (known, inner) = map_to(&self.context, Ids::Users, uid_outer).await?;
+        let name = &known.file().name;
+        Ok((name.clone(), machine_path(name), inner))
+    }
+
+    /// What a group ID of a machine is on the host.
+    #[zbus(out_args("gid_outer"))]
+    async fn map_from_machine_group(
+        &self,
+        name: &str,
+        gid_inner: u32,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<u32> {
+        Ok(self.on(&header, name).map_from(Ids::Groups, gid_inner).await?)
+    }
+
+    /// Whose a group ID of the host is: name and object of the machine, and what it is there.
+    #[zbus(out_args("machine_name", "machine_path", "gid_inner"))]
+    async fn map_to_machine_group(&self, gid_outer: u32) -> Result<(String, OwnedObjectPath, u32)> {
+        let (known, inner) = map_to(&self.context, Ids::Groups, gid_outer).await?;
+        let name = &known.file().name;
+        Ok((name.clone(), machine_path(name), inner))
+    }
+
+    /// Where images are.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn pool_path(&self) -> &str {
+        POOL
+    }
+
+    /// What they take together; all ones where nobody counts.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn pool_usage(&self) -> u64 {
+        UNKNOWN
+    }
+
+    /// What they may take together; all ones for no limit.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn pool_limit(&self) -> u64 {
+        UNKNOWN
     }
 
     /// A machine has come.

@@ -4,14 +4,29 @@
 //! |---|---|
 //! | [`manager`] | `org.freedesktop.machine1.Manager` |
 //! | [`machine`] | `org.freedesktop.machine1.Machine` |
+//! | [`operations`] | what can be done to machines, for all interfaces alike |
+//! | [`access`] | which of that takes which action of polkit |
+//! | [`known`] | a machine, whoever started it |
+//! | [`registration`] | machines that other programs register |
+//! | [`ownership`] | whose a process is that is registered |
+//! | [`id_map`] | IDs of a machine on the host |
 
+pub mod access;
+pub mod id_map;
+pub mod known;
 pub mod machine;
 pub mod manager;
+pub mod operations;
+pub mod ownership;
+pub mod registration;
+
+use std::net::IpAddr;
 
 use zbus::OwnedObjectPath;
 use zbus::object_server::SignalEmitter;
 
 use super::context::Context;
+use super::machines::Changed;
 use super::object_path::encode;
 use super::problem::{Machined, Refusal};
 use machine::MachineObject;
@@ -22,6 +37,20 @@ pub const NAME: &str = "org.freedesktop.machine1";
 
 /// Where its manager is, and below it all else.
 pub const PATH: &str = "/org/freedesktop/machine1";
+
+/// What the host is called among machines.
+pub const HOST: &str = ".host";
+
+/// An address of IP on the bus: its family, its bytes.
+type Address = (i32, Vec<u8>);
+
+fn addresses_on_bus(addresses: Vec<IpAddr>) -> Vec<Address> {
+    let row = |address| match address {
+        IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
+        IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
+    };
+    addresses.into_iter().map(row).collect()
+}
 
 /// What methods of this interface give.
 type Result<T> = std::result::Result<T, Refusal<Machined>>;
@@ -37,7 +66,10 @@ pub fn machine_path(name: &str) -> OwnedObjectPath {
 /// # Errors
 /// When the connection is gone.
 pub async fn serve(context: &Context) -> zbus::Result<()> {
-    context.connection().object_server().at(PATH, ManagerObject::new(context.clone())).await?;
+    let server = context.connection().object_server();
+    server.at(PATH, ManagerObject::new(context.clone())).await?;
+    // It comes and goes with nobody.
+    server.at(machine_path(HOST), MachineObject::new(context.clone(), HOST)).await?;
     Ok(())
 }
 
@@ -49,6 +81,17 @@ pub async fn machine_came(context: &Context, name: &str) {
     let _ = server.at(&path, MachineObject::new(context.clone(), name)).await;
     if let Ok(emitter) = SignalEmitter::new(context.connection(), PATH) {
         let _ = emitter.machine_new(name, path.as_ref()).await;
+    }
+}
+
+/// Says what is another of a machine that reboots in place, or whose interfaces change.
+pub async fn machine_changed(context: &Context, change: &Changed) {
+    let server = context.connection().object_server();
+    let path = machine_path(&change.now.state.name);
+    if let Ok(object) = server.interface::<_, MachineObject>(&path).await {
+        let (before, now) = (&change.before.file, &change.now.file);
+        // One that cannot be told has nobody who listens.
+        let _ = object.get().await.tell(object.signal_emitter(), before, now).await;
     }
 }
 

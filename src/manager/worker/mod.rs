@@ -8,16 +8,20 @@
 //! |---|---|
 //! | [`task`] | what can be asked, and the answers: data |
 //! | `process` | the worker's side |
+//! | `machine_work` | what is done to machines |
 
+pub(super) mod machine_work;
 mod process;
 pub mod task;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Semaphore;
 
 use super::problem::{Kind, Problem};
 use crate::sys::files::memory_file;
@@ -37,6 +41,16 @@ const SEALED: &str = "--sealed";
 /// The most that a message is: below what a socket's buffer holds (net.core.wmem_default).
 const MESSAGE: usize = 160 << 10;
 
+/// How many are at work at once: each is a process. One that attends a session is not counted, as it has given its answer.
+const AT_ONCE: usize = 32;
+
+static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
+
+/// How many there are at most with those that attend a session.
+const MOST: usize = 1024;
+
+static LIVING: AtomicUsize = AtomicUsize::new(0);
+
 /// What a worker gave.
 #[derive(Debug)]
 pub struct Done {
@@ -55,29 +69,47 @@ pub async fn perform(
     fds: Vec<OwnedFd>,
     mut progress: impl FnMut(serde_json::Value) + Send,
 ) -> Result<Done, Problem> {
-    let (ours, mut child) = begin(task, &fds)?;
+    // Never closed: it has no other error.
+    let _place = PLACES.acquire().await;
+    if LIVING.load(Ordering::Relaxed) >= MOST {
+        return Err(Problem::new(Kind::Busy, "Too many sessions are open"));
+    }
+    let (ours, child) = begin(task, &fds)?;
     drop(fds);
-    let end = pidfd_open(rustix::process::Pid::from_child(&child)).and_then(watched);
+    reap(child)?;
     let socket = watched(ours).map_err(failed)?;
-    let outcome = loop {
+    loop {
         match next(&socket).await? {
             Some((Said::Progress(value), _)) => progress(value),
-            Some((Said::Done(value), fds)) => break Ok(Done { value, fds }),
-            Some((Said::Failed(problem), _)) => break Err(problem),
-            None => break Err(Problem::new(Kind::Failed, "the process that was at it was killed")),
+            Some((Said::Done(value), fds)) => return Ok(Done { value, fds }),
+            Some((Said::Failed(problem), _)) => return Err(problem),
+            None => return Err(Problem::new(Kind::Failed, "the process that was at it was killed")),
         }
-    };
-    // One that attends a session goes on; it is nobody's concern but its own, and is reaped when it ends.
-    tokio::spawn(async move {
-        if let Ok(end) = &end {
-            let _ = end.readable().await;
-        }
-        let _ = child.wait();
-    });
-    outcome
+    }
 }
 
-fn begin(task: &Task, fds: &[OwnedFd]) -> Result<(OwnedFd, std::process::Child), Problem> {
+/// Waits for the end of `child`, whatever becomes of its task: one that attends a session goes on after its answer.
+fn reap(mut child: Child) -> Result<(), Problem> {
+    let end = match pidfd_open(rustix::process::Pid::from_child(&child)).and_then(watched) {
+        Ok(end) => end,
+        Err(error) => {
+            // It has hardly begun.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(failed(error));
+        }
+    };
+    LIVING.fetch_add(1, Ordering::Relaxed);
+    tokio::spawn(async move {
+        // Readable when there is something to wait for: the loop is not held up.
+        let _ = end.readable().await;
+        let _ = child.wait();
+        LIVING.fetch_sub(1, Ordering::Relaxed);
+    });
+    Ok(())
+}
+
+fn begin(task: &Task, fds: &[OwnedFd]) -> Result<(OwnedFd, Child), Problem> {
     let bytes = serde_json::to_vec(task).map_err(|error| Problem::of(Kind::Failed, &error, None))?;
     // Arguments of clients may be long: they go as a file.
     let file = memory_file(c"task", &bytes).map_err(failed)?;

@@ -4,16 +4,13 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::task::{ImageWork, MachineWork, Said, Task};
+use super::machine_work::{self, Outcome};
+use super::task::{ImageWork, Said, Task};
 use super::{MESSAGE, PERSONALITY, SEALED};
 use crate::image::Store;
-use crate::machine::signal::{Whom, send as signal};
-use crate::machine::terminate::terminate;
-use crate::manager::machines::Machines;
 use crate::manager::problem::{Kind, Problem};
-use crate::settings::SignalNumber;
 use crate::sys::sealed_program::execute_from_sealed_copy;
 use crate::sys::socket::{receive, send};
 use crate::sys::{SysResult, sys};
@@ -30,14 +27,12 @@ pub fn main(arguments: &[OsString]) -> u8 {
     }
     let Ok(worker) = Worker::new() else { return 1 };
     let said = match worker.task().and_then(|(task, fds)| worker.perform(task, fds)) {
-        Ok((value, fds)) => (Said::Done(value), fds),
+        Ok(Some((value, fds))) => (Said::Done(value), fds),
+        Ok(None) => return 0,
         Err(problem) => (Said::Failed(problem), Vec::new()),
     };
     u8::from(worker.say(&said.0, &said.1).is_err())
 }
-
-/// What came of a task.
-type Outcome = Result<(Value, Vec<OwnedFd>), Problem>;
 
 struct Worker {
     channel: OwnedFd,
@@ -74,20 +69,14 @@ impl Worker {
         send(&self.channel, &bytes, &fds).map_err(|error| Problem::of(Kind::Failed, &error, None))
     }
 
-    #[allow(clippy::unused_self, reason = "tasks that take long tell their progress")]
     fn perform(&self, task: Task, _fds: Vec<OwnedFd>) -> Outcome {
         match task {
             Task::Machine { name, work, .. } => {
-                let machine = Machines::look(&name)?;
-                match work {
-                    MachineWork::Terminate => {
-                        terminate(&machine)?;
-                    }
-                    MachineWork::Kill { whom, signal: number } => {
-                        signal(&machine, self::whom(&whom)?, SignalNumber(number))?;
-                    }
-                }
-                Ok((json!({}), Vec::new()))
+                let mut say = |value, fds: Vec<OwnedFd>| {
+                    // Nobody is there to hear it any more: then the session has nobody either, and hangs up.
+                    let _ = self.say(&Said::Done(value), &fds);
+                };
+                machine_work::perform(&name, work, &mut say)
             }
             Task::Image { name, work } => match work {
                 ImageWork::Remove => {
@@ -95,22 +84,9 @@ impl Worker {
                     let image =
                         store.find(&name.parse().map_err(|source| crate::image::Error::Name { source })?)?;
                     crate::image::remove::remove(&store, &image, false)?;
-                    Ok((json!({}), Vec::new()))
+                    Ok(Some((json!({}), Vec::new())))
                 }
             },
         }
-    }
-}
-
-/// The word that systemd-machined has for whom a signal is for; nothing is all.
-fn whom(word: &str) -> Result<Whom, Problem> {
-    match word {
-        "" | "all" => Ok(Whom::All),
-        "leader" => Ok(Whom::Leader),
-        "supervisor" => Ok(Whom::Supervisor),
-        other => Err(Problem::new(
-            Kind::InvalidArgument,
-            format!("Invalid parameter {other:?}: leader, supervisor or all"),
-        )),
     }
 }

@@ -38,6 +38,55 @@ pub enum MachineWork {
         /// The signal's number.
         signal: i32,
     },
+    /// A new pty of its devpts: gives the path of the slave, and the master.
+    OpenTerminal,
+    /// A program on such a pty, which runs on when it was said.
+    OpenSession {
+        /// What.
+        program: Program,
+    },
+    /// Its root directory: gives an fd.
+    OpenRoot,
+    /// What it says it is: gives the fields of os-release(5).
+    OsRelease,
+    /// A path of the host is mounted in it.
+    Bind {
+        /// On the host.
+        source: String,
+        /// In the machine.
+        destination: String,
+        /// Nothing can be written there.
+        read_only: bool,
+        /// The destination is made if it is missing.
+        make_destination: bool,
+    },
+    /// Files are copied.
+    Copy {
+        /// From the host into it, or out of it.
+        into: bool,
+        /// On their side.
+        source: String,
+        /// What they will be on the other.
+        destination: String,
+        /// Files that are there are replaced.
+        replace: bool,
+    },
+}
+
+/// What runs on a pty of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Program {
+    /// A login prompt.
+    Login,
+    /// A login shell of a user, or a command that it runs.
+    Shell {
+        /// A name or number of the guest's.
+        user: String,
+        /// Words; none for the shell itself.
+        command: Vec<String>,
+        /// `NAME=value`.
+        environment: Vec<String>,
+    },
 }
 
 /// What is done to an image.

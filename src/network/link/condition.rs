@@ -1,6 +1,6 @@
 //! What an interface of the host's is like, so that it can be made so again after a machine has had it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::settings::network::{InterfaceName, MacAddress};
 use crate::sys::SysResult;
@@ -20,7 +20,7 @@ const FLAGS: u32 = 0x1 | 0x80 | 0x100 | 0x200 | 0x1000;
 pub struct Condition {
     /// Its MAC address.
     pub mac: Option<MacAddress>,
-    /// The largest packet.
+    /// The largest packet; 0 where nothing but the MAC address is known.
     pub mtu: u32,
     /// Its group.
     pub group: u32,
@@ -40,6 +40,20 @@ pub struct Condition {
     /// The device that it is of, on its bus (Linux 5.14); of hardware alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+}
+
+/// A [`Condition`], or the MAC address alone as older versions wrote it down.
+pub(super) fn of_any_version<'de, D: Deserializer<'de>>(from: D) -> Result<Condition, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        All(Condition),
+        Mac(Option<MacAddress>),
+    }
+    Ok(match Written::deserialize(from)? {
+        Written::All(condition) => condition,
+        Written::Mac(mac) => Condition { mac, ..Condition::default() },
+    })
 }
 
 impl Condition {
@@ -86,6 +100,9 @@ impl Condition {
     /// What makes the link `index` like this that is like `now`.
     pub(super) fn requests(&self, now: &Self, index: u32, name: &InterfaceName) -> Requests {
         let mut requests = Requests::default();
+        if self.mtu == 0 {
+            return requests;
+        }
         for other in now.alternatives.iter().filter(|other| !self.alternatives.contains(other)) {
             message::remove_alternative_name(&mut requests, index, other);
         }

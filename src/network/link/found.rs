@@ -64,12 +64,17 @@ impl Found {
 
     /// It is one that `machine` has.
     pub(super) fn is_of(&self, machine: &str) -> bool {
-        self.ours && self.alias == owned_by_machine(machine)
+        self.belongs_to(&owned_by_machine(machine))
     }
 
     /// It is the bridge of `zone`, of ours.
     pub(super) fn is_bridge_of(&self, zone: &ZoneName) -> bool {
-        self.ours && self.alias == owned_by_zone(zone)
+        self.belongs_to(&owned_by_zone(zone))
+    }
+
+    /// Older versions wrote on no link whose it is.
+    fn belongs_to(&self, owner: &str) -> bool {
+        self.ours && (self.alias == owner || self.alias.is_empty())
     }
 
     /// It is loopback.

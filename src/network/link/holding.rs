@@ -52,6 +52,7 @@ pub enum HoldingKind {
         /// Its name in the machine.
         guest: InterfaceName,
         /// What it was like.
+        #[serde(alias = "mac", deserialize_with = "condition::of_any_version")]
         was: Condition,
     },
 }
@@ -95,7 +96,7 @@ impl Holding {
     /// # Errors
     /// When the kernel refuses.
     pub fn undo(&self) -> SysResult<()> {
-        if NamespaceId::ours()? == self.namespace {
+        if NamespaceId::ours()?.is(self.namespace) {
             return self.undo_here();
         }
         match open_by_id(self.namespace)? {
@@ -108,7 +109,8 @@ impl Holding {
     fn undo_here(&self) -> SysResult<()> {
         match &self.kind {
             HoldingKind::Forwarding | HoldingKind::Zone { .. } => {
-                let shared = Shared::lock(self.namespace)?;
+                // By all that is known of it, which what is written need not say.
+                let shared = Shared::lock(NamespaceId::ours()?)?;
                 self.leave(&shared)?;
                 shared.tidy()
             }
@@ -132,7 +134,7 @@ impl Holding {
             HoldingKind::Zone { zone, .. } => zone::thing(zone),
             HoldingKind::Link(_) | HoldingKind::Lent { .. } => return Ok(()),
         };
-        let shared = Shared::lock(self.namespace)?;
+        let Some(shared) = Shared::lock_existing(self.namespace)? else { return Ok(()) };
         if shared.leave(&thing, &self.machine)? && matches!(self.kind, HoldingKind::Forwarding) {
             shared.forget(forwarding::CHANGED)?;
         }
@@ -154,7 +156,7 @@ pub fn undo_later(
     after: impl FnOnce(),
 ) -> SysResult<Option<OwnedFd>> {
     let namespace = NamespaceId::ours()?;
-    if holdings.iter().any(|holding| holding.namespace != namespace) {
+    if !holdings.iter().all(|holding| holding.namespace.is(namespace)) {
         return Ok(None);
     }
     let shared = Shared::lock(namespace)?;

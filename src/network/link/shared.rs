@@ -5,15 +5,16 @@
 //! undoes the thing. All of this under the lock (flock(2)) of NAMESPACE itself. It has no part in machines that run: /run may be
 //! wiped while they do.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::sys::files::{
-    entries, lock, make_directories, make_directory_at, open_at, open_directory, open_directory_at, read_at,
-    remove_directory_at, remove_file_at, remove_tree_at, replace_at, try_lock, while_parents_vanish,
+    entries, lock, make_directory_at, open_at, open_directory, open_directory_at, read_at,
+    remove_directory_at, remove_file_at, remove_tree_at, replace_at, try_lock,
 };
 use crate::sys::network::{NamespaceId, numbers};
 use crate::sys::{FdPath, SysError, SysResult};
@@ -25,7 +26,7 @@ pub const NETWORKS: &str = "/run/spinney/network";
 #[derive(Debug)]
 pub struct Shared {
     directory: OwnedFd,
-    name: String,
+    path: PathBuf,
 }
 
 impl Shared {
@@ -34,16 +35,12 @@ impl Shared {
     /// # Errors
     /// When /run cannot be written.
     pub fn lock(namespace: NamespaceId) -> SysResult<Self> {
-        let name = namespace.to_string();
         loop {
-            let directory = while_parents_vanish(|| {
-                let networks = make_directories(Path::new(NETWORKS), 0o755)?;
-                make_directory_at(&networks, &name, 0o755)
-            })?;
+            let (path, directory) = namespace.make_directory_in(Path::new(NETWORKS), 0o755)?;
             lock(&directory)?;
             // The last user may have removed it between our open and our lock.
-            if rustix::fs::fstat(&directory).is_ok_and(|stat| stat.st_nlink > 0) {
-                return Ok(Self { directory, name });
+            if is_named(&directory) {
+                return Ok(Self { directory, path });
             }
         }
     }
@@ -53,16 +50,15 @@ impl Shared {
     /// # Errors
     /// When it cannot be opened or locked.
     pub fn try_lock_existing(namespace: NamespaceId) -> SysResult<Option<Self>> {
-        let name = namespace.to_string();
-        let directory = match open_directory(&Path::new(NETWORKS).join(&name)) {
+        let path = namespace.directory_in(Path::new(NETWORKS));
+        let directory = match open_directory(&path) {
             Err(error) if error.errno() == Errno::NOENT => return Ok(None),
             directory => directory?,
         };
         if !try_lock(&directory)? {
             return Err(SysError::new("flock", FdPath::of(&directory).to_string(), Errno::WOULDBLOCK));
         }
-        let named = rustix::fs::fstat(&directory).is_ok_and(|stat| stat.st_nlink > 0);
-        Ok(named.then_some(Self { directory, name }))
+        Ok(is_named(&directory).then_some(Self { directory, path }))
     }
 
     /// As [`Shared::lock`], if there is anything.
@@ -70,9 +66,16 @@ impl Shared {
     /// # Errors
     /// When it cannot be opened.
     pub fn lock_existing(namespace: NamespaceId) -> SysResult<Option<Self>> {
-        match Path::new(NETWORKS).join(namespace.to_string()).exists() {
-            true => Self::lock(namespace).map(Some),
-            false => Ok(None),
+        loop {
+            let path = namespace.directory_in(Path::new(NETWORKS));
+            let directory = match open_directory(&path) {
+                Err(error) if error.errno() == Errno::NOENT => return Ok(None),
+                directory => directory?,
+            };
+            lock(&directory)?;
+            if is_named(&directory) {
+                return Ok(Some(Self { directory, path }));
+            }
         }
     }
 
@@ -168,7 +171,8 @@ impl Shared {
             Err(error) if error.errno() == Errno::NOENT => return Ok(()),
             run => run?,
         };
-        for path in [format!("spinney/network/{}", self.name).as_str(), "spinney/network", "spinney"] {
+        let own = self.path.strip_prefix("/run").unwrap_or(&self.path);
+        for path in [own, Path::new("spinney/network"), Path::new("spinney")] {
             match remove_directory_at(&run, path) {
                 Err(error) if matches!(error.errno(), Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => break,
                 removed => removed?,
@@ -178,12 +182,17 @@ impl Shared {
     }
 }
 
+/// Whether the directory has not been removed since it was opened.
+fn is_named(directory: &OwnedFd) -> bool {
+    rustix::fs::fstat(directory).is_ok_and(|stat| stat.st_nlink > 0)
+}
+
 /// What is noted under `name` in `namespace`, by whoever holds the lock; nothing if there is no such note.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn peek(namespace: NamespaceId, name: &str) -> SysResult<Vec<u8>> {
-    match open_directory(&Path::new(NETWORKS).join(namespace.to_string())) {
+    match open_directory(&namespace.directory_in(Path::new(NETWORKS))) {
         Err(error) if error.errno() == Errno::NOENT => Ok(Vec::new()),
         directory => read_note(&directory?, name),
     }
@@ -203,17 +212,63 @@ fn read_note(directory: &OwnedFd, name: &str) -> SysResult<Vec<u8>> {
 /// # Errors
 /// When it cannot be listed or removed.
 pub fn sweep() -> SysResult<()> {
-    let networks = match open_directory(Path::new(NETWORKS)) {
-        Err(error) if error.errno() == Errno::NOENT => return Ok(()),
-        networks => networks?,
-    };
-    let there = numbers()?;
-    for (name, _) in entries(&networks)? {
-        let Some(name) = name.to_str() else { continue };
-        let gone = name.parse().is_ok_and(|id: NamespaceId| !there.contains(&id.number));
-        if gone && entries(open_directory_at(&networks, name)?)?.iter().all(|(_, kind)| kind.is_file()) {
-            remove_tree_at(&networks, name)?;
+    match open_directory(Path::new(NETWORKS)) {
+        Err(error) if error.errno() == Errno::NOENT => Ok(()),
+        networks => sweep_in(&networks?, numbers),
+    }
+}
+
+fn sweep_in(networks: &OwnedFd, there: impl FnOnce() -> SysResult<BTreeSet<u64>>) -> SysResult<()> {
+    for name in gone(networks, there)? {
+        let directory = match open_directory_at(networks, &name) {
+            Err(error) if error.errno() == Errno::NOENT => continue,
+            directory => directory?,
+        };
+        // Who has the lock is at it, and tidies up himself.
+        if try_lock(&directory)? && entries(&directory)?.iter().all(|(_, kind)| kind.is_file()) {
+            remove_tree_at(networks, &name)?;
         }
     }
     Ok(())
+}
+
+/// The entries of `directory` that are of network namespaces which are not `there` any more. What there is is listed before it is
+/// looked which are there: one that begins meanwhile is not listed.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn gone(directory: &OwnedFd, there: impl FnOnce() -> SysResult<BTreeSet<u64>>) -> SysResult<Vec<String>> {
+    let listed = entries(directory)?;
+    let there = there()?;
+    let is_gone = |name: &String| name.parse().is_ok_and(|id: NamespaceId| !there.contains(&id.number));
+    Ok(listed.into_iter().filter_map(|(name, _)| name.into_string().ok()).filter(is_gone).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_namespaces_that_are_gone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = |name: &str| temporary.path().join(name);
+        let make = |name: &str| std::fs::create_dir(path(name)).unwrap();
+        ["6-1", "7-1", "8-1", "8", "9-1", "9-1/forwarding", "10-1", "rules"].into_iter().for_each(make);
+        ["8-1/lab.json", "8-1/changed"]
+            .into_iter()
+            .for_each(|file| std::fs::write(path(file), "{}").unwrap());
+        let networks = open_directory(temporary.path()).unwrap();
+        let held = open_directory(&path("10-1")).unwrap();
+        lock(&held).unwrap();
+        let there = || {
+            // One that begins while it is looked which are there.
+            make("11-1");
+            Ok([6, 7].into())
+        };
+        sweep_in(&networks, there).unwrap();
+        let mut left: Vec<_> =
+            entries(&networks).unwrap().into_iter().map(|(name, _)| name.into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["10-1", "11-1", "6-1", "7-1", "9-1", "rules"]);
+    }
 }

@@ -91,7 +91,7 @@ pub fn change_ports(name: &str, ports: &[PortMapping]) -> Result<Report, RulesEr
 /// # Errors
 /// When the kernel refuses.
 pub fn remove_machine_in(namespace: NamespaceId, name: &str) -> Result<(), RulesError> {
-    if NamespaceId::ours()? == namespace {
+    if NamespaceId::ours()?.is(namespace) {
         return remove_machine(name);
     }
     match open_by_id(namespace)? {
@@ -160,6 +160,14 @@ pub fn sweep() -> Result<(), RulesError> {
         remove_machine("")?;
     }
     Ok(())
+}
+
+/// Forgets machines that are not `alive` whose rules are gone with their network namespaces.
+///
+/// # Errors
+/// When /run cannot be read or written.
+pub fn sweep_gone(alive: impl Fn(&str) -> bool) -> Result<(), RulesError> {
+    Ok(store::sweep(alive)?)
 }
 
 /// Removes the rules of machine `name`, and with the last one's all that is ours; ends its connections. One that has none is fine.

@@ -48,7 +48,7 @@ pub mod watch;
 
 pub use apply::{
     Report, change_machine, change_ports, connections_of, partition, remove_machine, remove_machine_in,
-    remove_machine_over, set_machine, sweep,
+    remove_machine_over, set_machine, sweep, sweep_gone,
 };
 pub use error::RulesError;
 pub use fate::Direction;

@@ -12,12 +12,13 @@ use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::super::link::forwarding::Opened;
+use super::super::link::shared;
 use super::machine::MachineRules;
 use crate::sys::files::{
-    entries, lock, make_directories, make_directory_at, open_at, open_directory, read_at,
-    remove_directory_at, remove_file_at, replace_at, try_lock, while_parents_vanish,
+    entries, lock, make_directory_at, open_at, open_directory, read_at, remove_directory_at, remove_file_at,
+    remove_tree_at, replace_at, try_lock,
 };
-use crate::sys::network::NamespaceId;
+use crate::sys::network::{NamespaceId, numbers};
 use crate::sys::{FdPath, SysError, SysResult};
 
 /// Where all hosts have theirs.
@@ -71,10 +72,9 @@ pub(super) struct Store {
 impl Store {
     /// Makes it if it is not there, and waits for its lock.
     pub(super) fn open() -> SysResult<Self> {
-        let path = path()?;
         loop {
-            let directory = while_parents_vanish(|| make_directories(&path, 0o700))?;
-            if let Some(store) = Self::take(path.clone(), directory, Wait::Long)? {
+            let (path, directory) = directory()?;
+            if let Some(store) = Self::take(path, directory, Wait::Long)? {
                 return Ok(store);
             }
         }
@@ -191,7 +191,8 @@ impl Store {
 
     /// Removes all of it, and directories of ours that are empty then: no machine is left.
     pub(super) fn dissolve(self) -> SysResult<()> {
-        remove_directory_at(&self.directory, "machines")?;
+        // What could not be read is nobody's.
+        remove_tree_at(&self.directory, "machines")?;
         for name in ["generation", "opened", NO_BRIDGES, super::watch::WATCHER, "lock"] {
             remove_file_at(&self.directory, name)?;
         }
@@ -209,11 +210,32 @@ impl Store {
 
 /// Strikes machine `name` out, whose rules are gone with their network namespace.
 pub(super) fn forget(namespace: NamespaceId, name: &str) -> SysResult<()> {
-    let Some(store) = Store::find_at(&Path::new(DIRECTORY).join(namespace.to_string()), Wait::Long)? else {
-        return Ok(());
-    };
+    let path = namespace.directory_in(Path::new(DIRECTORY));
+    let Some(store) = Store::find_at(&path, Wait::Long)? else { return Ok(()) };
     store.remove(name)?;
     if store.machines()?.is_empty() { store.dissolve() } else { Ok(()) }
+}
+
+/// Strikes out machines that are not `alive` whose network namespaces are gone, and with them their rules.
+pub(super) fn sweep(alive: impl Fn(&str) -> bool) -> SysResult<()> {
+    let directory = match open_directory(Path::new(DIRECTORY)) {
+        Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+        directory => directory?,
+    };
+    for namespace in shared::gone(&directory, numbers)? {
+        let Some(store) = Store::find_at(&Path::new(DIRECTORY).join(namespace), Wait::Long)? else {
+            continue;
+        };
+        let machines = entries(&store.machines)?.into_iter();
+        let (live, dead): (Vec<_>, Vec<_>) =
+            machines.partition(|(name, _)| name.to_str().is_some_and(&alive));
+        match live.is_empty() {
+            true => store.dissolve()?,
+            // The journals of these have still to undo it.
+            false => dead.iter().try_for_each(|(name, _)| remove_file_at(&store.machines, name))?,
+        }
+    }
+    Ok(())
 }
 
 /// What is written down of machine `name`, whoever holds the lock.
@@ -223,6 +245,11 @@ pub(super) fn peek(name: &str) -> Option<MachineRules> {
 }
 
 /// That of the network namespace that we are in.
-pub(super) fn path() -> SysResult<PathBuf> {
-    Ok(Path::new(DIRECTORY).join(NamespaceId::ours()?.to_string()))
+fn path() -> SysResult<PathBuf> {
+    Ok(NamespaceId::ours()?.directory_in(Path::new(DIRECTORY)))
+}
+
+/// The same, made if it is not there.
+pub(super) fn directory() -> SysResult<(PathBuf, OwnedFd)> {
+    NamespaceId::ours()?.make_directory_in(Path::new(DIRECTORY), 0o700)
 }

@@ -20,7 +20,7 @@ use super::pace::{Backoff, LONGEST, Pace, SETTLE};
 use super::{RulesError, apply, repair, store};
 use crate::network::service::{Links, Service};
 use crate::sys::SysResult;
-use crate::sys::files::{make_directories, open_at, read_all, try_lock, while_parents_vanish, write_all};
+use crate::sys::files::{open_at, read_all, try_lock, write_all};
 use crate::sys::process::pidfd_open;
 
 /// The file that the watcher has locked, with its process id in it.
@@ -180,7 +180,7 @@ impl Watch {
 }
 
 fn find_role() -> SysResult<Role> {
-    let directory = while_parents_vanish(|| make_directories(&store::path()?, 0o700))?;
+    let (_, directory) = store::directory()?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
     let file = open_at(&directory, WATCHER, flags, Mode::from_raw_mode(0o600))?;
     if try_lock(&file)? {

@@ -57,7 +57,7 @@ pub fn in_namespace<T>(namespace: impl AsFd, work: impl FnOnce() -> T) -> SysRes
 pub fn open_by_id(id: NamespaceId) -> SysResult<Option<OwnedFd>> {
     match open_by_number(id.number)? {
         // One that has the number now need not be the one that had it.
-        Some(namespace) if in_namespace(&namespace, NamespaceId::ours)?? == id => Ok(Some(namespace)),
+        Some(namespace) if in_namespace(&namespace, NamespaceId::ours)??.is(id) => Ok(Some(namespace)),
         _ => Ok(None),
     }
 }

@@ -26,6 +26,38 @@ const OPEN: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus 
 </busconfig>
 "#;
 
+/// As a system bus has it: nobody may do anything but what a service's own file allows, ours as we ship it.
+const STRICT: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>unix:path=DIRECTORY/socket</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
+  </policy>
+  <policy user="root">
+    <allow own="org.freedesktop.PolicyKit1"/>
+    <allow send_destination="org.freedesktop.PolicyKit1"/>
+    <allow send_destination="*" send_interface="org.freedesktop.DBus.Monitoring"/>
+  </policy>
+  <include>SHIPPED</include>
+</busconfig>
+"#;
+
+/// What we ship for it.
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/units/org.spinney.conf");
+
 /// A dbus-daemon of the test's own. It ends with this, and the manager that it started with it.
 pub struct Bus {
     daemon: Child,
@@ -37,9 +69,18 @@ pub struct Bus {
 impl Bus {
     /// Starts one that can start the manager.
     pub fn start(context: &Context) -> Result<Self, Stop> {
+        Self::with(context, OPEN)
+    }
+
+    /// Starts one with the rules of a system bus, and those that are shipped for the manager.
+    pub fn strict(context: &Context) -> Result<Self, Stop> {
+        Self::with(context, &STRICT.replace("SHIPPED", SHIPPED))
+    }
+
+    fn with(context: &Context, conf: &str) -> Result<Self, Stop> {
         let directory = context.subdirectory("bus");
         fs::create_dir_all(directory.join("services"))?;
-        fs::write(directory.join("conf"), OPEN.replace("DIRECTORY", &directory.display().to_string()))?;
+        fs::write(directory.join("conf"), conf.replace("DIRECTORY", &directory.display().to_string()))?;
         symlink(program(), directory.join("spinneyd"))?;
         // machinectl asks nobody where systemd does not run (sd_booted(3)).
         let made_systemd = !Path::new("/run/systemd/system").exists();
@@ -71,11 +112,23 @@ impl Bus {
         Ok(())
     }
 
+    /// Its address.
+    pub fn address(&self) -> String {
+        format!("unix:path={}/socket", self.directory.display())
+    }
+
+    /// `program` with this bus as its system bus, run by nobody.
+    pub fn command_of_nobody(&self, program: &str) -> Command {
+        let mut command = self.command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", program]);
+        command
+    }
+
     /// `program` with this bus as its system bus.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
-            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}/socket", self.directory.display()))
+            .env("DBUS_SYSTEM_BUS_ADDRESS", self.address())
             .env("SYSTEMD_PAGER", "")
             .env("SYSTEMD_COLORS", "0")
             .env("LC_ALL", "C")
@@ -122,6 +175,8 @@ impl Drop for Bus {
     fn drop(&mut self) {
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
+        // Of a manager that was killed.
+        let _ = fs::remove_dir_all("/run/systemd/machine");
         if self.made_systemd {
             let _ = fs::remove_dir("/run/systemd/system");
             // Machines leave a directory of locks there, as systemd-nspawn does.

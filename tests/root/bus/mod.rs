@@ -5,10 +5,24 @@
 //! | file | what it is about |
 //! |---|---|
 //! | [`fixture`] | a bus, the manager on it, clients |
+//! | [`polkit`] | a polkit of the test's own |
+//! | [`client`] | a client in the test itself |
+//! | [`announced`] | machines that come, change and go |
+//! | [`registered`] | machines of other programs |
+//! | [`sessions`] | logins and shells |
+//! | [`access`] | what others than root may do |
+//! | [`machines`] | machines of ours as systemd's clients see and enter them |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 
+mod access;
+mod announced;
+mod client;
 mod daemon;
 mod fixture;
+mod machines;
+mod polkit;
+mod registered;
+mod sessions;
 
 use crate::harness::Test;
 
@@ -16,5 +30,15 @@ use crate::harness::Test;
 pub const TIER: &str = "bus::";
 
 pub fn tests() -> Vec<Test> {
-    [daemon::tests()].into_iter().flatten().collect()
+    [
+        daemon::tests(),
+        machines::tests(),
+        access::tests(),
+        announced::tests(),
+        registered::tests(),
+        sessions::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -71,7 +71,7 @@ pub fn closed(interface: &str, v4: bool) -> Option<String> {
 /// The interfaces of this network namespace that forward because of us.
 pub fn opened() -> Opened {
     let note = NamespaceId::ours().and_then(|namespace| shared::peek(namespace, CHANGED));
-    parse(&note.unwrap_or_default()).opened()
+    Note::parse(&note.unwrap_or_default()).opened()
 }
 
 /// Notes that `machine` has packets that go through the host, and which switches have to be set for that: nothing is set so far.
@@ -83,7 +83,7 @@ pub(super) fn join(shared: &Shared, machine: &str, host: &HostNetwork) -> SysRes
 /// Sets what is noted, and the switches of `own` interfaces of ours, which go with them. Gives those that cannot be set, as where
 /// /proc/sys is read-only.
 pub(super) fn set(shared: &Shared, own: &[String]) -> SysResult<Vec<String>> {
-    let mut note = parse(&shared.read(CHANGED)?);
+    let mut note = Note::parse(&shared.read(CHANGED)?);
     let writes = note.take_writes();
     let some = !writes.is_empty();
     let own = own.iter().flat_map(|name| own_switches(name)).map(|(path, value)| (path, value.to_owned()));
@@ -112,10 +112,10 @@ pub(super) fn follow(shared: &Shared) -> SysResult<()> {
 
 fn renew(shared: &Shared, host: &HostNetwork) -> SysResult<()> {
     let before = shared.read(CHANGED)?;
-    let mut note = parse(&before);
+    let mut note = Note::parse(&before);
     note.follow(&Seen::of(host));
     // Before it is done, as all that is made.
-    match note == parse(&before) && !before.is_empty() {
+    match note == Note::parse(&before) && !before.is_empty() {
         true => Ok(()),
         false => put(shared, &note),
     }
@@ -126,7 +126,7 @@ pub(super) fn leave(shared: &Shared, machine: &str) -> SysResult<()> {
     if !shared.leave(THING, machine)? {
         return Ok(());
     }
-    let note = parse(&shared.read(CHANGED)?);
+    let note = Note::parse(&shared.read(CHANGED)?);
     if note.has_changes() {
         for (path, value) in note.undo(&Seen::of(&HostNetwork::look()?)) {
             match write(&path, &value) {
@@ -154,11 +154,6 @@ fn own_switches(name: &str) -> [(String, &'static str); 4] {
         (format!("ipv6/conf/{name}/accept_dad"), "0"),
         (format!("ipv6/conf/{name}/force_forwarding"), "1"),
     ]
-}
-
-/// What was cut off, as by a full /run, is nothing.
-fn parse(text: &[u8]) -> Note {
-    serde_json::from_slice(text).unwrap_or_default()
 }
 
 fn put(shared: &Shared, note: &Note) -> SysResult<()> {

@@ -89,6 +89,14 @@ struct Change {
     state: State,
 }
 
+/// A switch that an older version has set, by its path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Older {
+    path: String,
+    before: String,
+    set: String,
+}
+
 /// How far a change has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
@@ -125,9 +133,17 @@ pub(super) struct Note {
     before: Option<(bool, bool)>,
     changes: Vec<Change>,
     all6: Option<All6>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    older: Vec<Older>,
 }
 
 impl Note {
+    /// What is written down, by whichever version. What was cut off, as by a full /run, is nothing.
+    pub(super) fn parse(text: &[u8]) -> Self {
+        let older = || Self { older: serde_json::from_slice(text).unwrap_or_default(), ..Self::default() };
+        serde_json::from_slice(text).unwrap_or_else(|_| older())
+    }
+
     /// Notes what has to be set now, and what has become somebody else's.
     pub(super) fn follow(&mut self, seen: &Seen<'_>) {
         let (routes4, routes6) = self.others_route(seen);
@@ -216,7 +232,7 @@ impl Note {
 
     /// Whether anything was changed.
     pub(super) fn has_changes(&self) -> bool {
-        !self.changes.is_empty() || self.all6.is_some()
+        !self.changes.is_empty() || self.all6.is_some() || !self.older.is_empty()
     }
 
     /// What brings back what was, but for what somebody else has set or needs since.
@@ -239,6 +255,9 @@ impl Note {
                 writes.push((path, change.before.clone()));
             }
         }
+        let older = self.older.iter().rev();
+        let older = older.filter(|change| (seen.value)(&change.path).as_ref() == Some(&change.set));
+        writes.extend(older.map(|change| (change.path.clone(), change.before.clone())));
         writes
     }
 

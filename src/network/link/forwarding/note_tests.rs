@@ -221,3 +221,21 @@ fn interfaces_come_go_and_change_names() {
     assert_eq!(opened(&note), NONE);
     assert_eq!(host.undo(&note), [""; 0]);
 }
+
+#[test]
+fn what_an_older_version_has_set_is_undone() {
+    let host = Host::new(Ipv6::EachInterface);
+    host.poke("ipv4/conf/eth0/forwarding", "1");
+    host.poke("ipv6/conf/eth0/accept_ra", "2");
+    let text = br#"[{"path":"ipv4/conf/eth0/forwarding","before":"0","set":"1"},
+                    {"path":"ipv6/conf/eth0/accept_ra","before":"1","set":"3"}]"#;
+    let mut note = Note::parse(text);
+    host.follow(&mut note);
+    let mut note = Note::parse(&serde_json::to_vec(&note).unwrap());
+    host.follow(&mut note);
+    assert!(note.has_changes());
+    // It was not said that these are for machines alone.
+    assert_eq!(opened(&note), [vec![], vec!["eth0"]]);
+    assert_eq!(host.undo(&note), ["ipv6/conf/eth0/force_forwarding 0", "ipv4/conf/eth0/forwarding 0"]);
+    assert!(!Note::parse(b"{\"before").has_changes());
+}

@@ -1,0 +1,264 @@
+//! Machines that other programs register: what they say of them, checked, becomes a file.
+//!
+//! systemd-machined has systemd make a scope for a machine that is *created*. Without systemd there is nobody to make one: the
+//! leader stays in the cgroup that it is in, as that of a machine that is *registered* does.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::CWD;
+use rustix::process::Pid;
+use zbus::OwnedVariant;
+
+use super::access::check;
+use super::known::Known;
+use super::ownership::is_owned_by;
+use crate::manager::announcer;
+use crate::manager::authority::Caller;
+use crate::manager::context::Context;
+use crate::manager::problem::{Kind, Problem};
+use crate::manager::registered::Registered;
+use crate::settings::MachineName;
+use crate::supervisor::machined_file::{Class, MachinedFile, SERVICE, pidfd_id_of, unit_of};
+use crate::sys::files::read_at;
+use crate::sys::process::{pidfd_id, pidfd_open, start_time};
+
+/// More interfaces than that are no machine's.
+const MOST_INTERFACES: usize = 64;
+
+/// What a program says of a machine.
+#[derive(Debug, Default)]
+pub struct Registration {
+    /// Its name.
+    pub name: String,
+    /// Its machine ID, 16 bytes or none.
+    pub id: Vec<u8>,
+    /// Who made it.
+    pub service: String,
+    /// `container`, `vm`; nothing for a container.
+    pub class: String,
+    /// Its PID 1: a pid, 0 for the caller.
+    pub leader: u32,
+    /// The same as a pidfd, which is believed first.
+    pub leader_pidfd: Option<OwnedFd>,
+    /// Its supervisor; 0 for the caller.
+    pub supervisor: u32,
+    /// Its tree.
+    pub root: String,
+    /// Interfaces of the host that lead to it.
+    pub interfaces: Vec<i32>,
+    /// Its address of AF_VSOCK.
+    pub vsock_cid: Option<u32>,
+    /// How ssh(1) gets at it.
+    pub ssh_address: String,
+    /// With which key.
+    pub ssh_private_key_path: String,
+}
+
+/// Who calls, as far as the kernel vouches for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// Its process.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+}
+
+fn invalid(text: impl Into<String>) -> Problem {
+    Problem::new(Kind::InvalidArgument, text)
+}
+
+/// Takes `registration` up. `created` is for a caller that wants a scope for it.
+///
+/// # Errors
+/// When it makes no sense, the name is taken, or the caller may not.
+pub async fn register(
+    context: &Context,
+    caller: &Caller<'_>,
+    origin: Origin,
+    registration: Registration,
+    created: bool,
+) -> Result<(), Problem> {
+    let method = if created { "create" } else { "register" };
+    let name = registration.name.clone();
+    let class = registration.class.clone();
+    check(context, caller, method, &name, &[("name", &name), ("class", &class)]).await?;
+    let exists = || Problem::new(Kind::MachineExists, format!("Machine '{name}' already exists"));
+    if Known::find(context, &name).await.is_ok() {
+        return Err(exists());
+    }
+    let machine = Registered::of(file(registration, origin)?)?;
+    let machine = context.registered().add(machine)?;
+    announcer::registered(context, &machine).await;
+    Ok(())
+}
+
+/// Takes a machine of another program back.
+///
+/// # Errors
+/// When there is none, it is one of ours, or the caller may not.
+pub async fn unregister(context: &Context, caller: &Caller<'_>, name: &str) -> Result<(), Problem> {
+    check(context, caller, "unregister", name, &[]).await?;
+    match Known::find(context, name).await? {
+        Known::Registered(_) => {}
+        Known::Own(_) | Known::Host(_) => {
+            return Err(Problem::new(Kind::NotSupported, "It is there as long as it runs."));
+        }
+    }
+    if context.registered().remove(name).is_some() {
+        announcer::unregistered(context, name).await;
+    }
+    Ok(())
+}
+
+/// What is written of it.
+fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Problem> {
+    let of_caller = |pid: u32| if pid == 0 { origin.pid } else { pid };
+    if registration.name.parse::<MachineName>().is_err() {
+        return Err(invalid("Invalid machine name"));
+    }
+    let class = match registration.class.as_str() {
+        "" => Class::Container,
+        word => match Class::parse(word) {
+            Some(class @ (Class::Container | Class::Vm)) => class,
+            _ => return Err(invalid("Invalid machine class parameter")),
+        },
+    };
+    if !matches!(registration.id.len(), 0 | 16) {
+        return Err(invalid("Invalid machine ID parameter"));
+    }
+    if !registration.root.is_empty() && !registration.root.starts_with('/') {
+        return Err(invalid("Root directory must be empty or an absolute path"));
+    }
+    if registration.interfaces.len() > MOST_INTERFACES
+        || registration.interfaces.iter().any(|index| *index <= 0)
+    {
+        return Err(invalid("Invalid network interface index"));
+    }
+    let long = [
+        &registration.service,
+        &registration.root,
+        &registration.ssh_address,
+        &registration.ssh_private_key_path,
+    ];
+    if long.iter().any(|text| text.len() > 4096 || text.contains(char::is_control)) {
+        return Err(invalid("Invalid text parameter"));
+    }
+    if registration.service == SERVICE {
+        return Err(invalid("Machines of Spinney's register themselves"));
+    }
+    let (leader, pidfd) = leader(registration.leader_pidfd, of_caller(registration.leader))?;
+    let started = start_time(leader).map_err(|_| invalid("Invalid leader PID"))?;
+    if origin.uid != 0 && !is_owned_by(leader, origin.uid) {
+        return Err(Problem::new(Kind::AccessDenied, "Only root may register machines of others"));
+    }
+    let supervisor = i32::try_from(of_caller(registration.supervisor)).unwrap_or(0);
+    let cgroup = read_at(CWD, format!("/proc/{leader}/cgroup"), 1 << 16).unwrap_or_default();
+    let cgroup = String::from_utf8_lossy(&cgroup);
+    let zeros = registration.id.iter().all(|byte| *byte == 0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Ok(MachinedFile {
+        class,
+        service: registration.service,
+        unit: cgroup
+            .lines()
+            .filter_map(|line| line.splitn(3, ':').nth(2))
+            .find_map(unit_of)
+            .unwrap_or_default()
+            .to_owned(),
+        root: registration.root,
+        id: if zeros {
+            String::new()
+        } else {
+            registration.id.iter().map(|byte| format!("{byte:02x}")).collect()
+        },
+        leader,
+        leader_pidfd_id: pidfd_id(&pidfd).unwrap_or(0),
+        leader_started: started,
+        supervisor,
+        supervisor_pidfd_id: pidfd_id_of(supervisor),
+        uid: origin.uid,
+        realtime: u64::try_from(now.as_micros()).unwrap_or(0),
+        monotonic: monotonic(),
+        interfaces: registration.interfaces,
+        vsock_cid: registration.vsock_cid,
+        ssh_address: registration.ssh_address,
+        ssh_private_key_path: registration.ssh_private_key_path,
+        name: registration.name,
+        subgroup: String::new(),
+    })
+}
+
+fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, nanoseconds) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
+    seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1000)
+}
+
+/// The leader's pid and pidfd.
+fn leader(pidfd: Option<OwnedFd>, pid: u32) -> Result<(i32, OwnedFd), Problem> {
+    let wrong = || invalid("Invalid leader PID");
+    match pidfd {
+        Some(pidfd) => {
+            let pid = pid_of(&pidfd).ok_or_else(wrong)?;
+            Ok((pid, pidfd))
+        }
+        None => {
+            // PID 1 is the host's.
+            let pid = i32::try_from(pid).ok().filter(|pid| *pid > 1).ok_or_else(wrong)?;
+            let pidfd = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid).ok()).ok_or_else(wrong)?;
+            Ok((pid, pidfd))
+        }
+    }
+}
+
+/// The pid that a pidfd stands for (/proc/self/fdinfo, proc_pid_fdinfo(5)).
+fn pid_of(pidfd: &impl AsFd) -> Option<i32> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd());
+    let text = read_at(CWD, path, 4096).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    (pid > 1).then_some(pid)
+}
+
+/// What the `Ex` methods are given as a dictionary.
+///
+/// # Errors
+/// When a property is unknown, or of another type.
+pub fn from_properties(
+    name: &str,
+    properties: HashMap<String, OwnedVariant>,
+) -> Result<Registration, Problem> {
+    let mut registration = Registration { name: name.to_owned(), ..Registration::default() };
+    let wrong = |property: &str| invalid(format!("Property {property} has a wrong type"));
+    let mut pidfd_id_wanted = None;
+    for (property, value) in properties {
+        let error = wrong(&property);
+        match property.as_str() {
+            "Id" => registration.id = value.try_into().map_err(|_| error)?,
+            "Service" => registration.service = value.try_into().map_err(|_| error)?,
+            "Class" => registration.class = value.try_into().map_err(|_| error)?,
+            "LeaderPID" => registration.leader = value.try_into().map_err(|_| error)?,
+            "LeaderPIDFDID" => pidfd_id_wanted = Some(u64::try_from(value).map_err(|_| error)?),
+            "LeaderPIDFD" => {
+                let fd = zbus::Fd::try_from(value).and_then(OwnedFd::try_from);
+                registration.leader_pidfd = Some(fd.map_err(|_| error)?);
+            }
+            "RootDirectory" => registration.root = value.try_into().map_err(|_| error)?,
+            "NetworkInterfaces" => registration.interfaces = value.try_into().map_err(|_| error)?,
+            "VSockCID" => registration.vsock_cid = Some(value.try_into().map_err(|_| error)?),
+            "SSHAddress" => registration.ssh_address = value.try_into().map_err(|_| error)?,
+            "SSHPrivateKeyPath" => registration.ssh_private_key_path = value.try_into().map_err(|_| error)?,
+            _ => return Err(invalid(format!("Unknown property {property:?}"))),
+        }
+    }
+    if let Some(wanted) = pidfd_id_wanted.filter(|_| registration.leader_pidfd.is_none()) {
+        let (_, pidfd) = leader(None, registration.leader)?;
+        if pidfd_id(&pidfd).is_some_and(|id| id != wanted) {
+            return Err(invalid("The leader is another process by now"));
+        }
+        registration.leader_pidfd = Some(pidfd);
+    }
+    Ok(registration)
+}
