@@ -10,6 +10,8 @@
 //! | [`announced`] | machines that come, change and go |
 //! | [`registered`] | machines of other programs |
 //! | [`sessions`] | logins and shells |
+//! | [`varlink`] | `io.systemd.Machine` |
+//! | [`load`] | very many machines, calls and clients |
 //! | [`access`] | what others than root may do |
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
 //! | [`images`] | images as they see, change and remove them |
@@ -22,11 +24,13 @@ mod client;
 mod daemon;
 mod fixture;
 mod images;
+mod load;
 mod machines;
 mod polkit;
 mod registered;
 mod sessions;
 mod transfers;
+mod varlink;
 
 use crate::harness::Test;
 
@@ -43,6 +47,8 @@ pub fn tests() -> Vec<Test> {
         sessions::tests(),
         images::tests(),
         transfers::tests(),
+        varlink::tests(),
+        load::tests(),
     ]
     .into_iter()
     .flatten()
