@@ -96,6 +96,7 @@ fn expected(prefix: &str, data: &str, generated: &[String]) -> BTreeSet<String> 
     ];
     let in_data = [
         "dbus-1/system.d/org.spinney.conf 644",
+        "polkit-1/actions/org.spinney.import1.policy 644",
         "polkit-1/actions/org.spinney.machine1.policy 644",
         "polkit-1/actions/org.spinney.policy 644",
     ];
