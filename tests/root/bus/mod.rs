@@ -15,6 +15,8 @@
 //! | [`load`] | very many machines, calls and clients |
 //! | [`access`] | what others than root may do |
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
+//! | [`images`] | images as they see, change and remove them |
+//! | [`transfers`] | images that they move in and out |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 
 mod access;
@@ -22,12 +24,14 @@ mod announced;
 mod client;
 mod daemon;
 mod fixture;
+mod images;
 mod interface;
 mod load;
 mod machines;
 mod polkit;
 mod registered;
 mod sessions;
+mod transfers;
 mod varlink;
 
 use crate::harness::Test;
@@ -44,6 +48,8 @@ pub fn tests() -> Vec<Test> {
         announced::tests(),
         registered::tests(),
         sessions::tests(),
+        images::tests(),
+        transfers::tests(),
         varlink::tests(),
         load::tests(),
     ]
