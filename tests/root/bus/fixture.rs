@@ -112,6 +112,11 @@ impl Bus {
         Ok(())
     }
 
+    /// The manager's program.
+    pub fn spinneyd(&self) -> PathBuf {
+        self.directory.join("spinneyd")
+    }
+
     /// Its address.
     pub fn address(&self) -> String {
         format!("unix:path={}/socket", self.directory.display())

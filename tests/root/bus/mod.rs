@@ -10,6 +10,9 @@
 //! | [`announced`] | machines that come, change and go |
 //! | [`registered`] | machines of other programs |
 //! | [`sessions`] | logins and shells |
+//! | [`interface`] | what the interfaces say of themselves |
+//! | [`varlink`] | `io.systemd.Machine` |
+//! | [`load`] | very many machines, calls and clients |
 //! | [`access`] | what others than root may do |
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
 //! | [`own_client`] | the same for our own interfaces, with fds |
@@ -26,6 +29,8 @@ mod client;
 mod daemon;
 mod fixture;
 mod images;
+mod interface;
+mod load;
 mod machines;
 mod own;
 mod own_access;
@@ -35,6 +40,7 @@ mod polkit;
 mod registered;
 mod sessions;
 mod transfers;
+mod varlink;
 
 use crate::harness::Test;
 
@@ -46,6 +52,7 @@ pub fn tests() -> Vec<Test> {
         daemon::tests(),
         machines::tests(),
         access::tests(),
+        interface::tests(),
         announced::tests(),
         registered::tests(),
         sessions::tests(),
@@ -54,6 +61,8 @@ pub fn tests() -> Vec<Test> {
         own_images::tests(),
         images::tests(),
         transfers::tests(),
+        varlink::tests(),
+        load::tests(),
     ]
     .into_iter()
     .flatten()
