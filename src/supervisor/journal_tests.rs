@@ -29,7 +29,11 @@ fn lines_of_an_older_version() {
         ),
         (
             r#"{"network":{"namespace":4026531840,"machine":"web","kind":{"zone":{"zone":"spinney","port":"vb-web"}}}}"#,
-            network(HoldingKind::Zone { zone: "spinney".parse().unwrap(), port: name("vb-web") }),
+            network(HoldingKind::Zone {
+                zone: "spinney".parse().unwrap(),
+                port: name("vb-web"),
+                addresses: Vec::new(),
+            }),
         ),
         (
             r#"{"network":{"namespace":4026531840,"machine":"web","kind":{"link":"vb-web"}}}"#,

@@ -67,6 +67,7 @@ mod mount_options;
 mod network_connections;
 mod network_doctor;
 mod network_firewall;
+mod network_first;
 mod network_forwarding;
 mod network_guests;
 mod network_host;
@@ -118,6 +119,7 @@ fn main() -> ExitCode {
         network_doctor::tests(),
         network_lacks::tests(),
         network_firewall::tests(),
+        network_first::tests(),
         network_forwarding::tests(),
         network_verbs::tests(),
         nspawn_names::tests(),

@@ -3,19 +3,24 @@
 use std::net::IpAddr;
 
 use crate::network::plan::{Addresses, Family, LinkPlan};
-use crate::settings::network::InterfaceName;
+use crate::settings::network::{InterfaceName, MacAddress};
 use crate::sys::netlink::{ROUTE, Requests, Socket};
 use crate::sys::{SysResult, sysctl};
 
 use super::{found, message};
 
 /// Of both families.
-fn families(addresses: &Addresses) -> impl Iterator<Item = Family<IpAddr>> {
+fn families(addresses: &Addresses) -> impl Iterator<Item = Family<IpAddr>> + use<> {
     fn any<A: Into<IpAddr>>(family: Family<A>) -> Family<IpAddr> {
         let Family { address, prefix, gateway, host } = family;
         Family { address: address.into(), prefix, gateway: gateway.map(A::into), host: host.map(A::into) }
     }
     addresses.v4.map(any).into_iter().chain(addresses.v6.map(any))
+}
+
+/// The machine's own addresses.
+pub(super) fn own(addresses: &Addresses) -> impl Iterator<Item = IpAddr> + use<> {
+    families(addresses).map(|family| family.address)
 }
 
 /// What gives the host's side its own addresses on the machines' network.
@@ -25,6 +30,25 @@ pub(super) fn host_side(to: &mut Requests, index: u32, name: &InterfaceName, add
             message::address(to, index, name, host, family.prefix);
         }
     }
+}
+
+/// Has the host know where the machine is, over its interface `index`, which is on the machines' network.
+pub(super) fn machine_known(to: &mut Requests, index: u32, name: &InterfaceName, link: &LinkPlan) {
+    let (Some(addresses), Some(mac)) = (&link.addresses, link.mac) else { return };
+    for family in families(addresses).filter(|family| family.host.is_some()) {
+        message::neighbour(to, (index, name), (family.address, mac));
+    }
+}
+
+/// Has the machine know where the host is, at the hardware address `host`.
+fn host_known(link: &LinkPlan, index: u32, host: Option<MacAddress>) -> Requests {
+    let mut requests = Requests::default();
+    for (family, mac) in link.addresses.iter().flat_map(families).zip(host.iter().cycle()) {
+        if let Some(host) = family.host {
+            message::neighbour(&mut requests, (index, &link.guest), (host, *mac));
+        }
+    }
+    requests
 }
 
 /// What makes the machine's end ready: up, then addresses, then routes, which need both.
@@ -46,10 +70,11 @@ pub(super) fn requests(link: &LinkPlan, index: u32) -> Requests {
     requests
 }
 
-/// Makes the machine's ends of `links` ready, in the machine's network namespace, which we are in.
-pub(super) fn set_up(links: &[LinkPlan]) -> SysResult<()> {
+/// Makes the machine's ends of `links` ready, in the machine's network namespace, which we are in; `hosts` are the hardware addresses at
+/// which the host is on each.
+pub(super) fn set_up(links: &[LinkPlan], hosts: &[Option<MacAddress>]) -> SysResult<()> {
     let mut socket = Socket::open(ROUTE)?;
-    for link in links {
+    for (link, host) in links.iter().zip(hosts) {
         let index = found::expect(&mut socket, &link.guest)?.index;
         // What we give out is nobody else's, and routers are not asked. Nothing of this where the host's /proc/sys is read-only
         // or the kernel has no IPv6: it is slower then.
@@ -60,6 +85,11 @@ pub(super) fn set_up(links: &[LinkPlan]) -> SysResult<()> {
             }
         }
         socket.carry_out(&requests(link, index))?;
+        let known = host_known(link, index, *host);
+        if !known.is_empty() {
+            // What is refused is asked for later.
+            socket.exchange(known.bytes())?;
+        }
     }
     Ok(())
 }
@@ -87,8 +117,15 @@ mod tests {
                     "RTM_NEWADDR fd00::2/64 host0",
                     "RTM_NEWROUTE default via 10.0.0.9 host0",
                     "RTM_NEWROUTE default via fd00::1 host0",
+                    "RTM_NEWNEIGH 10.0.0.1 host0",
+                    "RTM_NEWNEIGH fd00::1 host0",
                 ],
-                &["RTM_NEWADDR 10.0.0.1/22 host0", "RTM_NEWADDR fd00::1/64 host0"],
+                &[
+                    "RTM_NEWADDR 10.0.0.1/22 host0",
+                    "RTM_NEWADDR fd00::1/64 host0",
+                    "RTM_NEWNEIGH 10.0.0.2 host0",
+                    "RTM_NEWNEIGH fd00::2 host0",
+                ],
             ),
             (
                 "IPv4",
@@ -97,8 +134,9 @@ mod tests {
                     "RTM_NEWLINK host0 up",
                     "RTM_NEWADDR 10.0.0.2/22 host0",
                     "RTM_NEWROUTE default via 10.0.0.9 host0",
+                    "RTM_NEWNEIGH 10.0.0.1 host0",
                 ],
-                &["RTM_NEWADDR 10.0.0.1/22 host0"],
+                &["RTM_NEWADDR 10.0.0.1/22 host0", "RTM_NEWNEIGH 10.0.0.2 host0"],
             ),
             (
                 "no gateway",
@@ -108,13 +146,16 @@ mod tests {
             ),
         ];
         for (name, addresses, guest, host) in table {
-            let link = LinkPlan { addresses, ..LinkPlan::new(LinkKind::Veth, "host0".parse().unwrap()) };
+            let mac = Some(MacAddress([2, 0, 0, 0, 0, 1]));
+            let link = LinkPlan { addresses, mac, ..LinkPlan::new(LinkKind::Veth, "host0".parse().unwrap()) };
             let asked = |requests: &Requests| -> Vec<String> {
                 (0..requests.len()).map(|index| requests.asked(index).to_owned()).collect()
             };
-            assert_eq!(asked(&requests(&link, 2)), guest, "{name}");
+            let inside = [asked(&requests(&link, 2)), asked(&host_known(&link, 2, mac))].concat();
+            assert_eq!(inside, guest, "{name}");
             let mut gateway = Requests::default();
             host_side(&mut gateway, 3, &link.guest, link.addresses.as_ref());
+            machine_known(&mut gateway, 3, &link.guest, &link);
             assert_eq!(asked(&gateway), host, "{name}");
         }
     }

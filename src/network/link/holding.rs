@@ -1,5 +1,6 @@
 //! What a machine has of the host's network: written down before it is made, and undone from what is written.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -17,7 +18,7 @@ use crate::sys::{SysResult, sys};
 use super::condition::{self, Condition};
 use super::found::{self, Found};
 use super::shared::Shared;
-use super::{forwarding, message, zone};
+use super::{forwarding, guest, message, zone};
 
 /// Something of the host's network that goes with a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,9 @@ pub enum HoldingKind {
         zone: ZoneName,
         /// The machine's port of the bridge.
         port: InterfaceName,
+        /// The addresses by which the host knows it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        addresses: Vec<IpAddr>,
     },
     /// The host's end of a pair.
     Link(InterfaceName),
@@ -70,7 +74,8 @@ pub fn holdings(
     }
     for link in &plan.links {
         if let (LinkKind::Zone(zone), Some(port)) = (&link.kind, &link.host) {
-            kinds.push(HoldingKind::Zone { zone: zone.clone(), port: port.clone() });
+            let addresses = link.addresses.iter().flat_map(guest::own).collect();
+            kinds.push(HoldingKind::Zone { zone: zone.clone(), port: port.clone(), addresses });
         }
     }
     let mut lent = lent.iter();
@@ -123,7 +128,9 @@ impl Holding {
     fn leave(&self, shared: &Shared) -> SysResult<()> {
         match &self.kind {
             HoldingKind::Forwarding => forwarding::leave(shared, &self.machine),
-            HoldingKind::Zone { zone, port } => zone::leave(shared, zone, &self.machine, port),
+            HoldingKind::Zone { zone, port, addresses } => {
+                zone::leave(shared, zone, &self.machine, (port, addresses))
+            }
             HoldingKind::Link(_) | HoldingKind::Lent { .. } => Ok(()),
         }
     }
@@ -165,8 +172,9 @@ pub fn undo_later(
     for holding in holdings.iter().rev() {
         match &holding.kind {
             HoldingKind::Forwarding => forwarding::leave(&shared, &holding.machine)?,
-            HoldingKind::Zone { zone, port } => {
-                let bridge = zone::begin_to_leave(&shared, &mut socket, zone, &holding.machine, port)?;
+            HoldingKind::Zone { zone, port, addresses } => {
+                let had = (port, addresses.as_slice());
+                let bridge = zone::begin_to_leave(&shared, &mut socket, zone, &holding.machine, had)?;
                 bridges.extend(bridge.map(|bridge| (bridge, zone.bridge())));
             }
             HoldingKind::Link(name) => {
@@ -238,7 +246,7 @@ pub fn sweep(alive: impl Fn(&str) -> bool) -> SysResult<()> {
                 forwarding::leave(&shared, &machine)?;
             } else if let Some(zone) = zone::of_thing(&thing) {
                 // Its port has gone with its namespace.
-                zone::leave(&shared, &zone, &machine, &zone.bridge())?;
+                zone::leave(&shared, &zone, &machine, (&zone.bridge(), &[]))?;
             }
         }
     }
@@ -338,7 +346,11 @@ mod tests {
             kinds,
             [
                 HoldingKind::Forwarding,
-                HoldingKind::Zone { zone, port: name("vb-web") },
+                HoldingKind::Zone {
+                    zone,
+                    port: name("vb-web"),
+                    addresses: vec!["10.0.0.2".parse().unwrap()]
+                },
                 HoldingKind::Link(name("vb-web")),
                 HoldingKind::Link(name("x0")),
                 HoldingKind::Lent { host: name("eth1"), guest: name("wan"), was: was.clone() },

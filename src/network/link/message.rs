@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::network::subnet::octets;
 use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
-use crate::sys::netlink::{CREATE, EXCLUSIVE, Requests, attribute, nested};
+use crate::sys::netlink::{CREATE, EXCLUSIVE, REPLACE, Requests, attribute, nested};
 
 use super::condition::Condition;
 
@@ -15,6 +15,8 @@ const RTM_DELLINK: u16 = 17;
 pub(super) const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_DELNEIGH: u16 = 29;
 const RTM_NEWLINKPROP: u16 = 108;
 const RTM_DELLINKPROP: u16 = 109;
 
@@ -330,6 +332,40 @@ pub(super) fn address(to: &mut Requests, index: u32, name: &InterfaceName, addre
         attribute(&mut body, IFA_BROADCAST, &broadcast.to_be_bytes());
     }
     to.push(RTM_NEWADDR, CREATE | EXCLUSIVE, &body, format!("RTM_NEWADDR {address}/{prefix} {name}"));
+}
+
+/// Has the link `index` know at which hardware address `neighbour` is, before it asks; it makes sure when it comes to send there, and
+/// follows changes. The entry stays until it is removed, and does not count among those which all machines' tables have room for
+/// together (NTF_EXT_LEARNED; net.ipv4.neigh.default.gc_thresh3): it is there when those are full.
+pub(super) fn neighbour(
+    to: &mut Requests,
+    (index, name): (u32, &InterfaceName),
+    (neighbour, mac): (IpAddr, MacAddress),
+) {
+    /// NUD_STALE, NTF_EXT_LEARNED, NDA_LLADDR (linux/neighbour.h).
+    const STALE: u16 = 4;
+    const EXTERNALLY_LEARNED: u8 = 0x10;
+    const LINK_ADDRESS: u16 = 2;
+    let mut body = neighbour_message(index, neighbour, STALE, EXTERNALLY_LEARNED);
+    attribute(&mut body, LINK_ADDRESS, &mac.0);
+    to.push(RTM_NEWNEIGH, CREATE | REPLACE, &body, format!("RTM_NEWNEIGH {neighbour} {name}"));
+}
+
+/// Has the link `index` forget `neighbour`.
+pub(super) fn forget_neighbour(to: &mut Requests, index: u32, name: &InterfaceName, neighbour: IpAddr) {
+    let body = neighbour_message(index, neighbour, 0, 0);
+    to.push(RTM_DELNEIGH, 0, &body, format!("RTM_DELNEIGH {neighbour} {name}"));
+}
+
+/// An ndmsg: family, padding, index, state, flags, type; and which neighbour (NDA_DST).
+fn neighbour_message(index: u32, neighbour: IpAddr, state: u16, flags: u8) -> Vec<u8> {
+    const DESTINATION: u16 = 1;
+    let mut body = vec![family(neighbour), 0, 0, 0];
+    body.extend(index.to_ne_bytes());
+    body.extend(state.to_ne_bytes());
+    body.extend([flags, 0]);
+    attribute(&mut body, DESTINATION, &octets(neighbour));
+    body
 }
 
 /// A default route by way of `gateway`, which is on the link `index` even where no prefix says so.

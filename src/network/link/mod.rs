@@ -11,6 +11,7 @@ pub mod forwarding;
 pub mod found;
 mod guest;
 pub mod holding;
+mod host_side;
 mod lent;
 pub mod lost;
 mod message;
@@ -33,6 +34,7 @@ use crate::sys::network::{NamespaceId, in_namespace};
 
 use condition::Condition;
 use found::Found;
+use host_side::Side;
 use message::End;
 use shared::Shared;
 
@@ -157,19 +159,25 @@ pub fn make(plan: &NetworkPlan, machine: &str, namespace: BorrowedFd<'_>) -> Res
     }
     let mut socket =
         Socket::open(ROUTE).map_err(LinkError::system("speak with the kernel about interfaces"))?;
+    let mut sides = Vec::new();
     for link in &plan.links {
         // What fails leaves nothing: links of ours go with the namespace, and what is lent is taken back.
-        let index = make_one(&mut socket, (link, machine), namespace, &mut made.lent)?;
+        let side = make_one(&mut socket, (link, machine), namespace, &mut made.lent)?;
+        let index = side.end;
         if let (LinkKind::Veth | LinkKind::Extra, Some(host)) = (&link.kind, &link.host) {
             let heard = deaf::make(&mut socket, host, index);
             // Rules are about the others, and drop such messages.
             made.warnings.extend(heard.filter(|_| link.kind == LinkKind::Extra));
         }
         made.host.push(index);
+        sides.push(side);
     }
-    in_namespace(namespace, || guest::set_up(&plan.links))
+    let macs: Vec<_> = sides.iter().map(|side| side.mac).collect();
+    in_namespace(namespace, || guest::set_up(&plan.links, &macs))
         .and_then(|done| done)
         .map_err(LinkError::system("set up the machine's interfaces"))?;
+    host_side::begin(&mut socket, &plan.links, &sides)
+        .map_err(LinkError::system("set up the host's ends of links"))?;
     delay::hold_back(&mut socket, plan, &made.host, namespace)?;
     Ok(made)
 }
@@ -184,13 +192,13 @@ pub fn open_namespace(path: &Path) -> Result<OwnedFd, LinkError> {
     joined.map_err(|source| LinkError::NoNamespace { path: path.to_owned(), source })
 }
 
-/// Makes one link; gives the index of its host's end.
+/// Makes one link.
 fn make_one(
     socket: &mut Socket,
     (link, machine): (&LinkPlan, &str),
     namespace: BorrowedFd<'_>,
     lent: &mut Lent,
-) -> Result<u32, LinkError> {
+) -> Result<Side, LinkError> {
     let guest = End { name: &link.guest, mac: link.mac };
     let mut requests = Requests::default();
     match (&link.kind, &link.host) {
@@ -198,27 +206,27 @@ fn make_one(
             let (found, was) = to_lend(socket, host)?;
             lent.lend(socket, (&found, was), host, &link.guest, namespace)
                 .map_err(|source| LinkError::Lend { name: host.to_string(), source })?;
-            Ok(0)
+            Ok(Side::default())
         }
         (LinkKind::Macvlan(parent), _) => {
             message::macvlan(&mut requests, interface(socket, parent)?.index, guest, namespace);
             carry_out(socket, &requests, "macvlan")?;
-            Ok(0)
+            Ok(Side::default())
         }
         (LinkKind::Ipvlan(parent), _) => {
             message::ipvlan(&mut requests, interface(socket, parent)?.index, guest, namespace);
             carry_out(socket, &requests, "ipvlan")?;
-            Ok(0)
+            Ok(Side::default())
         }
         (kind, Some(host)) => {
             let bridge = match kind {
-                LinkKind::Bridge(name) => Some(bridge(socket, name)?.index),
-                LinkKind::Zone(zone) => Some(bridge(socket, &zone.bridge())?.index),
+                LinkKind::Bridge(name) => Some(bridge(socket, name)?),
+                LinkKind::Zone(zone) => Some(bridge(socket, &zone.bridge())?),
                 _ => None,
             };
             pair(socket, (link, machine), host, bridge, namespace)
         }
-        (_, None) => Ok(0),
+        (_, None) => Ok(Side::default()),
     }
 }
 
@@ -227,13 +235,14 @@ fn pair(
     socket: &mut Socket,
     (link, machine): (&LinkPlan, &str),
     host: &InterfaceName,
-    bridge: Option<u32>,
+    bridge: Option<Found>,
     namespace: BorrowedFd<'_>,
-) -> Result<u32, LinkError> {
+) -> Result<Side, LinkError> {
     let mut requests = Requests::default();
     let end = End { name: host, mac: link.host_mac };
     let owner = message::owned_by_machine(machine);
-    message::veth(&mut requests, end, &owner, bridge, End { name: &link.guest, mac: link.mac }, namespace);
+    let port_of = bridge.as_ref().map(|bridge| bridge.index);
+    message::veth(&mut requests, end, &owner, port_of, End { name: &link.guest, mac: link.mac }, namespace);
     if let Some(alternative) = &link.host_alternative {
         message::alternative_name(&mut requests, host, alternative);
     }
@@ -246,8 +255,8 @@ fn pair(
         }
         made => made,
     };
-    let index =
-        made.map_err(failed_kind("veth"))?.iter().find_map(Found::parse).map_or(0, |found| found.index);
+    let end = made.map_err(failed_kind("veth"))?.iter().find_map(Found::parse).unwrap_or_default();
+    let index = end.index;
     if matches!(link.kind, LinkKind::Veth) {
         let failed = || LinkError::system("give the host's end its addresses");
         let mut requests = Requests::default();
@@ -255,7 +264,8 @@ fn pair(
         socket.carry_out(&requests).map_err(failed())?;
         forwarding::own(host.as_str());
     }
-    Ok(index)
+    let (on, mac) = bridge.map_or((end.index, end.mac), |bridge| (bridge.index, bridge.mac));
+    Ok(Side { end: index, on, mac })
 }
 
 fn carry_out(socket: &mut Socket, requests: &Requests, kind: &'static str) -> Result<(), LinkError> {

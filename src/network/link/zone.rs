@@ -1,5 +1,7 @@
 //! The bridge of a zone: it comes with the first machine and goes with the last.
 
+use std::net::IpAddr;
+
 use rustix::io::Errno;
 
 use crate::network::plan::Addresses;
@@ -64,11 +66,16 @@ pub(super) fn join(
     Ok(bridge)
 }
 
-/// `machine`, which has had `port`, leaves `zone`: removes the bridge after the last. One with other ports stays: somebody's of this
+/// `machine`, which `had` a port and addresses, leaves `zone`: removes the bridge after the last. One with other ports stays: somebody's of this
 /// host, or those of machines that we have lost the list of, since somebody wiped /run.
-pub(super) fn leave(shared: &Shared, zone: &ZoneName, machine: &str, port: &InterfaceName) -> SysResult<()> {
+pub(super) fn leave(
+    shared: &Shared,
+    zone: &ZoneName,
+    machine: &str,
+    had: (&InterfaceName, &[IpAddr]),
+) -> SysResult<()> {
     let mut socket = Socket::open(ROUTE)?;
-    match begin_to_leave(shared, &mut socket, zone, machine, port)? {
+    match begin_to_leave(shared, &mut socket, zone, machine, had)? {
         Some(bridge) => holding::remove(&mut socket, &bridge, &zone.bridge()),
         None => Ok(()),
     }
@@ -80,14 +87,24 @@ pub(super) fn begin_to_leave(
     socket: &mut Socket,
     zone: &ZoneName,
     machine: &str,
-    port: &InterfaceName,
+    (port, addresses): (&InterfaceName, &[IpAddr]),
 ) -> SysResult<Option<Found>> {
-    if !shared.leave(&thing(zone), machine)? {
+    let is_last = shared.leave(&thing(zone), machine)?;
+    if !is_last && addresses.is_empty() {
         return Ok(None);
     }
-    let Some(bridge) = found::find(socket, &zone.bridge())?.filter(|found| found.is_bridge_of(zone)) else {
+    let name = zone.bridge();
+    let Some(bridge) = found::find(socket, &name)?.filter(|found| found.is_bridge_of(zone)) else {
         return Ok(None);
     };
+    if !is_last {
+        let mut requests = Requests::default();
+        addresses
+            .iter()
+            .for_each(|address| message::forget_neighbour(&mut requests, bridge.index, &name, *address));
+        // One that is not known any more is as good.
+        return socket.exchange(requests.bytes()).map(|_| None);
+    }
     let mut links = found::all(socket)?.into_iter();
     let others = links.any(|link| link.master == bridge.index && link.name != port.as_str() && !link.going);
     Ok((!others).then_some(bridge))
