@@ -33,7 +33,7 @@ use crate::transfer::running::DIRECTORY;
 use crate::transfer::told::Outcome;
 use manager::{ManagerObject, ManagerObjectSignals};
 use transfer::{TransferObject, TransferObjectSignals};
-use transfers::{News, Order, Transfer};
+use transfers::{Event, News, Order, Transfer};
 
 /// The bus name.
 pub const NAME: &str = "org.freedesktop.import1";
@@ -69,11 +69,11 @@ pub async fn serve(context: &Context) -> zbus::Result<()> {
 /// When it cannot be started.
 pub async fn start(
     context: &Context,
-    order: &Order,
+    order: impl Into<Order>,
     fd: Option<OwnedFd>,
 ) -> std::result::Result<Arc<Transfer>, Problem> {
     let _turn = TURN.lock().await;
-    let (transfer, child) = context.transfers().start(order, fd)?;
+    let (transfer, child) = context.transfers().start(&order.into(), fd)?;
     came(context, &transfer, Some(child)).await;
     Ok(transfer)
 }
@@ -145,6 +145,12 @@ async fn came(context: &Context, transfer: &Arc<Transfer>, child: Option<Child>)
 }
 
 async fn tell(context: &Context, transfer: &Transfer, news: News) {
+    for (priority, line) in &news.lines {
+        transfer.tell(Event::Line(*priority, line.clone()));
+    }
+    if let Some(progress) = news.progress {
+        transfer.tell(Event::Progress(progress));
+    }
     own::transfer::tell(context, transfer, &news).await;
     let Ok(emitter) = SignalEmitter::new(context.connection(), transfer_path(transfer.id())) else { return };
     for (priority, line) in &news.lines {
@@ -157,6 +163,7 @@ async fn tell(context: &Context, transfer: &Transfer, news: News) {
 
 /// Says what came of a transfer, and removes its object.
 async fn went(context: &Context, transfer: &Arc<Transfer>, outcome: Outcome) {
+    transfer.tell(Event::Over(outcome));
     own::transfer::went(context, transfer, outcome).await;
     let (id, path) = (transfer.id(), transfer_path(transfer.id()));
     let result = match outcome {

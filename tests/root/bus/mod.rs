@@ -21,6 +21,7 @@
 //! | [`own_access`] | what others than root may do with these |
 //! | [`images`] | images as they see, change and remove them |
 //! | [`transfers`] | images that they move in and out |
+//! | [`images_by_varlink`] | the same over Varlink |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 
 mod access;
@@ -29,6 +30,7 @@ mod client;
 mod daemon;
 mod fixture;
 mod images;
+mod images_by_varlink;
 mod interface;
 mod load;
 mod machines;
@@ -61,6 +63,7 @@ pub fn tests() -> Vec<Test> {
         own_images::tests(),
         images::tests(),
         transfers::tests(),
+        images_by_varlink::tests(),
         varlink::tests(),
         load::tests(),
     ]
