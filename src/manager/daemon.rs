@@ -106,7 +106,7 @@ async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {
     announcer::announce(&context).await?;
     importd::announce(&context).await?;
     let names = take_names(&connection, options.instead_of_machined).await?;
-    let sockets = if names.contains(&machined::NAME) { varlink::start(&context, passed) } else { Vec::new() };
+    let sockets = varlink::start(&context, passed, &names);
     // Nobody there to be told is the usual case.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let watch = tokio::spawn(announcer::watch(context.clone()));

@@ -32,7 +32,7 @@ use crate::transfer::running::DIRECTORY;
 use crate::transfer::told::Outcome;
 use manager::{ManagerObject, ManagerObjectSignals};
 use transfer::{TransferObject, TransferObjectSignals};
-use transfers::{News, Transfer};
+use transfers::{Event, News, Transfer};
 use wish::Wish;
 
 /// The bus name.
@@ -144,6 +144,12 @@ async fn came(context: &Context, transfer: &Arc<Transfer>, child: Option<Child>)
 }
 
 async fn tell(context: &Context, transfer: &Transfer, news: News) {
+    for (priority, line) in &news.lines {
+        transfer.tell(Event::Line(*priority, line.clone()));
+    }
+    if let Some(progress) = news.progress {
+        transfer.tell(Event::Progress(progress));
+    }
     let Ok(emitter) = SignalEmitter::new(context.connection(), transfer_path(transfer.id())) else { return };
     for (priority, line) in &news.lines {
         let _ = emitter.log_message(*priority, line).await;
@@ -155,6 +161,7 @@ async fn tell(context: &Context, transfer: &Transfer, news: News) {
 
 /// Says what came of a transfer, and removes its object.
 async fn went(context: &Context, transfer: &Transfer, outcome: Outcome) {
+    transfer.tell(Event::Over(outcome));
     let (id, path) = (transfer.id(), transfer_path(transfer.id()));
     let result = match outcome {
         Outcome::Done => "done",

@@ -11,6 +11,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::broadcast::{Receiver, Sender, channel};
+
 use super::wish::{Stream, Wish};
 use crate::manager::problem::{Kind, Problem};
 use crate::supervisor::printable;
@@ -28,12 +30,16 @@ const MOST: usize = 64;
 /// After so many requests to end it does so at once (systemd-importd has the same).
 const PATIENCE: u32 = 3;
 
+/// How many events are kept for who is slow.
+const EVENTS: usize = 64;
+
 /// A transfer.
 #[derive(Debug)]
 pub struct Transfer {
     followed: Followed,
     process: Option<OwnedFd>,
     state: Mutex<State>,
+    events: Sender<Event>,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +55,17 @@ struct State {
     cancelled: u32,
 }
 
+/// What is told of a transfer to who follows it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// It says something: a priority of syslog(3), and a line that is safe to print.
+    Line(u32, String),
+    /// How far it is, from 0 to 1.
+    Progress(f64),
+    /// It is over.
+    Over(Outcome),
+}
+
 /// What is new of a transfer.
 #[derive(Debug, Default)]
 pub struct News {
@@ -60,7 +77,19 @@ pub struct News {
 
 impl Transfer {
     fn of(followed: Followed, process: Option<OwnedFd>) -> Self {
-        Self { followed, process, state: Mutex::default() }
+        let (events, _) = channel(EVENTS);
+        Self { followed, process, state: Mutex::default(), events }
+    }
+
+    /// What is told of it from now on.
+    pub fn events(&self) -> Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Tells who follows it.
+    pub(super) fn tell(&self, event: Event) {
+        // Nobody is the usual case.
+        let _ = self.events.send(event);
     }
 
     /// Its number.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use zbus::OwnedObjectPath;
 
 use super::image::ImageObject;
-use super::{HOST, PATH};
+use super::{HOST, PATH, access};
 use crate::image::properties::Properties;
 use crate::image::remove::{HiddenEntry, hidden_entries};
 use crate::image::store::SEARCH_PATH;
@@ -356,6 +356,16 @@ pub async fn clean_pool(
     announce(context).await?;
     let removed: Vec<(String, Option<u64>)> = serde_json::from_value(done.value).unwrap_or_default();
     Ok(removed.into_iter().map(|(name, bytes)| (name, bytes.unwrap_or(UNKNOWN))).collect())
+}
+
+/// Sets how much images may take together: as with one of them, only quota groups of btrfs could count that.
+///
+/// # Errors
+/// Always, so far: [`Kind::NotSupported`].
+pub async fn limit_pool(context: &Context, caller: &Caller<'_>, size: u64) -> Result<(), Problem> {
+    access::check(context, caller, "set-pool-limit", "", &[]).await?;
+    let text = format!("Images have no limit in common, and get none of {size} bytes.");
+    Err(Problem::new(Kind::NotSupported, text))
 }
 
 fn named(name: &str) -> Result<&str, Problem> {

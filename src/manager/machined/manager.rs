@@ -14,7 +14,6 @@ use super::registration::{Origin, Registration, from_properties, register, unreg
 use super::{Address, Result, addresses_on_bus, machine_path};
 use crate::manager::authority::{self, Caller};
 use crate::manager::context::Context;
-use crate::manager::problem::{Kind, Problem};
 
 /// Where systemd-machined has images, and so who asks for its properties expects them.
 const POOL: &str = "/var/lib/machines";
@@ -498,13 +497,7 @@ impl ManagerObject {
 
     /// How much images may take together: only btrfs could count it, by quota groups that are not ours to set.
     async fn set_pool_limit(&self, size: u64, #[zbus(header)] header: Header<'_>) -> Result<()> {
-        let caller = Caller::Bus(&header);
-        super::access::check(&self.context, &caller, "set-pool-limit", "", &[]).await?;
-        Err(Problem::new(
-            Kind::NotSupported,
-            format!("Images have no limit in common, and get none of {size} bytes."),
-        )
-        .into())
+        Ok(images::limit_pool(&self.context, &Caller::Bus(&header), size).await?)
     }
 
     /// What a user ID of a machine is on the host.

@@ -31,22 +31,22 @@ const REST: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Listener {
     socket: AsyncFd<OwnedFd>,
-    /// Where we have made it: it goes with us.
-    made: Option<PathBuf>,
+    /// Where we have made it, and links to it: they go with us.
+    made: Vec<PathBuf>,
 }
 
 impl Listener {
-    /// The socket at `path`: one of `passed`, or our own. `None` where another process listens there.
+    /// The socket at `path`: one of `passed`, or our own with links beside it called `aliases`. `None` where another process listens there.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn open(path: &Path, passed: &mut Vec<OwnedFd>) -> SysResult<Option<Self>> {
+    pub fn open(path: &Path, aliases: &[&str], passed: &mut Vec<OwnedFd>) -> SysResult<Option<Self>> {
         let is_it = |socket: &OwnedFd| local_path(socket).is_ok_and(|local| local == path);
         if let Some(at) = passed.iter().position(is_it) {
             let socket = passed.swap_remove(at);
             // systemd passes them as it is told to (NonBlocking=, systemd.service(5)), and nobody here may be held up by one.
             sys("ioctl", rustix::io::ioctl_fionbio(&socket, true), || "FIONBIO".to_owned())?;
-            return Ok(Some(Self { socket: watched(socket)?, made: None }));
+            return Ok(Some(Self { socket: watched(socket)?, made: Vec::new() }));
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
         else {
@@ -69,7 +69,15 @@ impl Listener {
         sys("fchmodat", rustix::fs::chmodat(&directory, name, mode, AtFlags::empty()), || {
             format!("{path:?}, 0666")
         })?;
-        Ok(Some(Self { socket: watched(socket)?, made: Some(path.to_owned()) }))
+        let mut made = vec![path.to_owned()];
+        for alias in aliases {
+            // Of one that was killed they are left, and lead to ours.
+            match rustix::fs::symlinkat(name, &directory, *alias) {
+                Ok(()) | Err(Errno::EXIST) => made.push(parent.join(alias)),
+                Err(errno) => return Err(SysError::new("symlinkat", format!("{alias:?}"), errno)),
+            }
+        }
+        Ok(Some(Self { socket: watched(socket)?, made }))
     }
 
     /// Serves it for as long as the manager runs.
@@ -88,7 +96,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.made {
+        for path in self.made.iter().rev() {
             let _ = remove_file_at(CWD, path);
             // Where something else is in it, it stays.
             let _ = path.parent().map(|parent| remove_directory_at(CWD, parent));

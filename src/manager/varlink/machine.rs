@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::connection::Exchange;
 use super::machine_calls::{Lookup, MachineCall, Metadata, Opened, understand};
-use super::{Answering, Last, Served};
+use super::{Answering, Last, Served, faults};
 use crate::manager::machined::HOST;
 use crate::manager::machined::id_map::{HOST_IDS, Ids};
 use crate::manager::machined::known::Known;
@@ -390,14 +390,7 @@ fn fault(problem: Problem) -> Fault {
         Kind::NoSuchGroupMapping => error("NoSuchGroup"),
         Kind::NotSupported => error("NotSupported"),
         Kind::NotFound | Kind::Busy => error("NotAvailable"),
-        Kind::AccessDenied => Fault::new("org.varlink.service.PermissionDenied"),
-        Kind::AuthorizationRequired => Fault::new("io.systemd.InteractiveAuthenticationRequired"),
-        Kind::InvalidArgument => Fault::invalid_parameter(&problem.text),
-        // As sd-varlink tells errors of the system, with the words that it has no place for.
-        _ => Fault::new("io.systemd.System")
-            .with("errno", libc::EIO)
-            .with("errnoName", "EIO")
-            .with("message", problem.text),
+        _ => faults::common(problem),
     }
 }
 

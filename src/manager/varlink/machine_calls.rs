@@ -128,12 +128,7 @@ fn about_machine(method: &str, with: &mut Parameters) -> Result<MachineCall, Fau
             MachineCall::Kill(machine, whom, needed(with.number::<i32>("signal")?, "signal")?)
         }
         "List" => {
-            let metadata = match with.text("acquireMetadata")?.as_deref() {
-                None | Some("no") => Metadata::No,
-                Some("yes") => Metadata::Yes,
-                Some("graceful") => Metadata::Graceful,
-                Some(_) => return Err(Fault::invalid_parameter("acquireMetadata")),
-            };
+            let metadata = metadata(with)?;
             MachineCall::List(machine, metadata)
         }
         "Open" => MachineCall::Open(machine, opened(with)?),
@@ -154,6 +149,16 @@ fn about_machine(method: &str, with: &mut Parameters) -> Result<MachineCall, Fau
         },
         _ => MachineCall::OpenRootDirectory(machine),
     })
+}
+
+/// What `acquireMetadata` says.
+pub(super) fn metadata(with: &mut Parameters) -> Result<Metadata, Fault> {
+    match with.text("acquireMetadata")?.as_deref() {
+        None | Some("no") => Ok(Metadata::No),
+        Some("yes") => Ok(Metadata::Yes),
+        Some("graceful") => Ok(Metadata::Graceful),
+        Some(_) => Err(Fault::invalid_parameter("acquireMetadata")),
+    }
 }
 
 fn opened(with: &mut Parameters) -> Result<Opened, Fault> {
@@ -199,7 +204,7 @@ fn process(with: &mut Parameters, name: &str) -> Result<Option<i32>, Fault> {
     }
 }
 
-fn needed<T>(value: Option<T>, name: &str) -> Result<T, Fault> {
+pub(super) fn needed<T>(value: Option<T>, name: &str) -> Result<T, Fault> {
     value.ok_or_else(|| Fault::invalid_parameter(name))
 }
 

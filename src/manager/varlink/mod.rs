@@ -9,8 +9,14 @@
 //! | [`listener`] | sockets: passed by systemd, or our own |
 //! | [`machine_calls`] | calls of `io.systemd.Machine`, as data |
 //! | [`machine`] | `io.systemd.Machine` |
+//! | [`image`] | `io.systemd.MachineImage` |
+//! | [`import`] | `io.systemd.Import` |
+//! | `faults` | problems as errors that all of them have in common |
 
 pub mod connection;
+mod faults;
+pub mod image;
+pub mod import;
 pub mod listener;
 pub mod machine;
 pub mod machine_calls;
@@ -23,6 +29,7 @@ use serde_json::{Map, Value};
 use tokio::task::AbortHandle;
 
 use crate::manager::context::Context;
+use crate::manager::{importd, machined};
 use listener::Listener;
 
 use crate::varlink::Fault;
@@ -51,17 +58,36 @@ pub struct Served {
     pub answer: for<'a> fn(&'a mut Exchange<'_>) -> Answering<'a>,
 }
 
-/// The sockets, and what is served there.
-static SOCKETS: [(&str, &[Served]); 1] = [(machine::SOCKET, &[machine::SERVED])];
+/// A socket.
+#[derive(Debug)]
+struct Socket {
+    path: &'static str,
+    /// Other names of it, beside it.
+    aliases: &'static [&'static str],
+    /// What is served there.
+    served: &'static [Served],
+    /// The name on the bus of the daemon of systemd's whose socket it is.
+    of: &'static str,
+}
 
-/// Serves all of them, those that were `passed` among them, until what this gives is aborted.
+static SOCKETS: [Socket; 2] = [
+    Socket {
+        path: machine::SOCKET,
+        aliases: &[image::ALIAS],
+        served: &[machine::SERVED, image::SERVED],
+        of: machined::NAME,
+    },
+    Socket { path: import::SOCKET, aliases: &[], served: &[import::SERVED], of: importd::NAME },
+];
+
+/// Serves the sockets of the daemons whose `names` are ours, those that were `passed` among them, until what this gives is aborted.
 ///
 /// One that cannot be had is no reason to serve nothing: the bus is what most clients use.
-pub fn start(context: &Context, mut passed: Vec<OwnedFd>) -> Vec<AbortHandle> {
+pub fn start(context: &Context, mut passed: Vec<OwnedFd>, names: &[&str]) -> Vec<AbortHandle> {
     let mut tasks = Vec::new();
-    for (path, served) in SOCKETS {
-        if let Ok(Some(listener)) = Listener::open(Path::new(path), &mut passed) {
-            tasks.push(tokio::spawn(listener.serve(context.clone(), served)).abort_handle());
+    for socket in SOCKETS.iter().filter(|socket| names.contains(&socket.of)) {
+        if let Ok(Some(listener)) = Listener::open(Path::new(socket.path), socket.aliases, &mut passed) {
+            tasks.push(tokio::spawn(listener.serve(context.clone(), socket.served)).abort_handle());
         }
     }
     tasks

@@ -192,6 +192,7 @@ impl Drop for Bus {
         let _ = self.daemon.wait();
         // Of a manager that was killed.
         let _ = fs::remove_dir_all("/run/systemd/machine");
+        let _ = fs::remove_file("/run/systemd/io.systemd.Import");
         if self.made_systemd {
             let _ = fs::remove_dir("/run/systemd/system");
             // Machines leave a directory of locks there, as systemd-nspawn does.

@@ -17,6 +17,7 @@
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
 //! | [`images`] | images as they see, change and remove them |
 //! | [`transfers`] | images that they move in and out |
+//! | [`images_by_varlink`] | the same over Varlink |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 
 mod access;
@@ -25,6 +26,7 @@ mod client;
 mod daemon;
 mod fixture;
 mod images;
+mod images_by_varlink;
 mod interface;
 mod load;
 mod machines;
@@ -50,6 +52,7 @@ pub fn tests() -> Vec<Test> {
         sessions::tests(),
         images::tests(),
         transfers::tests(),
+        images_by_varlink::tests(),
         varlink::tests(),
         load::tests(),
     ]

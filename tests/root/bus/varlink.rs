@@ -42,7 +42,11 @@ pub struct Client {
 
 impl Client {
     pub fn connect() -> Result<Self, Stop> {
-        let socket = UnixStream::connect(SOCKET)?;
+        Self::connect_to(SOCKET)
+    }
+
+    pub fn connect_to(path: &str) -> Result<Self, Stop> {
+        let socket = UnixStream::connect(path)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { socket, frames: Frames::new(1 << 20), fds: Vec::new() })
@@ -113,7 +117,7 @@ impl Client {
     }
 
     /// The results of a call that must give some.
-    fn gives(&mut self, method: &str, parameters: Value) -> Result<Map<String, Value>, Stop> {
+    pub fn gives(&mut self, method: &str, parameters: Value) -> Result<Map<String, Value>, Stop> {
         self.call(method, parameters)?.map_err(|error| Stop::Fail(format!("{method}: {error}")))
     }
 
@@ -137,7 +141,10 @@ fn methods(context: &Context) -> TestResult {
     let name = machine.name.as_str();
     let mut client = Client::connect()?;
     let info = client.gives("org.varlink.service.GetInfo", json!({}))?;
-    assert_eq!(info["interfaces"], json!(["org.varlink.service", "io.systemd.Machine"]));
+    assert_eq!(
+        info["interfaces"],
+        json!(["org.varlink.service", "io.systemd.Machine", "io.systemd.MachineImage"])
+    );
     let one = client.gives("List", json!({ "name": name, "acquireMetadata": "yes" }))?;
     assert_eq!((&one["class"], &one["service"]), (&json!("container"), &json!("spinney")));
     assert_eq!(one["leader"]["pid"], json!(state.leader));
