@@ -68,6 +68,20 @@ pub fn make(pool: &OwnedFd, name: &ImageName, kind: ImageKind) -> SysResult<(Str
     }
 }
 
+/// Makes a snapshot of the subvolume `source`, on the same file system, which is ours alone: its hidden name, and it.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn snapshot(pool: &OwnedFd, name: &ImageName, source: &OwnedFd) -> SysResult<(String, OwnedFd)> {
+    loop {
+        let hidden = fresh_name(name)?;
+        btrfs::snapshot(source, pool, &hidden, false)?;
+        if let Some(opened) = claimed(pool, &hidden)? {
+            return Ok((hidden, opened));
+        }
+    }
+}
+
 /// Opens and locks the hidden directory `entry`, just made; `None` if it was swept before.
 pub(super) fn claimed(pool: &OwnedFd, entry: &str) -> SysResult<Option<OwnedFd>> {
     match open_directory_at(pool, entry) {
@@ -163,6 +177,16 @@ fn sweep_directory(pool: &OwnedFd, path: &Path, swept: &mut Vec<String>, fault: 
             }
         }
     }
+}
+
+/// Removes what killed commands left of images called `name` in the directory `pool`.
+///
+/// # Errors
+/// The first fault.
+pub fn sweep_of(pool: &OwnedFd, name: &ImageName) -> SysResult<()> {
+    let names = entries(pool)?.into_iter().filter_map(|(entry, _)| entry.into_string().ok());
+    let mut of_name = names.filter(|entry| name_of(entry) == Some(name.as_str()));
+    of_name.try_for_each(|entry| remove_if_free(pool, &entry).map(drop))
 }
 
 /// Removes the hidden `entry` unless somebody works on it.

@@ -25,6 +25,7 @@
 //! | [`hidden`] | their hidden names, and what killed commands left under such |
 //! | [`origin`] | where an image came from |
 //! | [`companions`] | what else there is of an image: its settings, its root hash |
+//! | [`clean`] | a pool without what is nobody's |
 //! | [`remove`], [`rename`] | an image with all that is its own |
 //! | [`disk`] | disk images: their partitions and file systems, mounted |
 //! | [`mstack`] | layered images: what the names in one mean, and writing one |
@@ -33,6 +34,7 @@
 //! | [`opened`] | an image opened as a root, to look into or to run |
 //! | [`error`] | why something cannot be done to an image |
 
+pub mod clean;
 pub mod clone;
 pub mod commit;
 pub mod companions;

@@ -14,14 +14,14 @@
 
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
 
 use super::error::Error;
 use super::schedule::Needs;
 use crate::settings::{Autostart, MachineName, OfFiles, Places, files_of};
-use crate::sys::files::{entries, make_directories, open_at, open_directory, remove_file_at};
-use crate::sys::{SysError, SysResult};
+use crate::sys::SysError;
+use crate::sys::files::{entries, make_directories, open_directory, remove_file_at, replace_at};
 
 /// Files that enable machines.
 const MARKERS: &str = "/etc/spinney/autostart";
@@ -87,11 +87,8 @@ pub fn enable(name: &MachineName) -> Result<bool, Error> {
     if is_enabled(name)? {
         return Ok(false);
     }
-    let make = || -> SysResult<()> {
-        let markers = make_directories(Path::new(MARKERS), 0o755)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW;
-        open_at(markers, name.as_str(), flags, Mode::from_raw_mode(0o644)).map(drop)
-    };
+    // In place of what bears its name and is no file: a link that leads nowhere.
+    let make = || replace_at(make_directories(Path::new(MARKERS), 0o755)?, name.as_str(), b"", 0o644);
     make().map(|()| true).map_err(Error::system("enable the machine"))
 }
 

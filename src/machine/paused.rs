@@ -3,6 +3,7 @@
 //! It goes on whatever becomes of us: a child waits for our end and resumes it, so that no signal, SIGKILL neither, leaves it
 //! paused.
 
+use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -10,7 +11,10 @@ use rustix::process::Pid;
 use serde_json::json;
 
 use super::{Control, Error, MachineHandle};
+use crate::image::layers::LayerError;
+use crate::image::{self, Image, users};
 use crate::sys::fork::fork;
+use crate::sys::in_words;
 use crate::sys::pipe::pipe;
 use crate::sys::process::wait_for_end;
 use crate::sys::signal::SignalSet;
@@ -43,6 +47,21 @@ impl Paused {
         let paused = Self { minder: Some(minder(&machine)?) };
         control.call("io.systemd.MachineInstance.Pause", json!({}))?;
         Ok(Some(paused))
+    }
+}
+
+/// Pauses the machine that writes to `image`, for who makes another image of it.
+///
+/// # Errors
+/// When somebody writes to it who cannot be paused.
+pub fn pause_writer(image: &Image) -> Result<Box<dyn Any>, LayerError> {
+    match Paused::of_image(&image.path) {
+        Ok(Some(paused)) => Ok(Box::new(paused)),
+        Ok(None) => {
+            let by = users::holders(&image.path);
+            Err(image::Error::InUse { name: image.name.to_string(), by }.into())
+        }
+        Err(error) => Err(LayerError::Pause { name: image.name.to_string(), why: in_words(&error) }),
     }
 }
 

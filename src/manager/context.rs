@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use zbus::Connection;
 use zbus::message::Header;
 
+use super::importd::transfers::Transfers;
+use super::machined::images::Images;
 use super::machines::{Machine, Machines};
 use super::problem::Problem;
 use super::registered::RegisteredMachines;
@@ -24,6 +26,8 @@ struct Shared {
     connection: Connection,
     machines: Machines,
     registered: RegisteredMachines,
+    transfers: Transfers,
+    images: Images,
     /// Calls and tasks under way: the manager does not end meanwhile.
     busy: AtomicUsize,
 }
@@ -45,7 +49,9 @@ impl Context {
     /// When the registry cannot be watched.
     pub fn new(connection: Connection) -> Result<Self, Problem> {
         let (machines, registered) = (Machines::new()?, RegisteredMachines::default());
-        let shared = Shared { connection, machines, registered, busy: AtomicUsize::new(0) };
+        let (transfers, images) = (Transfers::default(), Images::default());
+        let busy = AtomicUsize::new(0);
+        let shared = Shared { connection, machines, registered, transfers, images, busy };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -62,6 +68,16 @@ impl Context {
     /// The machines of other programs.
     pub fn registered(&self) -> &RegisteredMachines {
         &self.shared.registered
+    }
+
+    /// The transfers that have objects.
+    pub fn transfers(&self) -> &Transfers {
+        &self.shared.transfers
+    }
+
+    /// The images that have objects.
+    pub fn images(&self) -> &Images {
+        &self.shared.images
     }
 
     /// Whether something is under way.
@@ -128,7 +144,15 @@ impl Context {
     /// # Errors
     /// Those of the work; no such image.
     pub async fn work_on_image(&self, name: &str, work: ImageWork) -> Result<Done, Problem> {
+        self.work(&Task::Image { name: name.to_owned(), work }).await
+    }
+
+    /// Has a task done by a process of its own.
+    ///
+    /// # Errors
+    /// Those of the task.
+    pub async fn work(&self, task: &Task) -> Result<Done, Problem> {
         let _busy = self.busy();
-        worker::perform(&Task::Image { name: name.to_owned(), work }, Vec::new(), |_| {}).await
+        worker::perform(task, Vec::new(), |_| {}).await
     }
 }

@@ -13,7 +13,7 @@ use zbus::fdo::RequestNameFlags;
 
 use super::context::Context;
 use super::problem::Problem;
-use super::{announcer, bus, machined, varlink};
+use super::{announcer, bus, importd, machined, varlink};
 use crate::machine::autostart::is_systemd_host;
 use crate::sys::activation::passed_sockets;
 use crate::sys::process::raise_soft_limit;
@@ -26,8 +26,11 @@ pub const PERSONALITY: &str = "spinneyd";
 /// Our own name on the bus.
 pub const NAME: &str = "org.spinney";
 
-/// Where distributions have it.
-const SYSTEMD_MACHINED: [&str; 2] = ["/usr/lib/systemd/systemd-machined", "/lib/systemd/systemd-machined"];
+/// Names of daemons of systemd's, and their programs, which distributions have in one of [`PROGRAMS`].
+const SYSTEMD: [(&str, &str); 2] = [(machined::NAME, "systemd-machined"), (importd::NAME, "systemd-importd")];
+
+/// Where those are.
+const PROGRAMS: [&str; 2] = ["/usr/lib/systemd", "/lib/systemd"];
 
 /// How long it stays without anything to do.
 const IDLE: Duration = Duration::from_secs(30);
@@ -43,7 +46,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Options {
     /// How long it stays without anything to do, `Some(None)` being for good (default: 30 seconds).
     pub idle: Option<Option<Duration>>,
-    /// It takes the names of systemd-machined also where that is installed.
+    /// It takes the names of systemd's daemons also where those are installed.
     pub instead_of_machined: bool,
 }
 
@@ -98,13 +101,18 @@ async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {
     let connection = bus::connect().await?;
     let context = Context::new(connection.clone())?;
     machined::serve(&context).await?;
+    importd::serve(&context).await?;
     // What is there already is no news: nobody knows our names yet.
     announcer::announce(&context).await?;
+    importd::announce(&context).await?;
     let names = take_names(&connection, options.instead_of_machined).await?;
     let sockets = if names.contains(&machined::NAME) { varlink::start(&context, passed) } else { Vec::new() };
     // Nobody there to be told is the usual case.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let watch = tokio::spawn(announcer::watch(context.clone()));
+    // Without it transfers are told of when somebody asks.
+    tokio::spawn(importd::watch(context.clone()));
+    tokio::spawn(machined::images::watch(context.clone()));
     let ended = tokio::select! {
         () = told_to_end() => Ok(()),
         () = quiet_for(&context, options.idle.unwrap_or(Some(IDLE)).unwrap_or(Duration::MAX), Context::is_busy) => Ok(()),
@@ -148,7 +156,7 @@ async fn quiet_for(context: &Context, time: Duration, busy: impl Fn(&Context) ->
 
 /// What comes in from here on, the bus keeps for our successor; what came before is answered.
 async fn give_names_back(context: &Context) {
-    for name in [NAME, machined::NAME] {
+    for name in [NAME, machined::NAME, importd::NAME] {
         // One that is not ours is no failure, and a bus that is gone wants no answers.
         let _ = context.connection().release_name(name).await;
     }
@@ -166,8 +174,11 @@ async fn take_names(connection: &Connection, instead: bool) -> Result<Vec<&'stat
     let request = |name: &'static str| connection.request_name_with_flags(name, flags);
     request(NAME).await.map_err(|error| taken(error, NAME))?;
     let mut taken_names = vec![NAME];
-    let systemd = is_systemd_host() && SYSTEMD_MACHINED.iter().any(|path| Path::new(path).exists());
-    for name in [machined::NAME].into_iter().filter(|_| instead || !systemd) {
+    let has = |program| PROGRAMS.iter().any(|path| Path::new(path).join(program).exists());
+    for (name, program) in SYSTEMD {
+        if !instead && is_systemd_host() && has(program) {
+            continue;
+        }
         match request(name).await {
             Ok(_) => taken_names.push(name),
             // Somebody who was faster does the same; who asked for just this is to know.

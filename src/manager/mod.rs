@@ -20,12 +20,14 @@
 //! | [`systemd`] | machines as services of systemd: enabled, started |
 //! | [`varlink`] | Varlink interfaces, in the same loop |
 //! | [`machined`] | `org.freedesktop.machine1` |
+//! | [`importd`] | `org.freedesktop.import1` |
 
 pub mod announcer;
 pub mod authority;
 pub mod bus;
 pub mod context;
 pub mod daemon;
+pub mod importd;
 pub mod lifeline;
 pub mod machined;
 pub mod machines;

@@ -27,6 +27,7 @@ pub enum Kind {
     AccessDenied,
     AuthorizationRequired,
     NotSupported,
+    ReadOnly,
     Busy,
     Failed,
 }
@@ -103,10 +104,23 @@ impl From<image::Error> for Problem {
             Is::Exists { .. } => Kind::ImageExists,
             Is::InUse { .. } | Is::Busy { .. } => Kind::Busy,
             Is::Name { .. } => Kind::InvalidArgument,
+            Is::OutOfReach { .. } | Is::ReadOnly { .. } => Kind::ReadOnly,
             _ => Kind::Failed,
         };
         let hint = error.hint();
         Self::of(kind, &error, hint)
+    }
+}
+
+impl From<image::layers::LayerError> for Problem {
+    fn from(error: image::layers::LayerError) -> Self {
+        match error {
+            image::layers::LayerError::Image(error) => error.into(),
+            error => {
+                let hint = error.hint();
+                Self::of(Kind::Failed, &error, hint)
+            }
+        }
     }
 }
 
@@ -132,6 +146,7 @@ fn common(kind: Kind) -> &'static str {
         Kind::ImageExists => "org.freedesktop.DBus.Error.FileExists",
         Kind::NotFound => "org.freedesktop.DBus.Error.FileNotFound",
         Kind::Busy => "System.Error.EBUSY",
+        Kind::ReadOnly => "System.Error.EROFS",
         _ => "org.freedesktop.DBus.Error.Failed",
     }
 }

@@ -110,7 +110,8 @@ pub fn enable(name: &MachineName) -> Result<bool, Error> {
         if systemd.get_unit_file_state(TARGET).await.is_ok_and(|state| state == "disabled") {
             files.push(TARGET);
         }
-        let (_, changes) = systemd.enable_unit_files(&files, false, false).await.map_err(failed)?;
+        // By force: a link of that name that leads nowhere, to where the template was once, is replaced.
+        let (_, changes) = systemd.enable_unit_files(&files, false, true).await.map_err(failed)?;
         systemd.reload().await.map_err(failed)?;
         Ok(!changes.is_empty())
     })

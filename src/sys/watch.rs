@@ -36,14 +36,27 @@ impl Watch {
             | inotify::WatchFlags::DELETE
             | inotify::WatchFlags::DELETE_SELF
             | inotify::WatchFlags::ONLYDIR;
-        match inotify::add_watch(&self.0, directory, flags) {
+        self.add_for(directory, flags)
+    }
+
+    /// Watches the file `path` for what is written to it, and for its end. Says whether it is there. Links are followed: a path of
+    /// /proc/self/fd is the file that is open there.
+    ///
+    /// # Errors
+    /// As [`Watch::add`].
+    pub fn add_file(&self, path: &Path) -> SysResult<bool> {
+        let flags =
+            inotify::WatchFlags::MODIFY | inotify::WatchFlags::ATTRIB | inotify::WatchFlags::CLOSE_WRITE;
+        self.add_for(path, flags)
+    }
+
+    fn add_for(&self, path: &Path, flags: inotify::WatchFlags) -> SysResult<bool> {
+        match inotify::add_watch(&self.0, path, flags) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
-            Err(errno) => Err(SysError::new(
-                "inotify_add_watch",
-                format!("{}, {directory:?}", FdPath::of(&self.0)),
-                errno,
-            )),
+            Err(errno) => {
+                Err(SysError::new("inotify_add_watch", format!("{}, {path:?}", FdPath::of(&self.0)), errno))
+            }
         }
     }
 

@@ -20,6 +20,9 @@
 //! | [`export`] | an image to a stream |
 //! | [`source`] | what a user named to be pulled |
 //! | [`running`] | which transfers run, for others to see and to cancel |
+//! | [`recording`] | the record of one, kept by the process that does it |
+//! | [`told`] | what one has said so far, and what came of it |
+//! | [`followed`] | all that from outside, past its end |
 //! | [`naming`] | what an image is called that nobody gave a name |
 //! | [`oci`] | images of containers: registries, layouts, archives |
 //! | [`fetch`] | getting bytes: from servers, files and stdin |
@@ -41,6 +44,7 @@ pub mod export;
 mod fault;
 pub mod fetch;
 pub mod flow;
+pub mod followed;
 pub mod format;
 #[cfg(test)]
 #[path = "../../tests/root/http_server.rs"]
@@ -53,10 +57,12 @@ pub mod naming;
 pub mod obtain;
 pub mod oci;
 pub mod qcow2;
+pub mod recording;
 pub mod ring;
 pub mod running;
 pub mod simplestreams;
 pub mod source;
+pub mod told;
 pub mod verify;
 
 pub use context::{Context, Event, Watcher};

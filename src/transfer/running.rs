@@ -6,16 +6,13 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::{Event, Watcher};
+use super::told::Told;
 use crate::sys::files::{
     entries, make_directories, open_at, open_directory, read_at, remove_directory_at, remove_file_at,
     try_lock, while_parents_vanish,
@@ -27,16 +24,13 @@ use crate::sys::{FdPath, SysError, SysResult, sys};
 pub const DIRECTORY: &str = "/run/spinney/transfers";
 
 /// The longest record; what would make it longer is cut.
-const LIMIT: usize = 4096;
+pub(super) const LIMIT: usize = 32 << 10;
 
 /// The longest text in one.
 const TEXT: usize = 1024;
 
-/// How often it is written down how far a transfer is.
-const PAUSE: Duration = Duration::from_millis(250);
-
 /// How often a record is read again that was being written.
-const LOOKS: usize = 5;
+pub(super) const LOOKS: usize = 5;
 
 /// What of a transfer others can see. Texts may be a server's: not fit to be printed as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,6 +52,16 @@ pub struct Record {
     pub moved: u64,
     /// Of how many, where that is known.
     pub total: Option<u64>,
+}
+
+/// A record as it is written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Written {
+    #[serde(flatten)]
+    pub(super) record: Record,
+    #[serde(flatten)]
+    pub(super) told: Told,
 }
 
 /// A record and its number.
@@ -88,137 +92,6 @@ pub enum Error {
         #[source]
         source: SysError,
     },
-}
-
-/// The record of a transfer of this process; gone when this is dropped.
-#[derive(Debug)]
-pub struct Running {
-    directory: PathBuf,
-    file: OwnedFd,
-    id: u32,
-    state: Mutex<State>,
-    ended: AtomicBool,
-}
-
-#[derive(Debug)]
-struct State {
-    record: Record,
-    /// When it was last written.
-    written: Instant,
-    /// How long it was then.
-    length: usize,
-}
-
-impl Running {
-    /// Writes down in `directory` that this process does `kind` with `remote`.
-    ///
-    /// # Errors
-    /// When that cannot be: who is not root moves images unseen.
-    pub fn begin(directory: &Path, kind: &str, remote: &str) -> SysResult<Self> {
-        let pid = rustix::process::getpid().as_raw_nonzero().get();
-        let record = Record {
-            pid,
-            started: start_time(pid)?,
-            kind: kind.to_owned(),
-            remote: cut(remote),
-            since: crate::image::layers::records::now(),
-            ..Record::default()
-        };
-        while_parents_vanish(|| {
-            let opened = make_directories(directory, 0o755)?;
-            let flags = OFlags::TMPFILE | OFlags::RDWR;
-            // It has no name before it is locked and whole.
-            let file = open_at(&opened, ".", flags, Mode::from_raw_mode(0o644))?;
-            try_lock(&file)?;
-            let mut state = State { record: record.clone(), written: Instant::now(), length: 0 };
-            state.write(&file)?;
-            for id in numbers(&opened)? {
-                // Those of the dead go.
-                let _ = look(&opened, id);
-            }
-            let id = give_number(&opened, &file)?;
-            let (state, ended) = (Mutex::new(state), AtomicBool::new(false));
-            Ok(Self { directory: directory.to_owned(), file, id, state, ended })
-        })
-    }
-
-    /// By which it is cancelled.
-    pub fn id(&self) -> u32 {
-        self.id
-    }
-
-    /// The image is called `name`.
-    pub fn set_local(&self, name: &str) {
-        self.change(|record| record.local = cut(name), Duration::ZERO);
-    }
-
-    /// Takes what is told of how far it is.
-    pub fn take(&self, event: &Event) {
-        match event {
-            Event::Stage { total, .. } => {
-                self.change(|record| (record.moved, record.total) = (0, *total), Duration::ZERO);
-            }
-            Event::Moved(count) => self.change(|record| record.moved += count, PAUSE),
-            Event::Note(_) => {}
-        }
-    }
-
-    /// The transfer is over, whoever still holds this.
-    pub fn end(&self) {
-        // Its number may be another's the next moment.
-        if self.ended.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let Ok(directory) = open_directory(&self.directory) else { return };
-        let _ = remove_file_at(&directory, self.id.to_string());
-        remove_if_empty(&self.directory);
-    }
-
-    /// Changes it, and writes it down if that was not done for `pause`. What cannot be written is nobody's loss but of
-    /// who looks.
-    fn change(&self, change: impl FnOnce(&mut Record), pause: Duration) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut state.record);
-        if state.written.elapsed() >= pause {
-            let _ = state.write(&self.file);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-impl State {
-    fn write(&mut self, file: &OwnedFd) -> SysResult<()> {
-        let mut text = serde_json::to_vec(&self.record)
-            .map_err(|_| SysError::new("write", "a record as JSON", Errno::INVAL))?;
-        // In one call, over all that was there: nothing of an older one stays behind it.
-        text.resize(text.len().max(self.length.saturating_sub(1)), b' ');
-        text.push(b'\n');
-        let written = rustix::io::pwrite(file, &text, 0);
-        sys("pwrite64", written, || FdPath::of(file).to_string())?;
-        (self.length, self.written) = (text.len(), Instant::now());
-        Ok(())
-    }
-}
-
-/// Tells `inner` what a transfer tells, and the record of it.
-#[derive(Debug)]
-pub struct Recording<W> {
-    /// Who else is told.
-    pub inner: W,
-    /// The record.
-    pub running: Arc<Running>,
-}
-
-impl Watcher for Recording<Arc<dyn Watcher>> {
-    fn take(&self, event: Event) {
-        self.running.take(&event);
-        self.inner.take(event);
-    }
 }
 
 /// The transfers with records in `directory`, by their numbers. Records of who is dead are removed.
@@ -267,6 +140,36 @@ pub fn cancel(directory: &Path, id: u32) -> Result<Transfer, Error> {
     Ok(Transfer { id, record })
 }
 
+/// Makes a record: its number above `last`, itself, its length.
+pub(super) fn make(directory: &Path, content: &Written, last: u32) -> SysResult<(u32, OwnedFd, usize)> {
+    while_parents_vanish(|| {
+        let opened = make_directories(directory, 0o755)?;
+        let flags = OFlags::TMPFILE | OFlags::RDWR;
+        // It has no name before it is locked and whole.
+        let file = open_at(&opened, ".", flags, Mode::from_raw_mode(0o644))?;
+        try_lock(&file)?;
+        let length = write(&file, content, 0)?;
+        for id in numbers(&opened)? {
+            // Those of the dead go.
+            let _ = look(&opened, id);
+        }
+        let id = give_number(&opened, &file, last)?;
+        Ok((id, file, length))
+    })
+}
+
+/// Writes a record over one that was `before` long; gives how long it is now.
+pub(super) fn write(file: &OwnedFd, content: &Written, before: usize) -> SysResult<usize> {
+    let mut text =
+        serde_json::to_vec(content).map_err(|_| SysError::new("write", "a record as JSON", Errno::INVAL))?;
+    // In one call, over all that was there: nothing of an older one stays behind it.
+    text.resize(text.len().max(before.saturating_sub(1)), b' ');
+    text.push(b'\n');
+    let written = rustix::io::pwrite(file, &text, 0);
+    sys("pwrite64", written, || FdPath::of(file).to_string())?;
+    Ok(text.len())
+}
+
 /// What the record `id` says, and itself, if somebody has it; else it is removed.
 fn look(directory: &OwnedFd, id: u32) -> Option<(Record, OwnedFd)> {
     let name = id.to_string();
@@ -274,9 +177,7 @@ fn look(directory: &OwnedFd, id: u32) -> Option<(Record, OwnedFd)> {
     let file = open_at(directory, &name, flags, Mode::empty()).ok()?;
     if !is_locked(&file) {
         // Of a number that somebody else has by now, this is not the file.
-        let same = |named: &rustix::fs::Stat, opened: &rustix::fs::Stat| named.st_ino == opened.st_ino;
-        let named = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW);
-        if matches!((named, rustix::fs::fstat(&file)), (Ok(named), Ok(opened)) if same(&named, &opened)) {
+        if is_named(directory, &name, &file) {
             let _ = remove_file_at(directory, &name);
         }
         return None;
@@ -286,17 +187,24 @@ fn look(directory: &OwnedFd, id: u32) -> Option<(Record, OwnedFd)> {
     Some((record, file))
 }
 
+/// Whether `name` in `directory` is the file that is open.
+pub(super) fn is_named(directory: &OwnedFd, name: &str, file: &OwnedFd) -> bool {
+    let named = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    let key = |stat: &rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+    matches!((named, rustix::fs::fstat(file)), (Ok(named), Ok(opened)) if key(&named) == key(&opened))
+}
+
 /// Whether somebody has `file`. A shared lock, for a moment, that a record's owner never meets: it has its own already.
-fn is_locked(file: &OwnedFd) -> bool {
+pub(super) fn is_locked(file: &OwnedFd) -> bool {
     let locked = rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockShared);
     matches!(locked, Err(Errno::WOULDBLOCK))
 }
 
-/// Gives `file` the number after the last one.
-fn give_number(directory: &OwnedFd, file: &OwnedFd) -> SysResult<u32> {
+/// Gives `file` the number after the last one there is, and after `last`.
+fn give_number(directory: &OwnedFd, file: &OwnedFd, last: u32) -> SysResult<u32> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     loop {
-        let id = numbers(directory)?.into_iter().max().unwrap_or(0).wrapping_add(1);
+        let id = numbers(directory)?.into_iter().max().unwrap_or(0).max(last).wrapping_add(1);
         match rustix::fs::linkat(CWD, &path, directory, id.to_string(), AtFlags::SYMLINK_FOLLOW) {
             Ok(()) => return Ok(id),
             Err(Errno::EXIST) => {}
@@ -316,48 +224,20 @@ fn numbers(directory: &OwnedFd) -> SysResult<Vec<u32>> {
 }
 
 /// Removes `directory`, and what it is in, where nothing is in them.
-fn remove_if_empty(directory: &Path) {
+pub(super) fn remove_if_empty(directory: &Path) {
     let _ = remove_directory_at(CWD, directory);
     if let Some(parent) = directory.parent().filter(|_| directory == Path::new(DIRECTORY)) {
         let _ = remove_directory_at(CWD, parent);
     }
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(TEXT / 4).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn records_live_as_long_as_their_transfer() {
-        let temporary = tempfile::tempdir().unwrap();
-        let directory = temporary.path().join("transfers");
-        assert_eq!(list(&directory).unwrap(), []);
-        let first = Running::begin(&directory, "pull", "debian:trixie").unwrap();
-        let second = Running::begin(&directory, "export", &"x".repeat(5000)).unwrap();
-        assert_eq!((first.id(), second.id()), (1, 2));
-        first.set_local("debian-trixie");
-        first.take(&Event::Stage { what: "pulling".to_owned(), total: Some(100) });
-        first.take(&Event::Moved(10));
-        let found = list(&directory).unwrap();
-        assert_eq!(found.len(), 2);
-        let record = &found[0].record;
-        assert_eq!((record.kind.as_str(), record.remote.as_str()), ("pull", "debian:trixie"));
-        assert_eq!((record.local.as_str(), record.total), ("debian-trixie", Some(100)));
-        // Not every piece is written down.
-        assert_eq!(record.moved, 0);
-        first.state.lock().unwrap().written -= PAUSE;
-        first.take(&Event::Moved(10));
-        assert_eq!(list(&directory).unwrap()[0].record.moved, 20);
-        drop(first);
-        assert_eq!(Running::begin(&directory, "pull", "x").unwrap().id(), 3);
-        assert_eq!(list(&directory).unwrap().len(), 1);
-        drop(second);
-        assert!(!directory.exists());
-    }
 
     #[test]
     fn records_of_the_dead_are_swept() {

@@ -278,7 +278,18 @@ fn template(context: &Context) -> TestResult {
         template.display()
     );
     assert!(second.0 == 0 && second.2.starts_with(&kept), "{second:?}");
-    // Nothing half-made stays where there is no template.
+    // Nor does what one left that was killed at it; what another still works at does.
+    let left = [".#again.0123456789abcdef", ".#again.fedcba9876543210", ".#other.0123456789abcdef"]
+        .map(|name| context.directory.join(name));
+    left.iter().try_for_each(|path| fs::create_dir_all(path.join("usr")))?;
+    let worked_at = fs::File::open(&left[1])?;
+    rustix::fs::flock(&worked_at, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+    let places = [("{template}", template.to_str().unwrap()), ("{dir}", context.directory.to_str().unwrap())];
+    let line = words(&["-q", "--template={template}", "-D", "{dir}/again", "sh", "-c", "echo in"], &places);
+    assert_eq!(run(&mut nspawn(context, Whose::Ours, &line)).ok()?.trim_end(), "in");
+    assert_eq!(left.each_ref().map(|path| path.exists()), [false, true, true]);
+    left.iter().filter(|path| path.exists()).try_for_each(fs::remove_dir_all)?;
+    // Nothing half-made stays where there is no template, or it cannot be copied whole.
     let places = [("{tree}", context.directory.join("other").display().to_string())];
     let places = places.each_ref().map(|(name, value)| (*name, value.as_str()));
     let line = words(&["--template=/nowhere/at/all", "-D", "{tree}", "true"], &places);
@@ -346,9 +357,10 @@ fn bad_lines(context: &Context) -> TestResult {
 /// A tree that somebody runs from is nobody else's, whichever of the two it is.
 fn busy_tree(context: &Context) -> TestResult {
     let tree = own_busybox(context)?;
+    let name = context.machine_name();
     let line = words(
         &["-qD", "{tree}", "-M", "{name}", "sh", "-c", "echo ready; sleep 1000"],
-        &[("{tree}", tree.to_str().unwrap()), ("{name}", &context.machine_name())],
+        &[("{tree}", tree.to_str().unwrap()), ("{name}", &name)],
     );
     let mut command = nspawn(context, Whose::Ours, &line);
     command.stdout(Stdio::piped());
@@ -361,7 +373,13 @@ fn busy_tree(context: &Context) -> TestResult {
     let ended = run(&mut nspawn(context, Whose::Ours, &second));
     let busy = format!("Directory tree {} is currently busy.", tree.display());
     assert!(ended.status == 1 && ended.stderr.contains(&busy), "{ended:#?}");
+    let cleaned = run(&mut nspawn(context, Whose::Ours, &words(&["--cleanup", "-M", &name], &[])));
+    let running =
+        format!("systemd-nspawn: error: Container {name} is running, there is nothing to clean up.");
+    assert!(cleaned.status == 1 && cleaned.stderr.starts_with(&running), "{cleaned:#?}");
     process.signal(libc::SIGTERM);
     assert_eq!(process.wait(PATIENCE).map(shell_status), Some(1));
+    // Then there is none: as after a unit that ended well.
+    assert_eq!(run(&mut nspawn(context, Whose::Ours, &words(&["--cleanup", "-M", &name], &[]))).ok()?, "");
     Ok(())
 }

@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("packages::deb", deb),
         Test::new("packages::rpm", rpm),
         Test::new("packages::manual-pages", manual_pages),
+        Test::new("packages::another-root", another_root),
     ];
     for tree in ["debian-12", "debian-13"] {
         tests.push(Test::new(format!("packages::{tree}"), move |context| on_a_host(context, tree)));
@@ -95,6 +96,7 @@ fn expected(prefix: &str, data: &str, generated: &[String]) -> BTreeSet<String> 
     ];
     let in_data = [
         "dbus-1/system.d/org.spinney.conf 644",
+        "polkit-1/actions/org.spinney.import1.policy 644",
         "polkit-1/actions/org.spinney.machine1.policy 644",
         "polkit-1/actions/org.spinney.policy 644",
     ];
@@ -306,6 +308,9 @@ fn on_a_host(context: &Context, tree: &str) -> TestResult {
     let log = does("journalctl --unit=spinney@demo --output=cat --no-pager")?;
     assert!(log.contains("demo is ready after") && log.contains("demo is off after"), "{log}");
 
+    // A link to where the template was once is in nobody's way.
+    let wants = "/etc/systemd/system/machines.target.wants";
+    does(&format!("mkdir {wants} && ln -s /usr/local/lib/spinney@.service {wants}/spinney@demo.service"))?;
     // Enabled, it comes with machines.target; that goes with multi-user.target.
     let enable = |verb: &str| does(&format!("spinney {verb} demo 2>&1"));
     assert_eq!(enable("enable")?, "spinney: demo is enabled: systemd starts spinney@demo.service");
@@ -320,6 +325,54 @@ fn on_a_host(context: &Context, tree: &str) -> TestResult {
     )?;
     removal(context, &host)?;
     host.0.stop()?;
+    Ok(())
+}
+
+/// dpkg --root: maintainers' scripts are about another root directory, and leave the host's alone.
+fn another_root(context: &Context) -> TestResult {
+    let scripts = checkout()?.join("packaging/debian");
+    let root = context.subdirectory("root");
+    let make = |file: &str| {
+        let path = root.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).and_then(|()| std::fs::write(path, ""))
+    };
+    let there = |file: &str| root.join(file).symlink_metadata().is_ok();
+    let script = |name: &str, arguments: &[&str]| -> Result<(), String> {
+        let mut command = Command::new("sh");
+        command.arg(scripts.join(name)).args(arguments).env("DPKG_ROOT", &root);
+        // One that is there is the host's own.
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        run(&mut command).ok().map(drop)
+    };
+    let disabled = "etc/apparmor.d/disable/spinney";
+    make("etc/apparmor.d/abi/3.0")?;
+    std::fs::create_dir_all(root.join(disabled).parent().unwrap())?;
+    // The profile is not there yet, or somebody has removed it.
+    std::os::unix::fs::symlink("../spinney", root.join(disabled))?;
+    for _ in 0..2 {
+        script("postinst", &["configure", ""])?;
+        assert_eq!(std::fs::read_link(root.join(disabled))?, Path::new("../spinney"));
+    }
+    make("etc/apparmor.d/spinney")?;
+    make("etc/apparmor.d/abi/4.0")?;
+    script("postinst", &["configure", "0.0.1"])?;
+    assert!(!there(disabled));
+    let goes = [
+        "etc/apparmor.d/local/spinney",
+        "var/cache/apparmor/0123.0/spinney",
+        "etc/systemd/system/machines.target.wants/spinney@web.service",
+        "etc/spinney/autostart/web",
+        "var/log/spinney/web/last.json",
+        "var/lib/spinney/network/leases",
+    ];
+    let stays = ["var/lib/machines/web/etc/os-release", "etc/spinney/machines/web.toml"];
+    goes.iter().chain(&stays).try_for_each(|file| make(file))?;
+    for (name, arguments) in [("prerm", "remove"), ("postrm", "remove"), ("postrm", "purge")] {
+        script(name, &[arguments])?;
+    }
+    assert_eq!(goes.iter().filter(|file| there(file)).collect::<Vec<_>>(), [&""; 0]);
+    assert_eq!(stays.iter().filter(|file| !there(file)).collect::<Vec<_>>(), [&""; 0]);
+    assert!(!there("etc/systemd") || !there("etc/systemd/system/machines.target.wants"));
     Ok(())
 }
 

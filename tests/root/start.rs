@@ -221,6 +221,8 @@ fn enabled(context: &Context) -> TestResult {
     };
     says(&["start", "--all-enabled"], 0, "no machine is enabled; spinney enable NAME enables one");
     says(&["enable", "absent"], 125, "no image \"absent\"");
+    // A link to nowhere in its place enables nothing, and is in nobody's way.
+    std::os::unix::fs::symlink("/nowhere/at/all", Path::new(MARKERS).join(&name))?;
     says(&["enable", &name], 0, "is enabled: spinney start --all-enabled starts it");
     says(&["enable", &name], 0, "was enabled already");
     says(&["start", "--all-enabled"], 0, "is ready after");

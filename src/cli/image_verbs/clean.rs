@@ -6,10 +6,8 @@ use super::fail;
 use super::states::StoreArguments;
 use crate::cli::output::Output;
 use crate::cli::{EXIT_FAILURE, require_root};
-use crate::image::layers::{self, LayersLock};
-use crate::image::properties::Properties;
-use crate::image::remove::{self, HiddenEntry, hidden_entries, remove_hidden};
-use crate::image::{Error, Store, hidden, origin};
+use crate::image::clean::{CleanOptions, clean as clean_pool};
+use crate::image::{Error, Store};
 use crate::supervisor::printable;
 
 const EXAMPLES: &str = "\
@@ -101,50 +99,11 @@ pub fn clean(arguments: &CleanArguments) -> u8 {
 }
 
 fn cleaned(store: &Store, arguments: &CleanArguments, output: Output) -> Result<(Done, u8), Error> {
-    let (mut done, mut status) = (Done::default(), 0);
-    let mut tell = |error: &Error| status = fail(error, error.hint(), output);
-    for entry in hidden_entries(store)?.into_iter().filter(HiddenEntry::is_ours) {
-        let name = printable::line(entry.name.as_bytes());
-        if entry.in_use {
-            done.kept.push(Kept { name, why: "somebody works on it".to_owned() });
-            continue;
-        }
-        let removed = arguments.dry_run
-            || remove_hidden(store, &entry).unwrap_or_else(|error| {
-                tell(&error);
-                false
-            });
-        if removed {
-            done.removed.push(name);
-        }
-    }
-    let images = if arguments.all { store.all()? } else { Vec::new() };
-    // What is elsewhere on the search path is another one's.
-    for image in images.iter().filter(|image| image.path.starts_with(&store.pool)) {
-        let name = image.name.to_string();
-        if arguments.dry_run {
-            match Properties::of(image).is_ok_and(|properties| properties.read_only) && !arguments.force {
-                true => done.kept.push(Kept { name, why: "it is read-only".to_owned() }),
-                false => done.removed.push(name),
-            }
-            continue;
-        }
-        match remove::remove(store, image, arguments.force) {
-            Ok(()) => done.removed.push(name),
-            Err(Error::InUse { by, .. }) => {
-                done.kept.push(Kept { name, why: format!("in use by {}", by.join(", ")) });
-            }
-            Err(Error::ReadOnly { .. }) => done.kept.push(Kept { name, why: "it is read-only".to_owned() }),
-            Err(error) => tell(&error),
-        }
-    }
-    if !arguments.dry_run && store.state.exists() {
-        done.layers = layers::collect(store, &LayersLock::take(store)?)?;
-        origin::sweep(store);
-    }
-    if !arguments.dry_run {
-        // Locks of the dead.
-        let _ = hidden::sweep(store);
-    }
-    Ok((done, status))
+    let (all, force, dry_run) = (arguments.all, arguments.force, arguments.dry_run);
+    let cleaned = clean_pool(store, CleanOptions { all, force, dry_run })?;
+    let status = cleaned.faults.iter().fold(0, |_, error| fail(error, error.hint(), output));
+    let line = |name: String| printable::line(name.as_bytes());
+    let removed = cleaned.removed.into_iter().map(|(name, _)| line(name)).collect();
+    let kept = cleaned.kept.into_iter().map(|(name, why)| Kept { name: line(name), why }).collect();
+    Ok((Done { removed, kept, layers: cleaned.layers }, status))
 }

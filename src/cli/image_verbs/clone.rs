@@ -1,10 +1,11 @@
 //! `spinney clone`: a new image of another's state, in no time.
 
-use super::states::{StoreArguments, found, named, pause, pause_words, refuse};
+use super::states::{StoreArguments, found, named, pause_words, refuse};
 use crate::cli::output::Output;
 use crate::cli::require_root;
 use crate::image::clone::{CloneOptions, Cloned, clone as clone_image};
 use crate::image::layers::LayerError;
+use crate::machine::paused::pause_writer;
 
 const EXAMPLES: &str = "\
 A clone of a directory is layered: its lowest layer is that directory, which is not copied, and which must not change from then \
@@ -66,7 +67,7 @@ fn work(arguments: &CloneArguments, output: Output) -> Result<(), u8> {
         let name = named(&arguments.name)?;
         let image = found(&store, &arguments.image)?;
         let options = CloneOptions { copy: arguments.copy, read_only: arguments.read_only };
-        clone_image(&store, &image, &name, options, &pause)
+        clone_image(&store, &image, &name, options, &pause_writer)
     };
     let cloned = cloned().map_err(|error| refuse(&error, output))?;
     let how = if arguments.copy { "copied" } else { "cloned" };

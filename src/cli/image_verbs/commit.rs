@@ -1,10 +1,11 @@
 //! `spinney commit`: an image of a machine's state.
 
-use super::states::{StoreArguments, found, named, pause, pause_words, refuse};
+use super::states::{StoreArguments, found, named, pause_words, refuse};
 use crate::cli::output::Output;
 use crate::cli::require_root;
 use crate::image::commit::commit as commit_image;
 use crate::image::layers::LayerError;
+use crate::machine::paused::pause_writer;
 
 const EXAMPLES: &str = "\
 The new image is a directory with all that the machine sees of its root, of one piece: it needs none of the layers. With --layered \
@@ -58,7 +59,7 @@ pub fn commit(arguments: &CommitArguments) -> u8 {
     let committed = || -> Result<_, LayerError> {
         let new = named(&arguments.new)?;
         let image = found(&store, &arguments.name)?;
-        commit_image(&store, &image, &new, arguments.layered, arguments.read_only, &pause)
+        commit_image(&store, &image, &new, arguments.layered, arguments.read_only, &pause_writer)
     };
     match committed() {
         Ok(committed) => {

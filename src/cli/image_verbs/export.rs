@@ -169,7 +169,9 @@ fn exported(
     context.tell(Event::Stage { what, total: export::length(&image, form) });
     let lines = write(&image, form, &target, (format, &exporting), context)?;
     let shown = target.shown().to_owned();
-    context.tell(Event::Stage { what: format!("writing {shown} to disk"), total: None });
+    if target.as_file().is_some() {
+        context.tell(Event::Stage { what: format!("writing {shown} to disk"), total: None });
+    }
     let size = target.finish()?;
     Ok(Done::exported(&image, &shown, size, lines))
 }

@@ -185,7 +185,9 @@ fn imported(
     transferring.called(&name);
     must_be_free(&store, &name, options.image.force)?;
     let finish = Finish { replace: options.image.force, read_only: options.image.read_only };
-    let source = if is_stdin { None } else { std::path::absolute(file).ok() };
+    // An fd that was passed is as nameless as stdin.
+    let is_nameless = is_stdin || file.starts_with("/proc/self/fd");
+    let source = if is_nameless { None } else { std::path::absolute(file).ok() };
     let source = source.map(|path| path.display().to_string());
     let installing = InstallOptions {
         finish,
@@ -247,7 +249,11 @@ fn from_directory(
     let failed = |source| Error::Fetch(fetch::Error::File { path: directory.to_owned(), source });
     let source = open_directory(&std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned()))
         .map_err(failed)?;
-    context.tell(Event::Stage { what: format!("copying {}", directory.display()), total: None });
+    let what = match installing.origin.as_ref().and_then(|origin| origin.source.as_ref()) {
+        Some(_) => format!("copying {}", directory.display()),
+        None => format!("importing {name}"),
+    };
+    context.tell(Event::Stage { what, total: None });
     let new = NewImage::directory(store, name)?;
     let (image, counts, notes) = install::directory(source.as_fd(), new, installing, context)?;
     Ok(Done::made("imported", &image, counts.files, counts.bytes).with_notes(notes.lines()))

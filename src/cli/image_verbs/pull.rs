@@ -151,6 +151,9 @@ fn perform(
         return EXIT_FAILURE;
     }
     let transferring = Transferring::begin(&options.report, verb, source);
+    if let Some(mode) = &options.verify.verify {
+        transferring.held_to(mode);
+    }
     let result =
         checked(options).and_then(|verification| match (heeded(source, &verification, reference)?, wanted) {
             (Source::Url(url), wanted) => {

@@ -2,13 +2,14 @@
 
 use serde_json::json;
 
-use super::states::{StoreArguments, found, named, pause, pause_words, refuse};
+use super::states::{StoreArguments, found, named, pause_words, refuse};
 use crate::cli::output::table::Table;
 use crate::cli::output::{Output, words};
 use crate::cli::require_root;
 use crate::image::layers::{LayerError, Record, records};
 use crate::image::snapshot::{Asked, delete, take};
 use crate::image::{ImageName, Store};
+use crate::machine::paused::pause_writer;
 use crate::supervisor::printable;
 
 const EXAMPLES: &str = "\
@@ -83,7 +84,7 @@ pub fn snapshot(arguments: &SnapshotArguments) -> u8 {
 fn make(arguments: &SnapshotArguments, store: &Store, output: Output) -> Result<(), LayerError> {
     let name = arguments.snapshot.as_deref().map(named).transpose()?;
     let image = found(store, &arguments.name)?;
-    let taken = take(store, &image, Asked { name, message: arguments.message.clone() }, &pause)?;
+    let taken = take(store, &image, Asked { name, message: arguments.message.clone() }, &pause_writer)?;
     if taken.converted {
         output.status(&format!("{} is a layered image now: {}.mstack", arguments.name, image.name));
     }

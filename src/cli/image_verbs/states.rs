@@ -1,6 +1,5 @@
 //! What the verbs of an image's states have in common: clone, snapshot, rollback, diff, commit.
 
-use std::any::Any;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,9 +7,7 @@ use super::fail;
 use crate::cli::output::{Output, words};
 use crate::cli::transferring;
 use crate::image::layers::LayerError;
-use crate::image::{Error, Image, ImageName, Store, users};
-use crate::machine::paused::Paused;
-use crate::sys::in_words;
+use crate::image::{Error, Image, ImageName, Store};
 
 /// Where images are.
 #[derive(Debug, clap::Args)]
@@ -56,18 +53,6 @@ pub(super) fn named(name: &str) -> Result<ImageName, LayerError> {
 /// The image that a user named.
 pub(super) fn found(store: &Store, name: &str) -> Result<Image, LayerError> {
     Ok(store.find(&named(name)?)?)
-}
-
-/// Pauses the machine that writes to `image`.
-pub(super) fn pause(image: &Image) -> Result<Box<dyn Any>, LayerError> {
-    match Paused::of_image(&image.path) {
-        Ok(Some(paused)) => Ok(Box::new(paused)),
-        Ok(None) => {
-            let by = users::holders(&image.path);
-            Err(Error::InUse { name: image.name.to_string(), by }.into())
-        }
-        Err(error) => Err(LayerError::Pause { name: image.name.to_string(), why: in_words(&error) }),
-    }
 }
 
 /// `, with its machine paused for 2ms`, if one was.

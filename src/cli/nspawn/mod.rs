@@ -28,6 +28,7 @@ mod wish;
 use super::output::Output;
 use super::refusal::{Message, Refusal};
 use crate::host::Host;
+use crate::machine::MachineHandle;
 use crate::settings::{ConsoleMode, Payload};
 use crate::supervisor::{self, gc};
 use container::Container;
@@ -107,6 +108,12 @@ fn clean_up(wish: Wish) -> Result<u8, Refusal> {
         Err(error) => return failed("look at this host", &error),
     };
     match gc::collect_one(&name, &host.cgroup) {
+        Ok(false) if MachineHandle::find(&name).is_ok_and(|machine| machine.is_alive()) => {
+            Err(Refusal::error(
+                format!("Container {name} is running, there is nothing to clean up."),
+                format!("--cleanup is for what a killed one left behind; spinney terminate {name} ends it"),
+            ))
+        }
         Ok(_) => Ok(0),
         Err(error) => failed("clean up", &error),
     }

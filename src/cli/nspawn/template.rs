@@ -1,6 +1,5 @@
 //! `--template=`: a root directory that is missing is made as a copy of another one, in no time where the file system can.
 
-use std::fmt::Display;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -9,8 +8,11 @@ use rustix::fs::{AtFlags, CWD, RenameFlags};
 use crate::archive::copy_tree::{CopyTreeOptions, copy_tree};
 use crate::cli::output::Output;
 use crate::cli::refusal::Refusal;
-use crate::sys::files::{make_directory_at, open_directory, remove_tree_at};
-use crate::sys::{btrfs, in_words, random};
+use crate::image::hidden;
+use crate::image::name::ImageName;
+use crate::image::store::ImageKind;
+use crate::sys::files::{open_directory, remove_tree_at};
+use crate::sys::{btrfs, in_words};
 
 /// Makes `tree` of `template`, if it is not there.
 ///
@@ -35,31 +37,38 @@ pub(super) fn populate(template: &Path, tree: &Path, output: Output) -> Result<(
 }
 
 fn copy(template: &Path, tree: &Path) -> Result<(), String> {
-    fn told(error: impl Display) -> String {
-        error.to_string()
+    fn told(error: impl std::error::Error) -> String {
+        in_words(&error)
     }
-    let source = open_directory(template).map_err(|error| in_words(&error))?;
+    let source = open_directory(template).map_err(told)?;
     let name = tree.file_name().ok_or("it has no name")?;
     let parent = tree.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let parent = open_directory(parent).map_err(|error| in_words(&error))?;
+    let parent = open_directory(parent).map_err(told)?;
+    // One that bears no image's name, say of all spaces, is hidden under another.
+    let image = name.to_str().and_then(|name| name.parse().ok()).map_or_else(|| "tree".parse(), Ok);
+    let image: ImageName = image.map_err(told)?;
+    // Of one that was killed at it.
+    hidden::sweep_of(&parent, &image).map_err(told)?;
     // Half a copy is not to be taken for a whole one.
-    let hidden = format!(".#{}{:016x}", name.to_string_lossy(), random().map_err(told)?);
-    let made = match btrfs::is_subvolume(&source) && btrfs::is_on(&parent) {
-        true => btrfs::snapshot(&source, &parent, &hidden, false).map_err(|error| in_words(&error)),
+    let at_once = btrfs::is_subvolume(&source) && btrfs::is_on(&parent);
+    let (hidden, copy) = match at_once {
+        true => hidden::snapshot(&parent, &image, &source),
+        false => hidden::make(&parent, &image, ImageKind::Directory),
+    }
+    .map_err(told)?;
+    let copied = match at_once {
+        true => Ok(()),
         false => {
-            make_directory_at(&parent, &hidden, 0o700).map_err(|error| in_words(&error)).and_then(|copy| {
-                let copied =
-                    copy_tree(source.as_fd(), copy.as_fd(), CopyTreeOptions::default(), &mut |_| Ok(()));
-                copied.map(drop).map_err(|error| in_words(&error))
-            })
+            let options = CopyTreeOptions::default();
+            copy_tree(source.as_fd(), copy.as_fd(), options, &mut |_| Ok(())).map(drop).map_err(told)
         }
     };
-    let placed = made.and_then(|()| {
+    let placed = copied.and_then(|()| {
         rustix::fs::renameat_with(&parent, &hidden, &parent, name, RenameFlags::NOREPLACE).map_err(told)
     });
-    if placed.is_err() {
-        // What stays of it is hidden, and nobody's image.
-        let _ = remove_tree_at(&parent, &hidden);
-    }
-    placed
+    // What stays of it all the same is hidden, and nobody's image.
+    placed.map_err(|why| match remove_tree_at(&parent, &hidden) {
+        Ok(()) => why,
+        Err(error) => format!("{why}; {hidden:?} stays beside it: {}", told(error)),
+    })
 }

@@ -1,5 +1,7 @@
 //! Command lines, and what they wish for.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::cli::nspawn::options;
 use crate::cli::nspawn::parse::parse;
@@ -107,6 +109,40 @@ fn all_options_of_systemd_nspawn_are_known() {
         })
         .collect();
     assert_eq!(ours, KNOWN.split_whitespace().collect::<Vec<_>>());
+}
+
+/// What is refused of the command line is said in the document, and nothing else is said to be.
+#[test]
+fn the_document_lists_what_is_refused() {
+    /// Values of options that are taken otherwise.
+    const VALUES: [(&str, &str); 4] = [
+        ("--image-policy=", "root=verity"),
+        ("--private-users=managed", ""),
+        ("--private-users-ownership=chown", ""),
+        ("--user", ""),
+    ];
+    let document = include_str!("../../../docs/nspawn.md");
+    let (_, list) = document.split_once("\n- Refused, ").expect("the list");
+    let list = list.split("\n- ").next().unwrap_or_default();
+    let said: BTreeSet<&str> =
+        list.split('`').skip(1).step_by(2).filter(|word| word.starts_with('-')).collect();
+    for (option, value) in VALUES {
+        assert!(said.contains(option), "{option} is not in the document");
+        // That of users is refused where it is read.
+        let line = [format!("{option}{value}")];
+        let refused = wished(&line.each_ref().map(String::as_str)).is_err();
+        let unread = "managed".parse::<crate::settings::PrivateUsers>().is_err();
+        assert!(refused || (option.ends_with("managed") && unread), "{option}");
+    }
+    let refused = options::all().filter(|option| matches!(option.meaning, Meaning::Refused(_)));
+    let refused: BTreeSet<String> = refused
+        .map(|option| match option.value {
+            crate::cli::nspawn::options::Value::None => format!("--{}", option.long),
+            _ => format!("--{}=", option.long),
+        })
+        .chain(VALUES.map(|(option, _)| option.to_owned()))
+        .collect();
+    assert_eq!(said, refused.iter().map(String::as_str).collect());
 }
 
 #[test]

@@ -16,8 +16,11 @@ use std::time::Instant;
 use super::output::Output;
 use crate::image::{Error as ImageError, Image, ImageName, Store};
 use crate::image::{hidden, origin};
+use crate::sys::in_words;
 use crate::transfer::fetch::shown_address;
-use crate::transfer::running::{self, Recording, Running};
+use crate::transfer::recording::{Recording, Running};
+use crate::transfer::running;
+use crate::transfer::told::Outcome;
 use crate::transfer::{Context, Error};
 
 pub mod cancelling;
@@ -70,11 +73,22 @@ impl Transferring {
         }
     }
 
+    /// What comes is held to `mode`.
+    pub fn held_to(&self, mode: &str) {
+        if let Some(running) = &self.running {
+            running.set_verify(mode);
+        }
+    }
+
     /// Ends it, says how, and gives the exit status.
     pub fn end(self, result: Result<reporting::Done, Failure>) -> u8 {
         self.watching.finish();
         if let Some(running) = &self.running {
-            running.end();
+            match &result {
+                Ok(done) => running.finish(Outcome::Done, &done.words()),
+                Err(failure) if failure.is_cancelled() => running.finish(Outcome::Cancelled, ""),
+                Err(failure) => running.finish(Outcome::Failed, &in_words(failure.error())),
+            }
         }
         let cancelled = self.cancelling.and_then(|cancelling| cancelling.signal());
         match result {

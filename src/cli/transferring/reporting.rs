@@ -141,6 +141,14 @@ impl Done {
         }
     }
 
+    /// What was done, in one line.
+    pub(super) fn words(&self) -> String {
+        match self.amount.as_str() {
+            "" => self.what.clone(),
+            amount => format!("{}: {amount}", self.what),
+        }
+    }
+
     pub(super) fn report(mut self, took: Duration, json: bool, output: Output) -> u8 {
         for note in &self.notes {
             output.warning(note);

@@ -7,6 +7,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{ObjectPath, OwnedFd, OwnedObjectPath, OwnedVariant};
 
 use super::id_map::Ids;
+use super::images::{self, Facts, ImageOperation, image_path};
 use super::known::Known;
 use super::operations::{Operation, by_pid, map_to};
 use super::registration::{Origin, Registration, from_properties, register, unregister};
@@ -20,6 +21,9 @@ const POOL: &str = "/var/lib/machines";
 
 /// How much of it there is, where nothing counts.
 const UNKNOWN: u64 = u64::MAX;
+
+/// A row of `ListImages`.
+type ImageRow = (String, String, bool, u64, u64, u64, OwnedObjectPath);
 
 /// The object.
 #[derive(Debug)]
@@ -35,6 +39,10 @@ impl ManagerObject {
 
     fn on<'a>(&'a self, header: &'a Header<'a>, name: &'a str) -> Operation<'a> {
         Operation { context: &self.context, caller: Caller::Bus(header), name }
+    }
+
+    fn on_image<'a>(&'a self, header: &'a Header<'a>, name: &'a str) -> ImageOperation<'a> {
+        ImageOperation { context: &self.context, caller: Caller::Bus(header), name }
     }
 
     async fn take_up(
@@ -389,6 +397,103 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedFd> {
         Ok(self.on(&header, name).open_root().await?.into())
+    }
+
+    /// The object of an image.
+    #[zbus(out_args("image"))]
+    async fn get_image(&self, name: &str, #[zbus(header)] header: Header<'_>) -> Result<OwnedObjectPath> {
+        Ok(self.on_image(&header, name).path().await?)
+    }
+
+    /// All images: name, type, whether it is read-only, when it was made and changed (microseconds since 1970, or 0), bytes on
+    /// disk (all ones where nobody counts), object.
+    #[zbus(out_args("images"))]
+    async fn list_images(&self) -> Result<Vec<ImageRow>> {
+        let row = |facts: Facts| {
+            let (path, kind) = (image_path(&facts.name), facts.kind.to_owned());
+            (facts.name, kind, facts.read_only, facts.created, facts.modified, facts.usage, path)
+        };
+        Ok(images::announce(&self.context).await?.into_iter().map(row).collect())
+    }
+
+    /// Removes an image, with all that is its own.
+    async fn remove_image(&self, name: &str, #[zbus(header)] header: Header<'_>) -> Result<()> {
+        Ok(self.on_image(&header, name).remove().await?)
+    }
+
+    /// Gives an image another name.
+    async fn rename_image(
+        &self,
+        name: &str,
+        new_name: &str,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<()> {
+        Ok(self.on_image(&header, name).rename(new_name).await?)
+    }
+
+    /// Makes another image of the state of one, which needs nothing of it.
+    async fn clone_image(
+        &self,
+        name: &str,
+        new_name: &str,
+        read_only: bool,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<()> {
+        Ok(self.on_image(&header, name).clone_to(new_name, read_only).await?)
+    }
+
+    /// Marks an image read-only, or writable again.
+    async fn mark_image_read_only(
+        &self,
+        name: &str,
+        read_only: bool,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<()> {
+        Ok(self.on_image(&header, name).mark_read_only(read_only).await?)
+    }
+
+    /// What an image's /etc/hostname says.
+    #[zbus(out_args("hostname"))]
+    async fn get_image_hostname(&self, name: &str, #[zbus(header)] header: Header<'_>) -> Result<String> {
+        Ok(self.on_image(&header, name).hostname().await?)
+    }
+
+    /// What an image's /etc/machine-id says, as bytes; none where it has none.
+    #[zbus(name = "GetImageMachineID", out_args("id"))]
+    async fn get_image_machine_id(&self, name: &str, #[zbus(header)] header: Header<'_>) -> Result<Vec<u8>> {
+        Ok(self.on_image(&header, name).machine_id().await?)
+    }
+
+    /// The fields of an image's machine-info(5).
+    #[zbus(out_args("machine_info"))]
+    async fn get_image_machine_info(
+        &self,
+        name: &str,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<BTreeMap<String, String>> {
+        Ok(self.on_image(&header, name).machine_info().await?)
+    }
+
+    /// The fields of an image's os-release(5).
+    #[zbus(name = "GetImageOSRelease", out_args("os_release"))]
+    async fn get_image_os_release(
+        &self,
+        name: &str,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<BTreeMap<String, String>> {
+        Ok(self.on_image(&header, name).os_release().await?)
+    }
+
+    /// How much an image may take: nobody counts that here.
+    async fn set_image_limit(&self, name: &str, size: u64, #[zbus(header)] header: Header<'_>) -> Result<()> {
+        Ok(self.on_image(&header, name).set_limit(size).await?)
+    }
+
+    /// Removes what is hidden beside images (`hidden`), or all images that are not in use too (`all`): names, and the bytes that
+    /// they took.
+    #[zbus(out_args("images"))]
+    async fn clean_pool(&self, mode: &str, #[zbus(header)] header: Header<'_>) -> Result<Vec<(String, u64)>> {
+        Ok(images::clean_pool(&self.context, &Caller::Bus(&header), mode).await?)
     }
 
     /// How much images may take together: only btrfs could count it, by quota groups that are not ours to set.

@@ -7,12 +7,16 @@
 //! | [`operations`] | what can be done to machines, for all interfaces alike |
 //! | [`access`] | which of that takes which action of polkit |
 //! | [`known`] | a machine, whoever started it |
+//! | [`images`] | images: which there are, what can be done to them |
+//! | [`image`] | `org.freedesktop.machine1.Image` |
 //! | [`registration`] | machines that other programs register |
 //! | [`ownership`] | whose a process is that is registered |
 //! | [`id_map`] | IDs of a machine on the host |
 
 pub mod access;
 pub mod id_map;
+pub mod image;
+pub mod images;
 pub mod known;
 pub mod machine;
 pub mod manager;

@@ -43,7 +43,10 @@ impl Listener {
     pub fn open(path: &Path, passed: &mut Vec<OwnedFd>) -> SysResult<Option<Self>> {
         let is_it = |socket: &OwnedFd| local_path(socket).is_ok_and(|local| local == path);
         if let Some(at) = passed.iter().position(is_it) {
-            return Ok(Some(Self { socket: watched(passed.swap_remove(at))?, made: None }));
+            let socket = passed.swap_remove(at);
+            // systemd passes them as it is told to (NonBlocking=, systemd.service(5)), and nobody here may be held up by one.
+            sys("ioctl", rustix::io::ioctl_fionbio(&socket, true), || "FIONBIO".to_owned())?;
+            return Ok(Some(Self { socket: watched(socket)?, made: None }));
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
         else {

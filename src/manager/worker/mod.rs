@@ -9,7 +9,9 @@
 //! | [`task`] | what can be asked, and the answers: data |
 //! | `process` | the worker's side |
 //! | `machine_work` | what is done to machines |
+//! | `image_work` | what is done to images |
 
+mod image_work;
 pub(super) mod machine_work;
 mod process;
 pub mod task;

@@ -4,12 +4,11 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
-use serde_json::json;
 
+use super::image_work;
 use super::machine_work::{self, Outcome};
-use super::task::{ImageWork, Said, Task};
+use super::task::{Said, Task};
 use super::{MESSAGE, PERSONALITY, SEALED};
-use crate::image::Store;
 use crate::manager::problem::{Kind, Problem};
 use crate::sys::sealed_program::execute_from_sealed_copy;
 use crate::sys::socket::{receive, send};
@@ -78,15 +77,8 @@ impl Worker {
                 };
                 machine_work::perform(&name, work, &mut say)
             }
-            Task::Image { name, work } => match work {
-                ImageWork::Remove => {
-                    let store = Store::system();
-                    let image =
-                        store.find(&name.parse().map_err(|source| crate::image::Error::Name { source })?)?;
-                    crate::image::remove::remove(&store, &image, false)?;
-                    Ok(Some((json!({}), Vec::new())))
-                }
-            },
+            Task::Image { name, work } => image_work::perform(&name, work),
+            Task::Clean { all } => image_work::clean(all),
         }
     }
 }

@@ -24,6 +24,11 @@ pub enum Task {
         /// What.
         work: ImageWork,
     },
+    /// To all images: what is hidden and nobody's goes, and images too if `all`. Gives what was removed: names, bytes.
+    Clean {
+        /// Also images, read-only or not, that are not in use.
+        all: bool,
+    },
 }
 
 /// What is done to a machine.
@@ -94,6 +99,25 @@ pub enum Program {
 pub enum ImageWork {
     /// It is removed, with all that is its own.
     Remove,
+    /// It gets another name.
+    Rename {
+        /// Which.
+        to: String,
+    },
+    /// Another one is made of its state, which needs nothing of this one.
+    Clone {
+        /// What that is called.
+        to: String,
+        /// It is not to be changed.
+        read_only: bool,
+    },
+    /// It is marked.
+    MarkReadOnly {
+        /// As not to be changed, or not any more.
+        read_only: bool,
+    },
+    /// What it says of itself: gives `hostname`, `machine_id`, `machine_info`, `os_release`.
+    Look,
 }
 
 impl Task {

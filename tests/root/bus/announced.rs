@@ -19,7 +19,7 @@ pub fn tests() -> Vec<Test> {
 fn killed_supervisor(context: &Context) -> TestResult {
     let bus = Bus::start(context)?;
     let mut manager = bus.manager(&[])?;
-    let mut client = Client::of(&bus)?;
+    let mut client = Client::listening(&bus)?;
     let mut machine = Machine::start(context, &context.tree("busybox")?, &[]);
     machine.ready()?;
     assert_eq!(client.signal()?, Signal::New(machine.name.clone()));
@@ -46,7 +46,7 @@ fn reboot(context: &Context) -> TestResult {
         || bus.machine_property(&format!("/org/freedesktop/machine1/machine/{element}"), "Leader").ok();
     let first = machine.state()?.leader;
     assert_eq!(leader()?, format!("u {first}\n"));
-    let mut client = Client::of(&bus)?;
+    let mut client = Client::listening(&bus)?;
     machine.shell("reboot")?;
     machine.ready()?;
     // One by one; its links are others too.

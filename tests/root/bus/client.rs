@@ -23,7 +23,8 @@ pub const MANAGER: &str = "org.freedesktop.machine1.Manager";
 pub struct Client {
     runtime: Runtime,
     pub connection: Connection,
-    signals: MessageStream,
+    /// Who listens and does not take what comes is told nothing else either.
+    signals: Option<MessageStream>,
 }
 
 /// A signal of the manager's.
@@ -39,13 +40,17 @@ impl Client {
     pub fn of(bus: &Bus) -> Result<Self, Stop> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let address: zbus::Address = bus.address().parse()?;
-        let (connection, signals) = runtime.block_on(async {
-            let connection = zbus::connection::Builder::address(address).build().await?;
-            let rule = format!("type='signal',path_namespace='{PATH}'");
-            let signals = MessageStream::for_match_rule(rule.as_str(), &connection, None).await?;
-            zbus::Result::Ok((connection, signals))
-        })?;
-        Ok(Self { runtime, connection, signals })
+        let connection = runtime.block_on(zbus::connection::Builder::address(address).build())?;
+        Ok(Self { runtime, connection, signals: None })
+    }
+
+    /// One that hears signals.
+    pub fn listening(bus: &Bus) -> Result<Self, Stop> {
+        let mut client = Self::of(bus)?;
+        let rule = format!("type='signal',path_namespace='{PATH}'");
+        let signals = MessageStream::for_match_rule(rule.as_str(), &client.connection, None);
+        client.signals = Some(client.runtime.block_on(signals)?);
+        Ok(client)
     }
 
     /// Does `work` in the loop.
@@ -77,7 +82,7 @@ impl Client {
     /// The next signal.
     pub fn signal(&mut self) -> Result<Signal, Stop> {
         loop {
-            let signals = &mut self.signals;
+            let signals = self.signals.as_mut().ok_or("it does not listen")?;
             let next = async move { tokio::time::timeout(PATIENCE, signals.next()).await };
             let message = self.runtime.block_on(next)?.ok_or("the bus is gone")??;
             if let Some(signal) = signal(&message)? {

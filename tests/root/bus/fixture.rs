@@ -112,6 +112,11 @@ impl Bus {
         Ok(())
     }
 
+    /// The manager's program.
+    pub fn spinneyd(&self) -> PathBuf {
+        self.directory.join("spinneyd")
+    }
+
     /// Its address.
     pub fn address(&self) -> String {
         format!("unix:path={}/socket", self.directory.display())
@@ -154,14 +159,24 @@ impl Bus {
 
     /// Starts the manager, and waits until it serves.
     pub fn manager(&self, arguments: &[&str]) -> Result<Process, Stop> {
+        self.manager_with(arguments, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn manager_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Process, Stop> {
         let ready = self.directory.join("ready");
         let _ = fs::remove_file(&ready);
         let socket = UnixDatagram::bind(&ready)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let path = self.directory.join("spinneyd").display().to_string();
         let mut command = self.command(&path);
-        let manager =
-            Process::spawn(command.arg("--instead-of-machined").args(arguments).env("NOTIFY_SOCKET", &ready));
+        let manager = Process::spawn(
+            command
+                .envs(environment.iter().copied())
+                .arg("--instead-of-machined")
+                .args(arguments)
+                .env("NOTIFY_SOCKET", &ready),
+        );
         let mut buffer = [0; 64];
         let length = socket.recv(&mut buffer)?;
         match buffer.get(..length) {

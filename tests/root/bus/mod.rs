@@ -10,8 +10,12 @@
 //! | [`announced`] | machines that come, change and go |
 //! | [`registered`] | machines of other programs |
 //! | [`sessions`] | logins and shells |
+//! | [`varlink`] | `io.systemd.Machine` |
+//! | [`load`] | very many machines, calls and clients |
 //! | [`access`] | what others than root may do |
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
+//! | [`images`] | images as they see, change and remove them |
+//! | [`transfers`] | images that they move in and out |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 
 mod access;
@@ -19,10 +23,14 @@ mod announced;
 mod client;
 mod daemon;
 mod fixture;
+mod images;
+mod load;
 mod machines;
 mod polkit;
 mod registered;
 mod sessions;
+mod transfers;
+mod varlink;
 
 use crate::harness::Test;
 
@@ -37,6 +45,10 @@ pub fn tests() -> Vec<Test> {
         announced::tests(),
         registered::tests(),
         sessions::tests(),
+        images::tests(),
+        transfers::tests(),
+        varlink::tests(),
+        load::tests(),
     ]
     .into_iter()
     .flatten()

@@ -49,7 +49,7 @@ fn of_nspawn(context: &Context, options: &[&str]) -> TestResult {
     run(Command::new("cp").arg("-a").arg(context.tree("busybox")?).arg(&tree)).ok()?;
     let bus = Bus::start(context)?;
     let mut manager = bus.manager(&[])?;
-    let mut client = Client::of(&bus)?;
+    let mut client = Client::listening(&bus)?;
     let (name, said) = (context.machine_name(), capture());
     let mut command = bus.command("systemd-nspawn");
     command.args(["--quiet", "--register=yes", "--boot", "--machine", &name, "--directory"]).arg(&tree);
@@ -75,7 +75,7 @@ fn of_nspawn(context: &Context, options: &[&str]) -> TestResult {
     assert!(opened.starts_with("hs ") && opened.contains("\"/dev/pts/"), "{opened}");
     let shell = bus.machinectl(&["shell", &name, "/bin/true"]);
     assert_eq!(shell.stderr, "Failed to get shell PTY: Not a machine of Spinney's: it cannot be entered\n");
-    let mut client = Client::of(&bus)?;
+    let mut client = Client::listening(&bus)?;
     bus.machinectl(&["terminate", &name]).ok()?;
     client.signal_of(&Signal::Removed(name.clone()))?;
     nspawn.wait(PATIENCE).ok_or("systemd-nspawn does not end")?;
@@ -92,7 +92,7 @@ fn of_nspawn(context: &Context, options: &[&str]) -> TestResult {
 fn properties(context: &Context) -> TestResult {
     let bus = Bus::start(context)?;
     let manager = bus.manager(&[])?;
-    let mut client = Client::of(&bus)?;
+    let mut client = Client::listening(&bus)?;
     let (first, mut second) = (sleeper(), sleeper());
     let id = ["16"].into_iter().chain(["1"; 16]);
     let pid = first.pid().to_string();

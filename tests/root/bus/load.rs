@@ -1,0 +1,269 @@
+//! Very many machines, calls and clients: times and memory that do not run away.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal as Kill;
+use serde_json::json;
+use zbus::message::Message;
+use zbus::{OwnedObjectPath, OwnedVariant};
+
+use super::client::{Client, MANAGER, NAME, PATH};
+use super::fixture::Bus;
+use super::varlink;
+use crate::command::{PATIENCE, Process};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
+use crate::machine::Machine;
+use spinney::manager::object_path::encode;
+
+pub fn tests() -> Vec<Test> {
+    let rows: [Row; 5] = [
+        ("registered_machines", registered_machines),
+        ("own_machines", own_machines),
+        ("calls_at_once", calls_at_once),
+        ("killed_at_work", killed_at_work),
+        ("who_never_reads", who_never_reads),
+    ];
+    rows.map(|(name, test)| Test::new(format!("{}load::{name}", super::TIER), test)).into()
+}
+
+const MANY: usize = 500;
+
+type Rows = Vec<(String, String, String, OwnedObjectPath)>;
+
+fn ended(mut manager: Process) -> TestResult {
+    manager.signal(Kill::TERM.as_raw());
+    manager.wait(PATIENCE).ok_or("the manager does not end")?;
+    Ok(())
+}
+
+/// Of several, the quickest: the machine is busy with other things too.
+fn quickest(mut work: impl FnMut() -> TestResult) -> Result<Duration, Stop> {
+    let mut best = Duration::MAX;
+    for _ in 0..20 {
+        let begun = Instant::now();
+        work()?;
+        best = best.min(begun.elapsed());
+    }
+    Ok(best)
+}
+
+/// What the manager has in memory that is its own, in KiB.
+fn memory(manager: &Process) -> Result<u64, Stop> {
+    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", manager.pid()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).ok_or("no such line")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// With `count` machines that are listed, `one` of them is told of, in the time that they may take.
+fn is_quick(client: &Client, count: usize, one: &str) -> TestResult {
+    let list = quickest(|| {
+        let rows: Rows = client.call("ListMachines", &())?;
+        // The host is one more.
+        assert_eq!(rows.len(), count + 1);
+        Ok(())
+    })?;
+    let path = format!("{PATH}/machine/{}", encode(one));
+    let all = quickest(|| {
+        let body = ("org.freedesktop.machine1.Machine",);
+        let reply = client.message(&path, "org.freedesktop.DBus.Properties", "GetAll", &body)?;
+        let all: std::collections::HashMap<String, OwnedVariant> = reply.body().deserialize()?;
+        assert_eq!(all.len(), 20);
+        Ok(())
+    })?;
+    println!("    ListMachines with {count}: {list:?}, GetAll: {all:?}");
+    assert!(list < Duration::from_millis(20), "ListMachines takes {list:?}");
+    assert!(all < Duration::from_millis(2), "GetAll takes {all:?}");
+    Ok(())
+}
+
+fn registered_machines(context: &Context) -> TestResult {
+    let bus = Bus::start(context)?;
+    let manager = bus.manager(&[])?;
+    let client = Client::of(&bus)?;
+    let mut leader = Process::spawn(Command::new("sleep").arg("600").stdin(Stdio::null()));
+    for number in 0..MANY {
+        let body = (format!("m{number}"), Vec::<u8>::new(), "lab", "", leader.pid(), "");
+        let _: OwnedObjectPath = client.call("RegisterMachine", &body)?;
+    }
+    is_quick(&client, MANY, "m7")?;
+    let memory = memory(&manager)?;
+    assert!(memory < 32 << 10, "{memory} KiB");
+    leader.signal(libc::SIGKILL);
+    leader.wait(PATIENCE).ok_or("it does not end")?;
+    let rows: Rows = client.call("ListMachines", &())?;
+    assert_eq!(rows.len(), 1);
+    ended(manager)?;
+    assert!(!Path::new("/run/systemd/machines").exists());
+    Ok(())
+}
+
+/// Records of machines of ours, all of one supervisor.
+fn own_machines(context: &Context) -> TestResult {
+    let bus = Bus::start(context)?;
+    let mut machine = Machine::start(context, &context.tree("busybox")?, &[]);
+    machine.ready()?;
+    let directory = |number: usize| format!("/run/spinney/machines/{}-{number}", context.prefix);
+    let mut state = machine.state()?;
+    for number in 100..100 + MANY - 1 {
+        state.name = format!("{}-{number}", context.prefix);
+        fs::create_dir(directory(number))?;
+        fs::write(format!("{}/state", directory(number)), serde_json::to_vec(&state)?)?;
+    }
+    let manager = bus.manager(&[])?;
+    let client = Client::of(&bus)?;
+    is_quick(&client, MANY, &machine.name)?;
+    // One that says something new all the time is all that is read anew.
+    let text = serde_json::to_vec(&state)?;
+    let last = directory(100 + MANY - 2);
+    let busy = quickest(|| {
+        fs::write(format!("{last}/.state"), &text)?;
+        fs::rename(format!("{last}/.state"), format!("{last}/state"))?;
+        let rows: Rows = client.call("ListMachines", &())?;
+        assert_eq!(rows.len(), MANY + 1);
+        Ok(())
+    })?;
+    println!("    ListMachines after a change: {busy:?}");
+    assert!(busy < Duration::from_millis(20), "after a change it takes {busy:?}");
+    let memory = memory(&manager)?;
+    assert!(memory < 32 << 10, "{memory} KiB");
+    (100..100 + MANY - 1).try_for_each(|number| fs::remove_dir_all(directory(number)))?;
+    let rows: Rows = client.call("ListMachines", &())?;
+    assert_eq!(rows.len(), 2);
+    bus.machinectl(&["terminate", &machine.name]).ok()?;
+    machine.wait()?;
+    ended(manager)
+}
+
+/// All are answered; those that take a process each wait for one another.
+fn calls_at_once(context: &Context) -> TestResult {
+    let bus = Bus::start(context)?;
+    let manager = bus.manager(&[])?;
+    let mut machine = Machine::start(context, &context.tree("busybox")?, &[]);
+    machine.ready()?;
+    // A bus lets nobody wait for more than 128 replies at once.
+    let clients = (0..10).map(|_| Client::of(&bus)).collect::<Result<Vec<_>, _>>()?;
+    let before = memory(&manager)?;
+    let answered = std::thread::scope(|scope| {
+        let threads = clients.iter().map(|client| scope.spawn(|| hundred_calls(client, &machine.name)));
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked")).collect::<Vec<_>>()
+    });
+    for answers in answered {
+        assert_eq!(answers??, 100);
+    }
+    let more = memory(&manager)?.saturating_sub(before);
+    assert!(more < 16 << 10, "{more} KiB more");
+    bus.machinectl(&["terminate", &machine.name]).ok()?;
+    machine.wait()?;
+    ended(manager)
+}
+
+/// How many of a hundred calls, all made before the first answer, are answered well.
+fn hundred_calls(client: &Client, name: &str) -> Result<usize, String> {
+    let calls = async {
+        let calls = (0..100).map(|number| {
+            let (connection, name) = (client.connection.clone(), name.to_owned());
+            let method = if number % 10 == 0 { "GetMachineOSRelease" } else { "GetMachine" };
+            tokio::spawn(async move {
+                connection.call_method(Some(NAME), PATH, Some(MANAGER), method, &(name,)).await.map(drop)
+            })
+        });
+        let mut answers = 0;
+        for call in calls.collect::<Vec<_>>() {
+            call.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+            answers += 1;
+        }
+        Ok(answers)
+    };
+    client.wait_for(calls).unwrap_or_else(|stop| Err(format!("{stop:?}")))
+}
+
+/// Whatever it was at, the next one knows all that there is, and the machine has noticed nothing.
+fn killed_at_work(context: &Context) -> TestResult {
+    let bus = Bus::start(context)?;
+    let mut machine = Machine::start(context, &context.tree("busybox")?, &[]);
+    machine.ready()?;
+    let mut leader = Process::spawn(Command::new("sleep").arg("600").stdin(Stdio::null()));
+    for round in 0..5_u32 {
+        let mut manager = bus.manager(&[])?;
+        let client = Client::of(&bus)?;
+        client.wait_for(async {
+            for number in 0..40 {
+                let (connection, name, pid) = (client.connection.clone(), machine.name.clone(), leader.pid());
+                tokio::spawn(async move {
+                    let body = (format!("r{round}-{number}"), Vec::<u8>::new(), "lab", "", pid, "");
+                    let _ = connection
+                        .call_method(Some(NAME), PATH, Some(MANAGER), "RegisterMachine", &body)
+                        .await;
+                    let _ = connection
+                        .call_method(Some(NAME), PATH, Some(MANAGER), "GetMachineOSRelease", &(name,))
+                        .await;
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(u64::from(round) * 15)).await;
+        })?;
+        manager.signal(libc::SIGKILL);
+        manager.wait(PATIENCE).ok_or("the manager does not end")?;
+    }
+    let manager = bus.manager(&[])?;
+    let client = Client::of(&bus)?;
+    let rows: Rows = client.call("ListMachines", &())?;
+    let names: Vec<&str> = rows.iter().map(|row| row.0.as_str()).collect();
+    let files = fs::read_dir("/run/systemd/machines")?.flatten();
+    let files: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
+    // What is written down is known, and nothing is there by half.
+    assert!(names.contains(&machine.name.as_str()), "{names:?}");
+    assert_eq!(files.len() + 1, names.len(), "{files:?}, {names:?}");
+    assert_eq!(machine.says("echo here")?, "here");
+    leader.signal(libc::SIGKILL);
+    leader.wait(PATIENCE).ok_or("it does not end")?;
+    bus.machinectl(&["terminate", &machine.name]).ok()?;
+    machine.wait()?;
+    ended(manager)
+}
+
+/// Clients that ask and do not listen, on the bus and on the socket, hold up nobody.
+fn who_never_reads(context: &Context) -> TestResult {
+    let bus = Bus::start(context)?;
+    let manager = bus.manager(&[])?;
+    let mut on_socket = varlink::Client::connect()?;
+    on_socket.send_all_that_is_taken("io.systemd.Machine.List")?;
+    let mut on_bus = deaf(&bus)?;
+    let call = Message::method_call(PATH, "ListMachines");
+    let call = call.destination(NAME).interface(MANAGER).build(&())?;
+    for _ in 0..500 {
+        on_bus.write_all(call.data())?;
+    }
+    let client = Client::of(&bus)?;
+    for _ in 0..20 {
+        let rows: Rows = client.call("ListMachines", &())?;
+        assert_eq!(rows.len(), 1);
+        assert!(varlink::Client::connect()?.call("List", json!({ "name": ".host" }))?.is_ok());
+    }
+    let memory = memory(&manager)?;
+    assert!(memory < 32 << 10, "{memory} KiB");
+    drop((on_socket, on_bus));
+    ended(manager)
+}
+
+/// A connection to the bus that has said hello, and reads no more.
+fn deaf(bus: &Bus) -> Result<UnixStream, Stop> {
+    let path = bus.address();
+    let mut stream = UnixStream::connect(path.strip_prefix("unix:path=").ok_or("another address")?)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // The user's number in hexadecimal digits of its decimal ones (D-Bus specification, EXTERNAL).
+    stream.write_all(b"\0AUTH EXTERNAL 30\r\n")?;
+    let mut answer = [0; 64];
+    let length = stream.read(&mut answer)?;
+    assert!(answer[..length].starts_with(b"OK "), "{:?}", String::from_utf8_lossy(&answer[..length]));
+    stream.write_all(b"BEGIN\r\n")?;
+    let hello = Message::method_call("/org/freedesktop/DBus", "Hello");
+    let hello = hello.destination("org.freedesktop.DBus").interface("org.freedesktop.DBus").build(&())?;
+    stream.write_all(hello.data())?;
+    Ok(stream)
+}
