@@ -24,11 +24,11 @@ use super::plan::Addresses;
 use super::records::{Asked, Pairs, Records, ZoneRecord};
 use super::subnet::Subnet;
 use crate::settings::network::{InterfaceName, ZoneName};
+use crate::sys::SysResult;
 use crate::sys::files::{
     self, entries, make_directories, open_at, open_directory, read_at, remove_file_at, replace_at,
 };
 use crate::sys::network::{NamespaceId, is_shared_with};
-use crate::sys::SysResult;
 
 pub use error::LeaseError;
 
