@@ -20,8 +20,8 @@ use rustix::io::Errno;
 use super::error::Error;
 use super::schedule::Needs;
 use crate::settings::{Autostart, MachineName, OfFiles, Places, files_of};
-use crate::sys::files::{entries, make_directories, open_directory, remove_file_at, replace_at};
 use crate::sys::SysError;
+use crate::sys::files::{entries, make_directories, open_directory, remove_file_at, replace_at};
 
 /// Files that enable machines.
 const MARKERS: &str = "/etc/spinney/autostart";

@@ -13,11 +13,13 @@
 //! | [`access`] | what others than root may do |
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
+//! | [`enlisted`] | machines in the registers of systemd and machined, both played |
 
 mod access;
 mod announced;
 mod client;
 mod daemon;
+mod enlisted;
 mod fixture;
 mod machines;
 mod polkit;
@@ -36,6 +38,7 @@ pub fn tests() -> Vec<Test> {
         access::tests(),
         announced::tests(),
         registered::tests(),
+        enlisted::tests(),
         sessions::tests(),
     ]
     .into_iter()
