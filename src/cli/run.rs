@@ -22,7 +22,7 @@ use crate::settings::{
     ResolvConf, Resolved, ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words,
     capability_names, machine_settings,
 };
-use crate::supervisor::{self, Ending, KeepUnit, Request};
+use crate::supervisor::{self, Ending, KeepUnit, Register, Request};
 
 /// Runs a machine from start to end, gives the exit status. `started` is when our process was.
 pub fn run(invocation: &RunInvocation, started: Instant) -> u8 {
@@ -135,8 +135,23 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     }
     let keep_unit = if invocation.options.keep_unit { KeepUnit::Always } else { KeepUnit::default() };
     let background = invocation.options.detach || invocation.options.keep_unit;
-    let request = Request { settings, provenance, started, background, keep_unit, ending: Ending::Judged };
+    let register = register(invocation.options.register)?;
+    let ending = Ending::Judged;
+    let request = Request { settings, provenance, started, background, keep_unit, register, ending };
     Ok(Prepared { request, warnings, note })
+}
+
+/// What the option says, or else the environment, for all machines of a job of CI.
+fn register(option: Option<Register>) -> Result<Register, SettingsError> {
+    const VARIABLE: &str = "SPINNEY_REGISTER";
+    match (option, std::env::var_os(VARIABLE)) {
+        (Some(register), _) => Ok(register),
+        (None, None) => Ok(Register::default()),
+        (None, Some(text)) => text.to_string_lossy().parse().map_err(|error: ValueError| {
+            let problem = format!("bad value for ${VARIABLE}: {error}");
+            SettingsError::Combination { problem, hint: error.hint().to_owned() }
+        }),
+    }
 }
 
 /// What was pulled stays as it was pulled, for all that run it, unless the user says otherwise.

@@ -88,8 +88,9 @@ impl Boot<'_> {
         report(&Event::Stopping { name, reboot: goal == Goal::Reboot });
         let how = if goal == Goal::Reboot { StopKind::Reboot } else { StopKind::PowerOff };
         machine.control.publish(MachineEvent::Stopping { how, asked: true });
-        self.tell(machine, report, ManagerNotifier::stopping);
         if goal == Goal::PowerOff {
+            // Not before a reboot: systemd, once told so, waits for our end, and kills us when that does not come.
+            self.tell(machine, report, ManagerNotifier::stopping);
             self.take_time(self.request.settings.timeout_stop, machine, report);
         }
         if self.phase == Phase::Ready {

@@ -148,6 +148,9 @@ impl<'a> Boot<'a> {
             init: parts.init.clone().unwrap_or_default(),
         });
         boot.tell(machine, report, |manager| manager.leader_started(boot.running.pid));
+        if let Some(warning) = machine.parts.registration.begin_boot(boot.running.pid) {
+            report(&Event::Warning(&warning));
+        }
         if let Some(timeout) = request.settings.timeout_ready.filter(|_| boots == 1) {
             boot.take_time(timeout, machine, report);
         }
@@ -241,6 +244,9 @@ impl<'a> Boot<'a> {
                 let actions = console.on_ready(Instant::now());
                 self.console(actions, machine, report);
             }
+            if let Some(warning) = machine.parts.registration.look() {
+                report(&Event::Warning(&warning));
+            }
             for warning in machine.parts.network.turn(&network, Instant::now()) {
                 report(&Event::Warning(&warning));
             }
@@ -301,6 +307,9 @@ impl<'a> Boot<'a> {
         }
         if let Some(console) = console {
             fds.extend(console.interest().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+        }
+        if let Some(answer) = machine.parts.registration.interest() {
+            fds.push(PollFd::from_borrowed_fd(answer, PollFlags::IN));
         }
         if let Some(events) = self.freezer.interest() {
             fds.push(PollFd::from_borrowed_fd(events, PollFlags::PRI));

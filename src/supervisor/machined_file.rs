@@ -301,9 +301,13 @@ fn remove_directories() -> SysResult<()> {
 pub fn are_machineds() -> bool {
     /// Where distributions have it.
     const MACHINED: [&str; 2] = ["/usr/lib/systemd/systemd-machined", "/lib/systemd/systemd-machined"];
-    // The name of PID 1 rather than /run/systemd/system: in a container that directory is made by hand at times.
-    let systemd = read_at(CWD, "/proc/1/comm", 64).is_ok_and(|name| name.trim_ascii() == b"systemd");
-    systemd && MACHINED.iter().any(|path| rustix::fs::stat(*path).is_ok())
+    is_systemds_host() && MACHINED.iter().any(|path| rustix::fs::stat(*path).is_ok())
+}
+
+/// Whether systemd is the host's PID 1.
+pub fn is_systemds_host() -> bool {
+    // Its name rather than /run/systemd/system: in a container that directory is made by hand at times.
+    read_at(CWD, "/proc/1/comm", 64).is_ok_and(|name| name.trim_ascii() == b"systemd")
 }
 
 /// The unit whose cgroup holds `cgroup`; the innermost one.

@@ -44,6 +44,7 @@ pub mod out_of_memory;
 mod pausing;
 mod ports;
 pub mod printable;
+mod registration;
 pub mod registry;
 mod replay;
 pub mod resources;
@@ -61,7 +62,7 @@ mod verdict;
 use std::time::Instant;
 
 use crate::runtime::plan::MachinePlan;
-use crate::settings::{MachineName, MachineSettings, Provenance};
+use crate::settings::{MachineName, MachineSettings, Provenance, ValueError, parse_boolean};
 use crate::sys::process::raise_soft_limit;
 
 pub use error::Error;
@@ -81,6 +82,8 @@ pub struct Request {
     pub background: bool,
     /// Whether the machine goes into the unit that we are in (`--keep-unit`).
     pub keep_unit: KeepUnit,
+    /// Whether systemd and systemd-machined are told of the machine.
+    pub register: Register,
     /// What an end of its payload means.
     pub ending: Ending,
 }
@@ -95,6 +98,31 @@ pub enum KeepUnit {
     IfDelegated,
     /// In any case: we are its main process.
     Always,
+}
+
+/// Whether a machine is registered with systemd-machined, and gets a scope of systemd's where it is in no unit (`--register`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Register {
+    /// It is not.
+    No,
+    /// If it boots, and they run here.
+    #[default]
+    Auto,
+    /// In any case. That it could not be is told; the machine runs all the same.
+    Yes,
+}
+
+impl std::str::FromStr for Register {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match (text, parse_boolean(text)) {
+            ("auto", _) => Ok(Self::Auto),
+            (_, Ok(true)) => Ok(Self::Yes),
+            (_, Ok(false)) => Ok(Self::No),
+            _ => Err(ValueError::new(text, "is not known", "yes, no or auto")),
+        }
+    }
 }
 
 /// What an end of a machine's payload means to who asked for the machine.

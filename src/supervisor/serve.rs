@@ -114,8 +114,12 @@ fn finish(
     if request.background {
         super::archive::keep_or_warn(request, claimed.directory(), result.as_ref().copied(), report);
     }
+    let mut registration = parts.registration;
+    registration.stop();
     // A command is waited for; a machine that booted has taken its time.
     let faults = claimed.release(parts.init.is_none() && !request.background);
+    // A child of ours has the locks of what was released, for a moment.
+    registration.end();
     control.publish(last);
     if result.is_ok() {
         report(&Event::Ended { name: name.as_str(), after: stopping });

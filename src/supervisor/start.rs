@@ -42,6 +42,7 @@ use super::machine_event::MachineEvent;
 use super::manager_notifier::ManagerNotifier;
 use super::network::Network;
 use super::out_of_memory::{OomEvidence, OutOfMemory};
+use super::registration::{Registration, scope};
 use super::resources::{Resource, make_scratch};
 use super::terminal::Terminal;
 use super::unit::{self, Watchdog};
@@ -78,6 +79,7 @@ pub(super) struct Parts {
     pub(super) scratch: Option<OwnedFd>,
     pub(super) console: Option<Console>,
     pub(super) manager: ManagerNotifier,
+    pub(super) registration: Registration,
     pub(super) watchdog: Option<Watchdog>,
     /// The host's resolv.conf, where the machine has that.
     pub(super) resolv_conf: Option<HostResolvConf>,
@@ -173,6 +175,11 @@ fn make(
     report: &mut Report<'_>,
 ) -> Result<Parts, Error> {
     let settings = &request.settings;
+    let hierarchy = Hierarchy::open(claimed.cgroups())?;
+    let unit = unit::find(request, &hierarchy, report)?;
+    let boots = matches!(settings.payload, Payload::Boot { .. });
+    // systemd makes it while we go on.
+    let scope = if unit.is_none() { scope::begin(request, facts.name.as_str(), boots) } else { None };
     let ids = match wanted_ids(settings, facts.view.id_base) {
         WantedIds::Host => None,
         // Ids of the host's own are nobody's to lock.
@@ -211,8 +218,11 @@ fn make(
         // That socket is for who started us, which is another process and may be gone.
         manager = ManagerNotifier::default();
     }
-    let hierarchy = Hierarchy::open(claimed.cgroups())?;
-    let unit = unit::find(request, &hierarchy, report)?;
+    let unit = match scope {
+        Some(scope) => unit::in_scope(request, scope, &hierarchy, report)?,
+        None => unit,
+    };
+    let registration = Registration::new(request, &plan, boots, unit.is_some());
     if unit.is_some() {
         // Of what it has no limit in, the unit's own cgroups are to count it, and to limit it.
         plan.limits.legacy.retain(|cgroup| !cgroup.assignments.is_empty());
@@ -278,6 +288,7 @@ fn make(
         console,
         watchdog: manager.has_manager().then(Watchdog::from_environment).flatten(),
         manager,
+        registration,
         resolv_conf,
         supervisor_started: start_time(rustix::process::getpid().as_raw_nonzero().get())
             .map_err(Error::system("look at ourselves"))?,

@@ -13,6 +13,7 @@ use crate::sys::environment::take_variable;
 
 use super::claimed::Claimed;
 use super::error::Error;
+use super::registration::scope::Scope;
 use super::resources::Resource;
 use super::{Event, KeepUnit, Report, Request, printable};
 
@@ -72,6 +73,28 @@ pub(super) fn find(
         }
         (KeepUnit::Always, None) => Err(Error::NoUnit),
         (KeepUnit::Always, Some(path)) => Err(not_delegated(&path)),
+    }
+}
+
+/// The scope that was made for the machine, once we are in it. Without one the machine has a cgroup of its own.
+pub(super) fn in_scope(
+    request: &Request,
+    scope: Result<Scope, String>,
+    hierarchy: &Hierarchy,
+    report: &mut Report<'_>,
+) -> Result<Option<Unit>, Error> {
+    match scope.and_then(|scope| scope.finish(request)) {
+        Ok(false) => Ok(None),
+        Ok(true) => {
+            let Ours { unit, legacy } = unit_cgroup::ours().map_err(Error::system("look for our scope"))?;
+            Ok(unit.filter(|unit| hierarchy.is_delegated(unit)).map(|path| Unit { path, legacy }))
+        }
+        Err(why) => {
+            report(&Event::Warning(&format!(
+                "the machine is in no scope of systemd's, and machinectl does not know it: {why}"
+            )));
+            Ok(None)
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::harness::{Context, Row, Stop, Test, TestResult, program};
 use crate::machine::state_of;
 
 pub fn tests() -> Vec<Test> {
-    const ROWS: [Row; 10] = [
+    const ROWS: [Row; 11] = [
         ("service::busybox::cgroups-notifications-and-watchdog", whole_life),
         ("service::busybox::a-supervisor-in-the-units-own-cgroup-leaves-it", without_subgroup),
         ("service::busybox::a-service-of-ones-own", found_out),
@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Test> {
         ("service::busybox::controllers-of-v1", legacy_controllers),
         ("service::not-delegated", not_delegated),
         ("service::busybox::nspawn", nspawn),
+        ("service::busybox::reboot", rebooted),
         ("service::no-unit", no_unit),
     ];
     ROWS.into_iter().map(|(name, run)| Test::new(name, run)).collect()
@@ -358,6 +359,23 @@ fn not_delegated(context: &Context) -> TestResult {
     );
     assert!(service.said().ends_with(&expected), "{}", service.said());
     Ok(())
+}
+
+/// A reboot in place is no stop of the service.
+fn rebooted(context: &Context) -> TestResult {
+    let tree = context.tree("busybox")?;
+    let unit = Unit::make(context)?;
+    let service = unit.start(context, "supervisor", ":", &["--keep-unit", tree.to_str().unwrap()]);
+    unit.hears("READY=1")?;
+    run(context.spinney().args(["reboot", "--no-wait", &service.name])).ok()?;
+    let mut told = Vec::new();
+    while told.last().is_none_or(|last| last != "READY=1") {
+        told.push(unit.heard().map_err(|error| format!("{error}\n{}", service.said()))?);
+    }
+    let leader =
+        format!("STATUS=Container started.\nX_NSPAWN_LEADER_PID={}", state_of(&service.name)?.leader);
+    assert_eq!(told, [leader.as_str(), "READY=1"]);
+    Ok(service.ends()?)
 }
 
 /// systemd-nspawn's --keep-unit is no promise that there is one to keep.

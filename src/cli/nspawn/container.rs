@@ -82,7 +82,8 @@ pub(super) fn prepare(
     let ending = Ending::Plain { reboot_ends: wish.keep_unit };
     // Tools say --keep-unit where no service manager is at all.
     let keep_unit = if wish.keep_unit { KeepUnit::IfDelegated } else { KeepUnit::default() };
-    let request = Request { settings, provenance, started, background: false, keep_unit, ending };
+    let register = wish.register;
+    let request = Request { settings, provenance, started, background: false, keep_unit, register, ending };
     let warnings = wish.warnings.into_iter().chain(warnings).collect();
     Ok(Container { request, name: name.to_string(), path, warnings, quiet: wish.quiet })
 }

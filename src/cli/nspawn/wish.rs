@@ -8,7 +8,8 @@ use super::parse::{CommandLine, GivenOption};
 use crate::cli::refusal::Refusal;
 use crate::cli::run::words_of;
 use crate::settings::assignment::{Assignment, Change};
-use crate::settings::{MachineName, SettingsMode, ValueError, Words, keys, limits, parse_boolean};
+use crate::settings::{MachineName, SettingsMode, ValueError, Words, keys, limits};
+use crate::supervisor::Register;
 
 /// What a command line wishes for.
 #[derive(Debug, Default)]
@@ -27,6 +28,8 @@ pub(super) struct Wish {
     pub(super) quiet: bool,
     /// `--keep-unit`
     pub(super) keep_unit: bool,
+    /// `--register=`
+    pub(super) register: Register,
     /// `--cleanup`
     pub(super) cleanup: bool,
     /// Settings, in order.
@@ -50,7 +53,6 @@ struct Reader {
     directory: Option<PathBuf>,
     image: Option<PathBuf>,
     mstack: Option<PathBuf>,
-    unregistered: bool,
     slice: Option<String>,
     properties: Vec<String>,
 }
@@ -136,8 +138,7 @@ impl Reader {
             "slice" => self.slice = Some(text().to_owned()),
             "property" => self.properties.push(text().to_owned()),
             "register" => {
-                self.unregistered =
-                    text() != "auto" && !parse_boolean(text()).map_err(|_| bad("yes, no or auto"))?;
+                self.wish.register = text().parse().map_err(|error| refused(option, error))?;
             }
             "private-users-ownership" => match text() {
                 "help" => return Err(Refusal::Display("off\nmap\nforeign\nauto\n".to_owned())),
@@ -214,7 +215,7 @@ impl Reader {
 
     /// What would be the scope's.
     fn limits(&mut self) -> Result<(), Refusal> {
-        if self.unregistered && self.wish.keep_unit {
+        if self.wish.register == Register::No && self.wish.keep_unit {
             if self.slice.is_some() || !self.properties.is_empty() {
                 self.wish.warnings.push(
                     "Machine and scope registration turned off, --slice= and --property= settings will have no effect."

@@ -221,7 +221,7 @@ pub fn undo_later(
 }
 
 /// Has a child nothing of ours but `kept`: nobody is to wait for the end of a pipe that we had, and no terminal's signals are for it.
-fn detach(kept: &[BorrowedFd<'_>]) -> SysResult<()> {
+pub fn detach(kept: &[BorrowedFd<'_>]) -> SysResult<()> {
     let null = open_at(CWD, "/dev/null", OFlags::RDWR, Mode::empty())?;
     // A leader of a group has a session of its own already.
     let _ = rustix::process::setsid();

@@ -23,11 +23,13 @@
 //! | [`transfers`] | images that they move in and out |
 //! | [`images_by_varlink`] | the same over Varlink |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
+//! | [`enlisted`] | machines in the registers of systemd and machined, both played |
 
 mod access;
 mod announced;
 mod client;
 mod daemon;
+mod enlisted;
 mod fixture;
 mod images;
 mod images_by_varlink;
@@ -57,6 +59,7 @@ pub fn tests() -> Vec<Test> {
         interface::tests(),
         announced::tests(),
         registered::tests(),
+        enlisted::tests(),
         sessions::tests(),
         own::tests(),
         own_access::tests(),
