@@ -388,6 +388,8 @@ fn files_and_logs(context: &Context) -> TestResult {
     // The other end is gone: EIO.
     let _ = std::fs::File::from(OwnedFd::from(pty)).read_to_end(&mut said);
     assert_eq!(String::from_utf8_lossy(&said), "from a shell\r\n");
+    // Its prompt comes some time after it is up.
+    machine.wait_for_console("login:")?;
     let logs = client.message(&path, "Machine1.OpenLogs", &options(&[("source", "console".into())]))?;
     let logs: PassedFd = logs.body().deserialize()?;
     let mut said = String::new();
