@@ -10,9 +10,9 @@ use tokio::sync::Mutex;
 
 use super::context::Context;
 use super::lifeline::Lifeline;
-use super::machined;
 use super::problem::{Kind, Problem};
 use super::registered::Registered;
+use super::{machined, own};
 use crate::sys::readiness::watched;
 
 /// One at a time: what is told comes in the order in which it happened.
@@ -33,14 +33,17 @@ pub async fn announce(context: &Context) -> Result<(), Problem> {
     let changes = context.machines().refresh()?;
     for machine in &changes.went {
         machined::machine_went(context, &machine.state.name).await;
+        own::machine_went(context, &machine.state.name).await;
     }
     for machine in &changes.came {
         machined::machine_came(context, &machine.state.name).await;
+        own::machine_came(context, &machine.state.name).await;
         let (name, supervisor) = (machine.state.name.clone(), Arc::clone(machine.supervisor()));
         tokio::spawn(wait_for_end(context.clone(), name, supervisor));
     }
     for change in &changes.changed {
         machined::machine_changed(context, change).await;
+        own::machine_changed(context, change).await;
     }
     Ok(())
 }
@@ -70,6 +73,9 @@ async fn wait_for_end(context: Context, name: String, process: Arc<Lifeline>) {
     let own = context.machines().forget(&name, &process).is_some();
     if own || context.registered().forget(&name, &process).is_some() {
         machined::machine_went(&context, &name).await;
+    }
+    if own {
+        own::machine_went(&context, &name).await;
     }
 }
 

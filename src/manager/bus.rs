@@ -3,6 +3,8 @@
 //! `GetAll("")` of `org.freedesktop.DBus.Properties` means all interfaces to sd-bus, and is what `machinectl show` and `status` ask
 //! for. zbus refuses the empty name before any object of ours is asked. So such a call is made one of the object's own interface as
 //! it comes in; each object of systemd's interfaces has one.
+//!
+//! Answers to Introspect go out without what is below the object ([`super::introspection`]).
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -15,6 +17,7 @@ use zbus::export::async_trait::async_trait;
 use zbus::message::{Message, Type};
 use zbus::{Address, Connection, connection};
 
+use super::introspection::shallow_answer;
 use crate::sys::readiness::watched;
 use crate::sys::socket::receive;
 use crate::sys::stream_socket::{connect_to, send_some};
@@ -51,10 +54,10 @@ impl BusSocket {
 
 impl Socket for BusSocket {
     type ReadHalf = Reader;
-    type WriteHalf = Half;
+    type WriteHalf = Writer;
 
-    fn split(self) -> Split<Reader, Half> {
-        Split::new(Reader(self.0), self.1)
+    fn split(self) -> Split<Reader, Writer> {
+        Split::new(Reader(self.0), Writer(self.1))
     }
 }
 
@@ -130,6 +133,34 @@ impl ReadHalf for Reader {
 
     fn can_pass_unix_fd(&self) -> bool {
         true
+    }
+}
+
+/// What goes out, with those answers changed.
+#[derive(Debug)]
+struct Writer(Half);
+
+#[async_trait]
+impl WriteHalf for Writer {
+    async fn send_message(&mut self, message: &Message) -> zbus::Result<()> {
+        let shallow = shallow_answer(message);
+        self.0.send_message(shallow.as_ref().unwrap_or(message)).await
+    }
+
+    async fn sendmsg(&mut self, buffer: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        self.0.sendmsg(buffer, fds).await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().await
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        self.0.close().await
+    }
+
+    fn can_pass_unix_fd(&self) -> bool {
+        WriteHalf::can_pass_unix_fd(&self.0)
     }
 }
 

@@ -1,18 +1,21 @@
 //! What all objects of the bus share.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::Notify;
 use zbus::Connection;
 use zbus::message::Header;
 
 use super::importd::transfers::Transfers;
 use super::machined::images::Images;
 use super::machines::{Machine, Machines};
+use super::own::job::Jobs;
 use super::problem::Problem;
 use super::registered::RegisteredMachines;
 use super::worker::task::{ImageWork, MachineWork, Task};
-use super::worker::{self, Done};
+use super::worker::{self, Attended, Done};
 use super::{announcer, authority};
 
 /// What all objects share; cheap to clone.
@@ -26,6 +29,9 @@ struct Shared {
     connection: Connection,
     machines: Machines,
     registered: RegisteredMachines,
+    jobs: Jobs,
+    /// Told when a machine has come.
+    arrivals: Notify,
     transfers: Transfers,
     images: Images,
     /// Calls and tasks under way: the manager does not end meanwhile.
@@ -49,9 +55,10 @@ impl Context {
     /// When the registry cannot be watched.
     pub fn new(connection: Connection) -> Result<Self, Problem> {
         let (machines, registered) = (Machines::new()?, RegisteredMachines::default());
+        let (jobs, arrivals) = (Jobs::default(), Notify::new());
         let (transfers, images) = (Transfers::default(), Images::default());
         let busy = AtomicUsize::new(0);
-        let shared = Shared { connection, machines, registered, transfers, images, busy };
+        let shared = Shared { connection, machines, registered, jobs, arrivals, transfers, images, busy };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -68,6 +75,16 @@ impl Context {
     /// The machines of other programs.
     pub fn registered(&self) -> &RegisteredMachines {
         &self.shared.registered
+    }
+
+    /// What takes time.
+    pub fn jobs(&self) -> &Jobs {
+        &self.shared.jobs
+    }
+
+    /// Told when a machine has come.
+    pub fn arrivals(&self) -> &Notify {
+        &self.shared.arrivals
     }
 
     /// The transfers that have objects.
@@ -130,13 +147,30 @@ impl Context {
     /// Those of the work; no such machine.
     pub async fn work_on_machine(&self, name: &str, work: MachineWork) -> Result<Done, Problem> {
         let _busy = self.busy();
+        worker::perform(&self.task_on_machine(name, work).await?, Vec::new(), |_| {}).await
+    }
+
+    /// Has something begun that is done to a machine and takes its time, by a process of its own that gets `fds`.
+    ///
+    /// # Errors
+    /// No such machine; when there can be no further process.
+    pub async fn attend_on_machine(
+        &self,
+        name: &str,
+        work: MachineWork,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Attended, Problem> {
+        worker::attend(&self.task_on_machine(name, work).await?, fds)
+    }
+
+    async fn task_on_machine(&self, name: &str, work: MachineWork) -> Result<Task, Problem> {
         let sealed = match self.machine(name).await {
             Ok(machine) => machine.state.id_size == 0,
             // Nothing of ours gets into it.
             Err(_) if self.registered().get(name).is_some() => false,
             Err(problem) => return Err(problem),
         };
-        worker::perform(&Task::Machine { name: name.to_owned(), sealed, work }, Vec::new(), |_| {}).await
+        Ok(Task::Machine { name: name.to_owned(), sealed, work })
     }
 
     /// Has something done to an image, by a process of its own.

@@ -13,7 +13,7 @@ use zbus::fdo::RequestNameFlags;
 
 use super::context::Context;
 use super::problem::Problem;
-use super::{announcer, bus, importd, machined, varlink};
+use super::{announcer, bus, importd, machined, own, varlink};
 use crate::machine::autostart::is_systemd_host;
 use crate::sys::activation::passed_sockets;
 use crate::sys::process::raise_soft_limit;
@@ -101,6 +101,7 @@ async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {
     let connection = bus::connect().await?;
     let context = Context::new(connection.clone())?;
     machined::serve(&context).await?;
+    own::serve(&context).await?;
     importd::serve(&context).await?;
     // What is there already is no news: nobody knows our names yet.
     announcer::announce(&context).await?;

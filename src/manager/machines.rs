@@ -46,6 +46,8 @@ pub struct Machine {
     pub state: State,
     /// Interfaces of the host that lead to it, by index.
     pub interfaces: Vec<i32>,
+    /// Its network, as it is told to everybody.
+    pub network: NetworkState,
     /// What systemd's tools are told of it.
     pub file: MachinedFile,
     supervisor: Arc<Lifeline>,
@@ -67,7 +69,8 @@ impl Machine {
             .filter_map(|name| interface_index(name.as_str()).ok())
             .filter_map(|index| index.try_into().ok())
             .collect();
-        Some(Self { file: MachinedFile::of(&state, &interfaces), state, interfaces, supervisor, stamps })
+        let file = MachinedFile::of(&state, &interfaces);
+        Some(Self { file, state, interfaces, network, supervisor, stamps })
     }
 
     /// Whether its supervisor lives still.
@@ -82,7 +85,8 @@ impl Machine {
 
     /// Whether nothing of it is told otherwise.
     fn is_as(&self, other: &Self) -> bool {
-        (&self.state, &self.interfaces, &self.file) == (&other.state, &other.interfaces, &other.file)
+        (&self.state, &self.interfaces, &self.network, &self.file)
+            == (&other.state, &other.interfaces, &other.network, &other.file)
     }
 
     /// Its machine ID (machine-id(5)); nothing where it has none.

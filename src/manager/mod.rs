@@ -13,6 +13,7 @@
 //! | [`lifeline`] | the process that a machine goes with |
 //! | [`announcer`] | objects and signals for machines that come, change and go |
 //! | [`bus`] | the connection, with what systemd's clients expect of it |
+//! | [`introspection`] | what an object says of itself, without what is below it |
 //! | [`authority`] | who may do what: root, and whom polkit allows |
 //! | [`problem`] | why not, under the names that each interface has for it |
 //! | [`object_path`] | names as elements of object paths |
@@ -20,6 +21,7 @@
 //! | [`systemd`] | machines as services of systemd: enabled, started |
 //! | [`varlink`] | Varlink interfaces, in the same loop |
 //! | [`machined`] | `org.freedesktop.machine1` |
+//! | [`own`] | `org.spinney` |
 //! | [`importd`] | `org.freedesktop.import1` |
 
 pub mod announcer;
@@ -28,10 +30,12 @@ pub mod bus;
 pub mod context;
 pub mod daemon;
 pub mod importd;
+pub mod introspection;
 pub mod lifeline;
 pub mod machined;
 pub mod machines;
 pub mod object_path;
+pub mod own;
 pub mod problem;
 pub mod registered;
 pub mod systemd;

@@ -29,6 +29,8 @@ pub enum Kind {
     NotSupported,
     ReadOnly,
     Busy,
+    Cancelled,
+    TimedOut,
     Failed,
 }
 
@@ -146,6 +148,7 @@ fn common(kind: Kind) -> &'static str {
         Kind::ImageExists => "org.freedesktop.DBus.Error.FileExists",
         Kind::NotFound => "org.freedesktop.DBus.Error.FileNotFound",
         Kind::Busy => "System.Error.EBUSY",
+        Kind::TimedOut => "org.freedesktop.DBus.Error.TimedOut",
         Kind::ReadOnly => "System.Error.EROFS",
         _ => "org.freedesktop.DBus.Error.Failed",
     }
@@ -197,6 +200,8 @@ impl Naming for Own {
             Kind::ImageExists => "org.spinney.Error.ImageExists",
             Kind::NoSuchTransfer => "org.spinney.Error.NoSuchTransfer",
             Kind::Busy => "org.spinney.Error.Busy",
+            Kind::Cancelled => "org.spinney.Error.Cancelled",
+            Kind::TimedOut => "org.spinney.Error.TimedOut",
             Kind::Failed => "org.spinney.Error.Failed",
             kind => common(kind),
         }

@@ -25,6 +25,7 @@ use zbus::OwnedObjectPath;
 use zbus::object_server::SignalEmitter;
 
 use super::context::Context;
+use super::own;
 use super::problem::{Importd, Kind, Problem, Refusal};
 use crate::sys::readiness::watched;
 use crate::sys::watch::Watch;
@@ -32,8 +33,7 @@ use crate::transfer::running::DIRECTORY;
 use crate::transfer::told::Outcome;
 use manager::{ManagerObject, ManagerObjectSignals};
 use transfer::{TransferObject, TransferObjectSignals};
-use transfers::{Event, News, Transfer};
-use wish::Wish;
+use transfers::{Event, News, Order, Transfer};
 
 /// The bus name.
 pub const NAME: &str = "org.freedesktop.import1";
@@ -69,11 +69,11 @@ pub async fn serve(context: &Context) -> zbus::Result<()> {
 /// When it cannot be started.
 pub async fn start(
     context: &Context,
-    wish: &Wish,
+    order: &Order,
     fd: Option<OwnedFd>,
 ) -> std::result::Result<Arc<Transfer>, Problem> {
     let _turn = TURN.lock().await;
-    let (transfer, child) = context.transfers().start(wish, fd)?;
+    let (transfer, child) = context.transfers().start(order, fd)?;
     came(context, &transfer, Some(child)).await;
     Ok(transfer)
 }
@@ -137,6 +137,7 @@ async fn came(context: &Context, transfer: &Arc<Transfer>, child: Option<Child>)
     let server = context.connection().object_server();
     // A connection that is gone is seen by who waits for its end.
     let _ = server.at(&path, TransferObject::new(context.clone(), Arc::clone(transfer))).await;
+    own::transfer::came(context, transfer).await;
     if let Ok(emitter) = SignalEmitter::new(context.connection(), PATH) {
         let _ = emitter.transfer_new(id, path.as_ref()).await;
     }
@@ -150,6 +151,7 @@ async fn tell(context: &Context, transfer: &Transfer, news: News) {
     if let Some(progress) = news.progress {
         transfer.tell(Event::Progress(progress));
     }
+    own::transfer::tell(context, transfer, &news).await;
     let Ok(emitter) = SignalEmitter::new(context.connection(), transfer_path(transfer.id())) else { return };
     for (priority, line) in &news.lines {
         let _ = emitter.log_message(*priority, line).await;
@@ -160,8 +162,9 @@ async fn tell(context: &Context, transfer: &Transfer, news: News) {
 }
 
 /// Says what came of a transfer, and removes its object.
-async fn went(context: &Context, transfer: &Transfer, outcome: Outcome) {
+async fn went(context: &Context, transfer: &Arc<Transfer>, outcome: Outcome) {
     transfer.tell(Event::Over(outcome));
+    own::transfer::went(context, transfer, outcome).await;
     let (id, path) = (transfer.id(), transfer_path(transfer.id()));
     let result = match outcome {
         Outcome::Done => "done",

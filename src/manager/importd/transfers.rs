@@ -24,6 +24,36 @@ use crate::transfer::recording::{Begun, VARIABLE};
 use crate::transfer::running::{self, DIRECTORY, Record};
 use crate::transfer::told::{Line, Outcome};
 
+/// A command line of ours that moves an image.
+#[derive(Debug)]
+pub struct Order {
+    /// What it does, in the record: `pull-tar`, ...
+    pub kind: String,
+    /// Where it is from; nothing for what is a client's own.
+    pub remote: String,
+    /// The image; nothing where that is not said.
+    pub local: String,
+    /// What it is held to, where that was said.
+    pub verify: Option<&'static str>,
+    /// What comes after `spinney`.
+    pub arguments: Vec<String>,
+    /// What the client's fd is for, if it has one.
+    pub stream: Option<Stream>,
+}
+
+impl From<&Wish> for Order {
+    fn from(wish: &Wish) -> Self {
+        Self {
+            kind: wish.kind.word().to_owned(),
+            remote: wish.remote.clone(),
+            local: wish.local.clone(),
+            verify: wish.verify_word(),
+            arguments: wish.arguments(),
+            stream: wish.kind.stream(),
+        }
+    }
+}
+
 /// More do not run at once: each is a process, and some threads (systemd-importd, TRANSFERS_MAX).
 const MOST: usize = 64;
 
@@ -270,12 +300,12 @@ impl Transfers {
     ///
     /// # Errors
     /// When the same is being pulled already, there are too many, or it cannot be started.
-    pub fn start(&self, wish: &Wish, fd: Option<OwnedFd>) -> Result<(Arc<Transfer>, Child), Problem> {
+    pub fn start(&self, order: &Order, fd: Option<OwnedFd>) -> Result<(Arc<Transfer>, Child), Problem> {
         let failed = |error: &dyn std::error::Error| Problem::of(Kind::Failed, error, None);
         let mut known = self.lock();
-        let remote = shown_address(&wish.remote);
+        let remote = shown_address(&order.remote);
         let is_same = |transfer: &Arc<Transfer>| {
-            !remote.is_empty() && transfer.kind() == wish.kind.word() && transfer.remote() == remote
+            !remote.is_empty() && transfer.kind() == order.kind && transfer.remote() == remote
         };
         if known.transfers.values().any(is_same) {
             return Err(Problem::new(Kind::Busy, format!("Transfer for {remote} already in progress.")));
@@ -283,18 +313,14 @@ impl Transfers {
         if known.transfers.len() >= MOST {
             return Err(Problem::new(Kind::Failed, "Too many transfers are under way."));
         }
-        let record = Record {
-            kind: wish.kind.word().to_owned(),
-            remote,
-            local: wish.local.clone(),
-            ..Record::default()
-        };
-        let begun = Begun::new(Path::new(DIRECTORY), record, wish.verify_word(), known.last)
+        let record =
+            Record { kind: order.kind.clone(), remote, local: order.local.clone(), ..Record::default() };
+        let begun = Begun::new(Path::new(DIRECTORY), record, order.verify, known.last)
             .map_err(|error| failed(&error))?;
         // Followed while it has its lock: nobody takes it for a dead one's.
         let followed = Followed::open(Path::new(DIRECTORY), begun.id())
             .ok_or_else(|| Problem::new(Kind::Failed, "the record of the transfer is gone"))?;
-        let child = spawn(wish, fd, &begun).map_err(|error| failed(&error))?;
+        let child = spawn(order, fd, &begun).map_err(|error| failed(&error))?;
         let process = pidfd_open(rustix::process::Pid::from_child(&child)).map_err(|error| failed(&error))?;
         known.last = begun.id();
         let transfer = Arc::new(Transfer::of(followed, Some(process)));
@@ -309,12 +335,12 @@ impl Transfers {
 }
 
 /// The verb of ours that does it, in a process group of its own: it goes on whatever becomes of us.
-fn spawn(wish: &Wish, fd: Option<OwnedFd>, begun: &Begun) -> std::io::Result<Child> {
+fn spawn(order: &Order, fd: Option<OwnedFd>, begun: &Begun) -> std::io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("spinney").args(wish.arguments()).current_dir("/").process_group(0);
+    command.arg0("spinney").args(&order.arguments).current_dir("/").process_group(0);
     command.env(VARIABLE, begun.variable());
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    match (wish.kind.stream(), fd) {
+    match (order.stream, fd) {
         (Some(Stream::Read | Stream::Directory), Some(fd)) => command.stdin(Stdio::from(fd)),
         (Some(Stream::Write), Some(fd)) => command.stdout(Stdio::from(fd)),
         _ => &mut command,

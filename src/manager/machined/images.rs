@@ -20,6 +20,7 @@ use crate::image::{Image, ImageKind, ImageName, Store, hidden};
 use crate::manager::authority::Caller;
 use crate::manager::context::Context;
 use crate::manager::object_path::encode;
+use crate::manager::own;
 use crate::manager::problem::{Kind, Problem};
 use crate::manager::worker::task::{ImageWork, Task};
 use crate::sys::readiness::watched;
@@ -159,9 +160,11 @@ pub async fn announce(context: &Context) -> Result<Vec<Facts>, Problem> {
     for name in before.difference(&now) {
         // A connection that is gone is seen by who waits for its end.
         let _ = server.remove::<ImageObject, _>(&image_path(name)).await;
+        own::image_went(context, name).await;
     }
     for name in now.difference(&before) {
         let _ = server.at(&image_path(name), ImageObject::new(context.clone(), name)).await;
+        own::image_came(context, name).await;
     }
     Ok(facts)
 }

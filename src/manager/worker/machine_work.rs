@@ -3,18 +3,19 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use super::task::{MachineWork, Program};
-use crate::machine::bind::{BindRequest, bind};
+use crate::machine::bind::{BindRequest, bind, unbind};
 use crate::machine::copy::{CopyOptions, CopyRequest, Direction, copy};
-use crate::machine::exec::{Payload, Request, run_on_terminal};
+use crate::machine::exec::{Payload, Request, run, run_on_terminal};
 use crate::machine::from_outside;
 use crate::machine::signal::{Whom, send as signal};
 use crate::machine::terminate::terminate;
-use crate::machine::{Error, Leader, MachineHandle};
+use crate::machine::{Control, Error, Leader, MachineHandle};
 use crate::manager::machines::Machines;
 use crate::manager::problem::{Kind, Problem};
 use crate::manager::registered;
@@ -32,9 +33,9 @@ pub(super) type Say<'a> = &'a mut dyn FnMut(Value, Vec<OwnedFd>);
 const TERMINAL: &str = "vt220";
 
 /// Does `work` to the machine `name`.
-pub(super) fn perform(name: &str, work: MachineWork, say: Say<'_>) -> Outcome {
+pub(super) fn perform(name: &str, work: MachineWork, fds: Vec<OwnedFd>, say: Say<'_>) -> Outcome {
     match Machines::look(name) {
-        Ok(machine) => on_ours(&machine, work, say),
+        Ok(machine) => on_ours(&machine, work, fds, say),
         Err(error @ Error::NotRunning { .. }) => {
             let file = crate::supervisor::machined_file::read(name).ok().flatten();
             match file.filter(registered::is_others) {
@@ -46,7 +47,7 @@ pub(super) fn perform(name: &str, work: MachineWork, say: Say<'_>) -> Outcome {
     }
 }
 
-fn on_ours(machine: &MachineHandle, work: MachineWork, say: Say<'_>) -> Outcome {
+fn on_ours(machine: &MachineHandle, work: MachineWork, fds: Vec<OwnedFd>, say: Say<'_>) -> Outcome {
     let done = Ok(Some((json!({}), Vec::new())));
     match work {
         MachineWork::Terminate => {
@@ -61,6 +62,20 @@ fn on_ours(machine: &MachineHandle, work: MachineWork, say: Say<'_>) -> Outcome 
         MachineWork::OpenSession { program } => open_session(machine, program, say),
         MachineWork::OpenRoot => open_root(&machine.leader()?),
         MachineWork::OsRelease => os_release(&machine.leader()?),
+        MachineWork::Exec { command, user, directory, environment, timeout, kill_after } => {
+            let mut request = Request::command(command.into_iter().map(OsString::from).collect());
+            (request.user, request.directory) = (user, directory.map(PathBuf::from));
+            request.environment = environment.iter().filter_map(|variable| assignment(variable)).collect();
+            (request.timeout, request.kill_after) = (timeout, kill_after.unwrap_or(Duration::MAX));
+            exec(machine, &request, &fds)
+        }
+        MachineWork::Control { method, parameters } => {
+            Ok(Some((Control::connect(machine)?.call(&method, parameters)?, Vec::new())))
+        }
+        MachineWork::Unbind { destination } => {
+            unbind(machine, Path::new(&destination))?;
+            done
+        }
         MachineWork::Bind { source, destination, read_only, make_destination } => {
             let (source, target) = (PathBuf::from(source), PathBuf::from(destination));
             let request = BindRequest {
@@ -94,9 +109,12 @@ fn on_others(leader: &Leader, work: MachineWork) -> Outcome {
         MachineWork::OpenTerminal => open_terminal(leader, registered::uid_shift(leader)?),
         MachineWork::OpenRoot => open_root(leader),
         MachineWork::OsRelease => os_release(leader),
-        MachineWork::OpenSession { .. } | MachineWork::Bind { .. } | MachineWork::Copy { .. } => {
-            Err(others("it cannot be entered"))
-        }
+        MachineWork::OpenSession { .. }
+        | MachineWork::Bind { .. }
+        | MachineWork::Copy { .. }
+        | MachineWork::Exec { .. }
+        | MachineWork::Control { .. }
+        | MachineWork::Unbind { .. } => Err(others("it cannot be entered")),
     }
 }
 
@@ -142,6 +160,27 @@ fn open_session(machine: &MachineHandle, program: Program, say: Say<'_>) -> Outc
     // It is heard only as long as nothing was said: what comes of the command is its user's.
     run_on_terminal(machine, &request, &mut take)?;
     Ok(None)
+}
+
+fn assignment(variable: &str) -> Option<(OsString, OsString)> {
+    let (name, value) = variable.split_once('=')?;
+    Some((name.into(), value.into()))
+}
+
+/// Runs a command whose standard streams `fds` are, and waits for its end.
+fn exec(machine: &MachineHandle, request: &Request, fds: &[OwnedFd]) -> Outcome {
+    let [stdin, stdout, stderr] = fds else {
+        return Err(Problem::new(Kind::InvalidArgument, "A command has three streams"));
+    };
+    let taken = rustix::stdio::dup2_stdin(stdin)
+        .and_then(|()| rustix::stdio::dup2_stdout(stdout))
+        .and_then(|()| rustix::stdio::dup2_stderr(stderr));
+    taken.map_err(|errno| failed(SysError::new("dup2", "the command's streams", errno)))?;
+    let status = run(machine, request).map_err(|error| match error {
+        Error::CommandNotFound { .. } => Problem::of(Kind::NotFound, &error, error.hint()),
+        error => error.into(),
+    })?;
+    Ok(Some((json!({ "exit-status": status }), Vec::new())))
 }
 
 fn open_root(leader: &Leader) -> Outcome {

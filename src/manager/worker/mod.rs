@@ -73,19 +73,54 @@ pub async fn perform(
 ) -> Result<Done, Problem> {
     // Never closed: it has no other error.
     let _place = PLACES.acquire().await;
+    attend(task, fds)?.outcome(&mut progress).await
+}
+
+/// A task that is being done, for as long as it takes.
+#[derive(Debug)]
+pub struct Attended {
+    socket: AsyncFd<OwnedFd>,
+    process: OwnedFd,
+}
+
+/// Has `task` begun, with `fds` that it needs. It takes nobody's place.
+///
+/// # Errors
+/// [`Kind::Failed`] where it could not be begun; [`Kind::Busy`] where there are too many.
+pub fn attend(task: &Task, fds: Vec<OwnedFd>) -> Result<Attended, Problem> {
     if LIVING.load(Ordering::Relaxed) >= MOST {
         return Err(Problem::new(Kind::Busy, "Too many sessions are open"));
     }
     let (ours, child) = begin(task, &fds)?;
     drop(fds);
+    let pid = rustix::process::Pid::from_child(&child);
     reap(child)?;
-    let socket = watched(ours).map_err(failed)?;
-    loop {
-        match next(&socket).await? {
-            Some((Said::Progress(value), _)) => progress(value),
-            Some((Said::Done(value), fds)) => return Ok(Done { value, fds }),
-            Some((Said::Failed(problem), _)) => return Err(problem),
-            None => return Err(Problem::new(Kind::Failed, "the process that was at it was killed")),
+    // The loop, which reaps it, has not had its turn since.
+    let process = pidfd_open(pid).map_err(failed)?;
+    Ok(Attended { socket: watched(ours).map_err(failed)?, process })
+}
+
+impl Attended {
+    /// Who is at it.
+    ///
+    /// # Errors
+    /// When we have too many fds.
+    pub fn process(&self) -> Result<OwnedFd, Problem> {
+        self.process.try_clone().map_err(|error| Problem::of(Kind::Failed, &error, None))
+    }
+
+    /// Waits for it. `progress` is told of what it says on the way.
+    ///
+    /// # Errors
+    /// Those of the task; [`Kind::Failed`] where its process was killed.
+    pub async fn outcome(self, mut progress: impl FnMut(serde_json::Value) + Send) -> Result<Done, Problem> {
+        loop {
+            match next(&self.socket).await? {
+                Some((Said::Progress(value), _)) => progress(value),
+                Some((Said::Done(value), fds)) => return Ok(Done { value, fds }),
+                Some((Said::Failed(problem), _)) => return Err(problem),
+                None => return Err(Problem::new(Kind::Failed, "the process that was at it was killed")),
+            }
         }
     }
 }

@@ -68,14 +68,14 @@ impl Worker {
         send(&self.channel, &bytes, &fds).map_err(|error| Problem::of(Kind::Failed, &error, None))
     }
 
-    fn perform(&self, task: Task, _fds: Vec<OwnedFd>) -> Outcome {
+    fn perform(&self, task: Task, fds: Vec<OwnedFd>) -> Outcome {
         match task {
             Task::Machine { name, work, .. } => {
                 let mut say = |value, fds: Vec<OwnedFd>| {
                     // Nobody is there to hear it any more: then the session has nobody either, and hangs up.
                     let _ = self.say(&Said::Done(value), &fds);
                 };
-                machine_work::perform(&name, work, &mut say)
+                machine_work::perform(&name, work, fds, &mut say)
             }
             Task::Image { name, work } => image_work::perform(&name, work),
             Task::Clean { all } => image_work::clean(all),

@@ -1,5 +1,7 @@
 //! What a worker can be asked, and what it says: data that goes over a socket between two processes of one executable.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -54,6 +56,33 @@ pub enum MachineWork {
     OpenRoot,
     /// What it says it is: gives the fields of os-release(5).
     OsRelease,
+    /// A program with the streams that come with the task: gives its `exit-status` when it has ended.
+    Exec {
+        /// Words.
+        command: Vec<String>,
+        /// `USER[:GROUP]` of the guest's; root without.
+        user: Option<String>,
+        /// Where; the root directory without.
+        directory: Option<String>,
+        /// `NAME=value`.
+        environment: Vec<String>,
+        /// How long it may take.
+        timeout: Option<Duration>,
+        /// How long it may go on then before it is killed; for ever without.
+        kill_after: Option<Duration>,
+    },
+    /// A method of its supervisor's is called: gives what that gives.
+    Control {
+        /// With its interface.
+        method: String,
+        /// An object.
+        parameters: Value,
+    },
+    /// What [`MachineWork::Bind`] mounted is unmounted.
+    Unbind {
+        /// In the machine.
+        destination: String,
+    },
     /// A path of the host is mounted in it.
     Bind {
         /// On the host.

@@ -15,6 +15,10 @@
 //! | [`load`] | very many machines, calls and clients |
 //! | [`access`] | what others than root may do |
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
+//! | [`own_client`] | the same for our own interfaces, with fds |
+//! | [`own`] | our own interfaces |
+//! | [`own_images`] | the same of images and transfers |
+//! | [`own_access`] | what others than root may do with these |
 //! | [`images`] | images as they see, change and remove them |
 //! | [`transfers`] | images that they move in and out |
 //! | [`images_by_varlink`] | the same over Varlink |
@@ -32,6 +36,10 @@ mod images_by_varlink;
 mod interface;
 mod load;
 mod machines;
+mod own;
+mod own_access;
+mod own_client;
+mod own_images;
 mod polkit;
 mod registered;
 mod sessions;
@@ -53,6 +61,9 @@ pub fn tests() -> Vec<Test> {
         registered::tests(),
         enlisted::tests(),
         sessions::tests(),
+        own::tests(),
+        own_access::tests(),
+        own_images::tests(),
         images::tests(),
         transfers::tests(),
         images_by_varlink::tests(),

@@ -1,0 +1,358 @@
+//! `org.spinney.Job1`: something that takes time, from its beginning until its outcome has been there for a while.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use zbus::fdo::Properties;
+use zbus::message::Header;
+use zbus::names::OwnedUniqueName;
+use zbus::object_server::SignalEmitter;
+use zbus::{DBusError, OwnedObjectPath, OwnedVariant, Variant};
+
+use super::access::{self, MANAGE_IMAGES, MANAGE_MACHINES};
+use super::variants::{Dictionary, camel_case, dictionary};
+use super::{PATH, Refused, Result, verb};
+use crate::manager::context::Context;
+use crate::manager::problem::{Kind, Problem};
+
+/// The interface.
+pub const INTERFACE: &str = "org.spinney.Job1";
+
+/// More of them are not begun: each has a process, as a rule.
+const MOST: usize = 1024;
+
+/// How long an outcome is kept for who asks late.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// What may be sent to the process of a job: what asks it to end, and what is the command's own.
+const SIGNALS: [i32; 8] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGKILL,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTERM,
+    libc::SIGCONT,
+];
+
+/// How a job ended.
+#[derive(Debug, Clone)]
+enum Outcome {
+    Done(Value),
+    Failed(Problem),
+    Cancelled,
+}
+
+impl Outcome {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Failed(_) => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn result(&self) -> Dictionary {
+        match self {
+            Self::Done(value) => camel_case(dictionary(value)),
+            Self::Failed(_) | Self::Cancelled => Dictionary::new(),
+        }
+    }
+
+    /// The error's name and text; empty without one.
+    fn error(&self) -> (String, String) {
+        let problem = match self {
+            Self::Done(_) => return Default::default(),
+            Self::Failed(problem) => problem.clone(),
+            Self::Cancelled => cancelled(),
+        };
+        let refused = Refused::from(problem);
+        (refused.name().to_string(), refused.description().unwrap_or_default().to_owned())
+    }
+}
+
+fn cancelled() -> Problem {
+    Problem::new(Kind::Cancelled, "It was cancelled")
+}
+
+/// What is known of a job.
+#[derive(Debug)]
+pub struct Job {
+    id: u32,
+    about: About,
+    /// Who is at it.
+    process: Option<OwnedFd>,
+    /// Somebody has told it to end.
+    told: Mutex<bool>,
+    outcome: watch::Sender<Option<Outcome>>,
+}
+
+/// What a job is about.
+#[derive(Debug)]
+pub struct About {
+    /// `start`, `exec`, `clone`, ...
+    pub kind: &'static str,
+    /// The machine or image.
+    pub subject: String,
+    /// Who has begun it.
+    pub owner: Option<OwnedUniqueName>,
+    /// What others need to end it.
+    pub action: &'static str,
+}
+
+impl About {
+    /// Of the machine `name`, asked for by the sender of `header`.
+    pub fn machine(kind: &'static str, name: &str, header: &Header<'_>) -> Self {
+        let owner = header.sender().map(|sender| sender.to_owned().into());
+        Self { kind, subject: name.to_owned(), owner, action: MANAGE_MACHINES }
+    }
+
+    /// Of the image `name`.
+    pub fn image(kind: &'static str, name: &str, header: &Header<'_>) -> Self {
+        Self { action: MANAGE_IMAGES, ..Self::machine(kind, name, header) }
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Jobs(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    last: u32,
+    jobs: BTreeMap<u32, Arc<Job>>,
+}
+
+impl Jobs {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All, by number.
+    pub fn all(&self) -> Vec<Arc<Job>> {
+        self.lock().jobs.values().cloned().collect()
+    }
+
+    /// Gives `about` a number; also one that makes room and is to be removed.
+    fn add(&self, about: About, process: Option<OwnedFd>) -> Result<(Arc<Job>, Option<u32>), Problem> {
+        let mut known = self.lock();
+        let mut removed = None;
+        if known.jobs.len() >= MOST {
+            let over = known.jobs.values().find(|job| job.outcome.borrow().is_some()).map(|job| job.id);
+            let Some(over) = over else {
+                return Err(Problem::new(Kind::Busy, format!("{MOST} jobs are under way already")));
+            };
+            known.jobs.remove(&over);
+            removed = Some(over);
+        }
+        // Numbers come again only after all others.
+        known.last = known.last.checked_add(1).unwrap_or(1);
+        let (id, outcome) = (known.last, watch::Sender::new(None));
+        let job = Arc::new(Job { id, about, process, told: Mutex::new(false), outcome });
+        known.jobs.insert(id, Arc::clone(&job));
+        Ok((job, removed))
+    }
+}
+
+impl Job {
+    /// Where its object is.
+    pub fn path(&self) -> OwnedObjectPath {
+        path(self.id)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// What it is about, for lists.
+    pub fn properties(&self) -> Dictionary {
+        let text = |text: &str| OwnedVariant::try_from(Variant::from(text)).ok();
+        let fields = [
+            ("Type", text(self.about.kind)),
+            ("Subject", text(&self.about.subject)),
+            ("State", text(self.state())),
+        ];
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
+    fn state(&self) -> &'static str {
+        self.outcome.borrow().as_ref().map_or("running", Outcome::word)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Why it has failed.
+    pub async fn wait(&self) -> Result<Value, Problem> {
+        let mut outcome = self.outcome.subscribe();
+        match outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone()) {
+            Some(Outcome::Done(value)) => Ok(value),
+            Some(Outcome::Failed(problem)) => Err(problem),
+            Some(Outcome::Cancelled) | None => Err(cancelled()),
+        }
+    }
+
+    fn tell(&self, signal: i32) -> Result<(), Problem> {
+        if self.outcome.borrow().is_some() {
+            return Ok(());
+        }
+        let nobody = || Problem::new(Kind::NotSupported, format!("A {} cannot be ended", self.about.kind));
+        let process = self.process.as_ref().ok_or_else(nobody)?;
+        if [libc::SIGTERM, libc::SIGKILL, libc::SIGINT].contains(&signal) {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        }
+        verb::tell(process, signal)
+    }
+
+    async fn allowed(&self, context: &Context, header: &Header<'_>) -> Result<(), Problem> {
+        let own =
+            self.about.owner.as_ref().zip(header.sender()).is_some_and(|(owner, sender)| owner == sender);
+        if own { Ok(()) } else { access::ask(context, header, self.about.action, &self.about.subject).await }
+    }
+}
+
+fn path(id: u32) -> OwnedObjectPath {
+    OwnedObjectPath::try_from(format!("{PATH}/job/{id}")).unwrap_or_default()
+}
+
+/// Begins a job that `work` is; `process` is who does it, and may be told to end.
+///
+/// # Errors
+/// When there are too many.
+pub async fn begin(
+    context: &Context,
+    about: About,
+    process: Option<OwnedFd>,
+    work: impl Future<Output = std::result::Result<Value, Problem>> + Send + 'static,
+) -> std::result::Result<Arc<Job>, Problem> {
+    let (job, removed) = context.jobs().add(about, process)?;
+    let server = context.connection().object_server();
+    if let Some(removed) = removed {
+        let _ = server.remove::<JobObject, _>(path(removed)).await;
+    }
+    server.at(job.path(), JobObject { context: context.clone(), job: Arc::clone(&job) }).await?;
+    let (context, running) = (context.clone(), Arc::clone(&job));
+    tokio::spawn(async move {
+        let busy = context.busy();
+        let outcome = work.await;
+        let told = *running.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = match outcome {
+            Err(_) if told => Outcome::Cancelled,
+            Err(problem) => Outcome::Failed(problem),
+            Ok(value) => Outcome::Done(value),
+        };
+        running.outcome.send_replace(Some(outcome.clone()));
+        let _ = tell_end(&context, &running, &outcome).await;
+        drop(busy);
+        tokio::time::sleep(KEPT).await;
+        context.jobs().lock().jobs.remove(&running.id);
+        // It may have made room for another.
+        let _ = context.connection().object_server().remove::<JobObject, _>(running.path()).await;
+    });
+    Ok(job)
+}
+
+async fn tell_end(context: &Context, job: &Job, outcome: &Outcome) -> zbus::Result<()> {
+    let emitter = SignalEmitter::new(context.connection(), job.path())?;
+    let (result, error) = (outcome.result(), outcome.error());
+    let changed = [
+        ("State", Variant::from(outcome.word())),
+        ("Result", Variant::from(result.clone())),
+        ("Error", Variant::from(error.clone())),
+    ];
+    let interface = INTERFACE.try_into()?;
+    Properties::properties_changed(&emitter, interface, changed.into(), (&[][..]).into()).await?;
+    emitter.finished(outcome.word(), result, &error.0, &error.1).await
+}
+
+/// The object of one job.
+#[derive(Debug)]
+pub struct JobObject {
+    context: Context,
+    job: Arc<Job>,
+}
+
+impl JobObject {
+    fn outcome<T: Default>(&self, of: impl FnOnce(&Outcome) -> T) -> T {
+        self.job.outcome.borrow().as_ref().map(of).unwrap_or_default()
+    }
+}
+
+/// Something that takes time: a start, a command, a copy. Its object stays for a minute after its end.
+#[zbus::interface(name = "org.spinney.Job1")]
+impl JobObject {
+    /// Comes back when it is over, with what came of it: of a command `ExitStatus` (128 and more for a signal, 124 when it took
+    /// too long), of a start `Machine`. An error is why it failed.
+    #[zbus(out_args("result"))]
+    async fn wait(&self, #[zbus(header)] header: Header<'_>) -> Result<Dictionary> {
+        access::check(&self.context, &header, INTERFACE, "Wait", &self.job.about.subject).await?;
+        Ok(camel_case(dictionary(&self.job.wait().await?)))
+    }
+
+    /// Has it end, and takes back what it has done so far. Whoever began it may; others need what the job itself takes.
+    async fn cancel(&self, #[zbus(header)] header: Header<'_>) -> Result<()> {
+        self.job.allowed(&self.context, &header).await?;
+        Ok(self.job.tell(libc::SIGTERM)?)
+    }
+
+    /// Sends a signal to it; of a command, to that: SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGUSR1, SIGUSR2, SIGTERM or SIGCONT.
+    async fn kill(&self, signal: i32, #[zbus(header)] header: Header<'_>) -> Result<()> {
+        self.job.allowed(&self.context, &header).await?;
+        if !SIGNALS.contains(&signal) {
+            return Err(Problem::new(Kind::InvalidArgument, format!("Invalid signal {signal}")).into());
+        }
+        Ok(self.job.tell(signal)?)
+    }
+
+    /// Its number.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn id(&self) -> u32 {
+        self.job.id
+    }
+
+    /// What it does: `start`, `exec`, `clone`, `commit`, `copy-to`, `copy-from`, ...
+    #[zbus(property(emits_changed_signal = "const"), name = "Type")]
+    fn kind(&self) -> &'static str {
+        self.job.about.kind
+    }
+
+    /// The machine or image that it is about.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn subject(&self) -> &str {
+        &self.job.about.subject
+    }
+
+    /// `running`, `done`, `failed` or `cancelled`.
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        self.job.state()
+    }
+
+    /// What came of it, as Wait gives it; empty until then.
+    #[zbus(property)]
+    fn result(&self) -> Dictionary {
+        self.outcome(Outcome::result)
+    }
+
+    /// Why it failed: name and text of the error; empty without one.
+    #[zbus(property)]
+    fn error(&self) -> (String, String) {
+        self.outcome(Outcome::error)
+    }
+
+    /// It is over: `done`, `failed` or `cancelled`.
+    #[zbus(signal)]
+    async fn finished(
+        emitter: &SignalEmitter<'_>,
+        state: &str,
+        result: Dictionary,
+        error_name: &str,
+        error_text: &str,
+    ) -> zbus::Result<()>;
+}
