@@ -1,5 +1,6 @@
 //! The machines there are, as what interfaces tell of them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -183,21 +184,28 @@ impl Machines {
     /// When it cannot be read; nothing changes then, and it stays news.
     pub fn refresh(&self) -> Result<Changes, Error> {
         self.begun.store(false, Ordering::Relaxed);
-        let names = self.watch.follow(|_| false)?;
         let mut known = self.lock();
+        let same = RefCell::new(Known::new());
+        let is_same = |name: &MachineName| {
+            let Some(machine) = known.get(name.as_str()) else { return false };
+            let is_same = machine.stamps == Stamps::of(name) && machine.is_there();
+            if is_same {
+                same.borrow_mut().insert(name.to_string(), Arc::clone(machine));
+            }
+            is_same
+        };
+        // Those are watched already.
+        let others = self.watch.follow(is_same)?;
         let read = |name: &MachineName| {
-            let before = known.get(name.as_str());
             // Taken first: what is written after it is news again.
             let stamps = Stamps::of(name);
-            match before {
-                Some(before) if before.stamps == stamps && before.is_there() => Some(Arc::clone(before)),
-                before => {
-                    let machine = MachineHandle::find(name).ok()?;
-                    Machine::of(&machine, before.map(AsRef::as_ref), stamps).map(Arc::new)
-                }
-            }
+            let machine = MachineHandle::find(name).ok()?;
+            let before = known.get(name.as_str());
+            let machine = Machine::of(&machine, before.map(AsRef::as_ref), stamps)?;
+            Some((name.to_string(), Arc::new(machine)))
         };
-        let now: Known = names.iter().filter_map(|name| Some((name.to_string(), read(name)?))).collect();
+        let mut now: Known = others.iter().filter_map(read).collect();
+        now.append(&mut same.into_inner());
         self.begun.store(true, Ordering::Relaxed);
         let changes = Changes::between(&known, &now);
         *known = now;

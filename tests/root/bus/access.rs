@@ -1,6 +1,7 @@
 //! What a user who is not root may do: by every method, with a polkit that allows nothing, one action, or is not there.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::fixture::Bus;
 use super::polkit::{Asked, Polkit};
@@ -29,8 +30,12 @@ const OF_IMAGES: [&str; 12] = [
 ];
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 3] =
-        [("every_method", every_method), ("allowed", allowed), ("without_polkit", without_polkit)];
+    let rows: [Row; 4] = [
+        ("every_method", every_method),
+        ("allowed", allowed),
+        ("without_polkit", without_polkit),
+        ("slow_polkit", slow_polkit),
+    ];
     rows.map(|(name, test)| Test::new(format!("{}access::{name}", super::TIER), test)).into()
 }
 
@@ -258,4 +263,19 @@ fn without_polkit(context: &Context) -> TestResult {
     let shown = run(scene.bus.command_of_nobody("machinectl").args(["show", &scene.machine.name])).ok()?;
     assert!(shown.contains("State=running"), "{shown}");
     scene.over()
+}
+
+/// A manager that would end for want of work waits for the answer of a person.
+fn slow_polkit(context: &Context) -> TestResult {
+    let bus = Bus::strict(context)?;
+    let polkit = Polkit::start(&bus)?;
+    polkit.delay(Duration::from_millis(600));
+    polkit.allow(&["org.freedesktop.machine1.manage-images"]);
+    let mut manager = bus.manager(&["--exit-idle-time=100ms"])?;
+    let words =
+        ["--system", "call", NAME, PATH, "org.freedesktop.machine1.Manager", "SetPoolLimit", "t", "1"];
+    let said = run(bus.command_of_nobody("busctl").args(words));
+    assert_eq!(said.stderr, "Call failed: Images have no limit in common, and get none of 1 bytes.\n");
+    assert_eq!(manager.wait(PATIENCE).and_then(|status| status.code()), Some(0));
+    Ok(())
 }

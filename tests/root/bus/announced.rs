@@ -1,6 +1,7 @@
 //! Machines that come, change and go, however they go: what is told of them, and by whom they are had no more.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use rustix::process::Signal as Kill;
 
@@ -30,7 +31,11 @@ fn killed_supervisor(context: &Context) -> TestResult {
     assert_eq!(bus.machinectl(&["list", "--no-legend"]).ok()?, "");
     let path = format!("/org/freedesktop/machine1/machine/{}", encode(&machine.name));
     assert_eq!(bus.machine_property(&path, "State").status, 1);
+    // What systemd's tools were told goes with the rest.
+    let file = format!("/run/systemd/machines/{}", machine.name);
+    assert!(Path::new(&file).exists());
     run(context.spinney().args(["gc", "--quiet"])).ok()?;
+    assert!(!Path::new(&file).exists());
     manager.signal(Kill::TERM.as_raw());
     manager.wait(PATIENCE).ok_or("the manager does not end")?;
     Ok(())

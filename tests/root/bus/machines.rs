@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::fixture::Bus;
-use crate::command::{Ended, PATIENCE, Process};
+use crate::command::{Ended, PATIENCE, Process, run};
 use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
 
@@ -15,11 +15,12 @@ const MANAGER: [&str; 3] = [NAME, "/org/freedesktop/machine1", "org.freedesktop.
 const FILES: &str = "/run/systemd/machines";
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 6] = [
+    let rows: [Row; 7] = [
         ("shown", shown),
         ("entered", entered),
         ("login", login),
         ("files", files),
+        ("tools", tools),
         ("ids", ids),
         ("refused", refused),
     ];
@@ -138,6 +139,28 @@ fn files(context: &Context) -> TestResult {
     machine.stop()?;
     assert!(!path.exists());
     Ok(())
+}
+
+/// systemd's tools find a machine of ours by themselves: no daemon runs but that which journalctl asks.
+fn tools(context: &Context) -> TestResult {
+    let bus = Bus::start(context)?;
+    let mut machine = Machine::start(context, &context.tree("debian-12")?, &[]);
+    machine.ready()?;
+    let name = machine.name.as_str();
+    let tool = |program: &str, words: &[&str]| {
+        run(bus.command(program).args(["-M", name, "--no-pager"]).args(words))
+    };
+    let listed = tool("busctl", &["list", "--no-legend"]).ok()?;
+    assert!(listed.lines().any(|line| line.starts_with("org.freedesktop.systemd1 ")), "{listed}");
+    let state = tool("systemctl", &["show", "--property=Virtualization", "--value"]).ok()?;
+    assert_eq!(state, "container-other\n");
+    let sessions = tool("loginctl", &["list-users", "--no-legend"]);
+    assert_eq!((sessions.status, sessions.stderr.as_str()), (0, ""));
+    let manager = bus.manager(&[])?;
+    let id = machine.says("cat /etc/machine-id")?;
+    let logged = tool("journalctl", &["-q", "-n", "1", "-o", "json"]).ok()?;
+    assert!(logged.contains(&format!("\"_MACHINE_ID\":\"{id}\"")), "{logged}");
+    over(manager, machine)
 }
 
 fn ids(context: &Context) -> TestResult {

@@ -10,6 +10,7 @@
 //! | [`announced`] | machines that come, change and go |
 //! | [`registered`] | machines of other programs |
 //! | [`sessions`] | logins and shells |
+//! | [`interface`] | what the interfaces say of themselves |
 //! | [`varlink`] | `io.systemd.Machine` |
 //! | [`load`] | very many machines, calls and clients |
 //! | [`access`] | what others than root may do |
@@ -26,6 +27,7 @@ mod daemon;
 mod fixture;
 mod images;
 mod images_by_varlink;
+mod interface;
 mod load;
 mod machines;
 mod polkit;
@@ -44,6 +46,7 @@ pub fn tests() -> Vec<Test> {
         daemon::tests(),
         machines::tests(),
         access::tests(),
+        interface::tests(),
         announced::tests(),
         registered::tests(),
         sessions::tests(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use zbus::connection::Builder;
@@ -25,6 +26,8 @@ pub struct Asked {
 
 #[derive(Default)]
 struct Said {
+    /// How long it takes: a person types a password.
+    delay: Duration,
     allowed: Vec<String>,
     asked: Vec<Asked>,
 }
@@ -61,6 +64,11 @@ impl Polkit {
         self.said.lock().unwrap().allowed = actions.iter().map(ToString::to_string).collect();
     }
 
+    /// All answers take that long from here on.
+    pub fn delay(&self, delay: Duration) {
+        self.said.lock().unwrap().delay = delay;
+    }
+
     /// What it was asked since it was last looked at.
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.said.lock().unwrap().asked)
@@ -91,7 +99,7 @@ struct Authority(Arc<Mutex<Said>>);
 impl Authority {
     /// One struct, as polkit has it.
     #[allow(clippy::type_complexity, reason = "polkit's signature")]
-    fn check_authorization(
+    async fn check_authorization(
         &self,
         subject: (String, HashMap<String, OwnedVariant>),
         action: String,
@@ -99,6 +107,8 @@ impl Authority {
         flags: u32,
         _cancellation_id: String,
     ) -> ((bool, bool, BTreeMap<String, String>),) {
+        let delay = self.0.lock().unwrap().delay;
+        tokio::time::sleep(delay).await;
         let mut said = self.0.lock().unwrap();
         let allowed = said.allowed.contains(&action);
         said.asked.push(Asked { action, subject: subject.0, details, interactive: flags & 1 != 0 });
