@@ -35,6 +35,9 @@ const PROGRAMS: [&str; 2] = ["/usr/lib/systemd", "/lib/systemd"];
 /// How long it stays without anything to do.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// How long the bus may take to see that a predecessor is gone.
+const SUCCESSION: Duration = Duration::from_secs(2);
+
 /// How long the answer to a call that is quick may take.
 const LAST: Duration = Duration::from_millis(100);
 
@@ -173,7 +176,14 @@ async fn take_names(connection: &Connection, instead: bool) -> Result<Vec<&'stat
         error => Error::Bus(error),
     };
     let request = |name: &'static str| connection.request_name_with_flags(name, flags);
-    request(NAME).await.map_err(|error| taken(error, NAME))?;
+    // What a predecessor that was killed had, the bus may not have noticed yet. Its other names go with this one.
+    let begun = tokio::time::Instant::now();
+    while let Err(error) = request(NAME).await {
+        if !matches!(error, zbus::Error::NameTaken) || begun.elapsed() > SUCCESSION {
+            return Err(taken(error, NAME));
+        }
+        tokio::time::sleep(SUCCESSION / 100).await;
+    }
     let mut taken_names = vec![NAME];
     let has = |program| PROGRAMS.iter().any(|path| Path::new(path).join(program).exists());
     for (name, program) in SYSTEMD {

@@ -7,7 +7,7 @@ use super::connection::Exchange;
 use super::machine_calls::needed;
 use super::{Answering, Last, Served, faults};
 use crate::manager::importd::access::{PULL, allowed};
-use crate::manager::importd::transfers::{Event, Transfer};
+use crate::manager::importd::transfers::{Event, Order, Transfer};
 use crate::manager::importd::wish::{CLASS, FORCE, KEEP_DOWNLOAD, Kind, READ_ONLY, Wish, is_asked};
 use crate::manager::importd::{announce, start};
 use crate::manager::problem::{Kind as ProblemKind, Problem};
@@ -145,7 +145,7 @@ fn described(transfer: &Transfer) -> Map<String, Value> {
 async fn pull(exchange: &mut Exchange<'_>, wish: &Wish, interactive: bool) -> Result<Last, Fault> {
     let caller = exchange.peer.caller(interactive);
     allowed(&exchange.context, &caller, PULL).await.map_err(faults::common)?;
-    let started = start(&exchange.context, wish, None).await;
+    let started = start(&exchange.context, &Order::from(wish), None).await;
     let transfer = started.map_err(|problem| fault(problem, &wish.remote))?;
     // Before anything of it is told.
     let mut events = transfer.events();

@@ -54,6 +54,10 @@ fn on_ours(machine: &MachineHandle, work: MachineWork, fds: Vec<OwnedFd>, say: S
             terminate(machine)?;
             done
         }
+        MachineWork::Kill { whom, signal } if is_power_off(&whom, signal, &machine.state().init) => {
+            Control::connect(machine)?.call("io.systemd.MachineInstance.PowerOff", json!({}))?;
+            done
+        }
         MachineWork::Kill { whom, signal: number } => {
             signal(machine, self::whom(&whom)?, SignalNumber(number))?;
             done
@@ -94,6 +98,14 @@ fn on_ours(machine: &MachineHandle, work: MachineWork, fds: Vec<OwnedFd>, say: S
             done
         }
     }
+}
+
+/// Whether the signal is what `machinectl poweroff` sends to any PID 1, and one that is not systemd does not know: it is told in its
+/// own way then. What reboots, SIGINT, is Ctrl-Alt-Del to all of them.
+fn is_power_off(whom: &str, signal: i32, init: &str) -> bool {
+    /// SIGRTMIN+4 (systemd(1), "Signals"), where SIGRTMIN is what the C library leaves of it (signal(7)).
+    const POWER_OFF: i32 = 34 + 4;
+    whom == "leader" && signal == POWER_OFF && !init.starts_with("systemd")
 }
 
 /// To a machine that another program started.
@@ -242,4 +254,23 @@ pub(in crate::manager) fn whom(word: &str) -> Result<Whom, Problem> {
 
 fn failed(error: SysError) -> Problem {
     Problem::of(Kind::Failed, &error, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_told_to_power_off() {
+        let table = [
+            ("leader", 38, "busybox init 1.37.0", true),
+            ("leader", 38, "systemd 257", false),
+            ("all", 38, "busybox init 1.37.0", false),
+            ("leader", 2, "busybox init 1.37.0", false),
+            ("leader", 38, "", true),
+        ];
+        for (whom, signal, init, told) in table {
+            assert_eq!(is_power_off(whom, signal, init), told, "{whom} {signal} {init:?}");
+        }
+    }
 }

@@ -13,7 +13,12 @@ use crate::machine::Machine;
 use spinney::manager::object_path::encode;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 2] = [("killed_supervisor", killed_supervisor), ("reboot", reboot)];
+    let rows: [Row; 4] = [
+        ("killed_supervisor", killed_supervisor),
+        ("reboot", reboot),
+        ("power_off_busybox", |context| power_off(context, "busybox")),
+        ("power_off_systemd", |context| power_off(context, "debian-12")),
+    ];
     rows.map(|(name, test)| Test::new(format!("{}announced::{name}", super::TIER), test)).into()
 }
 
@@ -52,7 +57,7 @@ fn reboot(context: &Context) -> TestResult {
     let first = machine.state()?.leader;
     assert_eq!(leader()?, format!("u {first}\n"));
     let mut client = Client::listening(&bus)?;
-    machine.shell("reboot")?;
+    bus.machinectl(&["reboot", &machine.name]).ok()?;
     machine.ready()?;
     // One by one; its links are others too.
     let mut changed = BTreeSet::new();
@@ -70,6 +75,21 @@ fn reboot(context: &Context) -> TestResult {
     bus.machinectl(&["terminate", &machine.name]).ok()?;
     client.signal_of(&Signal::Removed(machine.name.clone()))?;
     machine.wait()?;
+    manager.signal(Kill::TERM.as_raw());
+    manager.wait(PATIENCE).ok_or("the manager does not end")?;
+    Ok(())
+}
+
+/// Both end by themselves, in the way of their inits.
+fn power_off(context: &Context, tree: &str) -> TestResult {
+    let bus = Bus::start(context)?;
+    let mut manager = bus.manager(&[])?;
+    let mut machine = Machine::start(context, &context.tree(tree)?, &[]);
+    machine.ready()?;
+    let mut client = Client::listening(&bus)?;
+    bus.machinectl(&["poweroff", &machine.name]).ok()?;
+    client.signal_of(&Signal::Removed(machine.name.clone()))?;
+    assert_eq!(machine.wait()?, 0, "{}", machine.output());
     manager.signal(Kill::TERM.as_raw());
     manager.wait(PATIENCE).ok_or("the manager does not end")?;
     Ok(())
