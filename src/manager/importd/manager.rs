@@ -7,6 +7,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{ObjectPath, OwnedFd, OwnedObjectPath};
 
 use super::access::{CANCEL, EXPORT, IMPORT, PULL, allowed};
+use super::transfers::Order;
 use super::transfers::no_transfer;
 use super::wish::{CLASS, FORCE, Kind, READ_ONLY, Wish, check_fd, check_flags, is_asked};
 use super::{Result, announce, start, transfer_path};
@@ -47,7 +48,7 @@ impl ManagerObject {
         if let (Some(fd), Some(stream)) = (&fd, wish.kind.stream()) {
             check_fd(fd, stream)?;
         }
-        let transfer = start(&self.context, &wish, fd).await?;
+        let transfer = start(&self.context, &Order::from(&wish), fd).await?;
         Ok((transfer.id(), transfer_path(transfer.id())))
     }
 

@@ -69,11 +69,11 @@ pub async fn serve(context: &Context) -> zbus::Result<()> {
 /// When it cannot be started.
 pub async fn start(
     context: &Context,
-    order: impl Into<Order>,
+    order: &Order,
     fd: Option<OwnedFd>,
 ) -> std::result::Result<Arc<Transfer>, Problem> {
     let _turn = TURN.lock().await;
-    let (transfer, child) = context.transfers().start(&order.into(), fd)?;
+    let (transfer, child) = context.transfers().start(order, fd)?;
     came(context, &transfer, Some(child)).await;
     Ok(transfer)
 }

@@ -176,7 +176,7 @@ pub async fn begin(
     options: &Dictionary,
 ) -> Result<OwnedObjectPath, Problem> {
     let wait = waits(options)?;
-    let transfer = importd::start(context, order, fd).await?;
+    let transfer = importd::start(context, &order, fd).await?;
     let path = transfer_path(transfer.id());
     if wait {
         let object = context.connection().object_server().interface::<_, TransferObject>(&path).await?;
