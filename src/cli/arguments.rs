@@ -10,7 +10,6 @@ use clap::ArgAction;
 use super::limit_options::LimitOptions;
 use super::network_options::NetworkOptions;
 use super::verb::Verb;
-use crate::supervisor::Register;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,7 +82,7 @@ pub struct RunArguments {
     /// Register it with systemd-machined, in a scope of systemd's unless it is in a unit: yes, no, auto (default: if it boots, and these
     /// run here; $SPINNEY_REGISTER)
     #[arg(long, value_name = "MODE")]
-    pub register: Option<Register>,
+    pub register: Option<String>,
 
     /// Print the settings, where each came from, and the plan, and stop: text (default) or json
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]

@@ -18,7 +18,6 @@ const ONLY_NSPAWN: &[&str] = &[
     "--oci-bundle",
     "--private-users-delegate",
     "--private-users-ownership",
-    "--register",
     "--restrict-address-families",
     "--slice",
     "-S",

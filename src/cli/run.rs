@@ -135,16 +135,17 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     }
     let keep_unit = if invocation.options.keep_unit { KeepUnit::Always } else { KeepUnit::default() };
     let background = invocation.options.detach || invocation.options.keep_unit;
-    let register = register(invocation.options.register)?;
+    let register = register(invocation.options.register.as_deref())?;
     let ending = Ending::Judged;
     let request = Request { settings, provenance, started, background, keep_unit, register, ending };
     Ok(Prepared { request, warnings, note })
 }
 
 /// What the option says, or else the environment, for all machines of a job of CI.
-fn register(option: Option<Register>) -> Result<Register, SettingsError> {
+fn register(option: Option<&str>) -> Result<Register, SettingsError> {
     const VARIABLE: &str = "SPINNEY_REGISTER";
-    match (option, std::env::var_os(VARIABLE)) {
+    let said = optional("--register=", option, str::parse)?;
+    match (said, std::env::var_os(VARIABLE)) {
         (Some(register), _) => Ok(register),
         (None, None) => Ok(Register::default()),
         (None, Some(text)) => text.to_string_lossy().parse().map_err(|error: ValueError| {
