@@ -3,7 +3,6 @@
 //! systemd-machined has systemd make a scope for a machine that is *created*. Without systemd there is nobody to make one: the
 //! leader stays in the cgroup that it is in, as that of a machine that is *registered* does.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::CWD;
@@ -222,13 +221,13 @@ fn pid_of(pidfd: &impl AsFd) -> Option<i32> {
     (pid > 1).then_some(pid)
 }
 
-/// What the `Ex` methods are given as a dictionary.
+/// What the `Ex` methods are given: properties and their values, of which the last of a name counts.
 ///
 /// # Errors
 /// When a property is unknown, or of another type.
 pub fn from_properties(
     name: &str,
-    properties: HashMap<String, OwnedVariant>,
+    properties: Vec<(String, OwnedVariant)>,
 ) -> Result<Registration, Problem> {
     let mut registration = Registration { name: name.to_owned(), ..Registration::default() };
     let wrong = |property: &str| invalid(format!("Property {property} has a wrong type"));

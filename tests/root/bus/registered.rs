@@ -117,13 +117,13 @@ fn properties(context: &Context) -> TestResult {
         assert_eq!(property(name)?.trim_end(), expected, "{name}");
     }
     let pid = second.pid().to_string();
-    let extended = ["RegisterMachineEx", "sa{sv}", "two", "4"];
+    let extended = ["RegisterMachineEx", "sa(sv)", "two", "4"];
     let fields = ["LeaderPID", "u", &pid, "Class", "s", "container", "SSHAddress", "s", "vsock/7"];
     let key = ["SSHPrivateKeyPath", "s", "/run/key"];
     call(&bus, &[&extended[..], &fields[..], &key[..]].concat()).ok()?;
     assert_eq!(client.signal()?, Signal::New("two".to_owned()));
     assert_eq!(call(&bus, &["GetMachineSSHInfo", "s", "two"]).ok()?, "ss \"vsock/7\" \"/run/key\"\n");
-    let twice = call(&bus, &["RegisterMachineEx", "sa{sv}", "two", "1", "LeaderPID", "u", &pid]);
+    let twice = call(&bus, &["RegisterMachineEx", "sa(sv)", "two", "1", "LeaderPID", "u", &pid]);
     assert_eq!(twice.stderr, "Call failed: Machine 'two' already exists\n");
     call(&bus, &["UnregisterMachine", "s", "one"]).ok()?;
     assert_eq!(client.signal()?, Signal::Removed("one".to_owned()));
