@@ -1,0 +1,82 @@
+//! Processes that the manager starts: they hear what they are told.
+
+use std::fs;
+use std::io::Write;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use zbus::OwnedObjectPath;
+
+use super::images::Scene;
+use super::own::{options, refused};
+use super::own_client::Client;
+use crate::command::{PATIENCE, Process};
+use crate::harness::{Context, Row, Stop, Test, TestResult};
+
+const MANAGER: &str = "/org/spinney";
+
+pub fn tests() -> Vec<Test> {
+    let rows: [Row; 1] = [("hear_signals", hear_signals)];
+    rows.map(|(name, test)| Test::new(format!("{}children::{name}", super::TIER), test)).into()
+}
+
+/// Its children, and what each was called by and with.
+fn children(manager: &Process) -> Result<Vec<(u32, String)>, Stop> {
+    let pids = fs::read_to_string(format!("/proc/{0}/task/{0}/children", manager.pid()))?;
+    let pids = pids.split_whitespace().filter_map(|pid| pid.parse().ok());
+    // One that has just ended has no command line.
+    let line = |pid: u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    Ok(pids.map(|pid| (pid, String::from_utf8_lossy(&line(pid)).replace('\0', " "))).collect())
+}
+
+/// Waits until there are `count` of those whose command line begins with `beginning`.
+fn wait_for_children(manager: &Process, beginning: &str, count: usize) -> Result<Vec<u32>, Stop> {
+    let begun = Instant::now();
+    loop {
+        let all = children(manager)?;
+        let pids: Vec<u32> =
+            all.iter().filter(|(_, line)| line.starts_with(beginning)).map(|(pid, _)| *pid).collect();
+        if pids.len() == count {
+            return Ok(pids);
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(format!("{} and not {count} of {beginning:?}: {all:?}", pids.len()).into());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// The signals that a process has blocked (proc_pid_status(5)).
+fn blocked(pid: u32) -> Result<String, Stop> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).ok_or("no such line")?;
+    Ok(line.trim().to_owned())
+}
+
+fn signal(pid: u32, signal: Signal) -> TestResult {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).ok_or("no pid")?;
+    Ok(rustix::process::kill_process(pid, signal)?)
+}
+
+fn hear_signals(context: &Context) -> TestResult {
+    let scene = Scene::new(context)?;
+    let client = Client::connect(&scene.bus)?;
+    let (base, clone) = (scene.pool.name("base"), scene.pool.name("clone"));
+    // It takes longer to copy than to stop who does.
+    let mut large = fs::File::create(scene.pool.tree("base")?.join("usr/large"))?;
+    (0..128).try_for_each(|_| large.write_all(&vec![7; 2 << 20]))?;
+    let image: OwnedObjectPath = client.call(MANAGER, "Manager1.GetImage", &base)?;
+    let (_, job): (OwnedObjectPath, OwnedObjectPath) =
+        client.call(&image, "Image1.Clone", &(&clone, options(&[("copy", true.into())])))?;
+    let [pid] = wait_for_children(&scene.manager, "spinney clone ", 1)?[..] else {
+        return Err("not one".into());
+    };
+    signal(pid, Signal::STOP)?;
+    assert_eq!(blocked(pid)?, "0".repeat(16));
+    client.call::<()>(&job, "Job1.Cancel", &())?;
+    signal(pid, Signal::CONT)?;
+    let said = refused(client.call::<()>(&job, "Job1.Wait", &()));
+    assert_eq!(said.0, "org.spinney.Error.Cancelled", "{said}");
+    assert!(!scene.pool.path("clone").exists());
+    scene.over()
+}
