@@ -17,6 +17,7 @@
 //! | [`authority`] | who may do what: root, and whom polkit allows |
 //! | [`problem`] | why not, under the names that each interface has for it |
 //! | [`object_path`] | names as elements of object paths |
+//! | [`child`] | processes of our own executable |
 //! | [`worker`] | tasks in processes of their own |
 //! | [`systemd`] | machines as services of systemd: enabled, started |
 //! | [`varlink`] | Varlink interfaces, in the same loop |
@@ -27,6 +28,7 @@
 pub mod announcer;
 pub mod authority;
 pub mod bus;
+pub mod child;
 pub mod context;
 pub mod daemon;
 pub mod importd;

@@ -17,17 +17,16 @@ mod process;
 pub mod task;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 
+use super::child::{Child, command};
 use super::problem::{Kind, Problem};
 use crate::sys::files::memory_file;
-use crate::sys::process::pidfd_open;
 use crate::sys::readiness::watched;
 use crate::sys::socket::{message_pair, receive, send};
 use task::{Said, Task};
@@ -93,11 +92,15 @@ pub fn attend(task: &Task, fds: Vec<OwnedFd>) -> Result<Attended, Problem> {
     }
     let (ours, child) = begin(task, &fds)?;
     drop(fds);
-    let pid = rustix::process::Pid::from_child(&child);
-    reap(child)?;
-    // The loop, which reaps it, has not had its turn since.
-    let process = pidfd_open(pid).map_err(failed)?;
-    Ok(Attended { socket: watched(ours).map_err(failed)?, process })
+    let socket = watched(ours).map_err(failed)?;
+    let process = child.process()?;
+    LIVING.fetch_add(1, Ordering::Relaxed);
+    // Whatever becomes of its task: one that attends a session goes on after its answer.
+    tokio::spawn(async move {
+        child.ended().await;
+        LIVING.fetch_sub(1, Ordering::Relaxed);
+    });
+    Ok(Attended { socket, process })
 }
 
 impl Attended {
@@ -125,27 +128,6 @@ impl Attended {
     }
 }
 
-/// Waits for the end of `child`, whatever becomes of its task: one that attends a session goes on after its answer.
-fn reap(mut child: Child) -> Result<(), Problem> {
-    let end = match pidfd_open(rustix::process::Pid::from_child(&child)).and_then(watched) {
-        Ok(end) => end,
-        Err(error) => {
-            // It has hardly begun.
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(failed(error));
-        }
-    };
-    LIVING.fetch_add(1, Ordering::Relaxed);
-    tokio::spawn(async move {
-        // Readable when there is something to wait for: the loop is not held up.
-        let _ = end.readable().await;
-        let _ = child.wait();
-        LIVING.fetch_sub(1, Ordering::Relaxed);
-    });
-    Ok(())
-}
-
 fn begin(task: &Task, fds: &[OwnedFd]) -> Result<(OwnedFd, Child), Problem> {
     let bytes = serde_json::to_vec(task).map_err(|error| Problem::of(Kind::Failed, &error, None))?;
     // Arguments of clients may be long: they go as a file.
@@ -154,10 +136,9 @@ fn begin(task: &Task, fds: &[OwnedFd]) -> Result<(OwnedFd, Child), Problem> {
     let all: Vec<_> = [&file].into_iter().chain(fds).map(AsFd::as_fd).collect();
     send(&ours, b"task", &all).map_err(failed)?;
     rustix::io::ioctl_fionbio(&ours, true).map_err(|errno| failed_call("ioctl", errno))?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0(PERSONALITY).args(task.is_sealed().then_some(SEALED));
-    command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
-    let child = command.spawn().map_err(|error| Problem::of(Kind::Failed, &error, None))?;
+    let mut command = command(PERSONALITY);
+    command.args(task.is_sealed().then_some(SEALED)).stdin(Stdio::from(theirs)).stdout(Stdio::null());
+    let child = Child::spawn(&mut command)?;
     Ok((ours, child))
 }
 
