@@ -18,7 +18,7 @@ pub mod task;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
@@ -27,9 +27,10 @@ use tokio::sync::Semaphore;
 use super::child::{Child, command};
 use super::problem::{Kind, Problem};
 use crate::sys::files::memory_file;
+use crate::sys::process::pidfd_send_signal;
 use crate::sys::readiness::watched;
 use crate::sys::socket::{message_pair, receive, send};
-use task::{Said, Task};
+use task::{Pace, Said, Task};
 
 pub use process::{is_called, main};
 
@@ -42,15 +43,21 @@ const SEALED: &str = "--sealed";
 /// The most that a message is: below what a socket's buffer holds (net.core.wmem_default).
 const MESSAGE: usize = 160 << 10;
 
-/// How many are at work at once: each is a process. One that attends a session is not counted, as it has given its answer.
+/// How many are at work at once, by how long that may take: each is a process. Who ends a machine waits for nobody who copies
+/// files, or looks into a tree that does not answer.
 const AT_ONCE: usize = 32;
 
-static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
+static URGENT: Semaphore = Semaphore::const_new(AT_ONCE);
+static QUICK: Semaphore = Semaphore::const_new(AT_ONCE);
+static LONG: Semaphore = Semaphore::const_new(AT_ONCE);
 
-/// How many there are at most with those that attend a session.
-const MOST: usize = 1024;
+/// What is done quickly is not done after that: clients have given up by then (sd_bus_set_method_call_timeout(3): 25 seconds).
+const QUICKLY: Duration = Duration::from_secs(30);
 
-static LIVING: AtomicUsize = AtomicUsize::new(0);
+/// How many there are at most that attend sessions and commands, which stay after their answer, or as long as those last.
+const SESSIONS: usize = 1024;
+
+static ATTENDING: Semaphore = Semaphore::const_new(SESSIONS);
 
 /// What a worker gave.
 #[derive(Debug)]
@@ -70,9 +77,24 @@ pub async fn perform(
     fds: Vec<OwnedFd>,
     mut progress: impl FnMut(serde_json::Value) + Send,
 ) -> Result<Done, Problem> {
+    let pace = task.pace();
+    let places = match pace {
+        Pace::Urgent => &URGENT,
+        Pace::Quick => &QUICK,
+        Pace::Long => &LONG,
+    };
     // Never closed: it has no other error.
-    let _place = PLACES.acquire().await;
-    attend(task, fds)?.outcome(&mut progress).await
+    let _place = places.acquire().await;
+    let attended = attend(task, fds)?;
+    if pace != Pace::Quick {
+        return attended.outcome(&mut progress).await;
+    }
+    let process = attended.process()?;
+    tokio::time::timeout(QUICKLY, attended.outcome(&mut progress)).await.unwrap_or_else(|_| {
+        // What holds it up may be the machine's, a file system that does not answer.
+        let _ = pidfd_send_signal(&process, libc::SIGKILL);
+        Err(Problem::new(Kind::TimedOut, format!("It was not done in {} seconds", QUICKLY.as_secs())))
+    })
 }
 
 /// A task that is being done, for as long as it takes.
@@ -82,23 +104,21 @@ pub struct Attended {
     process: OwnedFd,
 }
 
-/// Has `task` begun, with `fds` that it needs. It takes nobody's place.
+/// Has `task` begun, with `fds` that it needs. It waits for nobody's place.
 ///
 /// # Errors
 /// [`Kind::Failed`] where it could not be begun; [`Kind::Busy`] where there are too many.
 pub fn attend(task: &Task, fds: Vec<OwnedFd>) -> Result<Attended, Problem> {
-    if LIVING.load(Ordering::Relaxed) >= MOST {
-        return Err(Problem::new(Kind::Busy, "Too many sessions are open"));
-    }
+    let busy = |_| Problem::new(Kind::Busy, "Too many sessions are open");
+    let attending = task.stays().then(|| ATTENDING.try_acquire().map_err(busy)).transpose()?;
     let (ours, child) = begin(task, &fds)?;
     drop(fds);
     let socket = watched(ours).map_err(failed)?;
     let process = child.process()?;
-    LIVING.fetch_add(1, Ordering::Relaxed);
     // Whatever becomes of its task: one that attends a session goes on after its answer.
     tokio::spawn(async move {
         child.ended().await;
-        LIVING.fetch_sub(1, Ordering::Relaxed);
+        drop(attending);
     });
     Ok(Attended { socket, process })
 }

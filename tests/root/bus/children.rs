@@ -1,22 +1,31 @@
-//! Processes that the manager starts: they hear what they are told.
+//! Processes that the manager starts: they hear what they are told, and hold nobody else up.
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::time::Instant;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
+use spinney::supervisor::registry::MACHINES;
 use zbus::OwnedObjectPath;
 
+use super::client;
+use super::fixture::Bus;
 use super::images::Scene;
 use super::own::{options, refused};
 use super::own_client::Client;
 use crate::command::{PATIENCE, Process};
 use crate::harness::{Context, Row, Stop, Test, TestResult};
+use crate::machine::Machine;
 
 const MANAGER: &str = "/org/spinney";
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 1] = [("hear_signals", hear_signals)];
+    let rows: [Row; 2] = [
+        ("hear_signals", hear_signals),
+        ("do_not_hold_up_urgent_ones", do_not_hold_up_urgent_ones),
+    ];
     rows.map(|(name, test)| Test::new(format!("{}children::{name}", super::TIER), test)).into()
 }
 
@@ -79,4 +88,38 @@ fn hear_signals(context: &Context) -> TestResult {
     assert_eq!(said.0, "org.spinney.Error.Cancelled", "{said}");
     assert!(!scene.pool.path("clone").exists());
     scene.over()
+}
+
+/// Work that does not come to an end keeps nobody from ending a machine.
+fn do_not_hold_up_urgent_ones(context: &Context) -> TestResult {
+    let bus = Bus::start(context)?;
+    let mut manager = bus.manager(&[])?;
+    let mut machines = [0, 1].map(|_| Machine::start(context, &context.tree("busybox").unwrap(), &[]));
+    machines.iter_mut().try_for_each(Machine::ready)?;
+    // Who binds something waits for this.
+    let lock = fs::File::create(Path::new(MACHINES).join(&machines[0].name).join("binds.lock"))?;
+    flock(&lock, FlockOperation::LockExclusive)?;
+    let client = client::Client::of(&bus)?;
+    let bind = (machines[0].name.clone(), "/etc", "/opt", false, true);
+    client.wait_for(async {
+        for _ in 0..100 {
+            let (connection, bind) = (client.connection.clone(), bind.clone());
+            tokio::spawn(async move {
+                let (path, interface) = (client::PATH, Some(client::MANAGER));
+                let _ = connection
+                    .call_method(Some(client::NAME), path, interface, "BindMountMachine", &bind)
+                    .await;
+            });
+        }
+        tokio::task::yield_now().await;
+    })?;
+    wait_for_children(&manager, "spinney-worker", 32)?;
+    client.call::<()>("TerminateMachine", &machines[1].name)?;
+    machines[1].wait()?;
+    client.call::<()>("KillMachine", &(&machines[0].name, "leader", 9))?;
+    machines[0].wait()?;
+    drop(lock);
+    manager.signal(Signal::TERM.as_raw());
+    manager.wait(PATIENCE).ok_or("the manager does not end")?;
+    Ok(())
 }
