@@ -15,6 +15,7 @@
 //! | [`bus`] | the connection, with what systemd's clients expect of it |
 //! | [`introspection`] | what an object says of itself, without what is below it |
 //! | [`authority`] | who may do what: root, and whom polkit allows |
+//! | [`departure`] | clients that leave the bus |
 //! | [`problem`] | why not, under the names that each interface has for it |
 //! | [`object_path`] | names as elements of object paths |
 //! | [`child`] | processes of our own executable |
@@ -31,6 +32,7 @@ pub mod bus;
 pub mod child;
 pub mod context;
 pub mod daemon;
+pub mod departure;
 pub mod importd;
 pub mod introspection;
 pub mod lifeline;

@@ -1,4 +1,4 @@
-//! Processes that the manager starts: they hear what they are told, and hold nobody else up.
+//! Processes that the manager starts: they hear what they are told, hold nobody else up, and end with who asked for them.
 
 use std::fs;
 use std::io::Write;
@@ -15,16 +15,18 @@ use super::fixture::Bus;
 use super::images::Scene;
 use super::own::{options, refused};
 use super::own_client::Client;
-use crate::command::{PATIENCE, Process};
+use crate::command::{PATIENCE, Process, shell_status};
 use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
+use spinney::manager::object_path::encode;
 
 const MANAGER: &str = "/org/spinney";
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 2] = [
+    let rows: [Row; 3] = [
         ("hear_signals", hear_signals),
         ("do_not_hold_up_urgent_ones", do_not_hold_up_urgent_ones),
+        ("end_with_who_waits", end_with_who_waits),
     ];
     rows.map(|(name, test)| Test::new(format!("{}children::{name}", super::TIER), test)).into()
 }
@@ -119,6 +121,34 @@ fn do_not_hold_up_urgent_ones(context: &Context) -> TestResult {
     client.call::<()>("KillMachine", &(&machines[0].name, "leader", 9))?;
     machines[0].wait()?;
     drop(lock);
+    manager.signal(Signal::TERM.as_raw());
+    manager.wait(PATIENCE).ok_or("the manager does not end")?;
+    Ok(())
+}
+
+/// Who waits and dies leaves no process behind.
+fn end_with_who_waits(context: &Context) -> TestResult {
+    let bus = Bus::start(context)?;
+    let mut manager = bus.manager(&[])?;
+    let mut machine = Machine::start(context, &context.tree("busybox")?, &[]);
+    machine.ready()?;
+    let path = format!("{MANAGER}/machine/{}", encode(&machine.name));
+    let wait = || -> Result<Process, Stop> {
+        let mut command = bus.command("busctl");
+        command.args(["--system", "--timeout=600", "call", "org.spinney", &path, "org.spinney.Machine1"]);
+        Ok(Process::spawn(command.args(["Wait", "st", "stopped", "0"])))
+    };
+    let mut waiting = wait()?;
+    wait_for_children(&manager, "spinney wait ", 1)?;
+    waiting.signal(Signal::KILL.as_raw());
+    waiting.wait(PATIENCE).ok_or("it does not end")?;
+    wait_for_children(&manager, "spinney wait ", 0)?;
+    // Who stays is told.
+    let mut staying = wait()?;
+    wait_for_children(&manager, "spinney wait ", 1)?;
+    bus.machinectl(&["terminate", &machine.name]).ok()?;
+    machine.wait()?;
+    assert_eq!(staying.wait(PATIENCE).map(shell_status), Some(0));
     manager.signal(Signal::TERM.as_raw());
     manager.wait(PATIENCE).ok_or("the manager does not end")?;
     Ok(())
