@@ -184,11 +184,12 @@ impl Call<'_> {
                 }
             }
         }
+        let place = job::reserve(self.context).await?;
         let attended = self.context.attend_on_machine(self.name, asked, streams.0.into()).await?;
         let process = attended.process()?;
         let work = async move { Ok(attended.outcome(|_| {}).await?.value) };
         let about = About::machine("exec", self.name, self.header);
-        Ok(job::begin(self.context, about, Some(process), work).await?.path())
+        Ok(place.begin(about, Some(process), work).await?.path())
     }
 
     /// A shell of `user`, or a command of it, on a terminal.
@@ -248,11 +249,12 @@ impl Call<'_> {
             absolute("destination", destination)?.to_owned()
         };
         let work = MachineWork::Copy { into, source, destination, replace };
+        let place = job::reserve(self.context).await?;
         let attended = self.context.attend_on_machine(self.name, work, Vec::new()).await?;
         let process = attended.process()?;
         let about = About::machine(if into { "copy-to" } else { "copy-from" }, self.name, self.header);
         let work = async move { Ok(attended.outcome(|_| {}).await?.value) };
-        let job = job::begin(self.context, about, Some(process), work).await?;
+        let job = place.begin(about, Some(process), work).await?;
         if waits(options)? {
             job.wait().await?;
         }
