@@ -87,8 +87,8 @@ pub async fn register(
         return Err(exists());
     }
     let machine = Registered::of(file(registration, origin)?)?;
-    let machine = context.registered().add(machine)?;
-    announcer::registered(context, &machine).await;
+    let (machine, dead) = context.registered().add(machine)?;
+    announcer::registered(context, &machine, dead.is_some()).await;
     Ok(())
 }
 
