@@ -152,7 +152,13 @@ async fn told_to_end([terminate, interrupt]: [io::Result<Signal>; 2]) {
 async fn quiet_for(context: &Context, time: Duration, busy: impl Fn(&Context) -> bool) {
     loop {
         let activity = context.connection().monitor_activity();
-        match tokio::time::timeout(time, activity).await {
+        let said = async {
+            tokio::select! {
+                () = activity => {}
+                () = context.departures().notified() => {}
+            }
+        };
+        match tokio::time::timeout(time, said).await {
             Err(_) if !busy(context) => return,
             _ => {}
         }

@@ -145,10 +145,10 @@ fn begin(context: &Context, socket: OwnedFd, served: &'static [Served], counts: 
     let process = peer_process(&socket).ok();
     let peer = Peer { pid: credentials.pid, uid: credentials.uid, process };
     let Ok(socket) = watched(socket) else { return };
-    let context = context.clone();
+    let (context, connected) = (context.clone(), context.connected());
     tokio::spawn(async move {
         attend(context, socket, peer, served).await;
-        drop(counted);
+        drop((counted, connected));
     });
 }
 
