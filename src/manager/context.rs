@@ -40,6 +40,7 @@ struct Shared {
     connected: AtomicUsize,
     /// Told when one of those goes: what the bus sees, it tells itself.
     departures: Notify,
+    complain: fn(&Problem),
 }
 
 /// As long as there is one, the manager does not end for want of work.
@@ -64,11 +65,11 @@ impl Drop for Connected {
 }
 
 impl Context {
-    /// Of a connection on which nothing is served yet.
+    /// Of a connection on which nothing is served yet. `complain` is told of what goes wrong where nobody waits for it.
     ///
     /// # Errors
     /// When the registry cannot be watched.
-    pub fn new(connection: Connection) -> Result<Self, Problem> {
+    pub fn new(connection: Connection, complain: fn(&Problem)) -> Result<Self, Problem> {
         let (machines, registered) = (Machines::new()?, RegisteredMachines::default());
         let (jobs, arrivals) = (Jobs::default(), Notify::new());
         let (transfers, images) = (Transfers::default(), Images::default());
@@ -84,6 +85,7 @@ impl Context {
             busy,
             connected,
             departures,
+            complain,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -144,6 +146,11 @@ impl Context {
     /// Told when somebody has gone from a socket of ours.
     pub fn departures(&self) -> &Notify {
         &self.shared.departures
+    }
+
+    /// Says that something goes wrong for which nobody waits.
+    pub fn complain(&self, problem: &Problem) {
+        (self.shared.complain)(problem);
     }
 
     /// Something is under way until what this gives is dropped.

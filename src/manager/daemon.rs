@@ -41,6 +41,9 @@ const SUCCESSION: Duration = Duration::from_secs(2);
 /// How long the answer to a call that is quick may take.
 const LAST: Duration = Duration::from_millis(100);
 
+/// How long it is until what could not be watched is watched again.
+const REST: Duration = Duration::from_secs(1);
+
 /// How long calls under way are waited for by who is told to end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -51,6 +54,8 @@ pub struct Options {
     pub idle: Option<Option<Duration>>,
     /// It takes the names of systemd's daemons also where those are installed.
     pub instead_of_machined: bool,
+    /// Told of what goes wrong where nobody waits for it.
+    pub complain: Option<fn(&Problem)>,
 }
 
 /// Why the manager ended.
@@ -102,7 +107,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
 
 async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {
     let connection = bus::connect().await?;
-    let context = Context::new(connection.clone())?;
+    let context = Context::new(connection.clone(), options.complain.unwrap_or(|_| ()))?;
     machined::serve(&context).await?;
     own::serve(&context).await?;
     importd::serve(&context).await?;
@@ -115,9 +120,8 @@ async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {
     // Nobody there to be told is the usual case.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let watch = tokio::spawn(announcer::watch(context.clone()));
-    // Without it transfers are told of when somebody asks.
-    tokio::spawn(importd::watch(context.clone()));
-    tokio::spawn(machined::images::watch(context.clone()));
+    tokio::spawn(again(context.clone(), importd::watch));
+    tokio::spawn(again(context.clone(), machined::images::watch));
     let ended = tokio::select! {
         () = told_to_end(ends) => Ok(()),
         () = quiet_for(&context, options.idle.unwrap_or(Some(IDLE)).unwrap_or(Duration::MAX), Context::is_busy) => Ok(()),
@@ -132,6 +136,20 @@ async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {
     let _ = tokio::time::timeout(FAREWELL, give_names_back(&context)).await;
     connection.close().await?;
     Ok(ended?)
+}
+
+/// Has `watch` go on for as long as the manager runs. Where it cannot, what it tells is told when somebody asks.
+async fn again<W: Future<Output = Result<(), Problem>>>(context: Context, watch: impl Fn(Context) -> W) {
+    let mut said = String::new();
+    loop {
+        if let Err(problem) = watch(context.clone()).await {
+            // Once, and not each second that it lasts.
+            if std::mem::replace(&mut said, problem.text.clone()) != problem.text {
+                context.complain(&problem);
+            }
+        }
+        tokio::time::sleep(REST).await;
+    }
 }
 
 /// Comes back when one of `signals` came: our sockets are not to be left, and calls under way are answered. They have handlers and
