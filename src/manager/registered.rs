@@ -88,23 +88,29 @@ impl RegisteredMachines {
         machines
     }
 
-    /// Keeps one more, with its file.
+    /// Keeps one more, with its file. Gives also the one that had its name, if that is dead and nobody has told of it so far.
     ///
     /// # Errors
     /// [`Kind::MachineExists`]; when there are too many, or the file cannot be written.
-    pub fn add(&self, machine: Registered) -> Result<Arc<Registered>, Problem> {
+    pub fn add(&self, machine: Registered) -> Result<(Arc<Registered>, Option<Arc<Registered>>), Problem> {
         let mut known = self.lock();
-        let name = machine.file.name.clone();
-        let machine = Arc::new(machine);
-        if known.machines.len() >= MOST {
-            return Err(Problem::new(Kind::Failed, "Too many machines are registered"));
+        let (name, machine) = (machine.file.name.clone(), Arc::new(machine));
+        let exists = || Problem::new(Kind::MachineExists, format!("Machine '{name}' already exists"));
+        match known.machines.get(&name) {
+            Some(before) if before.is_there() => return Err(exists()),
+            // Its file, and the link of its unit.
+            Some(dead) => drop(machined_file::remove(&dead.file)),
+            None if known.machines.len() >= MOST => {
+                return Err(Problem::new(Kind::Failed, "Too many machines are registered"));
+            }
+            None => {}
         }
         match machine.file.write() {
-            Ok(true) if !known.machines.contains_key(&name) => {
-                known.machines.insert(name, Arc::clone(&machine));
-                Ok(machine)
+            Ok(true) => {
+                let dead = known.machines.insert(name, Arc::clone(&machine));
+                Ok((machine, dead))
             }
-            Ok(_) => Err(Problem::new(Kind::MachineExists, format!("Machine '{name}' already exists"))),
+            Ok(false) => Err(exists()),
             Err(error) => Err(Problem::of(Kind::Failed, &error, None)),
         }
     }

@@ -18,6 +18,7 @@
 //! | [`own_client`] | the same for our own interfaces, with fds |
 //! | [`own`] | our own interfaces |
 //! | [`own_jobs`] | what is told of work that goes on, and what is not |
+//! | [`children`] | processes that the manager starts |
 //! | [`own_images`] | the same of images and transfers |
 //! | [`described`] | what all objects say of themselves |
 //! | [`all_methods`] | that no method is left out of what others than root may do |
@@ -32,6 +33,7 @@
 mod access;
 mod all_methods;
 mod announced;
+mod children;
 mod client;
 mod daemon;
 mod described;
@@ -72,6 +74,7 @@ pub fn tests() -> Vec<Test> {
         own::tests(),
         own_access::tests(),
         all_methods::tests(),
+        children::tests(),
         own_images::tests(),
         own_jobs::tests(),
         images::tests(),
