@@ -19,8 +19,8 @@ use crate::image::Image;
 use crate::machine;
 use crate::settings::{
     ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, Environment, LinkJournal, MachineName, Payload,
-    ResolvConf, Resolved, ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words,
-    capability_names, machine_settings,
+    ResolvConf, Resolved, ResourceLimit, SettingsError, SignalNumber, Slice, Timezone, ValueError, Volatile,
+    Words, capability_names, machine_settings,
 };
 use crate::supervisor::{self, Ending, KeepUnit, Register, Request};
 
@@ -136,8 +136,10 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     let keep_unit = if invocation.options.keep_unit { KeepUnit::Always } else { KeepUnit::default() };
     let background = invocation.options.detach || invocation.options.keep_unit;
     let register = register(invocation.options.register.as_deref())?;
-    let ending = Ending::Judged;
-    let request = Request { settings, provenance, started, background, keep_unit, register, ending };
+    let slice: Option<Slice> = optional("--slice=", invocation.options.slice.as_deref(), str::parse)?;
+    warnings.extend(slice.as_ref().and_then(|slice| supervisor::no_scope(slice, register, keep_unit)));
+    let (slice, ending) = (slice.unwrap_or_default(), Ending::Judged);
+    let request = Request { settings, provenance, started, background, keep_unit, register, slice, ending };
     Ok(Prepared { request, warnings, note })
 }
 

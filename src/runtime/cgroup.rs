@@ -266,8 +266,16 @@ fn enable_controllers(cgroup: &OwnedFd) -> SysResult<()> {
     Ok(())
 }
 
-/// Kills all processes of `cgroup` (cgroup.kill, Linux 5.14) and waits until it is empty.
+/// Kills all processes of `cgroup` (cgroup.kill, Linux 5.14) and waits until it is empty, or gone: a scope's that is empty is
+/// systemd's to remove, who may be quicker.
 fn kill(cgroup: &OwnedFd) -> SysResult<()> {
+    match kill_all(cgroup) {
+        Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NODEV) => Ok(()),
+        done => done,
+    }
+}
+
+fn kill_all(cgroup: &OwnedFd) -> SysResult<()> {
     loop {
         let events = open_at_read(cgroup, "cgroup.events")?;
         let text = crate::sys::files::read_all(&events, 4096)?;

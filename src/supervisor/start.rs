@@ -270,6 +270,8 @@ fn finish_user_namespace(
             let namespace = create(Creator::Root, map, map);
             Ok((namespace.map_err(Error::system("make a user namespace"))?, None))
         }
+        // Who is in a user namespace has no ids but those of its map (setuid(2)).
+        Err(error) if base != 0 && error.errno() == Errno::INVAL => Err(Error::IdsOutOfReach { base, size }),
         Err(error) => Err(Error::system("make a user namespace")(error)),
     }
 }

@@ -16,7 +16,8 @@ use crate::manager::context::Context;
 use crate::manager::machined::images::{Facts, all};
 use crate::manager::problem::{Kind as ProblemKind, Problem};
 
-/// What a method that starts a transfer gives: number and object.
+/// What a method that starts a transfer gives: number and object. Methods themselves write it out: of another name the macro would make
+/// one result in their description.
 type Started = (u32, OwnedObjectPath);
 
 /// A row of `ListImages`: class, name, type, path, read-only, made, changed, usage, of that its own, limit, of that its own.
@@ -101,7 +102,7 @@ impl ManagerObject {
         force: bool,
         read_only: bool,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportTar, fd, (local_name, CLASS, flags(force, read_only))).await
     }
 
@@ -114,7 +115,7 @@ impl ManagerObject {
         class: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportTar, fd, (local_name, class, flags)).await
     }
 
@@ -127,7 +128,7 @@ impl ManagerObject {
         force: bool,
         read_only: bool,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportRaw, fd, (local_name, CLASS, flags(force, read_only))).await
     }
 
@@ -140,7 +141,7 @@ impl ManagerObject {
         class: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportRaw, fd, (local_name, class, flags)).await
     }
 
@@ -153,7 +154,7 @@ impl ManagerObject {
         force: bool,
         read_only: bool,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportFs, fd, (local_name, CLASS, flags(force, read_only))).await
     }
 
@@ -166,7 +167,7 @@ impl ManagerObject {
         class: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportFs, fd, (local_name, class, flags)).await
     }
 
@@ -178,7 +179,7 @@ impl ManagerObject {
         fd: OwnedFd,
         format: &str,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.export(&header, Kind::ExportTar, fd, (local_name, CLASS, format, 0)).await
     }
 
@@ -192,7 +193,7 @@ impl ManagerObject {
         format: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.export(&header, Kind::ExportTar, fd, (local_name, class, format, flags)).await
     }
 
@@ -204,7 +205,7 @@ impl ManagerObject {
         fd: OwnedFd,
         format: &str,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.export(&header, Kind::ExportRaw, fd, (local_name, CLASS, format, 0)).await
     }
 
@@ -218,7 +219,7 @@ impl ManagerObject {
         format: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.export(&header, Kind::ExportRaw, fd, (local_name, class, format, flags)).await
     }
 
@@ -232,7 +233,7 @@ impl ManagerObject {
         verify_mode: &str,
         force: bool,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.pull(&header, Kind::PullTar, url, (local_name, CLASS, verify_mode, flags(force, false))).await
     }
 
@@ -246,7 +247,7 @@ impl ManagerObject {
         verify_mode: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.pull(&header, Kind::PullTar, url, (local_name, class, verify_mode, flags)).await
     }
 
@@ -259,7 +260,7 @@ impl ManagerObject {
         verify_mode: &str,
         force: bool,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.pull(&header, Kind::PullRaw, url, (local_name, CLASS, verify_mode, flags(force, false))).await
     }
 
@@ -273,7 +274,7 @@ impl ManagerObject {
         verify_mode: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.pull(&header, Kind::PullRaw, url, (local_name, class, verify_mode, flags)).await
     }
 
@@ -286,7 +287,7 @@ impl ManagerObject {
         class: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.pull(&header, Kind::PullOci, reference, (local_name, class, "", flags)).await
     }
 

@@ -14,6 +14,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{DBusError, OwnedObjectPath, OwnedVariant, Variant};
 
 use super::access::{self, MANAGE_IMAGES, MANAGE_MACHINES};
+use super::meter::{Meter, Progress};
 use super::variants::{Dictionary, camel_case, dictionary};
 use super::{PATH, Refused, Result, verb};
 use crate::manager::context::Context;
@@ -103,13 +104,15 @@ pub struct About {
     pub owner: Option<OwnedUniqueName>,
     /// What others need to end it.
     pub action: &'static str,
+    /// Where its work says how far it is.
+    pub meter: Meter,
 }
 
 impl About {
     /// Of the machine `name`, asked for by the sender of `header`.
     pub fn machine(kind: &'static str, name: &str, header: &Header<'_>) -> Self {
         let owner = header.sender().map(|sender| sender.to_owned().into());
-        Self { kind, subject: name.to_owned(), owner, action: MANAGE_MACHINES }
+        Self { kind, subject: name.to_owned(), owner, action: MANAGE_MACHINES, meter: Meter::default() }
     }
 
     /// Of the image `name`.
@@ -186,12 +189,22 @@ impl Job {
             ("Type", text(self.about.kind)),
             ("Subject", text(&self.about.subject)),
             ("State", text(self.state())),
+            ("Progress", Some(self.fraction().into())),
+            ("Bytes", Some(self.about.meter.progress().bytes.into())),
         ];
         fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
     fn state(&self) -> &'static str {
         self.outcome.borrow().as_ref().map_or("running", Outcome::word)
+    }
+
+    /// From 0 to 1; below 0 where nobody knows.
+    fn fraction(&self) -> f64 {
+        match &*self.outcome.borrow() {
+            Some(Outcome::Done(_)) => 1.0,
+            _ => self.about.meter.progress().fraction(),
+        }
     }
 
     /// Waits for its end.
@@ -283,7 +296,19 @@ async fn run(
     work: impl Future<Output = std::result::Result<Value, Problem>> + Send,
 ) {
     let busy = context.busy();
-    let outcome = work.await;
+    let mut said = job.about.meter.listen();
+    let mut work = std::pin::pin!(work);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut work => break outcome,
+            // The job itself has the other end.
+            Ok(()) = said.changed() => {
+                let progress = *said.borrow_and_update();
+                let _ = tell_progress(&context, &job, progress).await;
+            }
+        }
+    };
     let told = *job.told.lock().unwrap_or_else(PoisonError::into_inner);
     let outcome = match outcome {
         Err(_) if told => Outcome::Cancelled,
@@ -299,11 +324,20 @@ async fn run(
     let _ = context.connection().object_server().remove::<JobObject, _>(job.path()).await;
 }
 
+async fn tell_progress(context: &Context, job: &Job, progress: Progress) -> zbus::Result<()> {
+    let emitter = SignalEmitter::new(context.connection(), job.path())?;
+    let changed = [("Progress", Variant::from(progress.fraction())), ("Bytes", progress.bytes.into())];
+    let interface = INTERFACE.try_into()?;
+    Properties::properties_changed(&emitter, interface, changed.into(), (&[][..]).into()).await
+}
+
 async fn tell_end(context: &Context, job: &Job, outcome: &Outcome) -> zbus::Result<()> {
     let emitter = SignalEmitter::new(context.connection(), job.path())?;
     let (result, error) = (outcome.result(), outcome.error());
     let changed = [
         ("State", Variant::from(outcome.word())),
+        ("Progress", job.fraction().into()),
+        ("Bytes", job.about.meter.progress().bytes.into()),
         ("Result", Variant::from(result.clone())),
         ("Error", Variant::from(error.clone())),
     ];
@@ -375,6 +409,18 @@ impl JobObject {
         self.job.state()
     }
 
+    /// How far it is, from 0 to 1; below 0 where nobody knows, as with a command.
+    #[zbus(property)]
+    fn progress(&self) -> f64 {
+        self.job.fraction()
+    }
+
+    /// How many bytes it has moved: of a copy.
+    #[zbus(property)]
+    fn bytes(&self) -> u64 {
+        self.job.about.meter.progress().bytes
+    }
+
     /// What came of it, as Wait gives it; empty until then.
     #[zbus(property)]
     fn result(&self) -> Dictionary {
@@ -403,7 +449,13 @@ mod tests {
     use super::*;
 
     fn about() -> About {
-        About { kind: "exec", subject: "web".to_owned(), owner: None, action: MANAGE_MACHINES }
+        About {
+            kind: "exec",
+            subject: "web".to_owned(),
+            owner: None,
+            action: MANAGE_MACHINES,
+            meter: Meter::default(),
+        }
     }
 
     #[test]

@@ -253,7 +253,8 @@ impl Call<'_> {
         let attended = self.context.attend_on_machine(self.name, work, Vec::new()).await?;
         let process = attended.process()?;
         let about = About::machine(if into { "copy-to" } else { "copy-from" }, self.name, self.header);
-        let work = async move { Ok(attended.outcome(|_| {}).await?.value) };
+        let meter = about.meter.clone();
+        let work = async move { Ok(attended.outcome(|said| meter.take(&said)).await?.value) };
         let job = place.begin(about, Some(process), work).await?;
         if waits(options)? {
             job.wait().await?;

@@ -10,6 +10,7 @@ use zbus::{Connection, DBusError, ObjectPath, OwnedObjectPath, Variant, fdo};
 
 use super::errand::Answer;
 use super::{Entry, scope};
+use crate::settings::Slice;
 use crate::supervisor::machined_file::SERVICE;
 
 /// How long machined may take, which the bus may have to start first: as long as systemd's own clients wait.
@@ -72,8 +73,10 @@ trait Machine {
     fn leader(&self) -> zbus::Result<u32>;
 }
 
-/// Has systemd make the scope `name`, with `member` in it.
-pub(super) fn make_scope(name: &str, description: &str, member: Pid) -> Answer {
+/// Has systemd make the scope `name` in `slice`, with `member` in it.
+///
+/// It names no Controller=: that would be a connection of ours, which nobody keeps open; the supervisor hears of a stop by SIGTERM.
+pub(super) fn make_scope(name: &str, slice: &Slice, description: &str, member: Pid) -> Answer {
     let work = async {
         let systemd = SystemdProxy::new(&connect().await?).await?;
         // Without it systemd tells nobody.
@@ -82,7 +85,7 @@ pub(super) fn make_scope(name: &str, description: &str, member: Pid) -> Answer {
         let properties = [
             ("Description", Variant::from(description)),
             ("PIDs", Variant::from(vec![number(member)])),
-            ("Slice", Variant::from("machine.slice")),
+            ("Slice", Variant::from(slice.as_str())),
             ("Delegate", Variant::from(true)),
             ("CollectMode", Variant::from("inactive-or-failed")),
             ("TasksMax", Variant::from(TASKS_MAX)),

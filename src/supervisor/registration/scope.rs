@@ -33,8 +33,8 @@ pub(in crate::supervisor) fn begin(
     };
     (wanted && request.keep_unit == KeepUnit::IfOurs).then(|| {
         let (scope, description) = (scope_name(name), format!("Machine {name}"));
-        let supervisor = rustix::process::getpid();
-        Errand::begin(move || bus::make_scope(&scope, &description, supervisor))
+        let (slice, supervisor) = (request.slice.clone(), rustix::process::getpid());
+        Errand::begin(move || bus::make_scope(&scope, &slice, &description, supervisor))
             .map(Scope)
             .map_err(|error| in_words(&error))
     })
