@@ -4,6 +4,8 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::SigSet;
@@ -116,6 +118,19 @@ pub fn restore_default_dispositions() {
 pub fn reset_for_exec(mask: &SignalSet) -> SysResult<()> {
     restore_default_dispositions();
     mask.set_mask().map(drop)
+}
+
+/// Has `command` begin with no signal blocked, whatever is blocked in the thread that starts it: the standard library leaves the mask
+/// as it is, and few programs reset it.
+pub fn unblock_in(command: &mut Command) -> &mut Command {
+    let none = SignalSet::empty();
+    let unblock = move || match none.set_mask() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.errno().into()),
+    };
+    // SAFETY: all that is called in the child is pthread_sigmask, which is async-signal-safe (signal-safety(7)), and with such
+    // arguments does not fail: no memory is asked for.
+    unsafe { command.pre_exec(unblock) }
 }
 
 /// A signal that arrived.

@@ -13,6 +13,7 @@ use rustix::process::Pid;
 use super::Error;
 use super::plan::Command;
 use crate::sys::process::signal_group;
+use crate::sys::signal::unblock_in;
 use crate::transfer::{Context, Event};
 
 /// How many of its last lines are kept.
@@ -58,7 +59,8 @@ pub(super) fn run(
     let (reader, writer) = std::io::pipe().map_err(failed)?;
     // Without close-on-exec, this one alone.
     let inherited = rustix::io::dup(lock).map_err(|errno| failed(errno.into()))?;
-    let mut child = std::process::Command::new(&command.program)
+    let mut tool_command = std::process::Command::new(&command.program);
+    tool_command
         .args(&command.arguments)
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| KEPT_VARIABLES.iter().any(|kept| name == kept)))
@@ -70,9 +72,10 @@ pub(super) fn run(
         .stderr(writer)
         // A group of its own, which Ctrl-C on the terminal does not reach: we end it, and see to its end.
         .process_group(0)
-        .current_dir("/")
-        .spawn()
-        .map_err(failed)?;
+        .current_dir("/");
+    // Those that cancel a transfer are blocked in it, and are what the tool is to hear.
+    let mut child = unblock_in(&mut tool_command).spawn().map_err(failed)?;
+    drop(tool_command);
     drop(inherited);
     let (sender, lines) = sync_channel(64);
     // It ends with the pipe, which a daemon that the tool left may hold open for ever.
@@ -206,6 +209,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::sys::signal::SignalSet;
     use crate::transfer::Watcher;
 
     #[derive(Default)]
@@ -282,6 +286,16 @@ mod tests {
             }
         }
         assert!(started.elapsed() < PATIENCE);
+    }
+
+    /// As of a transfer that is told of a cancel by a signal itself.
+    #[test]
+    fn it_hears_that_it_is_to_end() {
+        let blocked = SignalSet::of(&[libc::SIGTERM]).block().unwrap();
+        let said = try_out("grep SigBlk /proc/self/status; exit 1", &Context::silent()).unwrap_err();
+        blocked.set_mask().unwrap();
+        let expected = "tool failed (exit status: 1): SigBlk: 0000000000000000";
+        assert_eq!(said.to_string(), expected);
     }
 
     #[test]
