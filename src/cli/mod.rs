@@ -44,6 +44,7 @@ mod network_options;
 pub mod nspawn;
 pub mod output;
 pub mod progress;
+pub mod properties;
 pub mod reference;
 pub mod refusal;
 pub mod run;

@@ -141,18 +141,22 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     Ok(Prepared { request, warnings, note })
 }
 
-/// What the option says, or else the environment, for all machines of a job of CI.
+/// What the option says, or else the environment.
 fn register(option: Option<&str>) -> Result<Register, SettingsError> {
+    optional("--register=", option, str::parse)?.map_or_else(register_of_environment, Ok)
+}
+
+/// What the environment says, for all machines of a job of CI.
+///
+/// # Errors
+/// When it is nothing that `--register=` takes.
+pub(super) fn register_of_environment() -> Result<Register, SettingsError> {
     const VARIABLE: &str = "SPINNEY_REGISTER";
-    let said = optional("--register=", option, str::parse)?;
-    match (said, std::env::var_os(VARIABLE)) {
-        (Some(register), _) => Ok(register),
-        (None, None) => Ok(Register::default()),
-        (None, Some(text)) => text.to_string_lossy().parse().map_err(|error: ValueError| {
-            let problem = format!("bad value for ${VARIABLE}: {error}");
-            SettingsError::Combination { problem, hint: error.hint().to_owned() }
-        }),
-    }
+    let Some(text) = std::env::var_os(VARIABLE) else { return Ok(Register::default()) };
+    text.to_string_lossy().parse().map_err(|error: ValueError| {
+        let problem = format!("bad value for ${VARIABLE}: {error}");
+        SettingsError::Combination { problem, hint: error.hint().to_owned() }
+    })
 }
 
 /// What was pulled stays as it was pulled, for all that run it, unless the user says otherwise.

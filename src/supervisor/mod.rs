@@ -33,6 +33,7 @@ pub mod journal;
 mod keeper;
 pub mod launch_record;
 mod limits;
+mod machine;
 pub mod machine_event;
 mod machined;
 pub mod machined_file;

@@ -9,6 +9,7 @@ use super::template;
 use super::wish::Wish;
 use crate::cli::output::Output;
 use crate::cli::refusal::Refusal;
+use crate::cli::run::register_of_environment;
 use crate::image::properties::Properties;
 use crate::image::{self, Store};
 use crate::settings::assignment::Assignment;
@@ -82,7 +83,8 @@ pub(super) fn prepare(
     let ending = Ending::Plain { reboot_ends: wish.keep_unit };
     // Tools say --keep-unit where no service manager is at all.
     let keep_unit = if wish.keep_unit { KeepUnit::IfDelegated } else { KeepUnit::default() };
-    let register = wish.register;
+    let register =
+        wish.register.map_or_else(register_of_environment, Ok).map_err(|error| of_settings(&error))?;
     let request = Request { settings, provenance, started, background: false, keep_unit, register, ending };
     let warnings = wish.warnings.into_iter().chain(warnings).collect();
     Ok(Container { request, name: name.to_string(), path, warnings, quiet: wish.quiet })

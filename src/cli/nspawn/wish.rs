@@ -29,7 +29,7 @@ pub(super) struct Wish {
     /// `--keep-unit`
     pub(super) keep_unit: bool,
     /// `--register=`
-    pub(super) register: Register,
+    pub(super) register: Option<Register>,
     /// `--cleanup`
     pub(super) cleanup: bool,
     /// Settings, in order.
@@ -138,7 +138,7 @@ impl Reader {
             "slice" => self.slice = Some(text().to_owned()),
             "property" => self.properties.push(text().to_owned()),
             "register" => {
-                self.wish.register = text().parse().map_err(|error| refused(option, error))?;
+                self.wish.register = Some(text().parse().map_err(|error| refused(option, error))?);
             }
             "private-users-ownership" => match text() {
                 "help" => return Err(Refusal::Display("off\nmap\nforeign\nauto\n".to_owned())),
@@ -215,7 +215,7 @@ impl Reader {
 
     /// What would be the scope's.
     fn limits(&mut self) -> Result<(), Refusal> {
-        if self.wish.register == Register::No && self.wish.keep_unit {
+        if self.wish.register == Some(Register::No) && self.wish.keep_unit {
             if self.slice.is_some() || !self.properties.is_empty() {
                 self.wish.warnings.push(
                     "Machine and scope registration turned off, --slice= and --property= settings will have no effect."

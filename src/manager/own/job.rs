@@ -125,6 +125,8 @@ pub struct Jobs(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     last: u32,
+    /// How many have a place, and are not begun yet.
+    reserved: usize,
     jobs: BTreeMap<u32, Arc<Job>>,
 }
 
@@ -138,11 +140,11 @@ impl Jobs {
         self.lock().jobs.values().cloned().collect()
     }
 
-    /// Gives `about` a number; also one that makes room and is to be removed.
-    fn add(&self, about: About, process: Option<OwnedFd>) -> Result<(Arc<Job>, Option<u32>), Problem> {
+    /// Keeps a place for one more; gives one that makes room and is to be removed.
+    fn reserve(&self) -> Result<Option<u32>, Problem> {
         let mut known = self.lock();
         let mut removed = None;
-        if known.jobs.len() >= MOST {
+        if known.jobs.len() + known.reserved >= MOST {
             let over = known.jobs.values().find(|job| job.outcome.borrow().is_some()).map(|job| job.id);
             let Some(over) = over else {
                 return Err(Problem::new(Kind::Busy, format!("{MOST} jobs are under way already")));
@@ -150,12 +152,19 @@ impl Jobs {
             known.jobs.remove(&over);
             removed = Some(over);
         }
+        known.reserved += 1;
+        Ok(removed)
+    }
+
+    /// Gives `about` a number. It has a place.
+    fn add(&self, about: About, process: Option<OwnedFd>) -> Arc<Job> {
+        let mut known = self.lock();
         // Numbers come again only after all others.
         known.last = known.last.checked_add(1).unwrap_or(1);
         let (id, outcome) = (known.last, watch::Sender::new(None));
         let job = Arc::new(Job { id, about, process, told: Mutex::new(false), outcome });
         known.jobs.insert(id, Arc::clone(&job));
-        Ok((job, removed))
+        job
     }
 }
 
@@ -221,41 +230,73 @@ fn path(id: u32) -> OwnedObjectPath {
     OwnedObjectPath::try_from(format!("{PATH}/job/{id}")).unwrap_or_default()
 }
 
-/// Begins a job that `work` is; `process` is who does it, and may be told to end.
+/// A place for a job: who has one may start what the job will be about.
+#[derive(Debug)]
+pub struct Place {
+    context: Context,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.context.jobs().lock().reserved -= 1;
+    }
+}
+
+/// Keeps a place for a job that is about to begin, before anything is started for it.
 ///
 /// # Errors
-/// When there are too many.
-pub async fn begin(
-    context: &Context,
-    about: About,
-    process: Option<OwnedFd>,
-    work: impl Future<Output = std::result::Result<Value, Problem>> + Send + 'static,
-) -> std::result::Result<Arc<Job>, Problem> {
-    let (job, removed) = context.jobs().add(about, process)?;
-    let server = context.connection().object_server();
+/// [`Kind::Busy`] where there are too many.
+pub async fn reserve(context: &Context) -> std::result::Result<Place, Problem> {
+    let removed = context.jobs().reserve()?;
+    let place = Place { context: context.clone() };
     if let Some(removed) = removed {
-        let _ = server.remove::<JobObject, _>(path(removed)).await;
+        let _ = context.connection().object_server().remove::<JobObject, _>(path(removed)).await;
     }
-    server.at(job.path(), JobObject { context: context.clone(), job: Arc::clone(&job) }).await?;
-    let (context, running) = (context.clone(), Arc::clone(&job));
-    tokio::spawn(async move {
-        let busy = context.busy();
-        let outcome = work.await;
-        let told = *running.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = match outcome {
-            Err(_) if told => Outcome::Cancelled,
-            Err(problem) => Outcome::Failed(problem),
-            Ok(value) => Outcome::Done(value),
-        };
-        running.outcome.send_replace(Some(outcome.clone()));
-        let _ = tell_end(&context, &running, &outcome).await;
-        drop(busy);
-        tokio::time::sleep(KEPT).await;
-        context.jobs().lock().jobs.remove(&running.id);
-        // It may have made room for another.
-        let _ = context.connection().object_server().remove::<JobObject, _>(running.path()).await;
-    });
-    Ok(job)
+    Ok(place)
+}
+
+impl Place {
+    /// Begins a job that `work` is; `process` is who does it, and may be told to end.
+    ///
+    /// # Errors
+    /// When the bus is gone.
+    pub async fn begin(
+        self,
+        about: About,
+        process: Option<OwnedFd>,
+        work: impl Future<Output = std::result::Result<Value, Problem>> + Send + 'static,
+    ) -> std::result::Result<Arc<Job>, Problem> {
+        let context = self.context.clone();
+        let job = context.jobs().add(about, process);
+        drop(self);
+        let server = context.connection().object_server();
+        server.at(job.path(), JobObject { context: context.clone(), job: Arc::clone(&job) }).await?;
+        tokio::spawn(run(context, Arc::clone(&job), work));
+        Ok(job)
+    }
+}
+
+/// Sees `job` to its end, and keeps its outcome for a while.
+async fn run(
+    context: Context,
+    job: Arc<Job>,
+    work: impl Future<Output = std::result::Result<Value, Problem>> + Send,
+) {
+    let busy = context.busy();
+    let outcome = work.await;
+    let told = *job.told.lock().unwrap_or_else(PoisonError::into_inner);
+    let outcome = match outcome {
+        Err(_) if told => Outcome::Cancelled,
+        Err(problem) => Outcome::Failed(problem),
+        Ok(value) => Outcome::Done(value),
+    };
+    job.outcome.send_replace(Some(outcome.clone()));
+    let _ = tell_end(&context, &job, &outcome).await;
+    drop(busy);
+    tokio::time::sleep(KEPT).await;
+    context.jobs().lock().jobs.remove(&job.id);
+    // It may have made room for another.
+    let _ = context.connection().object_server().remove::<JobObject, _>(job.path()).await;
 }
 
 async fn tell_end(context: &Context, job: &Job, outcome: &Outcome) -> zbus::Result<()> {
@@ -355,4 +396,33 @@ impl JobObject {
         error_name: &str,
         error_text: &str,
     ) -> zbus::Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about() -> About {
+        About { kind: "exec", subject: "web".to_owned(), owner: None, action: MANAGE_MACHINES }
+    }
+
+    #[test]
+    fn places() {
+        let jobs = Jobs::default();
+        let begin = || -> std::result::Result<(Arc<Job>, Option<u32>), Kind> {
+            let removed = jobs.reserve().map_err(|problem| problem.kind)?;
+            jobs.lock().reserved -= 1;
+            Ok((jobs.add(about(), None), removed))
+        };
+        let all: Vec<Arc<Job>> = (0..MOST - 1).map(|_| begin().unwrap().0).collect();
+        // One that is about to begin has the last.
+        assert_eq!(jobs.reserve().unwrap(), None);
+        assert_eq!(begin().map(|(_, removed)| removed), Err(Kind::Busy));
+        jobs.lock().reserved -= 1;
+        assert_eq!(begin().map(|(_, removed)| removed), Ok(None));
+        // One that is over makes room.
+        all[7].outcome.send_replace(Some(Outcome::Cancelled));
+        assert_eq!(begin().map(|(_, removed)| removed), Ok(Some(all[7].id)));
+        assert_eq!(begin().map(|(_, removed)| removed), Err(Kind::Busy));
+    }
 }

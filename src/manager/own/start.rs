@@ -123,6 +123,7 @@ async fn begin(
     line: Vec<String>,
     wait: bool,
 ) -> Result<Started, Problem> {
+    let place = job::reserve(context).await?;
     let running = Verb::new(line).spawn()?;
     let process = running.process()?;
     let known = name.as_ref().map(ToString::to_string);
@@ -132,7 +133,7 @@ async fn begin(
         Ok(json!({ "machine": known.unwrap_or(ended.text) }))
     };
     let about = About::machine("start", name.as_ref().map_or("", MachineName::as_str), header);
-    let job = job::begin(context, about, Some(process), work).await?;
+    let job = place.begin(about, Some(process), work).await?;
     let name = match name {
         Some(name) if !wait => {
             let name = name.to_string();

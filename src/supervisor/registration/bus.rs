@@ -2,7 +2,7 @@
 //! child of the supervisor's own.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use zbus::export::ordered_stream::OrderedStreamExt;
@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(25);
 
 /// The last machine's scope of this name goes by itself, when systemd has seen that it is empty.
 const AGAIN: Duration = Duration::from_millis(20);
+
+/// So long the scope of a machine that has just ended may take to go; one that stays is somebody else's.
+const LAST_ONE_GOES: Duration = Duration::from_millis(500);
 
 /// How long systemd waits for a machine that it has told to end, as spinney@.service has it.
 const TIMEOUT_STOP: Duration = Duration::from_secs(120);
@@ -85,9 +88,13 @@ pub(super) fn make_scope(name: &str, description: &str, member: Pid) -> Answer {
             ("TasksMax", Variant::from(TASKS_MAX)),
             ("TimeoutStopUSec", Variant::from(u64::try_from(TIMEOUT_STOP.as_micros()).unwrap_or(u64::MAX))),
         ];
+        let begun = Instant::now();
         let job = loop {
             match systemd.start_transient_unit(name, "fail", &properties, &[]).await {
-                Err(error) if is_called(&error, "org.freedesktop.systemd1.UnitExists") => {
+                Err(error)
+                    if is_called(&error, "org.freedesktop.systemd1.UnitExists")
+                        && begun.elapsed() < LAST_ONE_GOES =>
+                {
                     tokio::time::sleep(AGAIN).await;
                 }
                 job => break job?,

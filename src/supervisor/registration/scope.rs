@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::bus;
 use super::errand::{Answer, Errand};
-use super::scope_name;
+use crate::runtime::unit_cgroup::scope_name;
 use crate::supervisor::machined_file::is_systemds_host;
 use crate::supervisor::{KeepUnit, Register, Request};
 use crate::sys::in_words;

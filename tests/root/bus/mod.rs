@@ -17,6 +17,7 @@
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
 //! | [`own_client`] | the same for our own interfaces, with fds |
 //! | [`own`] | our own interfaces |
+//! | [`children`] | processes that the manager starts |
 //! | [`own_images`] | the same of images and transfers |
 //! | [`own_access`] | what others than root may do with these |
 //! | [`images`] | images as they see, change and remove them |
@@ -27,6 +28,7 @@
 
 mod access;
 mod announced;
+mod children;
 mod client;
 mod daemon;
 mod enlisted;
@@ -63,6 +65,7 @@ pub fn tests() -> Vec<Test> {
         sessions::tests(),
         own::tests(),
         own_access::tests(),
+        children::tests(),
         own_images::tests(),
         images::tests(),
         transfers::tests(),
