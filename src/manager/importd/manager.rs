@@ -101,7 +101,7 @@ impl ManagerObject {
         force: bool,
         read_only: bool,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportTar, fd, (local_name, CLASS, flags(force, read_only))).await
     }
 
@@ -114,7 +114,7 @@ impl ManagerObject {
         class: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportTar, fd, (local_name, class, flags)).await
     }
 
@@ -127,7 +127,7 @@ impl ManagerObject {
         force: bool,
         read_only: bool,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportRaw, fd, (local_name, CLASS, flags(force, read_only))).await
     }
 
@@ -140,7 +140,7 @@ impl ManagerObject {
         class: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportRaw, fd, (local_name, class, flags)).await
     }
 
@@ -153,7 +153,7 @@ impl ManagerObject {
         force: bool,
         read_only: bool,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportFs, fd, (local_name, CLASS, flags(force, read_only))).await
     }
 
@@ -166,7 +166,7 @@ impl ManagerObject {
         class: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.import(&header, Kind::ImportFs, fd, (local_name, class, flags)).await
     }
 
@@ -178,7 +178,7 @@ impl ManagerObject {
         fd: OwnedFd,
         format: &str,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.export(&header, Kind::ExportTar, fd, (local_name, CLASS, format, 0)).await
     }
 
@@ -192,7 +192,7 @@ impl ManagerObject {
         format: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.export(&header, Kind::ExportTar, fd, (local_name, class, format, flags)).await
     }
 
@@ -204,7 +204,7 @@ impl ManagerObject {
         fd: OwnedFd,
         format: &str,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.export(&header, Kind::ExportRaw, fd, (local_name, CLASS, format, 0)).await
     }
 
@@ -218,7 +218,7 @@ impl ManagerObject {
         format: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.export(&header, Kind::ExportRaw, fd, (local_name, class, format, flags)).await
     }
 
@@ -232,7 +232,7 @@ impl ManagerObject {
         verify_mode: &str,
         force: bool,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.pull(&header, Kind::PullTar, url, (local_name, CLASS, verify_mode, flags(force, false))).await
     }
 
@@ -246,7 +246,7 @@ impl ManagerObject {
         verify_mode: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.pull(&header, Kind::PullTar, url, (local_name, class, verify_mode, flags)).await
     }
 
@@ -259,7 +259,7 @@ impl ManagerObject {
         verify_mode: &str,
         force: bool,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.pull(&header, Kind::PullRaw, url, (local_name, CLASS, verify_mode, flags(force, false))).await
     }
 
@@ -273,7 +273,7 @@ impl ManagerObject {
         verify_mode: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.pull(&header, Kind::PullRaw, url, (local_name, class, verify_mode, flags)).await
     }
 
@@ -286,7 +286,7 @@ impl ManagerObject {
         class: &str,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<Started> {
+    ) -> Result<(u32, OwnedObjectPath)> {
         self.pull(&header, Kind::PullOci, reference, (local_name, class, "", flags)).await
     }
 
@@ -298,7 +298,7 @@ impl ManagerObject {
         announce(&self.context).await?;
         let transfers = self.context.transfers().all();
         let row = |transfer: &std::sync::Arc<super::transfers::Transfer>| {
-            let (id, progress) = (transfer.id(), transfer.progress());
+            let (id, progress) = (transfer.id(), transfer.known_progress());
             (id, transfer.kind(), transfer.remote(), transfer.local(), progress, transfer_path(id))
         };
         Ok(transfers.iter().map(row).collect())
