@@ -24,6 +24,7 @@
 //! | [`images_by_varlink`] | the same over Varlink |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 //! | [`enlisted`] | machines in the registers of systemd and machined, both played |
+//! | [`recorded`] | what systemd's own daemons say, recorded, and ours held to it |
 
 mod access;
 mod announced;
@@ -41,6 +42,7 @@ mod own_access;
 mod own_client;
 mod own_images;
 mod polkit;
+mod recorded;
 mod registered;
 mod sessions;
 mod transfers;
@@ -69,6 +71,7 @@ pub fn tests() -> Vec<Test> {
         images_by_varlink::tests(),
         varlink::tests(),
         load::tests(),
+        recorded::tests(),
     ]
     .into_iter()
     .flatten()
