@@ -246,12 +246,13 @@ fn copy_files(
         destination: Some(PathBuf::from(destination)),
         options: CopyOptions { replace, ..CopyOptions::default() },
     };
-    let (mut bytes, mut told) = (0, Instant::now());
+    // That it has begun is told at once.
+    let (mut bytes, mut told) = (0, None::<Instant>);
     let copied = copy(&request, &mut |count| {
         bytes += count;
-        if told.elapsed() >= TELL {
+        if told.is_none_or(|told| told.elapsed() >= TELL) {
             tell(json!({ "bytes": bytes }));
-            told = Instant::now();
+            told = Some(Instant::now());
         }
     })?;
     tell(json!({ "bytes": bytes }));

@@ -170,6 +170,17 @@ fn every_method(context: &Context) -> TestResult {
     Ok(())
 }
 
+/// How long a command of this test sleeps, as no other does.
+const SECONDS: &str = "1234567";
+
+/// Whether there is a process with this command line.
+fn runs(line: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .any(|found| found == line.as_bytes())
+}
+
 /// One action opens its own doors alone; who began a job may end it.
 fn allowed(context: &Context) -> TestResult {
     let bus = Bus::strict(context)?;
@@ -182,11 +193,16 @@ fn allowed(context: &Context) -> TestResult {
     polkit.allow(&["org.spinney.shell"]);
     as_nobody(&bus, |client| {
         let (one, two, three) = (Fd::from(&null), Fd::from(&null), Fd::from(&null));
-        let sleep = (&["sleep", "1000"][..], super::own::Dictionary::new(), one, two, three);
+        let sleep = (&["sleep", SECONDS][..], super::own::Dictionary::new(), one, two, three);
         let job: OwnedObjectPath = client.call(&path, "Machine1.Exec", &sleep)?;
         let [asked] = &polkit.asked()[..] else { return Err("not one question".into()) };
         assert_eq!(asked.action, "org.spinney.shell");
         assert_eq!(asked.details.get("machine"), Some(&machine.name));
+        // One that has not begun would be cancelled without a status.
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !runs(&format!("sleep\0{SECONDS}\0")) {
+            assert!(std::time::Instant::now() < deadline, "it does not begin");
+        }
         client.call::<()>(job.as_str(), "Job1.Cancel", &())?;
         let result: super::own::Dictionary = client.call(job.as_str(), "Job1.Wait", &())?;
         assert_eq!(result.len(), 1);
