@@ -1,6 +1,7 @@
 //! What a user who is not root may do with our own interfaces: by every method of every object, with a polkit that allows nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 
 use rustix::process::Signal;
 use spinney::manager::object_path::encode;
@@ -181,12 +182,16 @@ fn allowed(context: &Context) -> TestResult {
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     polkit.allow(&["org.spinney.shell"]);
     as_nobody(&bus, |client| {
-        let (one, two, three) = (Fd::from(&null), Fd::from(&null), Fd::from(&null));
-        let sleep = (&["sleep", "1000"][..], super::own::Dictionary::new(), one, two, three);
+        let (mut output, theirs) = std::io::pipe()?;
+        let (one, two, three) = (Fd::from(&null), Fd::from(&theirs), Fd::from(&null));
+        let script = &["sh", "-c", "echo; exec sleep 1000"][..];
+        let sleep = (script, super::own::Dictionary::new(), one, two, three);
         let job: OwnedObjectPath = client.call(&path, "Machine1.Exec", &sleep)?;
         let [asked] = &polkit.asked()[..] else { return Err("not one question".into()) };
         assert_eq!(asked.action, "org.spinney.shell");
         assert_eq!(asked.details.get("machine"), Some(&machine.name));
+        // One that has not begun has no exit status.
+        output.read_exact(&mut [0])?;
         client.call::<()>(job.as_str(), "Job1.Cancel", &())?;
         let result: super::own::Dictionary = client.call(job.as_str(), "Job1.Wait", &())?;
         assert_eq!(result.len(), 1);
