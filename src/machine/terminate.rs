@@ -1,17 +1,24 @@
 //! Ending a machine at once, whatever state its guest and its supervisor are in.
 
-use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use serde_json::json;
 
+use super::registry_watch::RegistryWatch;
 use super::{Control, Error, MachineHandle};
 use crate::host::Host;
+use crate::settings::MachineName;
 use crate::supervisor::gc;
 use crate::supervisor::registry::{Claim, MachineDirectory};
 use crate::sys::SysError;
+use crate::sys::pipe::wait_for_any;
 use crate::sys::process::{self, pidfd_send_signal};
+
+/// How long a machine may take from its name to its leader, on a host that is busy with a hundred others.
+const START: Duration = Duration::from_secs(30);
 
 /// How long a supervisor may take to answer before it is taken to hang.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -32,6 +39,31 @@ pub enum Terminated {
     Orderly,
     /// Its supervisor did not answer: both were killed, and what they left was removed.
     WithSupervisor,
+}
+
+/// Finds the machine `name` to end it. One that is starting has nothing yet that it could be ended by: it is waited for, as whoever
+/// was told that it cannot be ended would have it run from then on.
+///
+/// # Errors
+/// As [`MachineHandle::find`].
+pub fn find(name: &MachineName) -> Result<MachineHandle, Error> {
+    match MachineHandle::find(name) {
+        Err(Error::Starting { .. }) => {}
+        found => return found,
+    }
+    let deadline = Instant::now() + START;
+    let watch = RegistryWatch::new()?;
+    loop {
+        // Watched before it is looked at.
+        watch.follow(|other| other != name)?;
+        let found = MachineHandle::find(name);
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !matches!(found, Err(Error::Starting { .. })) || left.is_zero() {
+            return found;
+        }
+        wait_for_any([(watch.as_fd(), PollFlags::IN)], Some(left))
+            .map_err(Error::system("wait for the machine's start"))?;
+    }
 }
 
 /// Ends `machine` and waits until it is gone.

@@ -69,6 +69,7 @@ mod network_doctor;
 mod network_firewall;
 mod network_first;
 mod network_forwarding;
+mod network_frames;
 mod network_guests;
 mod network_host;
 mod network_lacks;
@@ -121,6 +122,7 @@ fn main() -> ExitCode {
         network_firewall::tests(),
         network_first::tests(),
         network_forwarding::tests(),
+        network_frames::tests(),
         network_verbs::tests(),
         nspawn_names::tests(),
         network_rules::tests(),

@@ -1,15 +1,24 @@
 //! `spinney net` and its verbs, on a host that is a network namespace.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
+use spinney::network::lease::{self, Leases};
 
-use crate::command::{Ended, Process, run};
+use crate::command::{Ended, PATIENCE, Process, run, shell_status};
 use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
+use crate::network_links::soon;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 4] = [("leases", leases), ("capture", capture), ("delay", delay), ("rules", rules)];
+    let rows: [Row; 5] = [
+        ("leases", leases),
+        ("capture", capture),
+        ("delay", delay),
+        ("rules", rules),
+        ("terminate_while_it_starts", terminate_while_it_starts),
+    ];
     rows.map(|(name, test)| Test::new(format!("network_verbs::{name}"), test)).into()
 }
 
@@ -20,6 +29,31 @@ fn net(context: &Context, arguments: &[&str]) -> Ended {
 /// The only object of `list` whose `field` is `name`.
 fn of<'a>(list: &'a Value, field: &str, name: &str) -> Option<&'a Value> {
     list.as_array()?.iter().find(|object| object[field] == name)
+}
+
+/// One that is about to start, and is held up, is ended as soon as it has a leader: not refused, to run from then on.
+fn terminate_while_it_starts(context: &Context) -> TestResult {
+    let name = context.machine_name();
+    let held = Leases::open(&lease::directory())?;
+    let mut command = context.spinney();
+    command.args(["run", "-d", "-q", "-x", "--network-zone=t-verbs", "-M", &name]);
+    command.arg(context.tree("busybox")?).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut starting = Process::spawn(&mut command);
+    let journal = Path::new("/run/spinney/machines").join(&name).join("resources");
+    soon(|| Ok(journal.exists()), "it does not begin")?;
+    let mut ending = Process::spawn(context.spinney().args(["terminate", "-q", &name]).stdin(Stdio::null()));
+    let files = format!("/proc/{}/fd", ending.pid());
+    let waits = || -> Result<bool, Stop> {
+        let open = std::fs::read_dir(&files)?.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        Ok(open.into_iter().any(|file| file == Path::new("anon_inode:inotify")))
+    };
+    soon(waits, "it does not wait")?;
+    drop(held);
+    let status = ending.wait(PATIENCE).ok_or("it is not ended")?;
+    assert_eq!(shell_status(status), 0);
+    assert!(starting.wait(PATIENCE).is_some());
+    assert!(!journal.exists());
+    Ok(())
 }
 
 /// A name keeps its address over two runs, is listed, and can be forgotten when it does not run.

@@ -19,23 +19,25 @@ vm_need() {
     done
 }
 
-# Sets what differs between the VMs: `suite`, `kernel` (how its release begins), and `fallbacks`, what is taken away for
-# further rounds of the tests that match `fallback_filter` (tests/vm/README.md, "Fallbacks").
+# Sets what differs between the VMs: `suite`, `kernel` (how its release begins), `recorded`, the version of its systemd, which
+# is held to a record, `recorded_filter`, which part of it alone,
+# `reboots`, where the VM is rebooted in the middle of the package's suite, and `fallbacks`, what is taken away for further rounds of the tests that match
+# `fallback_filter` (tests/vm/README.md, "Fallbacks").
 vm_facts() {
     # All of the root tests would take an emulated processor a quarter of an hour: these are what a kernel, or a systemd on
     # the host, decides.
     default_filters=(matrix:: hosts:: legacy_cgroups:: options::mounts:: options::private options::boot_clock
         kill::busybox::ready kill::busybox::teardown-cgroup limits::memory limits::fork limits::cpu
         limits::disk limits::weights image_disks::verity)
-    fallbacks=() fallback_filter=matrix::busybox
+    fallbacks=() fallback_filter=matrix::busybox recorded='' recorded_filter='' reboots=''
     case $1 in
     12)
-        suite=bookworm kernel=6.1.
+        suite=bookworm kernel=6.1. recorded=252
         default_filters+=(guest_units::debian-12)
         fallbacks=(sysctl:kernel.unprivileged_userns_clone=0)
         ;;
     13)
-        suite=trixie kernel=6.12.
+        suite=trixie kernel=6.12. recorded=257 recorded_filter=interfaces reboots=yes
         default_filters+=(guest_units::debian-13)
         fallbacks=(sysctl:user.max_time_namespaces=0 property:CapabilityBoundingSet=~CAP_MKNOD)
         ;;
@@ -57,7 +59,7 @@ vm_qemu() {
     shift 3
     # shellcheck disable=SC2054
     qemu=(
-        qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -nic none
+        qemu-system-x86_64 -nodefaults -no-user-config -display none -nic none
         -machine q35 -accel tcg,thread=multi -smp 2 -m 2048
         # TCG of qemu 7.2 leaves garbage in EFLAGS after cmpxchg16b, which the kernel's allocator uses: with TF set by
         # chance that is a #DB or a double fault in kmalloc within seconds. Without cx16 the kernel goes another way.

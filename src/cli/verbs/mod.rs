@@ -80,11 +80,21 @@ use crate::settings::{MachineName, ValueError};
 pub(super) fn each(
     names: &[String],
     output: Output,
+    work: impl FnMut(&MachineHandle) -> Result<(), Error>,
+) -> u8 {
+    each_found(names, output, MachineHandle::find, work)
+}
+
+/// The same of machines that `find` finds.
+pub(super) fn each_found(
+    names: &[String],
+    output: Output,
+    find: impl Fn(&MachineName) -> Result<MachineHandle, Error>,
     mut work: impl FnMut(&MachineHandle) -> Result<(), Error>,
 ) -> u8 {
     let mut status = 0;
     for name in names {
-        let done = named(name).and_then(|name| MachineHandle::find(&name)).and_then(|machine| work(&machine));
+        let done = named(name).and_then(|name| find(&name)).and_then(|machine| work(&machine));
         if let Err(error) = done {
             let failed = fail(&error, output);
             status = if status == 0 { failed } else { status };

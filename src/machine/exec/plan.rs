@@ -211,7 +211,7 @@ fn program(request: &Request, facts: &GuestFacts) -> Result<(Vec<u8>, Vec<Vec<u8
 
 /// The user's shell, called as login(1) calls it. A command is its to find, after it has read its profile.
 fn login_shell(facts: &GuestFacts, words: &[OsString]) -> (Vec<u8>, Vec<Vec<u8>>) {
-    let shell = facts.user.shell.as_bytes();
+    let shell = command_shell(facts, words).unwrap_or(facts.user.shell.as_bytes());
     let name = shell.rsplit(|byte| *byte == b'/').next().unwrap_or(shell);
     let mut argv = vec![[b"-", name].concat()];
     if !words.is_empty() {
@@ -220,12 +220,22 @@ fn login_shell(facts: &GuestFacts, words: &[OsString]) -> (Vec<u8>, Vec<Vec<u8>>
     (shell.to_vec(), argv)
 }
 
+/// What runs the command of a user who may not log in, but for whom root may run commands, as systemd-machined does.
+fn command_shell(facts: &GuestFacts, words: &[OsString]) -> Option<&'static [u8]> {
+    let shell = facts.user.shell.as_bytes();
+    let refuses = [b"/nologin".as_slice(), b"/false"].iter().any(|name| shell.ends_with(name));
+    (refuses && !words.is_empty()).then_some(b"/bin/sh")
+}
+
 /// `su`: a session of PAM's, and with that of logind's.
 fn session(request: &Request, facts: &GuestFacts, words: &[OsString]) -> Vec<Vec<u8>> {
     let mut argv: Vec<Vec<u8>> = vec![b"su".into(), b"-l".into()];
     let names: Vec<&[u8]> = request.environment.iter().map(|(name, _)| name.as_bytes()).collect();
     if !names.is_empty() {
         argv.extend([b"-w".to_vec(), names.join(&b',')]);
+    }
+    if let Some(shell) = command_shell(facts, words) {
+        argv.extend([b"-s".to_vec(), shell.to_vec()]);
     }
     if !words.is_empty() {
         argv.extend([b"-c".to_vec(), quoted(words)]);

@@ -107,7 +107,9 @@ fn programs() {
     let own: &[(&str, &str)] = &[("A", "1"), ("B", "2")];
     type Row<'a> = (Payload, &'a GuestFacts, &'a [(&'a str, &'a str)], &'a str, &'a [&'a str], u32);
     let plain = facts(alice());
-    let table: [Row<'_>; 7] = [
+    let daemon = facts(User { shell: "/usr/sbin/nologin".into(), ..alice() });
+    let su_daemon = GuestFacts { session_opener: Some("/bin/su".into()), ..daemon.clone() };
+    let table: [Row<'_>; 10] = [
         (Payload::Command(words(&["a", "b c"])), &plain, own, "a", &["a", "b c"], 1000),
         (Payload::Shell(vec![]), &plain, own, "/bin/zsh", &["-zsh"], 1000),
         (
@@ -127,6 +129,16 @@ fn programs() {
             &["su", "-l", "-w", "A,B", "-c", "exec 'id'", "alice"],
             0,
         ),
+        (Payload::Shell(words(&["id"])), &daemon, &[], "/bin/sh", &["-sh", "-c", "exec 'id'"], 1000),
+        (
+            Payload::Shell(words(&["id"])),
+            &su_daemon,
+            &[],
+            "/bin/su",
+            &["su", "-l", "-s", "/bin/sh", "-c", "exec 'id'", "alice"],
+            0,
+        ),
+        (Payload::Shell(vec![]), &su_daemon, &[], "/bin/su", &["su", "-l", "alice"], 0),
         (
             Payload::Login,
             &agetty,

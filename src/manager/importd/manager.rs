@@ -299,7 +299,7 @@ impl ManagerObject {
         announce(&self.context).await?;
         let transfers = self.context.transfers().all();
         let row = |transfer: &std::sync::Arc<super::transfers::Transfer>| {
-            let (id, progress) = (transfer.id(), transfer.progress());
+            let (id, progress) = (transfer.id(), transfer.known_progress());
             (id, transfer.kind(), transfer.remote(), transfer.local(), progress, transfer_path(id))
         };
         Ok(transfers.iter().map(row).collect())

@@ -72,9 +72,9 @@ impl TransferObject {
         self.transfer.verify()
     }
 
-    /// How far it is, from 0 to 1.
+    /// How far it is, from 0 to 1; the lowest of all numbers where nobody knows.
     #[zbus(property(emits_changed_signal = "false"))]
     fn progress(&self) -> f64 {
-        self.transfer.progress()
+        self.transfer.known_progress()
     }
 }

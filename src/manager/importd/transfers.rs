@@ -154,6 +154,12 @@ impl Transfer {
         self.state().progress
     }
 
+    /// The same as systemd-importd has it: -DBL_MAX where its end is not known.
+    pub fn known_progress(&self) -> f64 {
+        let state = self.state();
+        if state.record.total.is_some_and(|total| total > 0) { state.progress } else { f64::MIN }
+    }
+
     /// Its process.
     pub fn process(&self) -> Option<OwnedFd> {
         self.process.as_ref()?.try_clone().ok()

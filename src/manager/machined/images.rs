@@ -230,6 +230,7 @@ impl ImageOperation<'_> {
     /// # Errors
     /// As [`ImageOperation::path`].
     pub async fn rename(&self, to: &str) -> Result<(), Problem> {
+        self.found()?;
         let to = named(to)?;
         self.change("rename", &[("new_name", to)], ImageWork::Rename { to: to.to_owned() }).await
     }
@@ -239,6 +240,7 @@ impl ImageOperation<'_> {
     /// # Errors
     /// As [`ImageOperation::path`].
     pub async fn clone_to(&self, to: &str, read_only: bool) -> Result<(), Problem> {
+        self.found()?;
         let to = named(to)?;
         let work = ImageWork::Clone { to: to.to_owned(), read_only };
         self.change("clone", &[("new_name", to)], work).await
@@ -350,7 +352,10 @@ pub async fn clean_pool(
     let all = match mode {
         "hidden" => false,
         "all" => true,
-        _ => return Err(Problem::new(Kind::InvalidArgument, "Unknown mode")),
+        other => {
+            let other: String = other.chars().filter(|c| !c.is_control()).take(64).collect();
+            return Err(Problem::new(Kind::InvalidArgument, format!("Unknown mode '{other}'.")));
+        }
     };
     // polkit may ask a person, who takes time.
     let _busy = context.busy();

@@ -60,11 +60,12 @@ impl Operation<'_> {
     /// As [`Operation::terminate`]; an invalid argument.
     pub async fn kill(&self, whom_word: &str, signal: i32) -> Result<(), Problem> {
         self.allowed("kill", &[]).await?;
-        self.machine_of_its_own().await?;
+        self.known().await?;
         whom(whom_word)?;
         if !SIGNALS.contains(&signal) {
             return Err(invalid(format!("Invalid signal {signal}")));
         }
+        self.machine_of_its_own().await?;
         self.work(MachineWork::Kill { whom: whom_word.to_owned(), signal }).await.map(drop)
     }
 
@@ -226,8 +227,9 @@ impl Operation<'_> {
         make_destination: bool,
     ) -> Result<(), Problem> {
         self.allowed("bind", &[("src", source), ("dest", destination)]).await?;
-        let source = absolute("Source", source)?;
-        let destination = if destination.is_empty() { source } else { absolute("Destination", destination)? };
+        let source = absolute("Source", source, NORMAL)?;
+        let destination =
+            if destination.is_empty() { source } else { absolute("Destination", destination, NORMAL)? };
         self.enterable("Bind mounting").await?;
         let (source, destination) = (source.to_owned(), destination.to_owned());
         let work = MachineWork::Bind { source, destination, read_only, make_destination };
@@ -243,8 +245,9 @@ impl Operation<'_> {
         if flags > 1 {
             return Err(invalid("Invalid flags"));
         }
-        let source = absolute("Source", source)?;
-        let destination = if destination.is_empty() { source } else { absolute("Destination", destination)? };
+        let source = absolute("Source", source, "absolute")?;
+        let destination =
+            if destination.is_empty() { source } else { absolute("Destination", destination, "absolute")? };
         self.enterable("Copying files").await?;
         let (source, destination) = (source.to_owned(), destination.to_owned());
         let work = MachineWork::Copy { into, source, destination, replace: flags == 1 };
@@ -361,14 +364,17 @@ pub async fn by_pid(context: &Context, pid: i32) -> Result<Known, Problem> {
     all.into_iter().filter(|known| !known.is_host()).find(is_of).ok_or_else(none)
 }
 
-/// An absolute path without `.`, `..` and doubled slashes.
-fn absolute<'a>(what: &str, path: &'a str) -> Result<&'a str, Problem> {
+/// What paths of bind mounts must be.
+const NORMAL: &str = "absolute and normalized";
+
+/// An absolute path without `.`, `..` and doubled slashes. What is said is what systemd-machined says.
+fn absolute<'a>(what: &str, path: &'a str, wanted: &str) -> Result<&'a str, Problem> {
     let normal =
         Path::new(path).components().all(|part| !matches!(part, Component::ParentDir | Component::CurDir));
     let plain = !path.contains("//") && !path.split('/').any(|part| part == ".") && !path.contains('\0');
     match path.starts_with('/') && normal && plain {
         true => Ok(path),
-        false => Err(invalid(format!("{what} path must be absolute and not contain ../."))),
+        false => Err(invalid(format!("{what} path must be {wanted}."))),
     }
 }
 
@@ -401,7 +407,7 @@ mod tests {
             ("/a\0", false),
         ];
         for (path, good) in table {
-            assert_eq!(absolute("Source", path).is_ok(), good, "{path:?}");
+            assert_eq!(absolute("Source", path, NORMAL).is_ok(), good, "{path:?}");
         }
     }
 

@@ -267,7 +267,10 @@ pub(in crate::manager) fn whom(word: &str) -> Result<Whom, Problem> {
         "" | "all" => Ok(Whom::All),
         "leader" => Ok(Whom::Leader),
         "supervisor" => Ok(Whom::Supervisor),
-        other => Err(Problem::new(Kind::InvalidArgument, format!("Invalid kill parameter {other:?}"))),
+        other => {
+            let other = other.escape_debug();
+            Err(Problem::new(Kind::InvalidArgument, format!("Invalid kill parameter '{other}'")))
+        }
     }
 }
 

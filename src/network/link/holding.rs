@@ -201,7 +201,9 @@ pub fn undo_later(
     fork(move || {
         let lock = shared.as_ref().map(Shared::fd);
         let kept: Vec<_> = lock.into_iter().chain(kept).chain([ends.as_fd()]).collect();
-        let removed = detach(&kept).and_then(|()| {
+        let detached = detach(&kept);
+        let waits = detached.is_ok();
+        let removed = detached.and_then(|()| {
             let mut socket = Socket::open(ROUTE)?;
             let first = bridges.iter().try_for_each(|(bridge, name)| remove(&mut socket, bridge, name));
             // Others may go on.
@@ -209,8 +211,10 @@ pub fn undo_later(
             let links = links.iter().try_for_each(|(link, name)| remove(&mut socket, link, name));
             first.and(tidied).and(links)
         });
-        // Our parent has the other end, if it has not let go of it yet.
-        let _ = rustix::io::retry_on_intr(|| rustix::io::read(&ends, &mut [0_u8; 1]));
+        // Our parent has the other end, if it has not let go of it yet. Who is not detached has it too, and would wait for himself.
+        if waits {
+            let _ = rustix::io::retry_on_intr(|| rustix::io::read(&ends, &mut [0_u8; 1]));
+        }
         after();
         exit_now(i32::from(removed.is_err()))
     })?;

@@ -1,13 +1,18 @@
 //! What is asked of rtnetlink (rtnetlink(7), linux/if_link.h): links, addresses and routes as messages.
 
+mod bridge;
+
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::network::subnet::octets;
 use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
-use crate::sys::netlink::{CREATE, EXCLUSIVE, REPLACE, Requests, attribute, nested};
+use crate::sys::netlink::{CREATE, DUMP, EXCLUSIVE, REPLACE, Requests, attribute, nested};
 
 use super::condition::Condition;
+
+pub(super) use bridge::bridge;
+pub use bridge::bridge_mac;
 
 /// Message kinds (linux/rtnetlink.h).
 pub(super) const RTM_NEWLINK: u16 = 16;
@@ -32,6 +37,8 @@ pub(super) const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 pub(super) const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_EXT_MASK: u16 = 29;
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 pub(super) const IFLA_PROP_LIST: u16 = 52;
 pub(super) const IFLA_ALT_IFNAME: u16 = 53;
 pub(super) const IFLA_PERM_ADDRESS: u16 = 54;
@@ -43,12 +50,6 @@ const IFLA_INET_CONF: u16 = 1;
 /// IPV4_DEVCONF_ACCEPT_REDIRECTS (linux/ip.h).
 const ACCEPT_REDIRECTS: u16 = 4;
 const VETH_INFO_PEER: u16 = 1;
-const IFLA_BR_FORWARD_DELAY: u16 = 1;
-const IFLA_BR_STP_STATE: u16 = 5;
-const IFLA_BR_MCAST_SNOOPING: u16 = 23;
-const IFLA_BR_MULTI_BOOLOPT: u16 = 46;
-/// BR_BOOLOPT_NO_LL_LEARN (linux/if_bridge.h).
-const NO_LINK_LOCAL_LEARNING: u32 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_MODE: u16 = 1;
 
@@ -159,35 +160,6 @@ fn own(to: &mut Requests, name: &InterfaceName, owner: &str) {
     to.push(RTM_NEWLINK, 0, &body, format!("RTM_NEWLINK {name} alias {owner}"));
 }
 
-/// The bridge of a zone: up, and packets flow at once, since nobody else is on it who could make a loop. It has an address of its
-/// own, as that of a port would change with the ports. Multicast goes to all: without a querier snooping would lose it.
-pub(super) fn bridge(to: &mut Requests, zone: &ZoneName) {
-    let mut body = link(0, Some(true));
-    let end = End { name: &zone.bridge(), mac: Some(bridge_mac(zone)) };
-    end.attributes(&mut body);
-    attribute(&mut body, IFLA_GROUP, &GROUP.to_ne_bytes());
-    kind(&mut body, "bridge", |data| {
-        attribute(data, IFLA_BR_FORWARD_DELAY, &0_u32.to_ne_bytes());
-        attribute(data, IFLA_BR_STP_STATE, &0_u32.to_ne_bytes());
-        attribute(data, IFLA_BR_MCAST_SNOOPING, &[0]);
-        // Nor is learned who sends to link-local groups (Linux 4.20): no rule sees those. br_boolopt_multi: values, and which count.
-        let option = NO_LINK_LOCAL_LEARNING.to_ne_bytes();
-        attribute(data, IFLA_BR_MULTI_BOOLOPT, &[option, option].concat());
-    });
-    to.push(RTM_NEWLINK, CREATE | EXCLUSIVE, &body, format!("RTM_NEWLINK bridge {}", end.name));
-    own(to, end.name, &owned_by_zone(zone));
-}
-
-/// The MAC address of a zone's bridge: the same each time, so that machines need not learn it anew.
-pub fn bridge_mac(zone: &ZoneName) -> MacAddress {
-    use std::hash::Hasher;
-    let mut hasher = siphasher::sip::SipHasher24::new_with_keys(u64::from(GROUP), 0);
-    hasher.write(zone.as_str().as_bytes());
-    let [a, b, c, d, e, ..] = hasher.finish().to_le_bytes();
-    // Locally administered (IEEE 802): no vendor's.
-    MacAddress([0x02, a, b, c, d, e])
-}
-
 /// A macvlan on the interface `parent` of ours, made in `namespace`.
 pub(super) fn macvlan(to: &mut Requests, parent: u32, guest: End<'_>, namespace: BorrowedFd<'_>) {
     child(to, "macvlan", parent, guest, namespace, |data| {
@@ -248,6 +220,13 @@ pub(super) fn get(to: &mut Requests, name: &InterfaceName) {
     let mut body = link(0, None);
     attribute(&mut body, IFLA_IFNAME, &text(name.as_str()));
     to.push(RTM_GETLINK, 0, &body, format!("RTM_GETLINK {name}"));
+}
+
+/// Asks for all links, without their counters, which are most of what the kernel says of one.
+pub(super) fn all(to: &mut Requests) {
+    let mut body = link(0, None);
+    attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+    to.push(RTM_GETLINK, DUMP, &body, "RTM_GETLINK");
 }
 
 /// Brings the link `index` up.

@@ -106,6 +106,8 @@ pub enum Expression {
         /// To where.
         to: Register,
     },
+    /// Loads what follows the extension header of IPv6 with this number, if it has one.
+    AfterExtension(u8, Register),
     /// Loads what kind of address the destination is to this host (RTN_*, linux/rtnetlink.h).
     DestinationType(Register),
     /// Loads a number below this one that nobody knows.
@@ -152,6 +154,7 @@ impl Expression {
             Self::Meta(..) => "meta",
             Self::Ct(..) => "ct",
             Self::Payload { .. } => "payload",
+            Self::AfterExtension(..) => "exthdr",
             Self::DestinationType(_) => "fib",
             Self::Random(..) => "numgen",
             Self::ToNetwork(_) => "byteorder",
@@ -190,6 +193,15 @@ impl Expression {
                 data.u32(2, u32::from(*base as u8));
                 data.u32(3, *offset);
                 data.u32(4, *length);
+            }
+            Self::AfterExtension(header, to) => {
+                // NFTA_EXTHDR_DREG, _TYPE, _OFFSET, _LEN, _OP (NFT_EXTHDR_OP_IPV6), _FLAGS
+                data.u32(1, to.number());
+                data.bytes(2, &[*header]);
+                data.u32(3, 0);
+                data.u32(4, 1);
+                data.u32(6, 0);
+                data.u32(5, 0);
             }
             Self::DestinationType(to) => {
                 // NFTA_FIB_DREG, NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_DADDR
@@ -303,6 +315,10 @@ mod tests {
             (
                 Expression::Verdict(Verdict::Goto("arp".into())),
                 "08000100 00000000 18000280 14000280 08000100 fffffffc 08000200 61727000",
+            ),
+            (
+                Expression::AfterExtension(44, Register(0)),
+                "08000100 00000001 05000200 2c000000 08000300 00000000 08000400 00000001 08000600 00000000 08000500 00000000",
             ),
             (Expression::Counter, ""),
         ];

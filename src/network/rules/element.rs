@@ -110,10 +110,15 @@ impl Elements {
     }
 
     fn guard_pair(&mut self, link: &LinkRules, name: &str) {
-        let port = interface(link.host.as_str());
-        self.put(INET, "pairs", std::slice::from_ref(&port), &[], name);
+        self.put(INET, "pairs", &[interface(link.host.as_str())], &[], name);
+        self.come_from(link, name);
+    }
+
+    /// Where routers see its packets come in.
+    fn come_from(&mut self, link: &LinkRules, name: &str) {
+        let Some(inside) = link.routed().map(|inside| interface(inside.as_str())) else { return };
         for (set, address) in link.addresses() {
-            self.put(INET, set, &[port.clone(), octets(address)], &[], name);
+            self.put(INET, set, &[inside.clone(), octets(address)], &[], name);
         }
     }
 
@@ -128,6 +133,7 @@ impl Elements {
             return;
         }
         self.put(BRIDGE, "addressed", key, &[], name);
+        self.come_from(link, name);
         if let Some(address) = link.v4 {
             let probe = std::net::Ipv4Addr::UNSPECIFIED;
             for source in [address, probe] {

@@ -40,6 +40,8 @@ fn the_second_machine_of_a_zone_brings_itself_alone() {
     let (first, both) = (Elements::of([&one]), Elements::of([&one, &two]));
     let expected = [
         "inet ports 1",
+        "inet sources4 1",
+        "inet sources6 1",
         "bridge addressed 1",
         "bridge guarded 1",
         "bridge known6 1",

@@ -106,6 +106,13 @@ pub enum Match {
     IsIpv6,
     /// This ethertype, in the family bridge; the text is that of nft, or empty where the next condition says it.
     EtherType([u8; 2], &'static str),
+    /// This ethertype, in the family bridge, in the frame's own head: it has no tag of a VLAN. nft does not show what the next condition
+    /// says anyway.
+    Untagged([u8; 2]),
+    /// Behind the tag of a VLAN that the kernel has taken off is another one, of this ethertype, named so.
+    TwiceTagged([u8; 2], &'static str),
+    /// It is a fragment of IPv6 of what begins with this header, named so.
+    FragmentOf(u8, &'static str),
     /// The destination is in 127.0.0.0/8.
     ToLoopback,
     /// It is not.
@@ -144,7 +151,9 @@ impl Match {
         match self {
             Self::In(fields, set) => format!("{} @{set}", row_text(fields)),
             Self::NotIn(fields, set) => format!("{} != @{set}", row_text(fields)),
-            Self::Ipv4 | Self::Ipv6 => String::new(),
+            Self::Ipv4 | Self::Ipv6 | Self::Untagged(_) => String::new(),
+            Self::TwiceTagged(_, name) => format!("meta protocol {name}"),
+            Self::FragmentOf(_, name) => format!("frag nexthdr {name}"),
             Self::IsIpv4 => "meta nfproto ipv4".to_owned(),
             Self::IsIpv6 => "meta nfproto ipv6".to_owned(),
             Self::EtherType(_, text) => text.to_owned(),
@@ -182,9 +191,15 @@ impl Match {
             Self::Ipv4 | Self::IsIpv4 => steps.extend([meta(Meta::Nfproto), compare(Equal, &[2])]),
             Self::Ipv6 | Self::IsIpv6 => steps.extend([meta(Meta::Nfproto), compare(Equal, &[10])]),
             // What the kernel took it for: it may have had a VLAN's tag.
-            Self::EtherType(number, "") => steps.extend([meta(Meta::Protocol), compare(Equal, &number)]),
-            Self::EtherType(number, _) => {
+            Self::EtherType(number, "") | Self::TwiceTagged(number, _) => {
+                steps.extend([meta(Meta::Protocol), compare(Equal, &number)])
+            }
+            Self::EtherType(number, _) | Self::Untagged(number) => {
                 steps.extend([payload(Base::Link, 12, 2), compare(Equal, &number)]);
+            }
+            // IPPROTO_FRAGMENT
+            Self::FragmentOf(number, _) => {
+                steps.extend([Expression::AfterExtension(44, FIRST), compare(Equal, &[number])]);
             }
             Self::ToLoopback => steps.extend([payload(Base::Network, 16, 1), compare(Equal, &[127])]),
             Self::NotToLoopback => steps.extend([payload(Base::Network, 16, 1), compare(Differ, &[127])]),

@@ -337,16 +337,15 @@ fn given_devices_are_made_and_others_closed() {
 
 #[test]
 fn a_machine_of_machines_makes_any_node() {
-    let rules = |settings: &MachineSettings| -> Vec<String> {
-        let plan = of(settings);
+    let rules = |nesting, ids| -> Vec<String> {
+        let around = Surroundings { ids, ..around() };
+        let plan = planned(&MachineSettings { nesting, ..boot() }, &tree(), &host(), around);
         plan.devices.iter().flatten().map(ToString::to_string).collect()
     };
-    let shared = MachineSettings { private_users: crate::settings::PrivateUsers::No, ..boot() };
-    let nesting = MachineSettings { nesting: true, ..shared.clone() };
-    let more = rules(&nesting).split_off(rules(&shared).len());
+    let more = rules(true, None).split_off(rules(false, None).len());
     assert_eq!(more, ["char *:* m", "block *:* m"]);
     // In a user namespace nobody makes any.
-    assert_eq!(rules(&MachineSettings { nesting: true, ..boot() }), [""; 0]);
+    assert_eq!(rules(true, Some((524_288, 65536))), [""; 0]);
 }
 
 #[test]

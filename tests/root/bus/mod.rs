@@ -29,6 +29,7 @@
 //! | [`images_by_varlink`] | the same over Varlink |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 //! | [`enlisted`] | machines in the registers of systemd and machined, both played |
+//! | [`recorded`] | what systemd's own daemons say, recorded, and ours held to it |
 
 mod access;
 mod all_methods;
@@ -50,6 +51,7 @@ mod own_client;
 mod own_images;
 mod own_jobs;
 mod polkit;
+mod recorded;
 mod registered;
 mod registries;
 mod sessions;
@@ -75,6 +77,8 @@ pub fn tests() -> Vec<Test> {
         own_access::tests(),
         children::tests(),
         all_methods::tests(),
+        all_methods::tests(),
+        children::tests(),
         own_images::tests(),
         own_jobs::tests(),
         images::tests(),
@@ -83,6 +87,7 @@ pub fn tests() -> Vec<Test> {
         images_by_varlink::tests(),
         varlink::tests(),
         load::tests(),
+        recorded::tests(),
     ]
     .into_iter()
     .flatten()

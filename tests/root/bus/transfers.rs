@@ -339,7 +339,7 @@ fn told(context: &Context) -> TestResult {
         ("Local", format!("s \"{}\"\n", scene.pool.name("a"))),
         ("Remote", "s \"\"\n".to_owned()),
         ("Verify", "s \"\"\n".to_owned()),
-        ("Progress", "d 0\n".to_owned()),
+        ("Progress", "d -1.79769e+308\n".to_owned()),
     ];
     for (name, value) in expected {
         assert_eq!(property(name)?, value, "{name}");
@@ -348,7 +348,7 @@ fn told(context: &Context) -> TestResult {
     let local = scene.pool.name("a");
     assert_eq!(
         listed,
-        format!("a(ussssdo) 1 1 \"import-tar\" \"\" \"{local}\" \"machine\" 0 \"{object}\"\n")
+        format!("a(ussssdo) 1 1 \"import-tar\" \"\" \"{local}\" \"machine\" -1.79769e+308 \"{object}\"\n")
     );
     let none = scene.bus.call(&[&MANAGER[..], &["ListTransfersEx", "st", "portable", "0"]].concat()).ok()?;
     assert_eq!(none, "a(ussssdo) 0\n");

@@ -42,14 +42,17 @@ impl Host {
         Ok(host)
     }
 
-    /// Installs the package of `version` as somebody who has built it does: what it recommends comes with it.
-    pub fn install(&self, context: &Context, version: &str) -> Result<(), Stop> {
+    /// Installs the package of `version` as somebody who has built it does, by apt, with `options`: what it recommends comes with it,
+    /// unless they say otherwise.
+    pub fn install(&self, context: &Context, version: &str, options: &str) -> Result<(), Stop> {
         let package = make_deb(context, &["--version", version])?;
         run(context.spinney().args(["copy-to", "-q", &self.0.name]).arg(&package).arg("/root/")).ok()?;
         let file = package.file_name().and_then(|name| name.to_str()).ok_or("a package without a name")?;
         self.does(
             context,
-            &format!("cd /root && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes ./{file}"),
+            &format!(
+                "cd /root && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes {options} ./{file}"
+            ),
         )?;
         Ok(())
     }

@@ -17,7 +17,7 @@ pub fn on_a_host(context: &Context, tree: &str) -> TestResult {
     let busybox = context.tree("busybox")?;
     run(Command::new("cp").args(["-a"]).arg(busybox).arg(context.directory.join("machines/demo"))).ok()?;
 
-    host.install(context, "0.1.0-1")?;
+    host.install(context, "0.1.0-1", "")?;
     // With what it recommends.
     let recommended = "dpkg-query -W -f '${db:Status-Status} ' ca-certificates gpgv polkitd dbus";
     assert_eq!(does(recommended)?, "installed installed installed installed");
@@ -47,7 +47,7 @@ pub fn on_a_host(context: &Context, tree: &str) -> TestResult {
     assert!(cgroup.contains("/machine.slice/spinney@demo.service/machine-demo/payload"), "{cgroup}");
 
     // It goes on while the package is replaced, can be told things by the new one, and stops as a service does.
-    host.install(context, "0.1.0-2")?;
+    host.install(context, "0.1.0-2", "")?;
     assert_eq!(does("dpkg-query -W -f '${Version}' spinney")?, "0.1.0-2");
     assert_eq!(
         does("spinney exec demo -- echo alive && spinney show demo --value -p Leader")?,
