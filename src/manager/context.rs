@@ -11,7 +11,7 @@ use zbus::message::Header;
 use super::importd::transfers::Transfers;
 use super::machined::images::Images;
 use super::machines::{Machine, Machines};
-use super::own::job::Jobs;
+use super::own::jobs::Jobs;
 use super::problem::Problem;
 use super::registered::RegisteredMachines;
 use super::worker::task::{ImageWork, MachineWork, Task};

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use zbus::message::Header;
 use zbus::{OwnedObjectPath, fdo};
 
-use super::job::{self, About};
+use super::job::About;
+use super::jobs;
 use super::options::{Takes, VerbOptions, waits, words};
 use super::variants::{Dictionary, camel_case, dictionaries, dictionary};
 use super::verb::Verb;
@@ -79,7 +80,7 @@ impl ImageObject {
         header: &Header<'_>,
     ) -> Result<OwnedObjectPath, Problem> {
         let line = [verb, "--quiet"].map(str::to_owned).into_iter().chain(options).chain(["--".to_owned()]);
-        let place = job::reserve(&self.context).await?;
+        let place = jobs::reserve(&self.context).await?;
         let running = Verb::new(line.chain(operands.iter().cloned())).spawn()?;
         let process = running.process()?;
         let (context, image) = (self.context.clone(), operands.last().cloned().unwrap_or_default());

@@ -10,7 +10,8 @@ use zbus::OwnedObjectPath;
 use zbus::message::Header;
 
 use super::access::{self, SHELL};
-use super::job::{self, About};
+use super::job::About;
+use super::jobs;
 use super::machine::INTERFACE;
 use super::options::{Takes, VerbOptions, assignments, boolean, text, texts, time, waits, words};
 use super::variants::{Dictionary, dictionaries, dictionary};
@@ -184,7 +185,7 @@ impl Call<'_> {
                 }
             }
         }
-        let place = job::reserve(self.context).await?;
+        let place = jobs::reserve(self.context).await?;
         let attended = self.context.attend_on_machine(self.name, asked, streams.0.into()).await?;
         let process = attended.process()?;
         let work = async move { Ok(attended.outcome(|_| {}).await?.value) };
@@ -249,7 +250,7 @@ impl Call<'_> {
             absolute("destination", destination)?.to_owned()
         };
         let work = MachineWork::Copy { into, source, destination, replace };
-        let place = job::reserve(self.context).await?;
+        let place = jobs::reserve(self.context).await?;
         let attended = self.context.attend_on_machine(self.name, work, Vec::new()).await?;
         let process = attended.process()?;
         let about = About::machine(if into { "copy-to" } else { "copy-from" }, self.name, self.header);

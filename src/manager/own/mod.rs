@@ -5,6 +5,7 @@
 //! | [`manager`] | `org.spinney.Manager1`: finding and starting machines |
 //! | [`machine`] | `org.spinney.Machine1`: one machine |
 //! | [`job`] | `org.spinney.Job1`: what takes time |
+//! | [`jobs`] | all of that: places, beginning and end |
 //! | [`meter`] | how far it is |
 //! | [`image`] | `org.spinney.Image1`: one image |
 //! | [`transfer`] | `org.spinney.Transfer1`: one that is moved |
@@ -21,6 +22,7 @@ pub mod access;
 pub mod events;
 pub mod image;
 pub mod job;
+pub mod jobs;
 pub mod machine;
 pub mod machine_calls;
 pub mod machine_facts;

@@ -4,7 +4,8 @@ use serde_json::json;
 use zbus::OwnedObjectPath;
 use zbus::message::Header;
 
-use super::job::{self, About};
+use super::job::About;
+use super::jobs;
 use super::machine_path;
 use super::options::StartOptions;
 use super::variants::Dictionary;
@@ -139,7 +140,7 @@ async fn begin(
     verb: Verb,
     wait: bool,
 ) -> Result<Started, Problem> {
-    let place = job::reserve(context).await?;
+    let place = jobs::reserve(context).await?;
     let running = verb.spawn()?;
     let process = running.process()?;
     let known = name.as_ref().map(ToString::to_string);

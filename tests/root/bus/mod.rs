@@ -77,8 +77,6 @@ pub fn tests() -> Vec<Test> {
         own_access::tests(),
         children::tests(),
         all_methods::tests(),
-        all_methods::tests(),
-        children::tests(),
         own_images::tests(),
         own_jobs::tests(),
         images::tests(),
