@@ -97,6 +97,20 @@ impl Executable {
         contents.truncate(filled);
         Ok(contents)
     }
+
+    /// Pieces of its first `limit` bytes, the last one first: the texts of a program come after its code. Each ends with the beginning of
+    /// the one behind it, so that a text of some length is whole in one.
+    pub fn pieces_from_end(&self, limit: usize) -> impl Iterator<Item = Result<Vec<u8>, TreeError>> {
+        const PIECE: usize = 64 << 10;
+        const TEXT: usize = 256;
+        let size = usize::try_from(self.metadata.stat().st_size).unwrap_or(0).min(limit);
+        (0..size).step_by(PIECE).rev().map(move |start| {
+            let mut piece = vec![0; (PIECE + TEXT).min(size - start)];
+            let filled = pread_full(&self.file, &mut piece, start as u64)?;
+            piece.truncate(filled);
+            Ok(piece)
+        })
+    }
 }
 
 /// The interpreter of a #! line (execve(2)): its first word.

@@ -37,7 +37,7 @@ fn terminate_while_it_starts(context: &Context) -> TestResult {
     let held = Leases::open(&lease::directory())?;
     let mut command = context.spinney();
     command.args(["run", "-d", "-q", "-x", "--network-zone=t-verbs", "-M", &name]);
-    command.arg(context.tree("busybox")?).stdin(Stdio::null()).stderr(Stdio::null());
+    command.arg(context.tree("busybox")?).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut starting = Process::spawn(&mut command);
     let journal = Path::new("/run/spinney/machines").join(&name).join("resources");
     soon(|| Ok(journal.exists()), "it does not begin")?;

@@ -202,12 +202,16 @@ fn kind(root: &Root, program: &Executable) -> Result<(Init, Option<InitVersion>)
     if matches!(program.format, Format::Script(_)) {
         return Ok((Init::Unknown, None));
     }
+    // Busybox is the only one of size, 2 MB: where the name already says it, no more of it is read than has to be.
+    if program.real_name.as_deref() == Some("busybox") {
+        for piece in program.pieces_from_end(MAX_PROGRAM) {
+            if let Some(version) = busybox::by_contents(&piece?) {
+                return Ok((Init::Busybox { rc: rc(root)? }, version));
+            }
+        }
+    }
     let contents = program.contents(MAX_PROGRAM)?;
-    // Busybox is the only one of size: where the name already says it, it is not searched for the others first.
-    let by_name = program.real_name.as_deref() == Some("busybox");
-    Ok(if let Some(version) = by_name.then(|| busybox::by_contents(&contents)).flatten() {
-        (Init::Busybox { rc: rc(root)? }, version)
-    } else if let Some(version) = sysvinit::by_contents(&contents) {
+    Ok(if let Some(version) = sysvinit::by_contents(&contents) {
         (Init::Sysvinit { rc: rc(root)? }, version)
     } else if let Some(version) = busybox::by_contents(&contents) {
         (Init::Busybox { rc: rc(root)? }, version)

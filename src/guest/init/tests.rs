@@ -37,6 +37,25 @@ fn contents_and_libraries() {
     }
 }
 
+/// Wherever in the program its version is, it is whole in one of the pieces that are read.
+#[test]
+fn busybox_by_its_name() {
+    for (before, after) in
+        [(0, 0), (65_000, 0), (65_530, 65_536), (65_535, 300_000), (131_072, 1), (500_000, 10)]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = crate::guest::elf::tests::program(62, None, &[]);
+        file.resize(before.max(file.len()), 1);
+        file.extend(b"BusyBox v1.37.0 (Debian)");
+        file.resize(file.len() + after, 0);
+        let path = directory.path().join("busybox");
+        std::fs::write(&path, file).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let found = detect(&Root::open(directory.path()).unwrap(), Some(Path::new("/busybox"))).unwrap();
+        assert_eq!(found.to_string(), "busybox init 1.37.0", "{before} {after}");
+    }
+}
+
 #[test]
 fn who_starts_the_services() {
     let table: [(&str, Option<&str>, Option<&str>, Rc); 5] = [

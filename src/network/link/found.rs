@@ -3,12 +3,12 @@
 use rustix::io::Errno;
 
 use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
-use crate::sys::netlink::{Message, Requests, Socket, attributes};
+use crate::sys::netlink::{DUMP, Message, Requests, Socket, attributes};
 use crate::sys::{SysError, SysResult};
 
 use super::message::{
-    self, GOING, GROUP, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO,
-    IFLA_MASTER, RTM_NEWLINK, get, owned_by_machine, owned_by_zone,
+    GOING, GROUP, IFLA_ADDRESS, IFLA_GROUP, IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO,
+    IFLA_MASTER, RTM_GETLINK, RTM_NEWLINK, get, owned_by_machine, owned_by_zone,
 };
 
 /// A link of a network namespace.
@@ -118,7 +118,7 @@ pub fn all(socket: &mut Socket) -> SysResult<Vec<Found>> {
 /// What the kernel says of all links.
 pub(super) fn list(socket: &mut Socket) -> SysResult<Vec<Message>> {
     let mut requests = Requests::default();
-    message::all(&mut requests);
+    requests.push(RTM_GETLINK, DUMP, &[0; 16], "RTM_GETLINK");
     socket.dump(requests.bytes(), "RTM_GETLINK")
 }
 

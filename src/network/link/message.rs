@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::network::subnet::octets;
 use crate::settings::network::{InterfaceName, MacAddress, ZoneName};
-use crate::sys::netlink::{CREATE, DUMP, EXCLUSIVE, REPLACE, Requests, attribute, nested};
+use crate::sys::netlink::{CREATE, EXCLUSIVE, REPLACE, Requests, attribute, nested};
 
 use super::condition::Condition;
 
@@ -37,8 +37,6 @@ pub(super) const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 pub(super) const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
-const IFLA_EXT_MASK: u16 = 29;
-const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 pub(super) const IFLA_PROP_LIST: u16 = 52;
 pub(super) const IFLA_ALT_IFNAME: u16 = 53;
 pub(super) const IFLA_PERM_ADDRESS: u16 = 54;
@@ -220,13 +218,6 @@ pub(super) fn get(to: &mut Requests, name: &InterfaceName) {
     let mut body = link(0, None);
     attribute(&mut body, IFLA_IFNAME, &text(name.as_str()));
     to.push(RTM_GETLINK, 0, &body, format!("RTM_GETLINK {name}"));
-}
-
-/// Asks for all links, without their counters, which are most of what the kernel says of one.
-pub(super) fn all(to: &mut Requests) {
-    let mut body = link(0, None);
-    attribute(&mut body, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
-    to.push(RTM_GETLINK, DUMP, &body, "RTM_GETLINK");
 }
 
 /// Brings the link `index` up.

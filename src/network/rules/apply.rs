@@ -7,8 +7,7 @@ use super::element::Elements;
 use super::error::RulesError;
 use super::kernel::{Step, Whole, change, clear_all, inside};
 use super::lacks::Lacks;
-use super::loss::loses;
-use super::machine::MachineRules;
+use super::machine::{LinkRules, MachineRules};
 use super::store::Store;
 use super::{connections, legacy, loopback, store};
 use crate::settings::network::PortMapping;
@@ -193,29 +192,57 @@ pub fn remove_machine_over(nft: &mut Nfnetlink, name: &str) -> Result<(), RulesE
 }
 
 fn remove_from(store: Store, nft: &mut Nfnetlink, name: &str) -> Result<(), RulesError> {
-    let all = store.machines()?;
-    let mut rest: Vec<MachineRules> = all.iter().filter(|machine| machine.name != name).cloned().collect();
-    if rest.len() == all.len() && !rest.is_empty() {
-        return Ok(store.remove(name)?);
-    }
-    let (was, now) = (store.opened(), forwarding::opened());
-    let before = Elements::of(&all).open(&was);
-    if rest.is_empty() {
+    let own = store.machine(name)?;
+    let others: Vec<String> = store.names()?.into_iter().filter(|other| other != name).collect();
+    if others.is_empty() {
         clear_all(&store, nft)?;
         store.remove(name)?;
         return Ok(store.dissolve()?);
     }
+    let Some(own) = own else { return Ok(store.remove(name)?) };
+    let mut rest = beside(&store, &own, &others)?;
+    let (was, now) = (store.opened(), forwarding::opened());
+    let before = Elements::of(rest.iter().chain([&own])).open(&was);
     for machine in rest.iter_mut().filter(|machine| machine.partitions.iter().any(|other| other == name)) {
         machine.partitions.retain(|other| other != name);
         store.put(machine)?;
     }
     let after = Elements::of(&rest).open(&now);
     let closes = without(inside(&before), &inside(&after));
-    let step =
-        Step { old: &before, new: &after, opened: &now, may: !loses(&all), opens: &[], closes: &closes };
-    let whole = || Ok(Whole { elements: after.clone(), machines: rest.clone() });
+    let step = Step {
+        old: &before,
+        new: &after,
+        opened: &now,
+        may: own.loss.is_none(),
+        opens: &[],
+        closes: &closes,
+    };
+    let whole = || {
+        let machines: Vec<_> = store.machines()?.into_iter().filter(|machine| machine.name != name).collect();
+        Ok(Whole { elements: Elements::of(&machines).open(&now), machines })
+    };
     change(&store, nft, &step, whole)?;
     Ok(store.remove(name)?)
+}
+
+/// Those of `others` that have elements of `own` too, or that its end matters to: where that can be anyone, all; otherwise one of each of its
+/// zones. A zone may have a thousand machines, and each of them is a file.
+fn beside(store: &Store, own: &MachineRules, others: &[String]) -> Result<Vec<MachineRules>, RulesError> {
+    let all = !own.partitions.is_empty() || !own.ports.is_empty();
+    let mut alone: Vec<_> = own.links.iter().filter_map(LinkRules::routed).collect();
+    let mut found = Vec::new();
+    for other in others {
+        if !all && alone.is_empty() {
+            break;
+        }
+        let Some(other) = store.machine(other)? else { continue };
+        let count = alone.len();
+        alone.retain(|inside| !other.links.iter().any(|link| link.routed() == Some(inside)));
+        if all || alone.len() < count {
+            found.push(other);
+        }
+    }
+    Ok(found)
 }
 
 /// Gives what ends the connections of machine `name`, to be done when its rules are gone: others may get its addresses. What cannot

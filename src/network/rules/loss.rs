@@ -10,11 +10,6 @@ use super::base::INET;
 use super::element::interface;
 use super::machine::{MachineRules, Place};
 
-/// Whether any of them loses some.
-pub(super) fn loses(machines: &[MachineRules]) -> bool {
-    machines.iter().any(|machine| machine.loss.is_some())
-}
-
 /// Rules that lose packets of machines on purpose: on bridges each at its port, elsewhere at its link.
 pub(super) fn lose(table: Table, machines: &[MachineRules], batch: &mut Batch) {
     let links = |machine: &'_ MachineRules| {

@@ -127,10 +127,15 @@ impl Store {
 
     /// All machines, by name.
     pub(super) fn machines(&self) -> SysResult<Vec<MachineRules>> {
-        let mut names: Vec<_> = entries(&self.machines)?.into_iter().map(|(name, _)| name).collect();
+        self.names()?.iter().filter_map(|name| self.machine(name).transpose()).collect()
+    }
+
+    /// Their names, in order.
+    pub(super) fn names(&self) -> SysResult<Vec<String>> {
+        let names = entries(&self.machines)?.into_iter().filter_map(|(name, _)| name.into_string().ok());
+        let mut names: Vec<String> = names.collect();
         names.sort();
-        let read = |name: &std::ffi::OsString| self.machine(name.to_str().unwrap_or_default()).transpose();
-        names.iter().filter_map(read).collect()
+        Ok(names)
     }
 
     /// One of them. A file that was cut off, as by a full /run, is none.
