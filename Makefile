@@ -79,6 +79,7 @@ check-unit:
 
 check-root: trees
 	@tests/setup build root
+	@set -e; for tree in $(filter debian-12 debian-13,$(TREES)); do tests/repository $$tree; done
 	tests/tier $@ cargo test --locked --test root -- --tap
 
 check-bus: trees

@@ -102,6 +102,7 @@ fn bad_input_gets_one_line_a_hint_and_125() {
         (&["boot", "/t"], "unknown command \"boot\""),
         (&["run"], "no tree given"),
         (&["run", "--nonsense", "/t"], "unknown option --nonsense"),
+        (&["run", "--slice=a/b", "/t"], "bad value for --slice=: \"a/b\" is no name of a slice"),
         (&["run", "--register=maybe", "/t"], "bad value for --register=: \"maybe\" is not known"),
         (&["run", "/t", "--machine"], "--machine needs a value"),
         (&["run", "/t", "--directory=/u"], "two trees given: /t and --directory="),

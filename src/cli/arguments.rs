@@ -84,6 +84,10 @@ pub struct RunArguments {
     #[arg(long, value_name = "MODE")]
     pub register: Option<String>,
 
+    /// The slice that such a scope goes into, in place of machine.slice
+    #[arg(long, short = 'S', value_name = "SLICE")]
+    pub slice: Option<String>,
+
     /// Print the settings, where each came from, and the plan, and stop: text (default) or json
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     pub explain: Option<String>,

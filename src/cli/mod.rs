@@ -44,6 +44,7 @@ mod network_options;
 pub mod nspawn;
 pub mod output;
 pub mod progress;
+pub mod properties;
 pub mod reference;
 pub mod refusal;
 pub mod run;
@@ -57,6 +58,7 @@ pub mod verbs;
 
 use crate::manager::worker;
 use crate::network::ports::proxy;
+use crate::settings::handed;
 use invocation::Invocation;
 use output::Output;
 use refusal::Refusal;
@@ -81,7 +83,10 @@ pub fn main() -> ExitCode {
     if let Some(program) = nspawn::called_as(arguments.first()) {
         return ExitCode::from(nspawn::main(program, &arguments[1..], started));
     }
-    let status = match invocation::parse(arguments) {
+    let arguments = handed::taken(arguments, std::io::stdin()).map_err(|error| {
+        Refusal::error(error.to_string(), "spinneyd hands them over; others give them as words")
+    });
+    let status = match arguments.and_then(invocation::parse) {
         Ok(Invocation::Run(invocation)) => run::run(&invocation, started),
         Ok(Invocation::Verb(verb)) => verb.perform(),
         Err(Refusal::Display(text)) => {

@@ -19,8 +19,8 @@ use crate::image::Image;
 use crate::machine;
 use crate::settings::{
     ALL_CAPABILITIES, ConsoleMode, ConsoleRequest, Environment, LinkJournal, MachineName, Payload,
-    ResolvConf, Resolved, ResourceLimit, SettingsError, SignalNumber, Timezone, ValueError, Volatile, Words,
-    capability_names, machine_settings,
+    ResolvConf, Resolved, ResourceLimit, SettingsError, SignalNumber, Slice, Timezone, ValueError, Volatile,
+    Words, capability_names, machine_settings,
 };
 use crate::supervisor::{self, Ending, KeepUnit, Register, Request};
 
@@ -136,23 +136,29 @@ fn prepared(invocation: &RunInvocation, started: Instant, by_name: bool) -> Resu
     let keep_unit = if invocation.options.keep_unit { KeepUnit::Always } else { KeepUnit::default() };
     let background = invocation.options.detach || invocation.options.keep_unit;
     let register = register(invocation.options.register.as_deref())?;
-    let ending = Ending::Judged;
-    let request = Request { settings, provenance, started, background, keep_unit, register, ending };
+    let slice: Option<Slice> = optional("--slice=", invocation.options.slice.as_deref(), str::parse)?;
+    warnings.extend(slice.as_ref().and_then(|slice| supervisor::no_scope(slice, register, keep_unit)));
+    let (slice, ending) = (slice.unwrap_or_default(), Ending::Judged);
+    let request = Request { settings, provenance, started, background, keep_unit, register, slice, ending };
     Ok(Prepared { request, warnings, note })
 }
 
-/// What the option says, or else the environment, for all machines of a job of CI.
+/// What the option says, or else the environment.
 fn register(option: Option<&str>) -> Result<Register, SettingsError> {
+    optional("--register=", option, str::parse)?.map_or_else(register_of_environment, Ok)
+}
+
+/// What the environment says, for all machines of a job of CI.
+///
+/// # Errors
+/// When it is nothing that `--register=` takes.
+pub(super) fn register_of_environment() -> Result<Register, SettingsError> {
     const VARIABLE: &str = "SPINNEY_REGISTER";
-    let said = optional("--register=", option, str::parse)?;
-    match (said, std::env::var_os(VARIABLE)) {
-        (Some(register), _) => Ok(register),
-        (None, None) => Ok(Register::default()),
-        (None, Some(text)) => text.to_string_lossy().parse().map_err(|error: ValueError| {
-            let problem = format!("bad value for ${VARIABLE}: {error}");
-            SettingsError::Combination { problem, hint: error.hint().to_owned() }
-        }),
-    }
+    let Some(text) = std::env::var_os(VARIABLE) else { return Ok(Register::default()) };
+    text.to_string_lossy().parse().map_err(|error: ValueError| {
+        let problem = format!("bad value for ${VARIABLE}: {error}");
+        SettingsError::Combination { problem, hint: error.hint().to_owned() }
+    })
 }
 
 /// What was pulled stays as it was pulled, for all that run it, unless the user says otherwise.

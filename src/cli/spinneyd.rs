@@ -8,6 +8,7 @@ use clap::Parser;
 use super::EXIT_FAILURE;
 use super::output::Output;
 use crate::manager::daemon::{Options, PERSONALITY, run};
+use crate::manager::problem::Problem;
 use crate::settings::parse_duration;
 
 const HELP: &str = "\
@@ -55,7 +56,9 @@ pub(super) fn main(arguments: Vec<OsString>) -> u8 {
             return EXIT_FAILURE;
         }
     };
-    match run(&Options { idle, instead_of_machined: arguments.instead_of_machined }) {
+    let complain = |problem: &Problem| Output::new(false).warning(&problem.text);
+    let instead_of_machined = arguments.instead_of_machined;
+    match run(&Options { idle, instead_of_machined, complain: Some(complain) }) {
         Ok(()) => 0,
         Err(error) => {
             output.error(&error, error.hint());

@@ -48,9 +48,12 @@ pub async fn announce(context: &Context) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Tells of a machine that another program has registered.
-pub async fn registered(context: &Context, machine: &Registered) {
+/// Tells of a machine that another program has registered, in place of a dead one that is still told of if it `replaces` one.
+pub async fn registered(context: &Context, machine: &Registered, replaces: bool) {
     let _turn = TURN.lock().await;
+    if replaces {
+        machined::machine_went(context, &machine.file.name).await;
+    }
     registered_came(context, machine).await;
 }
 

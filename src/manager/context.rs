@@ -36,6 +36,11 @@ struct Shared {
     images: Images,
     /// Calls and tasks under way: the manager does not end meanwhile.
     busy: AtomicUsize,
+    /// Connections to sockets of ours.
+    connected: AtomicUsize,
+    /// Told when one of those goes: what the bus sees, it tells itself.
+    departures: Notify,
+    complain: fn(&Problem),
 }
 
 /// As long as there is one, the manager does not end for want of work.
@@ -48,17 +53,40 @@ impl Drop for Busy {
     }
 }
 
+/// As long as there is one, the manager does not end for want of work: its client may call again.
+#[derive(Debug)]
+pub struct Connected(Arc<Shared>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connected.fetch_sub(1, Ordering::Relaxed);
+        self.0.departures.notify_waiters();
+    }
+}
+
 impl Context {
-    /// Of a connection on which nothing is served yet.
+    /// Of a connection on which nothing is served yet. `complain` is told of what goes wrong where nobody waits for it.
     ///
     /// # Errors
     /// When the registry cannot be watched.
-    pub fn new(connection: Connection) -> Result<Self, Problem> {
+    pub fn new(connection: Connection, complain: fn(&Problem)) -> Result<Self, Problem> {
         let (machines, registered) = (Machines::new()?, RegisteredMachines::default());
         let (jobs, arrivals) = (Jobs::default(), Notify::new());
         let (transfers, images) = (Transfers::default(), Images::default());
-        let busy = AtomicUsize::new(0);
-        let shared = Shared { connection, machines, registered, jobs, arrivals, transfers, images, busy };
+        let (busy, connected, departures) = (AtomicUsize::new(0), AtomicUsize::new(0), Notify::new());
+        let shared = Shared {
+            connection,
+            machines,
+            registered,
+            jobs,
+            arrivals,
+            transfers,
+            images,
+            busy,
+            connected,
+            departures,
+            complain,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -104,7 +132,25 @@ impl Context {
 
     /// Whether something is under way, or there is something to tell of.
     pub fn is_busy(&self) -> bool {
-        self.is_at_work() || !self.shared.machines.is_empty() || !self.shared.registered.is_empty()
+        let Shared { machines, registered, transfers, connected, .. } = &*self.shared;
+        let told_of = !machines.is_empty() || !registered.is_empty() || !transfers.is_empty();
+        self.is_at_work() || told_of || connected.load(Ordering::Relaxed) > 0
+    }
+
+    /// Somebody is connected to a socket of ours until what this gives is dropped.
+    pub fn connected(&self) -> Connected {
+        self.shared.connected.fetch_add(1, Ordering::Relaxed);
+        Connected(Arc::clone(&self.shared))
+    }
+
+    /// Told when somebody has gone from a socket of ours.
+    pub fn departures(&self) -> &Notify {
+        &self.shared.departures
+    }
+
+    /// Says that something goes wrong for which nobody waits.
+    pub fn complain(&self, problem: &Problem) {
+        (self.shared.complain)(problem);
     }
 
     /// Something is under way until what this gives is dropped.

@@ -3,10 +3,12 @@
 //! It ends by itself when nobody has asked anything for a while, no machine runs and nothing is under way: the bus starts it again.
 //! Names of systemd's daemons are taken only where those are not installed.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::AbortHandle;
 use zbus::Connection;
 use zbus::fdo::RequestNameFlags;
@@ -17,8 +19,6 @@ use super::{announcer, bus, importd, machined, own, varlink};
 use crate::machine::autostart::is_systemd_host;
 use crate::sys::activation::passed_sockets;
 use crate::sys::process::raise_soft_limit;
-use crate::sys::readiness::watched;
-use crate::sys::signal::{SignalFd, SignalSet};
 
 /// What the executable is called by: argv[0].
 pub const PERSONALITY: &str = "spinneyd";
@@ -41,6 +41,9 @@ const SUCCESSION: Duration = Duration::from_secs(2);
 /// How long the answer to a call that is quick may take.
 const LAST: Duration = Duration::from_millis(100);
 
+/// How long it is until what could not be watched is watched again.
+const REST: Duration = Duration::from_secs(1);
+
 /// How long calls under way are waited for by who is told to end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -51,6 +54,8 @@ pub struct Options {
     pub idle: Option<Option<Duration>>,
     /// It takes the names of systemd's daemons also where those are installed.
     pub instead_of_machined: bool,
+    /// Told of what goes wrong where nobody waits for it.
+    pub complain: Option<fn(&Problem)>,
 }
 
 /// Why the manager ended.
@@ -102,7 +107,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
 
 async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {
     let connection = bus::connect().await?;
-    let context = Context::new(connection.clone())?;
+    let context = Context::new(connection.clone(), options.complain.unwrap_or(|_| ()))?;
     machined::serve(&context).await?;
     own::serve(&context).await?;
     importd::serve(&context).await?;
@@ -111,14 +116,14 @@ async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {
     importd::announce(&context).await?;
     let names = take_names(&connection, options.instead_of_machined).await?;
     let sockets = varlink::start(&context, passed, &names);
+    let ends = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     // Nobody there to be told is the usual case.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let watch = tokio::spawn(announcer::watch(context.clone()));
-    // Without it transfers are told of when somebody asks.
-    tokio::spawn(importd::watch(context.clone()));
-    tokio::spawn(machined::images::watch(context.clone()));
+    tokio::spawn(again(context.clone(), importd::watch));
+    tokio::spawn(again(context.clone(), machined::images::watch));
     let ended = tokio::select! {
-        () = told_to_end() => Ok(()),
+        () = told_to_end(ends) => Ok(()),
         () = quiet_for(&context, options.idle.unwrap_or(Some(IDLE)).unwrap_or(Duration::MAX), Context::is_busy) => Ok(()),
         () = connection.closed() => Ok(()),
         // It comes back only when it cannot go on.
@@ -133,17 +138,31 @@ async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {
     Ok(ended?)
 }
 
-/// Comes back at SIGTERM and SIGINT: our sockets are not to be left, and calls under way are answered. Children have no signal
-/// blocked, as the standard library sees to it.
-async fn told_to_end() {
-    let signals = SignalSet::of(&[libc::SIGTERM, libc::SIGINT]);
-    let told = SignalFd::open(&signals).ok().and_then(|told| told.as_fd().try_clone_to_owned().ok());
-    match told.and_then(|told| watched(told).ok()) {
-        Some(told) if signals.block().is_ok() => {
-            let _ = told.readable().await;
+/// Has `watch` go on for as long as the manager runs. Where it cannot, what it tells is told when somebody asks.
+async fn again<W: Future<Output = Result<(), Problem>>>(context: Context, watch: impl Fn(Context) -> W) {
+    let mut said = String::new();
+    loop {
+        if let Err(problem) = watch(context.clone()).await {
+            // Once, and not each second that it lasts.
+            if std::mem::replace(&mut said, problem.text.clone()) != problem.text {
+                context.complain(&problem);
+            }
         }
-        // Then they end us at once, as they do who knows nothing of them.
-        _ => std::future::pending().await,
+        tokio::time::sleep(REST).await;
+    }
+}
+
+/// Comes back when one of `signals` came: our sockets are not to be left, and calls under way are answered. They have handlers and
+/// are not blocked, which children would inherit.
+async fn told_to_end([terminate, interrupt]: [io::Result<Signal>; 2]) {
+    let told = async |signal: io::Result<Signal>| match signal {
+        Ok(mut signal) => drop(signal.recv().await),
+        // Then it ends us at once, as it does who knows nothing of it.
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = told(terminate) => {}
+        () = told(interrupt) => {}
     }
 }
 
@@ -151,7 +170,13 @@ async fn told_to_end() {
 async fn quiet_for(context: &Context, time: Duration, busy: impl Fn(&Context) -> bool) {
     loop {
         let activity = context.connection().monitor_activity();
-        match tokio::time::timeout(time, activity).await {
+        let said = async {
+            tokio::select! {
+                () = activity => {}
+                () = context.departures().notified() => {}
+            }
+        };
+        match tokio::time::timeout(time, said).await {
             Err(_) if !busy(context) => return,
             _ => {}
         }

@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::lifeline::Lifeline;
+use super::own::variants::Dictionary;
 use crate::machine::registry_watch::RegistryWatch;
 use crate::machine::{Error, MachineHandle};
 use crate::network::state::NetworkState;
@@ -52,6 +53,8 @@ pub struct Machine {
     pub file: MachinedFile,
     supervisor: Arc<Lifeline>,
     stamps: Stamps,
+    /// What lists of ours tell of it, once that was asked: it stays as it is.
+    listed: OnceLock<Dictionary>,
 }
 
 impl Machine {
@@ -70,12 +73,18 @@ impl Machine {
             .filter_map(|index| index.try_into().ok())
             .collect();
         let file = MachinedFile::of(&state, &interfaces);
-        Some(Self { file, state, interfaces, network, supervisor, stamps })
+        let listed = OnceLock::new();
+        Some(Self { file, state, interfaces, network, supervisor, stamps, listed })
     }
 
     /// Whether its supervisor lives still.
     pub fn is_there(&self) -> bool {
         self.supervisor.holds()
+    }
+
+    /// What lists tell of it, which is put together by `make` once.
+    pub fn listed(&self, make: impl FnOnce(&Self) -> Dictionary) -> &Dictionary {
+        self.listed.get_or_init(|| make(self))
     }
 
     /// Its supervisor.

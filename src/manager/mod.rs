@@ -15,8 +15,10 @@
 //! | [`bus`] | the connection, with what systemd's clients expect of it |
 //! | [`introspection`] | what an object says of itself, without what is below it |
 //! | [`authority`] | who may do what: root, and whom polkit allows |
+//! | [`departure`] | clients that leave the bus |
 //! | [`problem`] | why not, under the names that each interface has for it |
 //! | [`object_path`] | names as elements of object paths |
+//! | [`child`] | processes of our own executable |
 //! | [`worker`] | tasks in processes of their own |
 //! | [`systemd`] | machines as services of systemd: enabled, started |
 //! | [`varlink`] | Varlink interfaces, in the same loop |
@@ -27,8 +29,10 @@
 pub mod announcer;
 pub mod authority;
 pub mod bus;
+pub mod child;
 pub mod context;
 pub mod daemon;
+pub mod departure;
 pub mod importd;
 pub mod introspection;
 pub mod lifeline;

@@ -4,8 +4,6 @@
 //! as its leader. That process is known by a pidfd from the moment that it is registered.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::CWD;
@@ -14,8 +12,8 @@ use rustix::process::Pid;
 use super::lifeline::Lifeline;
 use super::problem::{Kind, Problem};
 use crate::machine::Leader;
-use crate::supervisor::machined_file::{self, DIRECTORY, MachinedFile, SERVICE};
-use crate::sys::files::{entries, open_directory, read_at};
+use crate::supervisor::machined_file::{self, MachinedFile, SERVICE};
+use crate::sys::files::read_at;
 use crate::sys::process::pidfd_open;
 
 /// More of them are not taken: each has a file, an object and an fd.
@@ -90,23 +88,29 @@ impl RegisteredMachines {
         machines
     }
 
-    /// Keeps one more, with its file.
+    /// Keeps one more, with its file. Gives also the one that had its name, if that is dead and nobody has told of it so far.
     ///
     /// # Errors
     /// [`Kind::MachineExists`]; when there are too many, or the file cannot be written.
-    pub fn add(&self, machine: Registered) -> Result<Arc<Registered>, Problem> {
+    pub fn add(&self, machine: Registered) -> Result<(Arc<Registered>, Option<Arc<Registered>>), Problem> {
         let mut known = self.lock();
-        let name = machine.file.name.clone();
-        let machine = Arc::new(machine);
-        if known.machines.len() >= MOST {
-            return Err(Problem::new(Kind::Failed, "Too many machines are registered"));
+        let (name, machine) = (machine.file.name.clone(), Arc::new(machine));
+        let exists = || Problem::new(Kind::MachineExists, format!("Machine '{name}' already exists"));
+        match known.machines.get(&name) {
+            Some(before) if before.is_there() => return Err(exists()),
+            // Its file, and the link of its unit.
+            Some(dead) => drop(machined_file::remove(&dead.file)),
+            None if known.machines.len() >= MOST => {
+                return Err(Problem::new(Kind::Failed, "Too many machines are registered"));
+            }
+            None => {}
         }
         match machine.file.write() {
-            Ok(true) if !known.machines.contains_key(&name) => {
-                known.machines.insert(name, Arc::clone(&machine));
-                Ok(machine)
+            Ok(true) => {
+                let dead = known.machines.insert(name, Arc::clone(&machine));
+                Ok((machine, dead))
             }
-            Ok(_) => Err(Problem::new(Kind::MachineExists, format!("Machine '{name}' already exists"))),
+            Ok(false) => Err(exists()),
             Err(error) => Err(Problem::of(Kind::Failed, &error, None)),
         }
     }
@@ -136,12 +140,7 @@ pub fn is_others(file: &MachinedFile) -> bool {
 
 /// What the directory says; files whose leaders are gone are removed.
 fn load() -> Vec<Registered> {
-    let names = open_directory(Path::new(DIRECTORY)).and_then(entries).unwrap_or_default();
-    let names = names.into_iter().filter_map(|(name, _): (OsString, _)| name.into_string().ok());
-    let files = names
-        .filter(|name| !name.starts_with('.') && !name.contains(':'))
-        .filter_map(|name| machined_file::read(&name).ok().flatten().filter(|file| file.name == name))
-        .filter(is_others);
+    let files = machined_file::read_all().into_iter().filter(is_others);
     files
         .take(MOST)
         .filter_map(|file| {

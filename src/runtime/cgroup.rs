@@ -118,9 +118,10 @@ impl Hierarchy {
         }
     }
 
-    /// Whether processes are in the cgroups of machine `name`, in a unit or not.
+    /// Whether processes are in the cgroups of machine `name`: those of its own, or in a service or a scope of ours.
     pub fn is_populated(&self, name: &str) -> bool {
-        [Path::new(PARENT).join(name), unit_cgroup::usual_place(name)].into_iter().any(|outer| {
+        let places = unit_cgroup::usual_places(name).into_iter().chain([Path::new(PARENT).join(name)]);
+        places.into_iter().any(|outer| {
             let events = read_at(&self.root, outer.join("cgroup.events"), 4096).unwrap_or_default();
             events.split(|byte| *byte == b'\n').any(|line| line == b"populated 1")
         })
@@ -147,8 +148,20 @@ impl Hierarchy {
     /// # Errors
     /// When a process will not go, or a directory cannot be removed.
     pub fn remove_from_unit(&self, unit: &Path, name: &str) -> SysResult<()> {
+        self.remove_child(unit, &unit_cgroup::outer(name))
+    }
+
+    /// As [`Hierarchy::remove_from_unit`], of a machine that an older version has started, whose cgroup bears no name.
+    ///
+    /// # Errors
+    /// When a process will not go, or a directory cannot be removed.
+    pub fn remove_only_one(&self, unit: &Path) -> SysResult<()> {
+        self.remove_child(unit, Path::new(unit_cgroup::ONLY_ONE))
+    }
+
+    fn remove_child(&self, unit: &Path, child: &Path) -> SysResult<()> {
         match self.find(unit) {
-            Ok(unit) => kill_and_remove(&unit, &unit_cgroup::outer(name)),
+            Ok(unit) => kill_and_remove(&unit, child),
             Err(error) if error.errno() == Errno::NOENT => Ok(()),
             Err(error) => Err(error),
         }
@@ -253,8 +266,16 @@ fn enable_controllers(cgroup: &OwnedFd) -> SysResult<()> {
     Ok(())
 }
 
-/// Kills all processes of `cgroup` (cgroup.kill, Linux 5.14) and waits until it is empty.
+/// Kills all processes of `cgroup` (cgroup.kill, Linux 5.14) and waits until it is empty, or gone: a scope's that is empty is
+/// systemd's to remove, who may be quicker.
 fn kill(cgroup: &OwnedFd) -> SysResult<()> {
+    match kill_all(cgroup) {
+        Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NODEV) => Ok(()),
+        done => done,
+    }
+}
+
+fn kill_all(cgroup: &OwnedFd) -> SysResult<()> {
     loop {
         let events = open_at_read(cgroup, "cgroup.events")?;
         let text = crate::sys::files::read_all(&events, 4096)?;

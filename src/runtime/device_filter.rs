@@ -47,6 +47,13 @@ pub const TERMINALS: [DeviceRule; 2] = [
     DeviceRule { kind: DeviceKind::Character, major: Some(PTS), minor: None, access: READ | WRITE },
 ];
 
+/// What a machine needs that others are in: trees have nodes of any device, and whoever unpacks one makes them. What they are of can be
+/// opened no more than before.
+pub const NODES: [DeviceRule; 2] = [
+    DeviceRule { kind: DeviceKind::Character, major: None, minor: None, access: MAKE },
+    DeviceRule { kind: DeviceKind::Block, major: None, minor: None, access: MAKE },
+];
+
 impl std::fmt::Display for DeviceRule {
     /// As `DeviceAllow=` of systemd writes it, by numbers: `char 1:3 rwm`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

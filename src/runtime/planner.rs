@@ -211,6 +211,9 @@ pub fn plan(
     let devices = filtered.then(|| {
         let mut rules = devices(&operations, &around.bound_devices);
         rules.extend_from_slice(&around.allowed_devices);
+        if settings.nesting {
+            rules.extend_from_slice(&device_filter::NODES);
+        }
         rules
     });
     let (rlimits, lowered) = resource_limits(settings, host);

@@ -24,12 +24,28 @@ const SUPERVISOR: &str = "supervisor";
 /// What is before a machine's name in that of its outer cgroup: no machine is called like the supervisor's.
 const OUTER: &str = "machine-";
 
+/// The outer cgroup of older versions, which knew of one machine in a unit.
+pub(super) const ONLY_ONE: &str = "machine";
+
 /// How systemd marks what it has handed over: the second is what it may set without being root of the host.
 const MARKS: [&[u8]; 2] = [b"trusted.delegate", b"user.delegate"];
 
-/// Where the outer cgroup of machine `name` is, as long as no drop-in says another slice.
-pub(super) fn usual_place(name: &str) -> PathBuf {
-    Path::new("machine.slice").join(format!("spinney@{name}.service")).join(outer(name))
+/// Where the outer cgroup of machine `name` is in a service or a scope of ours, as long as no drop-in says another slice.
+pub(super) fn usual_places(name: &str) -> [PathBuf; 2] {
+    [format!("spinney@{name}.service"), scope_name(name)]
+        .map(|unit| Path::new("machine.slice").join(unit).join(outer(name)))
+}
+
+/// The name of a machine's scope, as systemd-machined calls those that it makes: with the name escaped (systemd.unit(5), "String
+/// Escaping for Inclusion in Unit Names").
+pub fn scope_name(machine: &str) -> String {
+    let escape = |(at, byte): (usize, u8)| match byte {
+        b'.' if at > 0 => ".".to_owned(),
+        byte if byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_') => char::from(byte).to_string(),
+        byte => format!("\\x{byte:02x}"),
+    };
+    let escaped: String = machine.bytes().enumerate().map(escape).collect();
+    format!("machine-{escaped}.scope")
 }
 
 /// In a unit's cgroup: the outer one of machine `name`.
@@ -149,5 +165,16 @@ mod tests {
             (Controller::Cpuacct, "machine.slice"),
         ];
         assert_eq!(legacy_of(listed), expected.map(|(controller, path)| (controller, path.into())).into());
+    }
+
+    #[test]
+    fn scopes() {
+        for (machine, scope) in [
+            ("web", "machine-web.scope"),
+            ("my-web.lab1", "machine-my\\x2dweb.lab1.scope"),
+            (".x", "machine-\\x2ex.scope"),
+        ] {
+            assert_eq!(scope_name(machine), scope);
+        }
     }
 }

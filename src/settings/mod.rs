@@ -14,6 +14,7 @@
 //! | [`nspawn_manner`] | layers as systemd-nspawn has them |
 //! | [`draft`] | what is in force to [`MachineSettings`] |
 //! | [`resolve`] | which layers there are: [`machine_settings`] |
+//! | [`handed`] | options that do not show in the list of processes |
 //! | [`provenance`] | where each value came from |
 //! | the rest | a kind of value each, with its parser |
 
@@ -33,6 +34,7 @@ mod error;
 mod escape;
 mod execution;
 pub mod files;
+pub mod handed;
 mod identity;
 pub mod keys;
 mod knobs;
@@ -49,6 +51,7 @@ mod refused;
 pub mod resolve;
 mod rlimit;
 mod signal;
+mod slice;
 mod suggestion;
 mod surroundings;
 pub mod toml_layer;
@@ -79,6 +82,7 @@ pub use refused::SettingsError;
 pub use resolve::{Asked, OfFiles, Resolved, SettingsMode, files_of, machine_settings};
 pub use rlimit::ResourceLimit;
 pub use signal::SignalNumber;
+pub use slice::Slice;
 pub use suggestion::{did_you_mean, nearest};
 pub use surroundings::{Environment, Places};
 pub use verity::{RootHashSignature, Verity};

@@ -55,7 +55,7 @@ impl Claimed {
                 Claim::Ours { directory, stale: true } => super::gc::clear(directory, &cgroups)
                     .map_err(|source| Error::Stale { name: name.to_string(), source })?,
                 Claim::Ours { directory, stale: false } => {
-                    if is_populated(&cgroups, name) {
+                    if is_alive(&cgroups, name) {
                         directory.remove().map_err(Error::system("give the name back"))?;
                         return Err(Error::NameInUse { name: name.to_string() });
                     }
@@ -89,6 +89,11 @@ impl Claimed {
         self.journal.note(resource).map_err(Error::system("write the journal of resources"))
     }
 
+    /// As [`Claimed::note`], unless it is written down already.
+    pub(super) fn note_once(&self, resource: &Resource) -> Result<(), Error> {
+        if self.journal.resources().contains(resource) { Ok(()) } else { self.note(resource) }
+    }
+
     /// Picks a free range of ids, or takes the one asked for; gives its first id and size.
     pub(super) fn take_ids(&mut self, wanted: Option<(u32, u32)>) -> Result<(u32, u32), IdRangeError> {
         let note = |base| self.journal.note(&Resource::IdRange(base));
@@ -103,6 +108,13 @@ impl Claimed {
         self.id_range = Some(lock);
         fault::point("id-range");
         Ok(range)
+    }
+
+    /// Makes the machine's scratch directory: as long as somebody has it open, it is in use.
+    pub(super) fn make_scratch(&self) -> Result<OwnedFd, Error> {
+        let name = self.directory.name().as_str();
+        self.note(&Resource::Scratch(name.to_owned()))?;
+        resources::make_scratch(name).map_err(Error::system("make the scratch directory"))
     }
 
     /// Locks images for the machine's life.
@@ -268,7 +280,9 @@ impl Claimed {
     }
 }
 
-/// Whether the machine runs, though its directory is gone: its supervisor is about to put it back.
-fn is_populated(cgroups: &CgroupHierarchy, name: &MachineName) -> bool {
-    Hierarchy::open(cgroups).is_ok_and(|hierarchy| hierarchy.is_populated(name.as_str()))
+/// Whether the machine runs, though its directory is gone: its supervisor is about to put it back. In a unit of somebody else's no cgroup
+/// says so, but what it writes to does.
+pub(super) fn is_alive(cgroups: &CgroupHierarchy, name: &MachineName) -> bool {
+    resources::is_scratch_in_use(name.as_str())
+        || Hierarchy::open(cgroups).is_ok_and(|hierarchy| hierarchy.is_populated(name.as_str()))
 }

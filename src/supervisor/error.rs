@@ -80,6 +80,8 @@ pub enum Error {
     Plan(#[from] PlanError),
     #[error(transparent)]
     IdRange(#[from] IdRangeError),
+    #[error("the user namespace that this host is in has no ids {base} to {}", u64::from(*base) + u64::from(*size) - 1)]
+    IdsOutOfReach { base: u32, size: u32 },
     #[error(transparent)]
     Root(#[from] RootError),
     #[error(transparent)]
@@ -243,6 +245,10 @@ impl Error {
             }
             Self::ReadOnlyTree(_) | Self::ReadOnlyDisk(_) => {
                 "--ephemeral or --volatile=overlay run it on a layer of its own, --read-only as it is"
+            }
+            Self::IdsOutOfReach { .. } => {
+                "it is a machine itself? boot it with --private-users=no --nesting=yes, and those in it have user namespaces of \
+                 their own"
             }
             Self::IdRange(IdRangeError::InUse { .. }) => "let one be picked: --private-users=pick",
             Self::Root(RootError::MountBelow { .. }) => {

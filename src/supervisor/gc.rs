@@ -9,7 +9,6 @@ use rustix::process::Pid;
 use crate::host::CgroupHierarchy;
 use crate::image::lock;
 use crate::network::{host_names, link, rules};
-use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::controllers;
 use crate::runtime::root::SCRATCH;
 use crate::settings::MachineName;
@@ -18,7 +17,9 @@ use crate::sys::process::ends_within;
 use crate::sys::process::pidfd_open;
 use crate::sys::{SysError, SysResult};
 
+use super::claimed::is_alive;
 use super::journal;
+use super::machined_file;
 use super::printable;
 use super::registry::{Claim, MACHINES, MachineDirectory, names};
 use super::resources::{self, Resource};
@@ -93,6 +94,7 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
     // Who may not write it has others who do.
     let has_directory = |machine: &str| Path::new(MACHINES).join(machine).exists();
     let _ = host_names::sweep(has_directory);
+    machined_file::sweep(has_directory);
     // What cannot be removed now is tried again the next time.
     let _ = link::holding::sweep(has_directory);
     let _ = rules::sweep_gone(has_directory);
@@ -198,8 +200,7 @@ fn orphans() -> Vec<MachineName> {
 /// Clears what an orphan has; says whether it did. Not one whose machine runs: its supervisor is about to put the
 /// directory back.
 fn clear_orphan(name: &MachineName, cgroups: &CgroupHierarchy) -> SysResult<bool> {
-    let hierarchy = Hierarchy::open(cgroups);
-    let runs = || hierarchy.as_ref().is_ok_and(|hierarchy| hierarchy.is_populated(name.as_str()));
+    let runs = || is_alive(cgroups, name);
     // Its processes may be dying still, and a supervisor that lives is given the time to say so.
     let mut looks = 0;
     while runs() && looks < LOOKS && !Path::new(MACHINES).join(name.as_str()).exists() {

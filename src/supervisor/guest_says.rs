@@ -6,10 +6,10 @@ use crate::guest::{Processes, ReadySignal, Verdict};
 
 use super::boot::{Boot, now_in_microseconds};
 use super::fault;
+use super::machine::Machine;
 use super::machine_event::{MachineEvent, StopKind};
 use super::manager_notifier::ManagerNotifier;
 use super::notify::{GuestEvent, Shutdown};
-use super::start::Machine;
 use super::state::Phase;
 use super::stop::Goal;
 use super::{Event, Report};

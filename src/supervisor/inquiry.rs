@@ -28,8 +28,8 @@ use super::boot::Boot;
 use super::console::Console;
 use super::diagnosis::{Evidence, parse_failed, parse_jobs};
 use super::launch_record::LaunchRecord;
+use super::machine::Machine;
 use super::printable;
-use super::start::Machine;
 
 /// How long one question may take: a systemd that works answers in some 10 ms.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -61,7 +61,13 @@ impl Journal {
     /// # Errors
     /// When /run is full: then it must not be made.
     pub fn note(&self, resource: &Resource) -> SysResult<()> {
-        write_all(&self.file, &line(resource)?)?;
+        let line = line(resource)?;
+        let before = rustix::fs::fstat(&self.file).map(|stat| stat.st_size.unsigned_abs());
+        if let Err(error) = write_all(&self.file, &line) {
+            // Half a line would be one with the next, and neither be understood.
+            let _ = before.and_then(|length| rustix::fs::ftruncate(&self.file, length));
+            return Err(error);
+        }
         self.noted.borrow_mut().push(resource.clone());
         Ok(())
     }

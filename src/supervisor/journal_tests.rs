@@ -12,7 +12,7 @@ fn a_cut_off_line_does_not_count() {
     assert_eq!(parse(b""), Written::default());
 }
 
-/// As versions before namespaces had cookies wrote it.
+/// As versions wrote it before namespaces had cookies, and units several machines.
 #[test]
 fn lines_of_an_older_version() {
     let older = NamespaceId { number: 4_026_531_840, cookie: 0 };
@@ -58,6 +58,10 @@ fn lines_of_an_older_version() {
         (
             r#"{"network":{"namespace":4026531840,"machine":"web","kind":{"lent":{"host":"eth1","guest":"wan","mac":null}}}}"#,
             network(HoldingKind::Lent { host: name("eth1"), guest: name("wan"), was: Condition::default() }),
+        ),
+        (
+            r#"{"unit-cgroup":"machine.slice/spinney@web.service"}"#,
+            Resource::UnitCgroup("machine.slice/spinney@web.service".into()),
         ),
     ] {
         let text = format!("{line}\n");

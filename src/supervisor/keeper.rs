@@ -20,7 +20,7 @@ use super::claimed::Claimed;
 use super::error::Error;
 use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
-use super::start::Machine;
+use super::machine::Machine;
 use super::{Event, Report};
 
 /// Where something goes, more goes: rm(1) is given this time. Short, since the name is free meanwhile.

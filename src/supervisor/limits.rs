@@ -10,8 +10,8 @@ use crate::sys::files::{read_at, write_at};
 use crate::sys::{SysError, SysResult};
 
 use super::error::Error;
+use super::machine::Machine;
 use super::resources::Resource;
-use super::start::Machine;
 
 /// Why a limit was not changed. What came before it was.
 #[derive(Debug, thiserror::Error)]

@@ -33,6 +33,7 @@ pub mod journal;
 mod keeper;
 pub mod launch_record;
 mod limits;
+mod machine;
 pub mod machine_event;
 mod machined;
 pub mod machined_file;
@@ -62,7 +63,7 @@ mod verdict;
 use std::time::Instant;
 
 use crate::runtime::plan::MachinePlan;
-use crate::settings::{MachineName, MachineSettings, Provenance, ValueError, parse_boolean};
+use crate::settings::{MachineName, MachineSettings, Provenance, Slice, ValueError, parse_boolean};
 use crate::sys::process::raise_soft_limit;
 
 pub use error::Error;
@@ -84,8 +85,23 @@ pub struct Request {
     pub keep_unit: KeepUnit,
     /// Whether systemd and systemd-machined are told of the machine.
     pub register: Register,
+    /// Where its scope goes, if it gets one.
+    pub slice: Slice,
     /// What an end of its payload means.
     pub ending: Ending,
+}
+
+/// What is to be said to who asks for `slice` though systemd makes no scope here that could go into it.
+pub fn no_scope(slice: &Slice, register: Register, keep_unit: KeepUnit) -> Option<String> {
+    let why = match (register, keep_unit) {
+        // All machines are in that one.
+        _ if *slice == Slice::default() => return None,
+        (_, KeepUnit::IfDelegated | KeepUnit::Always) => "the machine goes into the unit that we are in",
+        (Register::No, _) => "what is not registered gets no scope",
+        _ if !machined_file::is_systemds_host() => "there is no systemd to make a scope",
+        _ => return None,
+    };
+    Some(format!("--slice={slice} has no effect: {why}"))
 }
 
 /// Whether a machine goes into the unit that its supervisor is in: below its cgroup, under its limits.

@@ -5,8 +5,8 @@ use serde_json::Map;
 use super::boot::Boot;
 use super::control::methods::failed;
 use super::control::{Answer, ConnectionId};
+use super::machine::Machine;
 use super::machine_event::MachineEvent;
-use super::start::Machine;
 use super::{Event, Report};
 use crate::varlink::Fault;
 

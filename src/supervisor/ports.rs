@@ -15,9 +15,9 @@ use crate::sys::in_words;
 use super::boot::Boot;
 use super::claimed::Claimed;
 use super::error::Error;
+use super::machine::Machine;
 use super::machine_event::MachineEvent;
 use super::network::Network;
-use super::start::Machine;
 use super::{Event, Report};
 
 /// What is to be changed about the ports of a machine.

@@ -19,7 +19,7 @@ use crate::runtime::legacy_cgroup;
 use crate::runtime::root::SCRATCH;
 use crate::sys::SysResult;
 use crate::sys::files::{
-    make_directories, make_directory_at, open_at, open_directory, remove_file_at, remove_tree_at,
+    make_directories, make_directory_at, open_at, open_directory, remove_file_at, remove_tree_at, try_lock,
     try_lock_description, while_parents_vanish,
 };
 use crate::sys::network::NamespaceId;
@@ -43,6 +43,8 @@ pub enum Resource {
         /// The unit's.
         unit: PathBuf,
     },
+    /// Those in a unit that has no other machine, by the unit's: versions that knew of one alone wrote it.
+    UnitCgroup(PathBuf),
     /// Its cgroups in the named v1 hierarchy, by its name.
     LegacyCgroup(String),
     /// Its cgroups in v1 hierarchies with controllers.
@@ -88,7 +90,7 @@ impl Resource {
     pub(super) fn teardown_point(&self) -> &'static str {
         match self {
             Self::IdRange(_) => "teardown-id-range",
-            Self::Cgroup(_) | Self::CgroupInUnit { .. } => "teardown-cgroup",
+            Self::Cgroup(_) | Self::CgroupInUnit { .. } | Self::UnitCgroup(_) => "teardown-cgroup",
             Self::LegacyCgroup(_) => "teardown-legacy-cgroup",
             Self::Controllers { .. } => "teardown-controllers",
             Self::Scratch(_) => "teardown-scratch",
@@ -113,6 +115,7 @@ pub fn undo(resource: &Resource, cgroups: &CgroupHierarchy) -> SysResult<()> {
         Resource::CgroupInUnit { name, unit } => {
             in_hierarchy(cgroups, |hierarchy| hierarchy.remove_from_unit(unit, name))
         }
+        Resource::UnitCgroup(unit) => in_hierarchy(cgroups, |hierarchy| hierarchy.remove_only_one(unit)),
         Resource::LegacyCgroup(name) => legacy_cgroup::remove(name),
         Resource::Controllers { name, hierarchies } => controllers::remove(hierarchies, name),
         Resource::Scratch(name) => remove_scratch(name),
@@ -170,7 +173,7 @@ fn free_id_range(base: u32) -> SysResult<()> {
 }
 
 /// Makes the scratch directory of machine `name`, which nobody but root may enter: files in it have the guest's ids,
-/// setuid ones among them.
+/// setuid ones among them. Who holds it has its flock(2): see [`is_scratch_in_use`].
 ///
 /// # Errors
 /// When the disk is full or read-only.
@@ -179,8 +182,16 @@ pub fn make_scratch(name: &str) -> SysResult<OwnedFd> {
         let scratch = make_directories(Path::new(SCRATCH), 0o700)?;
         // That of a machine that went with the host, whose /run is empty after a boot: another one's layer.
         remove_tree_at(&scratch, name)?;
-        make_directory_at(scratch, name, 0o700)
+        let made = make_directory_at(scratch, name, 0o700)?;
+        try_lock(&made)?;
+        Ok(made)
     })
+}
+
+/// Whether a supervisor holds the scratch directory of machine `name`.
+pub fn is_scratch_in_use(name: &str) -> bool {
+    open_directory(&Path::new(SCRATCH).join(name))
+        .is_ok_and(|directory| !try_lock(&directory).unwrap_or(true))
 }
 
 fn remove_scratch(name: &str) -> SysResult<()> {

@@ -1,8 +1,7 @@
 //! From settings to a running leader.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -10,23 +9,20 @@ use rustix::io::Errno;
 use crate::guest::{Contract, ExitMeaning, ReadySignal, StopMethod};
 use crate::host::Host;
 use crate::image::opened::{Assembled, Opened};
-use crate::network::link::open_namespace;
-use crate::network::plan::Namespace;
-use crate::runtime::cgroup::{Hierarchy, MachineCgroup};
+use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::controllers::{self, Controllers};
 use crate::runtime::journal::JournalPlan;
 use crate::runtime::layers::Place;
 use crate::runtime::plan::{BindSource, MachinePlan, MountOperation, RootBase, UpperLayer};
-use crate::runtime::prepare::PrepareContext;
 use crate::runtime::root::{RootIds, RootPlaces};
 use crate::runtime::user_namespace::{self, Beginning, Creator, Holder, IdMapping, create, hold};
-use crate::runtime::{device_filter, legacy_cgroup, prepare, root, staging};
-use crate::settings::{ConsoleMode, Limits, MachineSettings, Payload};
+use crate::runtime::{device_filter, legacy_cgroup, root};
+use crate::settings::{ConsoleMode, MachineSettings, Payload};
 use crate::sys::SysError;
 use crate::sys::directory_watch;
 use crate::sys::files::make_directories;
 use crate::sys::in_root::Root;
-use crate::sys::process::{Namespaces, start_time};
+use crate::sys::process::start_time;
 use crate::sys::signal::{SignalSet, realtime};
 
 use super::claimed::Claimed;
@@ -38,60 +34,15 @@ use super::facts::{Facts, WantedIds, look, make_plan, resolv_conf_mode, wanted_i
 use super::fault;
 use super::host_resolv_conf::HostResolvConf;
 use super::keeper::Keeper;
-use super::machine_event::MachineEvent;
+use super::machine::{MADE_AHEAD, MAKE_NAMESPACES, Machine, Parts};
 use super::manager_notifier::ManagerNotifier;
 use super::network::Network;
-use super::out_of_memory::{OomEvidence, OutOfMemory};
+use super::out_of_memory::OutOfMemory;
 use super::registration::{Registration, scope};
-use super::resources::{Resource, make_scratch};
+use super::resources::Resource;
 use super::terminal::Terminal;
-use super::unit::{self, Watchdog};
+use super::unit::{self, Unit, Watchdog};
 use super::{Event, KeepUnit, Report, Request};
-
-/// A machine whose leader can be launched, now and after each reboot.
-#[derive(Debug)]
-pub(super) struct Machine {
-    pub(super) claimed: Claimed,
-    pub(super) parts: Parts,
-    pub(super) control: Control,
-    pub(super) keeper: Keeper,
-}
-
-/// What the machine is made of.
-#[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) plan: MachinePlan,
-    pub(super) contract: Contract,
-    pub(super) os: String,
-    pub(super) init: Option<String>,
-    /// The tree or image as it was, with the ids that it has on disk.
-    pub(super) tree: Root,
-    pub(super) user_namespace: Option<OwnedFd>,
-    /// Who has namespaces ready for the first boot.
-    pub(super) holder: Option<Holder>,
-    pub(super) network: Network,
-    pub(super) cgroup: MachineCgroup,
-    pub(super) legacy_cgroup: Option<OwnedFd>,
-    pub(super) controllers: Controllers,
-    pub(super) out_of_memory: OutOfMemory,
-    /// Those in force now.
-    pub(super) limits: Limits,
-    pub(super) scratch: Option<OwnedFd>,
-    pub(super) console: Option<Console>,
-    pub(super) manager: ManagerNotifier,
-    pub(super) registration: Registration,
-    pub(super) watchdog: Option<Watchdog>,
-    /// The host's resolv.conf, where the machine has that.
-    pub(super) resolv_conf: Option<HostResolvConf>,
-    /// When we were started, in clock ticks since the host's boot.
-    pub(super) supervisor_started: u64,
-}
-
-/// Namespaces that are made while the supervisor mounts the root: a network namespace takes the kernel longer than all the
-/// rest. The others belong to the leader's cgroup, to its mounts or to its own clone.
-const MADE_AHEAD: Namespaces = Namespaces::NEWNET.union(Namespaces::NEWIPC).union(Namespaces::NEWUTS);
-
-const MAKE_NAMESPACES: &str = "make the machine's namespaces";
 
 /// Signals that the supervisor takes by signalfd, or wants to have nothing of (SIGPIPE, SIGTTIN, SIGTTOU).
 pub(super) const SIGNALS: [i32; 9] = [
@@ -222,7 +173,8 @@ fn make(
         Some(scope) => unit::in_scope(request, scope, &hierarchy, report)?,
         None => unit,
     };
-    let registration = Registration::new(request, &plan, boots, unit.is_some());
+    let registration =
+        Registration::new(request, &plan, boots, unit.as_ref().is_some_and(Unit::is_the_systems));
     if unit.is_some() {
         // Of what it has no limit in, the unit's own cgroups are to count it, and to limit it.
         plan.limits.legacy.retain(|cgroup| !cgroup.assignments.is_empty());
@@ -255,7 +207,7 @@ fn make(
     };
     fault::point("cgroup");
     claimed.leave_host_mounts().map_err(Error::system("leave the host's mount namespace"))?;
-    let scratch = needs_scratch(&plan).then(|| make_scratch_noted(claimed)).transpose()?;
+    let scratch = needs_scratch(&plan).then(|| claimed.make_scratch()).transpose()?;
     fault::point("scratch");
     if !facts.view.root.binds.is_empty() {
         claimed.expect_binds();
@@ -318,6 +270,8 @@ fn finish_user_namespace(
             let namespace = create(Creator::Root, map, map);
             Ok((namespace.map_err(Error::system("make a user namespace"))?, None))
         }
+        // Who is in a user namespace has no ids but those of its map (setuid(2)).
+        Err(error) if base != 0 && error.errno() == Errno::INVAL => Err(Error::IdsOutOfReach { base, size }),
         Err(error) => Err(Error::system("make a user namespace")(error)),
     }
 }
@@ -331,12 +285,6 @@ fn needs_scratch(plan: &MachinePlan) -> bool {
                     | MountOperation::Overlay { upper: Some(None), .. }
             )
         })
-}
-
-fn make_scratch_noted(claimed: &Claimed) -> Result<OwnedFd, Error> {
-    let name = claimed.directory().name().as_str();
-    claimed.note(&Resource::Scratch(name.to_owned()))?;
-    make_scratch(name).map_err(Error::system("make the scratch directory"))
 }
 
 /// Mounts the root, and gives what it was made from as one tree.
@@ -415,100 +363,5 @@ fn command_contract(settings: &MachineSettings) -> Contract {
         power_off: vec![StopMethod::Signal(off)],
         reboot: vec![StopMethod::Signal(again)],
         exit: ExitMeaning::End,
-    }
-}
-
-impl Machine {
-    /// Looks for new kills for want of memory. `last` is at the machine's end.
-    pub(super) fn new_kills(&mut self, last: bool) -> Option<OomEvidence> {
-        let watch = &mut self.parts.out_of_memory;
-        // A cgroup that somebody has removed under us: nothing is counted any more.
-        let news = watch.look(Instant::now(), last).unwrap_or(false);
-        watch.evidence().filter(|_| news)
-    }
-
-    /// Tells of kills.
-    pub(super) fn tell_of_kills(&mut self, evidence: &OomEvidence, report: &mut Report<'_>) {
-        let name = self.parts.plan.name.as_str();
-        let (what, hint) = (evidence.to_string(), evidence.hint_while_running(name));
-        report(&Event::OutOfMemory { name, what: &what, hint: &hint });
-        self.control.publish(MachineEvent::OutOfMemory { killed: evidence.killed });
-    }
-
-    /// `error`, with what the kernel killed of the machine before it came to that.
-    pub(super) fn for_want_of_memory(&mut self, error: Error) -> Error {
-        let watch = &mut self.parts.out_of_memory;
-        let _ = watch.look(Instant::now(), true);
-        match watch.evidence() {
-            Some(evidence) => {
-                let name = self.parts.plan.name.to_string();
-                Error::OutOfMemory { name, evidence, source: Box::new(error) }
-            }
-            None => error,
-        }
-    }
-
-    /// Launches the leader and waits until it has exec'd.
-    pub(super) fn launch(&mut self) -> Result<super::running::Running, Error> {
-        let Parts {
-            plan,
-            tree,
-            user_namespace,
-            holder,
-            network,
-            cgroup,
-            legacy_cgroup,
-            controllers,
-            scratch,
-            console,
-            ..
-        } = &mut self.parts;
-        let ahead = plan.namespaces & MADE_AHEAD;
-        let mut holder = match holder.take() {
-            Some(holder) => holder,
-            None => hold(user_namespace.as_ref(), ahead).map_err(Error::system(MAKE_NAMESPACES))?,
-        };
-        let directory = self.claimed.directory();
-        let ids = plan.ids.zip(user_namespace.as_ref());
-        let mounts = self.claimed.mount_points();
-        let context = PrepareContext { tree, ids, scratch: scratch.as_ref(), mounts };
-        let prepared = prepare::prepare(&plan.mounts, &context)?;
-        // Without a user namespace nothing can be locked against the guest's root, which is the host's.
-        let prepared = match plan.ids {
-            Some(_) => {
-                staging::stage(prepared, directory.path()).map_err(Error::system("mount for the guest"))?
-            }
-            None => prepared,
-        };
-        fault::point("prepared");
-        let made = holder.made(ahead).map_err(Error::system("open the machine's namespaces"))?;
-        if let Some(made) = &made {
-            network.begin_boot(&self.claimed, made)?;
-        }
-        let joined = match &plan.network.namespace {
-            Namespace::Path(path) => Some(open_namespace(path)?),
-            Namespace::Host | Namespace::Private => None,
-        };
-        if let Some(namespace) = &joined {
-            network.serve_ports(namespace.as_fd());
-            network.write(directory)?;
-        }
-        let leader = crate::runtime::launch::launch(crate::runtime::launch::Launch {
-            plan,
-            user_namespace: user_namespace.as_ref(),
-            made: made.as_ref(),
-            network: joined.as_ref(),
-            cgroup: cgroup.payload(),
-            legacy_cgroup: legacy_cgroup.as_ref(),
-            controllers,
-            machine: directory.path(),
-            prepared,
-        })?;
-        fault::point("cloned");
-        // It is reaped when the leader has exec'd, and is gone by then.
-        holder.release();
-        let running = super::running::Running::hear(leader, plan, console.as_mut())?;
-        fault::point("executed");
-        Ok(running)
     }
 }

@@ -26,6 +26,14 @@ pub(super) struct Unit {
     pub(super) legacy: BTreeMap<Controller, PathBuf>,
 }
 
+impl Unit {
+    /// Whether it is the system manager's, and not of one for a user (`user@1000.service`): machined knows a machine of such a one
+    /// by that manager's own unit, and would stop it.
+    pub(super) fn is_the_systems(&self) -> bool {
+        !self.path.iter().any(|part| part.as_encoded_bytes().starts_with(b"user@"))
+    }
+}
+
 /// Makes the cgroups of machine `name`, the inner one for `owner`: in `unit`, or where machines without one are.
 pub(super) fn make_cgroup(
     claimed: &Claimed,

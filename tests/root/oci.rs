@@ -60,7 +60,7 @@ impl Blob {
 }
 
 /// An image of two layers: a busybox tree, and over it a file that is gone, an opaque directory and a new file.
-struct Sample {
+pub struct Sample {
     layers: [Blob; 2],
     /// The same without compression.
     plain: [Vec<u8>; 2],
@@ -70,7 +70,7 @@ struct Sample {
 
 impl Sample {
     /// `change` may damage the configuration before it gets its digest.
-    fn new(context: &Context, change: impl FnOnce(&mut Value)) -> Result<Self, crate::harness::Stop> {
+    pub fn new(context: &Context, change: impl FnOnce(&mut Value)) -> Result<Self, crate::harness::Stop> {
         let tree = context.tree("busybox")?;
         let base = context.directory.join("base");
         if !base.exists() {
@@ -480,13 +480,13 @@ fn refused(context: &Context) -> TestResult {
 }
 
 /// Debian's docker-registry, with a password.
-struct Registry {
+pub struct Registry {
     child: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Registry {
-    fn start(context: &Context) -> Result<Self, crate::harness::Stop> {
+    pub fn start(context: &Context) -> Result<Self, crate::harness::Stop> {
         let directory = context.subdirectory("registry");
         let password = run(Command::new("htpasswd").args(["-Bbn", "user", "secret"])).ok()?;
         fs::write(directory.join("htpasswd"), password)?;
@@ -517,7 +517,7 @@ impl Registry {
         run(Command::new("curl").args(["-sS", "--fail-with-body", "-u", "user:secret"]).args(arguments)).ok()
     }
 
-    fn push(&self, context: &Context, sample: &Sample, tag: &str) -> TestResult {
+    pub fn push(&self, context: &Context, sample: &Sample, tag: &str) -> TestResult {
         let base = format!("http://{}/v2/team/web", self.address);
         let file = context.directory.join("blob");
         for blob in &sample.blobs()[..3] {
@@ -565,7 +565,7 @@ impl Drop for Registry {
 }
 
 /// auth.json with `login` for `registry`.
-fn auth_file(context: &Context, registry: &str, login: &str) -> Result<PathBuf, String> {
+pub fn auth_file(context: &Context, registry: &str, login: &str) -> Result<PathBuf, String> {
     let path = context.directory.join("auth.json");
     let output = Command::new("sh")
         .args(["-c", "printf %s \"$0\" | base64 -w0", login])

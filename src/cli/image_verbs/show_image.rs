@@ -1,18 +1,15 @@
 //! `spinney show-image`
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::fail;
 use super::states::StoreArguments;
 use super::stores::each;
-use crate::cli::EXIT_FAILURE;
 use crate::cli::output::{Output, words};
-use crate::cli::refusal::Message;
-use crate::cli::verbs::show::{is_empty, text, yes_no};
+use crate::cli::properties::{Properties as Shown, PropertyOptions, yes_no};
 use crate::image::origin::{self, Origin};
 use crate::image::properties::Properties;
 use crate::image::{Error, Image, Store, users};
-use crate::settings::nearest;
 use crate::supervisor::printable;
 
 const EXAMPLES: &str = "\
@@ -31,25 +28,8 @@ pub struct ShowImageArguments {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 
-    /// Only these properties
-    #[arg(short, long, value_name = "NAME", value_delimiter = ',')]
-    property: Vec<String>,
-
-    /// Only these properties, and of them the values
-    #[arg(short = 'P', value_name = "NAME", value_delimiter = ',')]
-    property_value: Vec<String>,
-
-    /// Values without names
-    #[arg(long)]
-    value: bool,
-
-    /// Also properties that are empty
-    #[arg(short, long)]
-    all: bool,
-
-    /// JSON, an object an image
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    options: PropertyOptions,
 
     #[command(flatten)]
     store: StoreArguments,
@@ -76,7 +56,7 @@ const NAMES: [&str; 17] = [
     "UsedBy",
 ];
 
-fn properties(store: &Store, image: &Image) -> Result<Vec<(&'static str, Value)>, Error> {
+fn properties(store: &Store, image: &Image) -> Result<Shown, Error> {
     let properties = Properties::of(image)?;
     let line = |text: &str| Value::from(printable::line(text.as_bytes()));
     let zone = words::zone();
@@ -109,14 +89,9 @@ fn properties(store: &Store, image: &Image) -> Result<Vec<(&'static str, Value)>
 /// Runs the verb, gives the exit status.
 pub fn show_image(arguments: &ShowImageArguments) -> u8 {
     let output = Output::new(false);
-    let wanted: Vec<&str> =
-        arguments.property.iter().chain(&arguments.property_value).map(String::as_str).collect();
-    if let Some(unknown) = wanted.iter().find(|wanted| !NAMES.contains(wanted)) {
-        let hint = match nearest(unknown, NAMES) {
-            Some(known) => format!("did you mean {known}?"),
-            None => "spinney show-image --all NAME shows all of an image's".to_owned(),
-        };
-        return fail(&Message::new(format!("there is no property {unknown:?}")), Some(hint), output);
+    let all = "spinney show-image --all NAME shows all of an image's";
+    if let Err(status) = arguments.options.refuse_unknown(NAMES.into_iter(), all, output) {
+        return status;
     }
     let store = match arguments.store.store_as_it_is(output) {
         Ok(store) => store,
@@ -129,26 +104,10 @@ pub fn show_image(arguments: &ShowImageArguments) -> u8 {
         },
         names => names.to_vec(),
     };
-    let all = arguments.all || !wanted.is_empty();
     let mut shown = Vec::new();
     let status = each(&store, &names, output, |image| {
-        let properties = properties(&store, image)?.into_iter().filter(|(name, value)| {
-            (wanted.is_empty() || wanted.contains(name)) && (all || !is_empty(value))
-        });
-        shown.push(properties.collect::<Vec<_>>());
+        shown.push(properties(&store, image)?);
         Ok(())
     });
-    if arguments.json {
-        let objects = shown.into_iter().map(|properties| {
-            properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>()
-        });
-        return match output.json(&objects.collect::<Vec<_>>()) {
-            Ok(()) => status,
-            Err(_) => EXIT_FAILURE,
-        };
-    }
-    let bare = arguments.value || !arguments.property_value.is_empty();
-    let blocks: Vec<String> = shown.iter().map(|properties| text(properties, bare)).collect();
-    output.text(&blocks.join("\n"));
-    status
+    arguments.options.print(shown, status, output)
 }

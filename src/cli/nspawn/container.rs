@@ -9,6 +9,7 @@ use super::template;
 use super::wish::Wish;
 use crate::cli::output::Output;
 use crate::cli::refusal::Refusal;
+use crate::cli::run::register_of_environment;
 use crate::image::properties::Properties;
 use crate::image::{self, Store};
 use crate::settings::assignment::Assignment;
@@ -16,7 +17,7 @@ use crate::settings::{
     ApiFileSystems, Asked, Environment, MachineName, MachineSettings, Manner, Payload, PrivateUsers,
     Resolved, SettingsError, SignalNumber, ValueError, keys, machine_settings,
 };
-use crate::supervisor::{Ending, KeepUnit, Request};
+use crate::supervisor::{self, Ending, KeepUnit, Request};
 
 /// What a payload without words of its own is: a login shell, bash where the tree has it, as systemd-nspawn(1) has it.
 const SHELL: [&str; 3] = ["/bin/sh", "-c", "command -v bash >/dev/null && exec bash -l; exec sh -l"];
@@ -82,9 +83,13 @@ pub(super) fn prepare(
     let ending = Ending::Plain { reboot_ends: wish.keep_unit };
     // Tools say --keep-unit where no service manager is at all.
     let keep_unit = if wish.keep_unit { KeepUnit::IfDelegated } else { KeepUnit::default() };
-    let register = wish.register;
-    let request = Request { settings, provenance, started, background: false, keep_unit, register, ending };
-    let warnings = wish.warnings.into_iter().chain(warnings).collect();
+    let register =
+        wish.register.map_or_else(register_of_environment, Ok).map_err(|error| of_settings(&error))?;
+    let no_scope = wish.slice.as_ref().and_then(|slice| supervisor::no_scope(slice, register, keep_unit));
+    let slice = wish.slice.unwrap_or_default();
+    let background = false;
+    let request = Request { settings, provenance, started, background, keep_unit, register, slice, ending };
+    let warnings = wish.warnings.into_iter().chain(no_scope).chain(warnings).collect();
     Ok(Container { request, name: name.to_string(), path, warnings, quiet: wish.quiet })
 }
 

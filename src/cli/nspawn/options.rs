@@ -149,7 +149,7 @@ static IDENTITY: &[Option] = &[
 ];
 
 static PROPERTIES: &[Option] = &[
-    letter('S', "slice", Required("SLICE"), Own, "Slice of its scope; without effect"),
+    letter('S', "slice", Required("SLICE"), Own, "Slice of its scope"),
     option("property", Required("NAME=VALUE"), Own, "Limit of its scope, such as MemoryMax=1G"),
     option("register", Required("MODE"), Own, "Tell systemd-machined of it: yes, no, auto (if it boots)"),
     option("keep-unit", NO, Own, "Stay in our unit; on a reboot exit with status 133"),

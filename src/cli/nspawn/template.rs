@@ -11,7 +11,7 @@ use crate::cli::refusal::Refusal;
 use crate::image::hidden;
 use crate::image::name::ImageName;
 use crate::image::store::ImageKind;
-use crate::sys::files::{open_directory, remove_tree_at};
+use crate::sys::files::{change_mode, open_directory, remove_tree_at};
 use crate::sys::{btrfs, in_words};
 
 /// Makes `tree` of `template`, if it is not there.
@@ -60,6 +60,8 @@ fn copy(template: &Path, tree: &Path) -> Result<(), String> {
         true => Ok(()),
         false => {
             let options = CopyTreeOptions::default();
+            // The template's own mode is given last: until then its files would be everybody's, setuid ones among them.
+            change_mode(&copy, 0o700).map_err(told)?;
             copy_tree(source.as_fd(), copy.as_fd(), options, &mut |_| Ok(())).map(drop).map_err(told)
         }
     };

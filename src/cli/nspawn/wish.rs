@@ -8,7 +8,7 @@ use super::parse::{CommandLine, GivenOption};
 use crate::cli::refusal::Refusal;
 use crate::cli::run::words_of;
 use crate::settings::assignment::{Assignment, Change};
-use crate::settings::{MachineName, SettingsMode, ValueError, Words, keys, limits};
+use crate::settings::{MachineName, SettingsMode, Slice, ValueError, Words, keys, limits};
 use crate::supervisor::Register;
 
 /// What a command line wishes for.
@@ -29,7 +29,9 @@ pub(super) struct Wish {
     /// `--keep-unit`
     pub(super) keep_unit: bool,
     /// `--register=`
-    pub(super) register: Register,
+    pub(super) register: Option<Register>,
+    /// `--slice=`
+    pub(super) slice: Option<Slice>,
     /// `--cleanup`
     pub(super) cleanup: bool,
     /// Settings, in order.
@@ -53,7 +55,6 @@ struct Reader {
     directory: Option<PathBuf>,
     image: Option<PathBuf>,
     mstack: Option<PathBuf>,
-    slice: Option<String>,
     properties: Vec<String>,
 }
 
@@ -135,10 +136,10 @@ impl Reader {
                 let name = name.map(|name| name.parse().map_err(|error| refused(option, error)));
                 self.wish.machine = name.transpose()?;
             }
-            "slice" => self.slice = Some(text().to_owned()),
+            "slice" => self.wish.slice = Some(text().parse().map_err(|error| refused(option, error))?),
             "property" => self.properties.push(text().to_owned()),
             "register" => {
-                self.wish.register = text().parse().map_err(|error| refused(option, error))?;
+                self.wish.register = Some(text().parse().map_err(|error| refused(option, error))?);
             }
             "private-users-ownership" => match text() {
                 "help" => return Err(Refusal::Display("off\nmap\nforeign\nauto\n".to_owned())),
@@ -215,20 +216,14 @@ impl Reader {
 
     /// What would be the scope's.
     fn limits(&mut self) -> Result<(), Refusal> {
-        if self.wish.register == Register::No && self.wish.keep_unit {
-            if self.slice.is_some() || !self.properties.is_empty() {
+        if self.wish.register == Some(Register::No) && self.wish.keep_unit {
+            if self.wish.slice.take().is_some() || !self.properties.is_empty() {
                 self.wish.warnings.push(
                     "Machine and scope registration turned off, --slice= and --property= settings will have no effect."
                         .to_owned(),
                 );
             }
             return Ok(());
-        }
-        // Tools name slices of their own for what they run: it runs as well without.
-        if let Some(slice) = self.slice.take().filter(|slice| slice.trim_end_matches(".slice") != "machine") {
-            self.wish.warnings.push(format!(
-                "--slice={slice} has no effect: a container has a cgroup of its own; run it by a unit with Slice= instead"
-            ));
         }
         for property in std::mem::take(&mut self.properties) {
             let (key, value) = limits::keys::property(&property).map_err(|error| {

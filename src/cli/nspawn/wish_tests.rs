@@ -67,12 +67,8 @@ fn wishes() {
         (&["-M", "a_b"], Err("bad value for --machine=: \"a_b\" has a character that no hostname has: '_'")),
         (&["--settings=maybe"], Err("bad value for --settings=: \"maybe\" is not known")),
         (&["--register=maybe"], Err("bad value for --register=: \"maybe\" is not known")),
-        (
-            &["-Sx"],
-            Ok(
-                "--slice=x has no effect: a container has a cgroup of its own; run it by a unit with Slice= instead",
-            ),
-        ),
+        (&["-Sx"], Ok("")),
+        (&["-Sx/y"], Err("bad value for --slice=: \"x/y\" is no name of a slice")),
         (&["--private-users-ownership=chown"], Err("--private-users-ownership=chown is not supported")),
         (
             &["--private-users-ownership=x"],

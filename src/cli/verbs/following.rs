@@ -3,11 +3,46 @@
 use std::time::{Duration, Instant};
 
 use super::{fail, named};
+use crate::cli::EXIT_FAILURE;
 use crate::cli::output::Output;
 use crate::machine::several::{Came, Several};
 use crate::machine::{Control, Error, Heard, MachineHandle};
 use crate::settings::{ValueError, parse_duration};
 use crate::supervisor::machine_event::MachineEvent;
+
+/// The machines that a verb is about, and how long it waits for them.
+#[derive(Debug, clap::Args)]
+pub(super) struct FollowArguments {
+    /// The machines
+    #[arg(value_name = "NAME", required = true)]
+    pub(super) names: Vec<String>,
+
+    /// Return when they were asked to, not when they have done it
+    #[arg(long)]
+    pub(super) no_wait: bool,
+
+    /// Give up waiting after this time (default: wait for ever)
+    #[arg(long, value_name = "TIME", conflicts_with = "no_wait")]
+    timeout: Option<String>,
+
+    /// Print no status lines
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl FollowArguments {
+    /// Where it prints, and until when it waits; `None` for ever. Tells of a time that is none, and gives the exit status.
+    pub(super) fn look(&self) -> Result<(Output, Option<(Instant, Duration)>), u8> {
+        let output = Output::new(self.quiet);
+        match deadline("--timeout", self.timeout.as_deref()) {
+            Ok(deadline) => Ok((output, deadline)),
+            Err(refused) => {
+                output.error(&refused, Some(refused.source.hint()));
+                Err(EXIT_FAILURE)
+            }
+        }
+    }
+}
 
 /// A time span of the command line; `None` for ever.
 pub(super) fn deadline(option: &str, text: Option<&str>) -> Result<Option<(Instant, Duration)>, Refused> {

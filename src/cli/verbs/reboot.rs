@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::following::{Followed, Meaning, deadline};
-use crate::cli::EXIT_FAILURE;
-use crate::cli::output::Output;
+use super::following::{FollowArguments, Followed, Meaning};
 use crate::machine::Error;
 use crate::supervisor::event::span;
 use crate::supervisor::machine_event::MachineEvent;
@@ -21,37 +19,20 @@ A machine keeps its name, its addresses and its throw-away layer.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RebootArguments {
-    /// The machines
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
-
-    /// Return when they were asked to, not when they are ready again
-    #[arg(long)]
-    no_wait: bool,
-
-    /// Give up waiting after this time (default: wait for ever)
-    #[arg(long, value_name = "TIME", conflicts_with = "no_wait")]
-    timeout: Option<String>,
-
-    /// Print no status lines
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    follow: FollowArguments,
 }
 
 /// Runs the verb, gives the exit status.
 pub fn reboot(arguments: &RebootArguments) -> u8 {
-    let output = Output::new(arguments.quiet);
-    let deadline = match deadline("--timeout", arguments.timeout.as_deref()) {
-        Ok(deadline) => deadline,
-        Err(refused) => {
-            output.error(&refused, Some(refused.source.hint()));
-            return EXIT_FAILURE;
-        }
+    let (output, deadline) = match arguments.follow.look() {
+        Ok(looked) => looked,
+        Err(status) => return status,
     };
     let told = Instant::now();
-    let mut rebooting = Followed::tell(&arguments.names, "io.systemd.MachineInstance.Reboot", output);
+    let mut rebooting = Followed::tell(&arguments.follow.names, "io.systemd.MachineInstance.Reboot", output);
     let mut down = BTreeSet::new();
-    if !arguments.no_wait {
+    if !arguments.follow.no_wait {
         rebooting.until(
             deadline,
             |machine, event, output| {

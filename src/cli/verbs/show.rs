@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{each, fail};
-use crate::cli::EXIT_FAILURE;
 use crate::cli::output::{Output, words};
-use crate::cli::refusal::Message;
+use crate::cli::properties::{Properties, PropertyOptions, yes_no};
 use crate::machine::MachineHandle;
 use crate::machine::report::Report;
 use crate::settings::limits::keys::KEYS;
-use crate::settings::nearest;
 use crate::supervisor::printable;
 use crate::supervisor::state::Phase;
 
@@ -32,40 +30,17 @@ pub struct ShowArguments {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 
-    /// Only these properties
-    #[arg(short, long, value_name = "NAME", value_delimiter = ',')]
-    property: Vec<String>,
-
-    /// Only these properties, and of them the values
-    #[arg(short = 'P', value_name = "NAME", value_delimiter = ',')]
-    property_value: Vec<String>,
-
-    /// Values without names
-    #[arg(long)]
-    value: bool,
-
-    /// Also properties that are empty
-    #[arg(short, long)]
-    all: bool,
-
-    /// JSON, an object a machine
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    options: PropertyOptions,
 }
 
 /// Runs the verb, gives the exit status.
 pub fn show(arguments: &ShowArguments) -> u8 {
     let output = Output::new(false);
-    let wanted: Vec<&str> =
-        arguments.property.iter().chain(&arguments.property_value).map(String::as_str).collect();
-    let known: Vec<&str> = NAMES.iter().copied().chain(KEYS.iter().map(|key| key.property)).collect();
-    if let Some(unknown) = wanted.iter().find(|wanted| !known.contains(wanted)) {
-        let hint = match nearest(unknown, known.iter().copied()) {
-            Some(known) => format!("did you mean {known}?"),
-            None => "spinney show --all NAME shows all of a machine's".to_owned(),
-        };
-        output.error(&Message::new(format!("there is no property {unknown:?}")), Some(&hint));
-        return EXIT_FAILURE;
+    let known = NAMES.iter().copied().chain(KEYS.iter().map(|key| key.property));
+    let all = "spinney show --all NAME shows all of a machine's";
+    if let Err(status) = arguments.options.refuse_unknown(known, all, output) {
+        return status;
     }
     let mut found = Vec::new();
     if arguments.names.is_empty() {
@@ -78,32 +53,8 @@ pub fn show(arguments: &ShowArguments) -> u8 {
         found.push(machine.clone());
         Ok(())
     });
-    let all = arguments.all || !wanted.is_empty();
-    let shown: Vec<Vec<(&'static str, Value)>> = found
-        .iter()
-        .map(|machine| {
-            let properties = properties(&Report::of(machine, 0));
-            properties
-                .into_iter()
-                .filter(|(name, value)| {
-                    (wanted.is_empty() || wanted.contains(name)) && (all || !is_empty(value))
-                })
-                .collect()
-        })
-        .collect();
-    if arguments.json {
-        let objects = shown.into_iter().map(|properties| {
-            properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>()
-        });
-        return match output.json(&objects.collect::<Vec<_>>()) {
-            Ok(()) => status,
-            Err(_) => EXIT_FAILURE,
-        };
-    }
-    let bare = arguments.value || !arguments.property_value.is_empty();
-    let blocks: Vec<String> = shown.iter().map(|properties| text(properties, bare)).collect();
-    output.text(&blocks.join("\n"));
-    status
+    let shown = found.iter().map(|machine| properties(&Report::of(machine, 0))).collect();
+    arguments.options.print(shown, status, output)
 }
 
 /// All properties, in the order in which they are shown; after them come those of limits.
@@ -143,7 +94,7 @@ const NAMES: &[&str] = &[
 
 /// The properties of one machine. Times as machinectl prints them: words for `Timestamp`, microseconds since the host's boot
 /// for `TimestampMonotonic`.
-fn properties(report: &Report) -> Vec<(&'static str, Value)> {
+fn properties(report: &Report) -> Properties {
     let (state, usage) = (&report.state, &report.usage);
     let text = |text: &str| Value::from(printable::line(text.as_bytes()));
     let zone = words::zone();
@@ -198,10 +149,6 @@ fn properties(report: &Report) -> Vec<(&'static str, Value)> {
     NAMES.iter().map(|name| (*name, value(name))).chain(limits).collect()
 }
 
-pub(in crate::cli) fn yes_no(yes: bool) -> Value {
-    if yes { "yes" } else { "no" }.into()
-}
-
 /// Microseconds of the monotonic clock for `ticks` since boot; nearly, since a host that slept has fewer of the former.
 fn monotonic(ticks: u64) -> u64 {
     /// A tick of what /proc tells is a hundredth of a second on all architectures of ours (USER_HZ, time(7)).
@@ -229,29 +176,6 @@ fn unit_of(cgroups: &str) -> String {
         .unwrap_or_default()
 }
 
-pub(in crate::cli) fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(values) => values.is_empty(),
-        _ => false,
-    }
-}
-
-/// `NAME=VALUE` lines.
-pub(in crate::cli) fn text(properties: &[(&'static str, Value)], bare: bool) -> String {
-    let line = |(name, value): &(&'static str, Value)| {
-        let value = match value {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            Value::Array(values) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
-            other => other.to_string(),
-        };
-        if bare { format!("{value}\n") } else { format!("{name}={value}\n") }
-    };
-    properties.iter().map(line).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,16 +193,5 @@ mod tests {
         ] {
             assert_eq!(unit_of(cgroups), expected, "{cgroups}");
         }
-    }
-
-    #[test]
-    fn lines() {
-        let properties = [
-            ("Name", "web".into()),
-            ("TasksCurrent", 5.into()),
-            ("Addresses", vec!["10.0.0.1", "fe80::1"].into()),
-        ];
-        assert_eq!(text(&properties, false), "Name=web\nTasksCurrent=5\nAddresses=10.0.0.1 fe80::1\n");
-        assert_eq!(text(&properties, true), "web\n5\n10.0.0.1 fe80::1\n");
     }
 }

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::following::{Followed, Meaning, deadline};
-use crate::cli::EXIT_FAILURE;
+use super::following::{FollowArguments, Followed, Meaning};
 use crate::cli::output::Output;
 use crate::machine::terminate::ends_within;
 use crate::machine::{Error, MachineHandle};
@@ -25,36 +24,19 @@ const EXIT: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct StopArguments {
-    /// The machines
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
-
-    /// Return when they were asked to, not when they are gone
-    #[arg(long)]
-    no_wait: bool,
-
-    /// Give up waiting after this time (default: wait for ever)
-    #[arg(long, value_name = "TIME", conflicts_with = "no_wait")]
-    timeout: Option<String>,
-
-    /// Print no status lines
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    follow: FollowArguments,
 }
 
 /// Runs the verb, gives the exit status.
 pub fn stop(arguments: &StopArguments) -> u8 {
-    let output = Output::new(arguments.quiet);
-    let deadline = match deadline("--timeout", arguments.timeout.as_deref()) {
-        Ok(deadline) => deadline,
-        Err(refused) => {
-            output.error(&refused, Some(refused.source.hint()));
-            return EXIT_FAILURE;
-        }
+    let (output, deadline) = match arguments.follow.look() {
+        Ok(looked) => looked,
+        Err(status) => return status,
     };
     let told = Instant::now();
-    let mut stopping = Followed::tell(&arguments.names, "io.systemd.MachineInstance.PowerOff", output);
-    if !arguments.no_wait {
+    let mut stopping = Followed::tell(&arguments.follow.names, "io.systemd.MachineInstance.PowerOff", output);
+    if !arguments.follow.no_wait {
         stopping.until(
             deadline,
             |machine, event, output| match event {

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::assemble::{Assembled, Mounted, assemble, furnish};
 use super::content::FileSystem;
-use super::error::Error;
+use super::error::{Error, Refusal};
 use super::facts::Layout;
 use super::plan::{DiskPlan, Place, Wish, plan};
 use super::source::DiskFile;
@@ -81,6 +81,9 @@ pub fn mount(path: &Path, options: &DiskOptions) -> Result<DiskMount, Error> {
     let facts = facts::read(&disk);
     let root_hash = verify.root_hash.as_ref().or(found.as_ref());
     let is_bare = matches!(facts.layout, Layout::Bare(_));
+    if root_hash.is_none() && (verify.hashes.is_some() || verify.signature.is_some()) {
+        return Err(Error::Refused { path: path.to_owned(), refusal: Refusal::NoRootHash });
+    }
     let hashes =
         verify.hashes.clone().or_else(|| hashes_beside(path).filter(|_| is_bare && root_hash.is_some()));
     let hashes = hashes.map(open_hashes).transpose()?;

@@ -108,6 +108,8 @@ pub enum Refusal {
     Backwards { number: u32 },
     #[error("its partitions {root} and {usr}, the root and /usr, are for different architectures")]
     Architectures { root: u32, usr: u32 },
+    #[error("it is to be verified, and nothing says what its root hash is")]
+    NoRootHash,
     #[error("it has no partition that the root hash is of")]
     NothingToVerify,
     #[error(
@@ -189,6 +191,7 @@ impl Refusal {
             Self::PartitionBeyondEnd { .. } | Self::FileSystemBeyondEnd { .. } => "fetch or copy it again",
             Self::Backwards { .. } => "sfdisk --verify says more",
             Self::Architectures { .. } => return None,
+            Self::NoRootHash => "--root-hash= says it, or a file beside the disk, with .roothash for .raw",
             Self::HashesOfPartitions => {
                 "leave --verity-data= out: the hashes of a partition are in another one"
             }

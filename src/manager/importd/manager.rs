@@ -16,7 +16,8 @@ use crate::manager::context::Context;
 use crate::manager::machined::images::{Facts, all};
 use crate::manager::problem::{Kind as ProblemKind, Problem};
 
-/// What a method that starts a transfer gives: number and object.
+/// What a method that starts a transfer gives: number and object. Methods themselves write it out: of another name the macro would make
+/// one result in their description.
 type Started = (u32, OwnedObjectPath);
 
 /// A row of `ListImages`: class, name, type, path, read-only, made, changed, usage, of that its own, limit, of that its own.

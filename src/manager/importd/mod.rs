@@ -17,13 +17,14 @@ pub mod wish;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
-use std::process::Child;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 use zbus::OwnedObjectPath;
 use zbus::object_server::SignalEmitter;
 
+use super::child::Child;
 use super::context::Context;
 use super::own;
 use super::problem::{Importd, Kind, Problem, Refusal};
@@ -43,6 +44,9 @@ pub const PATH: &str = "/org/freedesktop/import1";
 
 /// What methods of this interface give.
 type Result<T> = std::result::Result<T, Refusal<Importd>>;
+
+/// How often it is looked whether a transfer is over whose process cannot be watched.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One at a time: what is told comes in the order in which it happened.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -141,7 +145,7 @@ async fn came(context: &Context, transfer: &Arc<Transfer>, child: Option<Child>)
     if let Ok(emitter) = SignalEmitter::new(context.connection(), PATH) {
         let _ = emitter.transfer_new(id, path.as_ref()).await;
     }
-    tokio::spawn(end_of(context.clone(), transfer.process(), child));
+    tokio::spawn(end_of(context.clone(), Arc::clone(transfer), child));
 }
 
 async fn tell(context: &Context, transfer: &Transfer, news: News) {
@@ -182,18 +186,22 @@ async fn went(context: &Context, transfer: &Arc<Transfer>, outcome: Outcome) {
 /// Boxed, as it begins others of its kind.
 fn end_of(
     context: Context,
-    process: Option<OwnedFd>,
+    transfer: Arc<Transfer>,
     child: Option<Child>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(wait_for_end_of(context, process, child))
+    Box::pin(wait_for_end_of(context, transfer, child))
 }
 
-async fn wait_for_end_of(context: Context, process: Option<OwnedFd>, child: Option<Child>) {
-    if let Some(process) = process.and_then(|process| watched(process).ok()) {
-        let _ = process.readable().await;
-    }
-    if let Some(mut child) = child {
-        let _ = child.wait();
+async fn wait_for_end_of(context: Context, transfer: Arc<Transfer>, child: Option<Child>) {
+    match (child, transfer.process().map(watched)) {
+        (Some(child), _) => drop(child.ended().await),
+        (None, Some(Ok(process))) => drop(process.readable().await),
+        // Where fds ran out nothing else tells. One without a process is over.
+        (None, Some(Err(_)) | None) => {
+            while !transfer.is_over() {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
     }
     // The next look tells what this one cannot.
     let _ = announce(&context).await;

@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast::{Receiver, Sender, channel};
 
 use super::wish::{Stream, Wish};
+use crate::manager::child::{Child, command};
 use crate::manager::problem::{Kind, Problem};
 use crate::supervisor::printable;
-use crate::sys::SysError;
-use crate::sys::process::{keep_on_exec, pidfd_open, pidfd_send_signal};
+use crate::sys::process::{keep_on_exec, pidfd_send_signal};
 use crate::transfer::fetch::shown_address;
 use crate::transfer::followed::Followed;
 use crate::transfer::recording::{Begun, VARIABLE};
@@ -163,6 +163,11 @@ impl Transfer {
     /// Its process.
     pub fn process(&self) -> Option<OwnedFd> {
         self.process.as_ref()?.try_clone().ok()
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.followed.is_over()
     }
 
     /// A path that tells when its record changes.
@@ -326,8 +331,8 @@ impl Transfers {
         // Followed while it has its lock: nobody takes it for a dead one's.
         let followed = Followed::open(Path::new(DIRECTORY), begun.id())
             .ok_or_else(|| Problem::new(Kind::Failed, "the record of the transfer is gone"))?;
-        let child = spawn(order, fd, &begun).map_err(|error| failed(&error))?;
-        let process = pidfd_open(rustix::process::Pid::from_child(&child)).map_err(|error| failed(&error))?;
+        let child = spawn(order, fd, &begun)?;
+        let process = child.process()?;
         known.last = begun.id();
         let transfer = Arc::new(Transfer::of(followed, Some(process)));
         transfer.look();
@@ -341,10 +346,9 @@ impl Transfers {
 }
 
 /// The verb of ours that does it, in a process group of its own: it goes on whatever becomes of us.
-fn spawn(order: &Order, fd: Option<OwnedFd>, begun: &Begun) -> std::io::Result<Child> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("spinney").args(&order.arguments).current_dir("/").process_group(0);
-    command.env(VARIABLE, begun.variable());
+fn spawn(order: &Order, fd: Option<OwnedFd>, begun: &Begun) -> Result<Child, Problem> {
+    let mut command = command("spinney");
+    command.args(&order.arguments).process_group(0).env(VARIABLE, begun.variable());
     command.stdin(Stdio::null()).stdout(Stdio::null());
     match (order.stream, fd) {
         (Some(Stream::Read | Stream::Directory), Some(fd)) => command.stdin(Stdio::from(fd)),
@@ -353,6 +357,6 @@ fn spawn(order: &Order, fd: Option<OwnedFd>, begun: &Begun) -> std::io::Result<C
     };
     // The record goes along; nothing else is started in between, as nothing here waits.
     let kept = begun.file().as_raw_fd();
-    keep_on_exec(kept.unsigned_abs()).map_err(|error: SysError| std::io::Error::from(error.errno()))?;
-    command.spawn()
+    keep_on_exec(kept.unsigned_abs()).map_err(|error| Problem::of(Kind::Failed, &error, None))?;
+    Child::spawn(&mut command)
 }

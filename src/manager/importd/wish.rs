@@ -158,12 +158,6 @@ impl Wish {
             let what = if kind == Kind::PullOci { "Reference" } else { "URL" };
             return Err(invalid(format!("{what} {} is invalid", shown(remote))));
         }
-        if kind == Kind::PullOci && flags & READ_ONLY != 0 {
-            return Err(Problem::new(
-                ProblemKind::NotSupported,
-                "Images of registries are not made read-only; mark it so when it is there",
-            ));
-        }
         if local.is_empty() {
             // It would be one of systemd-importd's hidden downloads.
             return Err(Problem::new(
@@ -349,14 +343,7 @@ mod tests {
             (Kind::PullOci, "debian:13", "c", "", 1, "pull --quiet --force -- docker://debian:13 c"),
             (Kind::PullOci, "docker://a/b", "c", "", 0, "pull --quiet -- docker://a/b c"),
             (Kind::PullOci, "/etc/passwd", "c", "", 0, "InvalidArgument: Reference /etc/passwd is invalid"),
-            (
-                Kind::PullOci,
-                "a",
-                "c",
-                "",
-                2,
-                "NotSupported: Images of registries are not made read-only; mark it so when it is there",
-            ),
+            (Kind::PullOci, "a", "c", "", 2, "pull --quiet --read-only -- docker://a c"),
             (Kind::PullTar, "http://a/b", "c", "x", 0, "InvalidArgument: Unknown verification mode x"),
             (Kind::PullTar, "debian:13", "c", "", 0, "InvalidArgument: URL debian:13 is invalid"),
             (Kind::PullTar, "http://a/\u{7}b", "c", "", 0, "InvalidArgument: URL http://a/b is invalid"),

@@ -2,6 +2,7 @@
 //!
 //! Reading what /run and /proc tell everybody takes none. What looks into a machine's files is its own action, as is each way in.
 
+use super::known::Known;
 use crate::manager::authority::Caller;
 use crate::manager::context::Context;
 use crate::manager::problem::Problem;
@@ -59,6 +60,10 @@ pub const METHODS: &[(&str, Access)] = &[
     ),
 ];
 
+/// What the user who has registered a machine may do to it unasked, as with systemd-machined 262. What mounts, copies or opens its
+/// root is not among it: there the manager would do as root what a process of the user's own says.
+const OWNERS: [&str; 6] = ["unregister", "terminate", "kill", "open-pty", "login", "shell"];
+
 /// What `method` takes, on the host itself or on a machine; one that is not listed is nobody's but root's.
 pub fn action(method: &str, on_host: bool) -> Option<&'static str> {
     let found = METHODS.iter().find(|(name, _)| *name == method).map(|(_, access)| *access);
@@ -83,9 +88,18 @@ pub async fn check(
     let Some(action) = action(method, machine == super::HOST) else { return Ok(()) };
     // polkit may ask a person, who takes time.
     let _busy = context.busy();
+    if OWNERS.contains(&method) && has_registered(context, caller, machine).await? {
+        return Ok(());
+    }
     let about = [("machine", machine), ("verb", method)];
     let details: Vec<(&str, &str)> = about.iter().chain(details).copied().collect();
     caller.check(context.connection(), action, &details).await
+}
+
+/// Whether `machine` is another program's, which `caller`'s user has registered. Machines of ours are root's.
+async fn has_registered(context: &Context, caller: &Caller<'_>, machine: &str) -> Result<bool, Problem> {
+    let Some(Known::Registered(machine)) = Known::get(context, machine) else { return Ok(false) };
+    Ok(caller.user(context.connection()).await? == machine.file.uid)
 }
 
 #[cfg(test)]

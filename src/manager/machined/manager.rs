@@ -1,6 +1,6 @@
 //! `org.freedesktop.machine1.Manager`: methods that name a machine. What they do is in [`super::operations`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
@@ -164,7 +164,7 @@ impl ManagerObject {
     async fn create_machine_ex(
         &self,
         name: &str,
-        properties: HashMap<String, OwnedVariant>,
+        properties: Vec<(String, OwnedVariant)>,
         scope_properties: Vec<(String, OwnedVariant)>,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath> {
@@ -229,7 +229,7 @@ impl ManagerObject {
     async fn register_machine_ex(
         &self,
         name: &str,
-        properties: HashMap<String, OwnedVariant>,
+        properties: Vec<(String, OwnedVariant)>,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath> {
         self.take_up(&header, from_properties(name, properties)?, false).await

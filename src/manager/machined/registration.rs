@@ -3,7 +3,6 @@
 //! systemd-machined has systemd make a scope for a machine that is *created*. Without systemd there is nobody to make one: the
 //! leader stays in the cgroup that it is in, as that of a machine that is *registered* does.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::CWD;
@@ -88,8 +87,8 @@ pub async fn register(
         return Err(exists());
     }
     let machine = Registered::of(file(registration, origin)?)?;
-    let machine = context.registered().add(machine)?;
-    announcer::registered(context, &machine).await;
+    let (machine, dead) = context.registered().add(machine)?;
+    announcer::registered(context, &machine, dead.is_some()).await;
     Ok(())
 }
 
@@ -152,7 +151,9 @@ fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Prob
     if origin.uid != 0 && !is_owned_by(leader, origin.uid) {
         return Err(Problem::new(Kind::AccessDenied, "Only root may register machines of others"));
     }
+    // Who registers itself has nobody who watches it.
     let supervisor = i32::try_from(of_caller(registration.supervisor)).unwrap_or(0);
+    let supervisor = if supervisor == leader { 0 } else { supervisor };
     let cgroup = read_at(CWD, format!("/proc/{leader}/cgroup"), 1 << 16).unwrap_or_default();
     let cgroup = String::from_utf8_lossy(&cgroup);
     let zeros = registration.id.iter().all(|byte| *byte == 0);
@@ -222,17 +223,14 @@ fn pid_of(pidfd: &impl AsFd) -> Option<i32> {
     (pid > 1).then_some(pid)
 }
 
-/// What the `Ex` methods are given as a dictionary.
+/// What the `Ex` methods are given: properties and their values, of which the last of a name counts.
 ///
 /// # Errors
 /// When a property is unknown, or of another type.
-pub fn from_properties(
-    name: &str,
-    properties: HashMap<String, OwnedVariant>,
-) -> Result<Registration, Problem> {
+pub fn from_properties(name: &str, properties: Vec<(String, OwnedVariant)>) -> Result<Registration, Problem> {
     let mut registration = Registration { name: name.to_owned(), ..Registration::default() };
     let wrong = |property: &str| invalid(format!("Property {property} has a wrong type"));
-    let mut pidfd_id_wanted = None;
+    let mut pidfd_id_wanted = 0;
     for (property, value) in properties {
         let error = wrong(&property);
         match property.as_str() {
@@ -240,7 +238,7 @@ pub fn from_properties(
             "Service" => registration.service = value.try_into().map_err(|_| error)?,
             "Class" => registration.class = value.try_into().map_err(|_| error)?,
             "LeaderPID" => registration.leader = value.try_into().map_err(|_| error)?,
-            "LeaderPIDFDID" => pidfd_id_wanted = Some(u64::try_from(value).map_err(|_| error)?),
+            "LeaderPIDFDID" => pidfd_id_wanted = value.try_into().map_err(|_| error)?,
             "LeaderPIDFD" => {
                 let fd = zbus::Fd::try_from(value).and_then(OwnedFd::try_from);
                 registration.leader_pidfd = Some(fd.map_err(|_| error)?);
@@ -253,12 +251,77 @@ pub fn from_properties(
             _ => return Err(invalid(format!("Unknown property {property:?}"))),
         }
     }
-    if let Some(wanted) = pidfd_id_wanted.filter(|_| registration.leader_pidfd.is_none()) {
-        let (_, pidfd) = leader(None, registration.leader)?;
-        if pidfd_id(&pidfd).is_some_and(|id| id != wanted) {
-            return Err(invalid("The leader is another process by now"));
-        }
-        registration.leader_pidfd = Some(pidfd);
-    }
+    registration.leader_pidfd = leader_of(registration.leader_pidfd, registration.leader, pidfd_id_wanted)?;
     Ok(registration)
+}
+
+/// The leader that a pidfd, or a pid with the inode of its pidfd, stands for; a bare pid may be another's by now. Zeros are nothing.
+/// `None` is the caller.
+fn leader_of(pidfd: Option<OwnedFd>, pid: u32, id: u64) -> Result<Option<OwnedFd>, Problem> {
+    // Kernels before 6.9 have none.
+    let is_other = |pidfd: &OwnedFd| id > 0 && pidfd_id(pidfd).is_some_and(|its| its != id);
+    match pidfd {
+        Some(pidfd) => {
+            let (its, pidfd) = leader(Some(pidfd), 0)?;
+            if pid > 0 && u32::try_from(its).ok() != Some(pid) {
+                return Err(invalid("LeaderPID and LeaderPIDFD refer to different processes"));
+            }
+            if is_other(&pidfd) {
+                return Err(invalid("LeaderPIDFDID does not match the inode number of LeaderPIDFD"));
+            }
+            Ok(Some(pidfd))
+        }
+        None if pid > 0 && id > 0 => {
+            let (_, pidfd) = leader(None, pid)?;
+            if is_other(&pidfd) {
+                return Err(invalid("The leader is another process by now"));
+            }
+            Ok(Some(pidfd))
+        }
+        None if pid > 0 || id > 0 => Err(invalid(
+            "Both LeaderPID and LeaderPIDFDID must be specified to identify the leader process by PIDFDID",
+        )),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_a_leader() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = child.id();
+        let pidfd = || pidfd_open(Pid::from_child(&child)).unwrap();
+        // On a kernel without them any will do.
+        let (id, wrong) = (pidfd_id(pidfd()).unwrap_or(7), pidfd_id(pidfd()).map(|id| id + 1));
+        let table = [
+            (true, 0, 0, Ok(true)),
+            (true, pid, 0, Ok(true)),
+            (true, pid, id, Ok(true)),
+            (true, pid + 1, 0, Err("LeaderPID and LeaderPIDFD refer to different processes")),
+            (false, pid, id, Ok(true)),
+            (false, pid, 0, Err("Both LeaderPID and LeaderPIDFDID must be specified")),
+            (false, 0, id, Err("Both LeaderPID and LeaderPIDFDID must be specified")),
+            (false, 1, id, Err("Invalid leader PID")),
+            (false, 0, 0, Ok(false)),
+        ];
+        let wrong = wrong.into_iter().flat_map(|id| {
+            [
+                (true, 0, id, Err("LeaderPIDFDID does not match")),
+                (false, pid, id, Err("The leader is another process by now")),
+            ]
+        });
+        for (with_pidfd, pid, id, expected) in table.into_iter().chain(wrong) {
+            let given = leader_of(with_pidfd.then(pidfd), pid, id).map(|leader| leader.is_some());
+            match (given, expected) {
+                (Ok(given), expected) => assert_eq!(Ok(given), expected, "{with_pidfd} {pid} {id}"),
+                (Err(problem), Err(begins)) => assert!(problem.text.starts_with(begins), "{}", problem.text),
+                (Err(problem), Ok(_)) => panic!("{with_pidfd} {pid} {id}: {}", problem.text),
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

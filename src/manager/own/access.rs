@@ -91,6 +91,7 @@ pub const METHODS: &[Interface] = &[
             ("Publish", Some(MANAGE_MACHINES)),
             ("Unpublish", Some(MANAGE_MACHINES)),
             ("GetAddresses", NONE),
+            ("GetUsage", NONE),
             ("GetOSRelease", Some(INSPECT_MACHINES)),
             ("Describe", Some(INSPECT_MACHINES)),
             ("Doctor", Some(INSPECT_MACHINES)),

@@ -79,6 +79,7 @@ impl ImageObject {
         header: &Header<'_>,
     ) -> Result<OwnedObjectPath, Problem> {
         let line = [verb, "--quiet"].map(str::to_owned).into_iter().chain(options).chain(["--".to_owned()]);
+        let place = job::reserve(&self.context).await?;
         let running = Verb::new(line.chain(operands.iter().cloned())).spawn()?;
         let process = running.process()?;
         let (context, image) = (self.context.clone(), operands.last().cloned().unwrap_or_default());
@@ -89,7 +90,7 @@ impl ImageObject {
             Ok(json!({ "image": image }))
         };
         let about = About::image(verb, &self.name, header);
-        let job = job::begin(&self.context, about, Some(process), work).await?;
+        let job = place.begin(about, Some(process), work).await?;
         if wait {
             job.wait().await?;
         }

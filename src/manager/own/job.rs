@@ -14,6 +14,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{DBusError, OwnedObjectPath, OwnedVariant, Variant};
 
 use super::access::{self, MANAGE_IMAGES, MANAGE_MACHINES};
+use super::meter::{Meter, Progress};
 use super::variants::{Dictionary, camel_case, dictionary};
 use super::{PATH, Refused, Result, verb};
 use crate::manager::context::Context;
@@ -103,13 +104,15 @@ pub struct About {
     pub owner: Option<OwnedUniqueName>,
     /// What others need to end it.
     pub action: &'static str,
+    /// Where its work says how far it is.
+    pub meter: Meter,
 }
 
 impl About {
     /// Of the machine `name`, asked for by the sender of `header`.
     pub fn machine(kind: &'static str, name: &str, header: &Header<'_>) -> Self {
         let owner = header.sender().map(|sender| sender.to_owned().into());
-        Self { kind, subject: name.to_owned(), owner, action: MANAGE_MACHINES }
+        Self { kind, subject: name.to_owned(), owner, action: MANAGE_MACHINES, meter: Meter::default() }
     }
 
     /// Of the image `name`.
@@ -125,6 +128,8 @@ pub struct Jobs(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     last: u32,
+    /// How many have a place, and are not begun yet.
+    reserved: usize,
     jobs: BTreeMap<u32, Arc<Job>>,
 }
 
@@ -138,11 +143,11 @@ impl Jobs {
         self.lock().jobs.values().cloned().collect()
     }
 
-    /// Gives `about` a number; also one that makes room and is to be removed.
-    fn add(&self, about: About, process: Option<OwnedFd>) -> Result<(Arc<Job>, Option<u32>), Problem> {
+    /// Keeps a place for one more; gives one that makes room and is to be removed.
+    fn reserve(&self) -> Result<Option<u32>, Problem> {
         let mut known = self.lock();
         let mut removed = None;
-        if known.jobs.len() >= MOST {
+        if known.jobs.len() + known.reserved >= MOST {
             let over = known.jobs.values().find(|job| job.outcome.borrow().is_some()).map(|job| job.id);
             let Some(over) = over else {
                 return Err(Problem::new(Kind::Busy, format!("{MOST} jobs are under way already")));
@@ -150,12 +155,19 @@ impl Jobs {
             known.jobs.remove(&over);
             removed = Some(over);
         }
+        known.reserved += 1;
+        Ok(removed)
+    }
+
+    /// Gives `about` a number. It has a place.
+    fn add(&self, about: About, process: Option<OwnedFd>) -> Arc<Job> {
+        let mut known = self.lock();
         // Numbers come again only after all others.
         known.last = known.last.checked_add(1).unwrap_or(1);
         let (id, outcome) = (known.last, watch::Sender::new(None));
         let job = Arc::new(Job { id, about, process, told: Mutex::new(false), outcome });
         known.jobs.insert(id, Arc::clone(&job));
-        Ok((job, removed))
+        job
     }
 }
 
@@ -177,12 +189,22 @@ impl Job {
             ("Type", text(self.about.kind)),
             ("Subject", text(&self.about.subject)),
             ("State", text(self.state())),
+            ("Progress", Some(self.fraction().into())),
+            ("Bytes", Some(self.about.meter.progress().bytes.into())),
         ];
         fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
     fn state(&self) -> &'static str {
         self.outcome.borrow().as_ref().map_or("running", Outcome::word)
+    }
+
+    /// From 0 to 1; below 0 where nobody knows.
+    fn fraction(&self) -> f64 {
+        match &*self.outcome.borrow() {
+            Some(Outcome::Done(_)) => 1.0,
+            _ => self.about.meter.progress().fraction(),
+        }
     }
 
     /// Waits for its end.
@@ -221,41 +243,92 @@ fn path(id: u32) -> OwnedObjectPath {
     OwnedObjectPath::try_from(format!("{PATH}/job/{id}")).unwrap_or_default()
 }
 
-/// Begins a job that `work` is; `process` is who does it, and may be told to end.
+/// A place for a job: who has one may start what the job will be about.
+#[derive(Debug)]
+pub struct Place {
+    context: Context,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.context.jobs().lock().reserved -= 1;
+    }
+}
+
+/// Keeps a place for a job that is about to begin, before anything is started for it.
 ///
 /// # Errors
-/// When there are too many.
-pub async fn begin(
-    context: &Context,
-    about: About,
-    process: Option<OwnedFd>,
-    work: impl Future<Output = std::result::Result<Value, Problem>> + Send + 'static,
-) -> std::result::Result<Arc<Job>, Problem> {
-    let (job, removed) = context.jobs().add(about, process)?;
-    let server = context.connection().object_server();
+/// [`Kind::Busy`] where there are too many.
+pub async fn reserve(context: &Context) -> std::result::Result<Place, Problem> {
+    let removed = context.jobs().reserve()?;
+    let place = Place { context: context.clone() };
     if let Some(removed) = removed {
-        let _ = server.remove::<JobObject, _>(path(removed)).await;
+        let _ = context.connection().object_server().remove::<JobObject, _>(path(removed)).await;
     }
-    server.at(job.path(), JobObject { context: context.clone(), job: Arc::clone(&job) }).await?;
-    let (context, running) = (context.clone(), Arc::clone(&job));
-    tokio::spawn(async move {
-        let busy = context.busy();
-        let outcome = work.await;
-        let told = *running.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = match outcome {
-            Err(_) if told => Outcome::Cancelled,
-            Err(problem) => Outcome::Failed(problem),
-            Ok(value) => Outcome::Done(value),
-        };
-        running.outcome.send_replace(Some(outcome.clone()));
-        let _ = tell_end(&context, &running, &outcome).await;
-        drop(busy);
-        tokio::time::sleep(KEPT).await;
-        context.jobs().lock().jobs.remove(&running.id);
-        // It may have made room for another.
-        let _ = context.connection().object_server().remove::<JobObject, _>(running.path()).await;
-    });
-    Ok(job)
+    Ok(place)
+}
+
+impl Place {
+    /// Begins a job that `work` is; `process` is who does it, and may be told to end.
+    ///
+    /// # Errors
+    /// When the bus is gone.
+    pub async fn begin(
+        self,
+        about: About,
+        process: Option<OwnedFd>,
+        work: impl Future<Output = std::result::Result<Value, Problem>> + Send + 'static,
+    ) -> std::result::Result<Arc<Job>, Problem> {
+        let context = self.context.clone();
+        let job = context.jobs().add(about, process);
+        drop(self);
+        let server = context.connection().object_server();
+        server.at(job.path(), JobObject { context: context.clone(), job: Arc::clone(&job) }).await?;
+        tokio::spawn(run(context, Arc::clone(&job), work));
+        Ok(job)
+    }
+}
+
+/// Sees `job` to its end, and keeps its outcome for a while.
+async fn run(
+    context: Context,
+    job: Arc<Job>,
+    work: impl Future<Output = std::result::Result<Value, Problem>> + Send,
+) {
+    let busy = context.busy();
+    let mut said = job.about.meter.listen();
+    let mut work = std::pin::pin!(work);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut work => break outcome,
+            // The job itself has the other end.
+            Ok(()) = said.changed() => {
+                let progress = *said.borrow_and_update();
+                let _ = tell_progress(&context, &job, progress).await;
+            }
+        }
+    };
+    let told = *job.told.lock().unwrap_or_else(PoisonError::into_inner);
+    let outcome = match outcome {
+        Err(_) if told => Outcome::Cancelled,
+        Err(problem) => Outcome::Failed(problem),
+        Ok(value) => Outcome::Done(value),
+    };
+    job.outcome.send_replace(Some(outcome.clone()));
+    let _ = tell_end(&context, &job, &outcome).await;
+    drop(busy);
+    tokio::time::sleep(KEPT).await;
+    context.jobs().lock().jobs.remove(&job.id);
+    // It may have made room for another.
+    let _ = context.connection().object_server().remove::<JobObject, _>(job.path()).await;
+}
+
+async fn tell_progress(context: &Context, job: &Job, progress: Progress) -> zbus::Result<()> {
+    let emitter = SignalEmitter::new(context.connection(), job.path())?;
+    let changed = [("Progress", Variant::from(progress.fraction())), ("Bytes", progress.bytes.into())];
+    let interface = INTERFACE.try_into()?;
+    Properties::properties_changed(&emitter, interface, changed.into(), (&[][..]).into()).await
 }
 
 async fn tell_end(context: &Context, job: &Job, outcome: &Outcome) -> zbus::Result<()> {
@@ -263,6 +336,8 @@ async fn tell_end(context: &Context, job: &Job, outcome: &Outcome) -> zbus::Resu
     let (result, error) = (outcome.result(), outcome.error());
     let changed = [
         ("State", Variant::from(outcome.word())),
+        ("Progress", job.fraction().into()),
+        ("Bytes", job.about.meter.progress().bytes.into()),
         ("Result", Variant::from(result.clone())),
         ("Error", Variant::from(error.clone())),
     ];
@@ -334,6 +409,18 @@ impl JobObject {
         self.job.state()
     }
 
+    /// How far it is, from 0 to 1; below 0 where nobody knows, as with a command.
+    #[zbus(property)]
+    fn progress(&self) -> f64 {
+        self.job.fraction()
+    }
+
+    /// How many bytes it has moved: of a copy.
+    #[zbus(property)]
+    fn bytes(&self) -> u64 {
+        self.job.about.meter.progress().bytes
+    }
+
     /// What came of it, as Wait gives it; empty until then.
     #[zbus(property)]
     fn result(&self) -> Dictionary {
@@ -355,4 +442,39 @@ impl JobObject {
         error_name: &str,
         error_text: &str,
     ) -> zbus::Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about() -> About {
+        About {
+            kind: "exec",
+            subject: "web".to_owned(),
+            owner: None,
+            action: MANAGE_MACHINES,
+            meter: Meter::default(),
+        }
+    }
+
+    #[test]
+    fn places() {
+        let jobs = Jobs::default();
+        let begin = || -> std::result::Result<(Arc<Job>, Option<u32>), Kind> {
+            let removed = jobs.reserve().map_err(|problem| problem.kind)?;
+            jobs.lock().reserved -= 1;
+            Ok((jobs.add(about(), None), removed))
+        };
+        let all: Vec<Arc<Job>> = (0..MOST - 1).map(|_| begin().unwrap().0).collect();
+        // One that is about to begin has the last.
+        assert_eq!(jobs.reserve().unwrap(), None);
+        assert_eq!(begin().map(|(_, removed)| removed), Err(Kind::Busy));
+        jobs.lock().reserved -= 1;
+        assert_eq!(begin().map(|(_, removed)| removed), Ok(None));
+        // One that is over makes room.
+        all[7].outcome.send_replace(Some(Outcome::Cancelled));
+        assert_eq!(begin().map(|(_, removed)| removed), Ok(Some(all[7].id)));
+        assert_eq!(begin().map(|(_, removed)| removed), Err(Kind::Busy));
+    }
 }

@@ -222,6 +222,15 @@ impl MachineObject {
         Ok(self.call(&header).addresses().await?)
     }
 
+    /// What it uses of the host at this moment: `MemoryCurrent`, `MemoryPeak`, `CPUUsageNSec`, `IOReadBytes`, `IOWriteBytes`,
+    /// `TasksCurrent`, `NetworkReceivedBytes`, `NetworkSentBytes`, as far as the host counts it.
+    #[zbus(out_args("usage"))]
+    async fn get_usage(&self, #[zbus(header)] header: Header<'_>) -> Result<HashMap<String, u64>> {
+        self.call(&header).may("GetUsage").await?;
+        let machine = self.context.machine(&self.name).await?;
+        Ok(facts::usage(&Usage::of(&machine.state)))
+    }
+
     /// The fields of its os-release(5).
     #[zbus(name = "GetOSRelease", out_args("fields"))]
     async fn get_os_release(&self, #[zbus(header)] header: Header<'_>) -> Result<HashMap<String, String>> {
@@ -410,12 +419,5 @@ impl MachineObject {
     #[zbus(property, name = "OOMKills")]
     fn oom_kills(&self) -> fdo::Result<u64> {
         Ok(self.machine()?.state.oom_kills)
-    }
-
-    /// What it uses of the host at this moment: `MemoryCurrent`, `MemoryPeak`, `CPUUsageNSec`, `IOReadBytes`, `IOWriteBytes`,
-    /// `TasksCurrent`, `NetworkReceivedBytes`, `NetworkSentBytes`, as far as the host counts it.
-    #[zbus(property(emits_changed_signal = "false"))]
-    fn usage(&self) -> fdo::Result<HashMap<String, u64>> {
-        Ok(facts::usage(&Usage::of(&self.machine()?.state)))
     }
 }

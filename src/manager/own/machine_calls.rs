@@ -14,9 +14,10 @@ use super::job::{self, About};
 use super::machine::INTERFACE;
 use super::options::{Takes, VerbOptions, assignments, boolean, text, texts, time, waits, words};
 use super::variants::{Dictionary, dictionaries, dictionary};
-use super::verb::{Verb, logs};
+use super::verb::{Verb, logs, tell};
 use crate::machine::addresses;
 use crate::manager::context::Context;
+use crate::manager::departure::departure;
 use crate::manager::problem::{Kind, Problem};
 use crate::manager::worker::Done;
 use crate::manager::worker::machine_work::whom;
@@ -125,7 +126,16 @@ impl Call<'_> {
         let mut line = vec!["wait".to_owned(), "--json".to_owned(), format!("--for={condition}")];
         line.extend((timeout > 0).then(|| format!("--timeout={timeout}us")));
         line.extend(["--".to_owned(), self.name.to_owned()]);
-        let ended = Verb::new(line).spawn()?.ended(|_| {}).await?;
+        let running = Verb::new(line).spawn()?;
+        let process = running.process()?;
+        let mut end = std::pin::pin!(running.ended(|_| {}));
+        let ended = tokio::select! {
+            ended = &mut end => ended?,
+            () = departure(self.context.connection(), self.header) => {
+                tell(&process, libc::SIGTERM)?;
+                end.await?
+            }
+        };
         let reason = || ended.last.get("reason").and_then(Value::as_str).unwrap_or("no reason is known");
         match ended.status {
             0 => Ok(()),
@@ -174,11 +184,12 @@ impl Call<'_> {
                 }
             }
         }
+        let place = job::reserve(self.context).await?;
         let attended = self.context.attend_on_machine(self.name, asked, streams.0.into()).await?;
         let process = attended.process()?;
         let work = async move { Ok(attended.outcome(|_| {}).await?.value) };
         let about = About::machine("exec", self.name, self.header);
-        Ok(job::begin(self.context, about, Some(process), work).await?.path())
+        Ok(place.begin(about, Some(process), work).await?.path())
     }
 
     /// A shell of `user`, or a command of it, on a terminal.
@@ -238,11 +249,13 @@ impl Call<'_> {
             absolute("destination", destination)?.to_owned()
         };
         let work = MachineWork::Copy { into, source, destination, replace };
+        let place = job::reserve(self.context).await?;
         let attended = self.context.attend_on_machine(self.name, work, Vec::new()).await?;
         let process = attended.process()?;
         let about = About::machine(if into { "copy-to" } else { "copy-from" }, self.name, self.header);
-        let work = async move { Ok(attended.outcome(|_| {}).await?.value) };
-        let job = job::begin(self.context, about, Some(process), work).await?;
+        let meter = about.meter.clone();
+        let work = async move { Ok(attended.outcome(|said| meter.take(&said)).await?.value) };
+        let job = place.begin(about, Some(process), work).await?;
         if waits(options)? {
             job.wait().await?;
         }

@@ -1,8 +1,10 @@
 //! What is told of a machine: the properties of its object, as `spinney show` calls them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use zbus::{OwnedVariant, Variant};
+use serde::{Serialize, Serializer};
+use zbus::{OwnedVariant, Signature, Type, Variant};
 
 use super::variants::Dictionary;
 use crate::machine::usage::Usage;
@@ -34,20 +36,38 @@ const CHANGING: &[Changing] = &[
     ("Offers", |machine| texts(offers(machine))),
 ];
 
-/// Those that lists tell as well.
+/// What lists tell: what people look for in them, for very many machines.
+const LISTED: &[&str] =
+    &["State", "Phase", "Paused", "Leader", "Timestamp", "ReadyTimestamp", "OS", "Init", "Addresses"];
+
+/// What they tell besides.
 const CONSTANT: &[Changing] = &[
     ("RootDirectory", |machine| text(&root_directory(machine))),
     ("Ephemeral", |machine| machine.state.ephemeral.into()),
 ];
+
+/// A machine in a list. What is told of it is put together once, until something of it changes.
+#[derive(Debug)]
+pub struct Listed(pub Arc<Machine>);
+
+impl Type for Listed {
+    const SIGNATURE: &'static Signature = <Dictionary as Type>::SIGNATURE;
+}
+
+impl Serialize for Listed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.listed(listed).serialize(serializer)
+    }
+}
 
 /// What changes, as it is now.
 pub fn changing(machine: &Machine) -> Dictionary {
     collect(CHANGING.iter(), machine)
 }
 
-/// What lists tell.
-pub fn listed(machine: &Machine) -> Dictionary {
-    collect(CHANGING.iter().chain(CONSTANT), machine)
+fn listed(machine: &Machine) -> Dictionary {
+    let changing = CHANGING.iter().filter(|(name, _)| LISTED.contains(name));
+    collect(changing.chain(CONSTANT), machine)
 }
 
 fn collect<'a>(table: impl Iterator<Item = &'a Changing>, machine: &Machine) -> Dictionary {

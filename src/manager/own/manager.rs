@@ -1,10 +1,12 @@
 //! `org.spinney.Manager1`: finding and starting machines.
 
+use std::sync::Arc;
+
 use zbus::message::Header;
 use zbus::{OwnedFd, OwnedObjectPath};
 
 use super::machine_calls::findings;
-use super::machine_facts::listed;
+use super::machine_facts::Listed;
 use super::options::{Takes, words};
 use super::variants::{Dictionary, dictionaries, dictionary};
 use super::verb::{Verb, logs};
@@ -16,6 +18,7 @@ use crate::manager::context::Context;
 use crate::manager::importd::{self, transfers::no_transfer};
 use crate::manager::machined::images::{self, Found, find};
 use crate::manager::machined::{known::Known, operations::by_pid};
+use crate::manager::machines::Machine;
 use crate::manager::problem::{Kind, Problem};
 
 /// The interface.
@@ -66,14 +69,18 @@ impl ManagerObject {
         }
     }
 
-    /// All machines that run: name, object, and the properties that it has.
+    /// All machines that run: name, object, and of its properties `State`, `Phase`, `Paused`, `Leader`, `Timestamp`, `ReadyTimestamp`,
+    /// `OS`, `Init`, `Addresses`, `RootDirectory`, `Ephemeral`.
     #[zbus(out_args("machines"))]
-    async fn list_machines(&self) -> Result<Vec<(String, OwnedObjectPath, Dictionary)>> {
+    async fn list_machines(&self) -> Result<Vec<(String, OwnedObjectPath, Listed)>> {
         announcer::announce(&self.context).await?;
-        let machines = self.context.machines().all();
-        let row = |name: &String| (name.clone(), machine_path(name));
-        let rows = machines.iter().map(|machine| (row(&machine.state.name), listed(machine)));
-        Ok(rows.map(|((name, path), properties)| (name, path, properties)).collect())
+        let machines = self.context.machines().all().into_iter();
+        let row = |machine: Arc<Machine>| {
+            let name = machine.state.name.clone();
+            let path = machine_path(&name);
+            (name, path, Listed(machine))
+        };
+        Ok(machines.map(row).collect())
     }
 
     /// All jobs, also those that are over since a minute at most: number, object, and properties.

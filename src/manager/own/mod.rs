@@ -5,6 +5,7 @@
 //! | [`manager`] | `org.spinney.Manager1`: finding and starting machines |
 //! | [`machine`] | `org.spinney.Machine1`: one machine |
 //! | [`job`] | `org.spinney.Job1`: what takes time |
+//! | [`meter`] | how far it is |
 //! | [`image`] | `org.spinney.Image1`: one image |
 //! | [`transfer`] | `org.spinney.Transfer1`: one that is moved |
 //! | [`machine_facts`] | what is told of a machine |
@@ -24,6 +25,7 @@ pub mod machine;
 pub mod machine_calls;
 pub mod machine_facts;
 pub mod manager;
+pub mod meter;
 pub mod options;
 pub mod start;
 pub mod transfer;

@@ -13,7 +13,8 @@ use crate::machine::{MachineHandle, find_image};
 use crate::manager::context::Context;
 use crate::manager::problem::{Kind, Problem};
 use crate::manager::systemd;
-use crate::settings::MachineName;
+use crate::settings::{MachineName, handed};
+use crate::sys::files::memory_file;
 
 /// The objects of a machine that is being started, and of its start.
 pub type Started = (OwnedObjectPath, OwnedObjectPath);
@@ -37,11 +38,11 @@ pub async fn start(
     find_image::find(&name)?;
     let plain = asked.settings.is_empty() && asked.parameters.is_empty();
     // As `spinney start` has it: what the user's drop-ins say of a service is to hold.
-    let line = match plain && systemd::has_units() {
-        true => vec!["start".to_owned(), "--quiet".to_owned(), "--".to_owned(), name.to_string()],
-        false => line(RUN, &asked, Some(&name), None),
+    let verb = match plain && systemd::has_units() {
+        true => Verb::new(["start", "--quiet", "--", name.as_str()]),
+        false => verb(RUN, &asked, Some(&name), None)?,
     };
-    begin(context, header, Some(name), line, asked.wait).await
+    begin(context, header, Some(name), verb, asked.wait).await
 }
 
 /// Runs a tree, an image or what is pulled by a reference; `command` in place of its init, if there is one.
@@ -66,7 +67,8 @@ pub async fn run(
     if let Some(name) = &name {
         free(name)?;
     }
-    begin(context, header, name.clone(), line(RUN, &asked, name.as_ref(), Some(&tree)), asked.wait).await
+    let verb = verb(RUN, &asked, name.as_ref(), Some(&tree))?;
+    begin(context, header, name, verb, asked.wait).await
 }
 
 /// How Run or Start would make a machine, and where each setting comes from: JSON (spinney-explain(1)).
@@ -76,8 +78,8 @@ pub async fn run(
 pub async fn explain(tree: &str, options: &Dictionary) -> Result<String, Problem> {
     let asked = StartOptions::of(options)?;
     let (name, tree) = tree_of(&asked, tree)?;
-    let line = line(&["run", "--explain=json"], &asked, name.as_ref(), Some(&tree));
-    Ok(Verb::new(line).run().await?.last.to_string())
+    let verb = verb(&["run", "--explain=json"], &asked, name.as_ref(), Some(&tree))?;
+    Ok(verb.run().await?.last.to_string())
 }
 
 /// The machine's name, as far as it is known, and the tree; a name without a slash is that of an image before anything else.
@@ -97,10 +99,24 @@ fn tree_of(asked: &StartOptions, tree: &str) -> Result<(Option<MachineName>, Str
 /// What a line begins with that runs something in the background.
 const RUN: &[&str] = &["run", "--detach", "--quiet"];
 
-fn line(begin: &[&str], asked: &StartOptions, name: Option<&MachineName>, tree: Option<&str>) -> Vec<String> {
-    let mut line: Vec<String> = begin.iter().map(|word| (*word).to_owned()).collect();
+/// The verb that does it. Settings, credentials among them, do not stand in its command line, which everybody may read.
+fn verb(
+    words: &[&str],
+    asked: &StartOptions,
+    name: Option<&MachineName>,
+    tree: Option<&str>,
+) -> Result<Verb, Problem> {
+    let settings = memory_file(c"options", &handed::written(&asked.settings));
+    let settings = settings.map_err(|error| Problem::of(Kind::Failed, &error, None))?;
+    Ok(Verb::new(line(words, asked, name, tree)).stdin(settings))
+}
+
+/// The words that everybody may read: which machine, which tree, which command.
+fn line(words: &[&str], asked: &StartOptions, name: Option<&MachineName>, tree: Option<&str>) -> Vec<String> {
+    let (run, options) = words.split_at(1);
+    let mut line: Vec<String> =
+        run.iter().chain(&[handed::WORD]).chain(options).map(|word| (*word).to_owned()).collect();
     line.extend(name.map(|name| format!("--machine={name}")));
-    line.extend(asked.settings.iter().cloned());
     match tree {
         Some(tree) if tree.starts_with('/') => line.push(format!("--directory={tree}")),
         // A name or a reference; one that looks like an option is none of these.
@@ -120,10 +136,11 @@ async fn begin(
     context: &Context,
     header: &Header<'_>,
     name: Option<MachineName>,
-    line: Vec<String>,
+    verb: Verb,
     wait: bool,
 ) -> Result<Started, Problem> {
-    let running = Verb::new(line).spawn()?;
+    let place = job::reserve(context).await?;
+    let running = verb.spawn()?;
     let process = running.process()?;
     let known = name.as_ref().map(ToString::to_string);
     let work = async move {
@@ -132,7 +149,7 @@ async fn begin(
         Ok(json!({ "machine": known.unwrap_or(ended.text) }))
     };
     let about = About::machine("start", name.as_ref().map_or("", MachineName::as_str), header);
-    let job = job::begin(context, about, Some(process), work).await?;
+    let job = place.begin(about, Some(process), work).await?;
     let name = match name {
         Some(name) if !wait => {
             let name = name.to_string();
@@ -188,10 +205,11 @@ mod tests {
         };
         let name: MachineName = "web".parse().unwrap();
         let of = |name: Option<&MachineName>, tree| line(RUN, &asked, name, tree).join(" ");
-        assert_eq!(of(Some(&name), None), "run --detach --quiet --machine=web --ephemeral=yes -- -s");
-        assert_eq!(of(None, Some("/srv/x")), "run --detach --quiet --ephemeral=yes --directory=/srv/x -- -s");
-        assert_eq!(of(None, Some("debian:13")), "run --detach --quiet --ephemeral=yes debian:13 -- -s");
+        let begin = "run --options-on-stdin --detach --quiet";
+        assert_eq!(of(Some(&name), None), format!("{begin} --machine=web -- -s"));
+        assert_eq!(of(None, Some("/srv/x")), format!("{begin} --directory=/srv/x -- -s"));
+        assert_eq!(of(None, Some("debian:13")), format!("{begin} debian:13 -- -s"));
         // It is no option.
-        assert_eq!(of(None, Some("--image=/x")), "run --detach --quiet --ephemeral=yes image=/x -- -s");
+        assert_eq!(of(None, Some("--image=/x")), format!("{begin} image=/x -- -s"));
     }
 }

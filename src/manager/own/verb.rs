@@ -3,8 +3,8 @@
 //! A verb that runs goes on when the manager is killed, as it does when its user's shell is. It has nothing of ours but its streams.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -15,29 +15,14 @@ use tokio::io::unix::AsyncFd;
 
 use super::options::{Takes, VerbOptions, words};
 use super::variants::Dictionary;
+use crate::manager::child::{Child, command};
 use crate::manager::problem::{Kind, Problem};
-use crate::sys::process::{pidfd_open, pidfd_send_signal};
+use crate::sys::process::pidfd_send_signal;
 use crate::sys::readiness::watched;
 use crate::sys::{SysError, sys};
 
 /// What the executable is called by.
 const PROGRAM: &str = "spinney";
-
-/// What our own manager has told us alone (systemd.exec(5), sd_notify(3), dbus-daemon(1)).
-const NOT_PASSED: [&str; 12] = [
-    "CREDENTIALS_DIRECTORY",
-    "DBUS_STARTER_ADDRESS",
-    "DBUS_STARTER_BUS_TYPE",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-    "LISTEN_FDNAMES",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "MAINPID",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-];
 
 /// A line of JSON is no longer; lists of differences are.
 const LINE: usize = 16 << 20;
@@ -65,9 +50,7 @@ pub struct Verb {
 /// One that runs.
 #[derive(Debug)]
 pub struct RunningVerb {
-    pidfd: OwnedFd,
-    pid: i32,
-    child: std::process::Child,
+    child: Child,
     lines: Option<AsyncFd<OwnedFd>>,
     errors: AsyncFd<OwnedFd>,
 }
@@ -111,11 +94,8 @@ impl Verb {
     /// When there can be no further process.
     pub fn spawn(self) -> Result<RunningVerb, Problem> {
         let (errors, their_errors) = pipe()?;
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0(PROGRAM).args(&self.arguments).current_dir("/");
-        for name in NOT_PASSED {
-            command.env_remove(name);
-        }
+        let mut command = command(PROGRAM);
+        command.args(&self.arguments);
         command.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from)).stderr(Stdio::from(their_errors));
         let lines = match self.stdout {
             Some(fd) => {
@@ -129,11 +109,7 @@ impl Verb {
             }
         };
         let errors = watched(errors).map_err(failed)?;
-        let child = command.spawn().map_err(|error| Problem::of(Kind::Failed, &error, None))?;
-        let pid = rustix::process::Pid::from_child(&child);
-        // Our child cannot be reaped by anybody else.
-        let pidfd = pidfd_open(pid).map_err(failed)?;
-        Ok(RunningVerb { pidfd, pid: pid.as_raw_nonzero().get(), child, lines, errors })
+        Ok(RunningVerb { child: Child::spawn(&mut command)?, lines, errors })
     }
 
     /// Runs it to its end.
@@ -151,12 +127,12 @@ impl RunningVerb {
     /// # Errors
     /// When we have too many fds.
     pub fn process(&self) -> Result<OwnedFd, Problem> {
-        self.pidfd.try_clone().map_err(|error| Problem::of(Kind::Failed, &error, None))
+        self.child.process()
     }
 
     /// The number of its process.
     pub fn pid(&self) -> i32 {
-        self.pid
+        self.child.pid()
     }
 
     /// Waits for its end. `line` is told of each line of JSON.
@@ -164,8 +140,7 @@ impl RunningVerb {
     /// # Errors
     /// When it cannot be waited for.
     pub async fn ended(self, mut line: impl FnMut(&Value) + Send) -> Result<Ended, Problem> {
-        let Self { pidfd, mut child, lines, errors, .. } = self;
-        let end = watched(pidfd).map_err(failed)?;
+        let Self { mut child, lines, errors } = self;
         let mut said = Said::default();
         let streams = async {
             let Said { last, text, errors: said } = &mut said;
@@ -176,13 +151,13 @@ impl RunningVerb {
             () = streams => {}
             // What it has started may hold its streams for longer than it lives.
             () = async {
-                let _ = end.readable().await;
+                child.over().await;
                 tokio::time::sleep(LINGER).await;
             } => {}
         }
-        let _ = end.readable().await;
-        let status = child.wait().map_err(|error| Problem::of(Kind::Failed, &error, None))?;
-        let status = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
+        let status = child.ended().await;
+        let status = status.and_then(|status| status.code().or(status.signal().map(|signal| 128 + signal)));
+        let status = status.unwrap_or(-1);
         let Said { last, text, errors } = said;
         Ok(Ended { status, last, text, errors: String::from_utf8_lossy(&errors).into_owned() })
     }

@@ -1,9 +1,9 @@
 //! Sockets that clients connect to: those that systemd has passed (sd_listen_fds(3)), or our own at the same path.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD};
@@ -18,8 +18,11 @@ use crate::sys::readiness::watched;
 use crate::sys::stream_socket::{accept, connect_at, listen_at, local_path, peer, peer_process};
 use crate::sys::{SysError, SysResult, sys};
 
-/// Of connections to one socket, and of those of one user other than root.
+/// Of connections of one user to one socket.
 const MOST: usize = 128;
+
+/// Of those of all users other than root, who may have many numbers (subuid(5)).
+const MOST_OF_OTHERS: usize = 1024;
 
 /// Who wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -82,7 +85,7 @@ impl Listener {
 
     /// Serves it for as long as the manager runs.
     pub async fn serve(self, context: Context, served: &'static [Served]) {
-        let connected = Arc::new(AtomicUsize::new(0));
+        let connected = Arc::new(Counts::default());
         loop {
             let Ok(mut ready) = self.socket.readable().await else { return };
             match accept(self.socket.get_ref()) {
@@ -104,30 +107,70 @@ impl Drop for Listener {
     }
 }
 
-/// One connection more, as long as it lives.
-struct Counted(Arc<AtomicUsize>);
+/// How many connections each user has.
+#[derive(Debug, Default)]
+struct Counts(Mutex<HashMap<u32, usize>>);
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+/// One connection more of a user's, as long as it lives.
+#[derive(Debug)]
+struct Counted(Arc<Counts>, u32);
+
+impl Counts {
+    /// One more of `uid`; `None` where that would be too many: nobody keeps another one out, and nobody root.
+    fn add(counts: &Arc<Self>, uid: u32) -> Option<Counted> {
+        let mut users = counts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let others: usize = users.iter().filter(|(uid, _)| **uid != 0).map(|(_, count)| count).sum();
+        let its = users.get(&uid).copied().unwrap_or(0);
+        if its >= MOST || (uid != 0 && others >= MOST_OF_OTHERS) {
+            return None;
+        }
+        users.insert(uid, its + 1);
+        Some(Counted(Arc::clone(counts), uid))
     }
 }
 
-fn begin(context: &Context, socket: OwnedFd, served: &'static [Served], connected: &Arc<AtomicUsize>) {
-    let Ok(credentials) = peer(&socket) else { return };
-    // Root's own calls find a place when others have taken theirs.
-    let most = if credentials.uid == 0 { 2 * MOST } else { MOST };
-    if connected.load(Ordering::Relaxed) >= most {
-        return;
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut users = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match users.get_mut(&self.1) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(users.remove(&self.1)),
+        }
     }
-    connected.fetch_add(1, Ordering::Relaxed);
-    let counted = Counted(Arc::clone(connected));
+}
+
+fn begin(context: &Context, socket: OwnedFd, served: &'static [Served], counts: &Arc<Counts>) {
+    let Ok(credentials) = peer(&socket) else { return };
+    let Some(counted) = Counts::add(counts, credentials.uid) else { return };
     let process = peer_process(&socket).ok();
     let peer = Peer { pid: credentials.pid, uid: credentials.uid, process };
     let Ok(socket) = watched(socket) else { return };
-    let context = context.clone();
+    let (context, connected) = (context.clone(), context.connected());
     tokio::spawn(async move {
         attend(context, socket, peer, served).await;
-        drop(counted);
+        drop((counted, connected));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_user_has_places_of_its_own() {
+        let counts = Arc::new(Counts::default());
+        let take = |uid| (0..MOST + 1).map_while(|_| Counts::add(&counts, uid)).collect::<Vec<_>>();
+        let first = take(1000);
+        assert_eq!(first.len(), MOST);
+        // Others, and root, find theirs.
+        let second = take(1001);
+        assert_eq!((second.len(), take(0).len()), (MOST, MOST));
+        drop(first);
+        assert_eq!(take(1000).len(), MOST);
+        // One who has many numbers does not have all.
+        let all: Vec<_> = std::iter::once(second).chain((2000..2020).map(take)).collect();
+        assert_eq!(all.iter().map(Vec::len).sum::<usize>(), MOST_OF_OTHERS);
+        assert!(Counts::add(&counts, 3000).is_none());
+        assert!(Counts::add(&counts, 0).is_some());
+    }
 }

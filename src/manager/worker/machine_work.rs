@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use serde_json::{Value, json};
@@ -29,13 +29,24 @@ pub(super) type Outcome = Result<Option<(Value, Vec<OwnedFd>)>, Problem>;
 /// Says that it is done, before it is over.
 pub(super) type Say<'a> = &'a mut dyn FnMut(Value, Vec<OwnedFd>);
 
+/// Who has asked for it.
+pub(super) struct Listener<'a> {
+    /// Hears that it is done, before it is over.
+    pub(super) say: Say<'a>,
+    /// Hears how far it is: `bytes`.
+    pub(super) tell: &'a dyn Fn(Value),
+}
+
+/// How often it is said how far a copy is.
+const TELL: Duration = Duration::from_millis(250);
+
 /// The type of a terminal of which nothing is known, as systemd has it for its gettys on ptys.
 const TERMINAL: &str = "vt220";
 
 /// Does `work` to the machine `name`.
-pub(super) fn perform(name: &str, work: MachineWork, fds: Vec<OwnedFd>, say: Say<'_>) -> Outcome {
+pub(super) fn perform(name: &str, work: MachineWork, fds: Vec<OwnedFd>, listener: Listener<'_>) -> Outcome {
     match Machines::look(name) {
-        Ok(machine) => on_ours(&machine, work, fds, say),
+        Ok(machine) => on_ours(&machine, work, fds, listener),
         Err(error @ Error::NotRunning { .. }) => {
             let file = crate::supervisor::machined_file::read(name).ok().flatten();
             match file.filter(registered::is_others) {
@@ -47,7 +58,7 @@ pub(super) fn perform(name: &str, work: MachineWork, fds: Vec<OwnedFd>, say: Say
     }
 }
 
-fn on_ours(machine: &MachineHandle, work: MachineWork, fds: Vec<OwnedFd>, say: Say<'_>) -> Outcome {
+fn on_ours(machine: &MachineHandle, work: MachineWork, fds: Vec<OwnedFd>, listener: Listener<'_>) -> Outcome {
     let done = Ok(Some((json!({}), Vec::new())));
     match work {
         MachineWork::Terminate => {
@@ -63,7 +74,7 @@ fn on_ours(machine: &MachineHandle, work: MachineWork, fds: Vec<OwnedFd>, say: S
             done
         }
         MachineWork::OpenTerminal => open_terminal(&machine.leader()?, machine.state().id_base),
-        MachineWork::OpenSession { program } => open_session(machine, program, say),
+        MachineWork::OpenSession { program } => open_session(machine, program, listener.say),
         MachineWork::OpenRoot => open_root(&machine.leader()?),
         MachineWork::OsRelease => os_release(&machine.leader()?),
         MachineWork::Exec { command, user, directory, environment, timeout, kill_after } => {
@@ -94,7 +105,7 @@ fn on_ours(machine: &MachineHandle, work: MachineWork, fds: Vec<OwnedFd>, say: S
             done
         }
         MachineWork::Copy { into, source, destination, replace } => {
-            copy_files(machine, into, &source, &destination, replace)?;
+            copy_files(machine, into, (&source, &destination), replace, listener.tell)?;
             done
         }
     }
@@ -213,9 +224,9 @@ fn os_release(leader: &Leader) -> Outcome {
 fn copy_files(
     machine: &MachineHandle,
     into: bool,
-    source: &str,
-    destination: &str,
+    (source, destination): (&str, &str),
     replace: bool,
+    tell: &dyn Fn(Value),
 ) -> Result<(), Problem> {
     let direction = if into { Direction::In } else { Direction::Out };
     let is_directory = || {
@@ -235,7 +246,15 @@ fn copy_files(
         destination: Some(PathBuf::from(destination)),
         options: CopyOptions { replace, ..CopyOptions::default() },
     };
-    let copied = copy(&request, &mut |_| {})?;
+    let (mut bytes, mut told) = (0, Instant::now());
+    let copied = copy(&request, &mut |count| {
+        bytes += count;
+        if told.elapsed() >= TELL {
+            tell(json!({ "bytes": bytes }));
+            told = Instant::now();
+        }
+    })?;
+    tell(json!({ "bytes": bytes }));
     match copied.notes.has_faults() {
         true => Err(Problem::new(Kind::Failed, copied.notes.lines().join("; "))),
         false => Ok(()),

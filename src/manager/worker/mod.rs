@@ -17,20 +17,20 @@ mod process;
 pub mod task;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 
+use super::child::{Child, command};
 use super::problem::{Kind, Problem};
 use crate::sys::files::memory_file;
-use crate::sys::process::pidfd_open;
+use crate::sys::process::pidfd_send_signal;
 use crate::sys::readiness::watched;
 use crate::sys::socket::{message_pair, receive, send};
-use task::{Said, Task};
+use task::{Pace, Said, Task};
 
 pub use process::{is_called, main};
 
@@ -43,15 +43,21 @@ const SEALED: &str = "--sealed";
 /// The most that a message is: below what a socket's buffer holds (net.core.wmem_default).
 const MESSAGE: usize = 160 << 10;
 
-/// How many are at work at once: each is a process. One that attends a session is not counted, as it has given its answer.
+/// How many are at work at once, by how long that may take: each is a process. Who ends a machine waits for nobody who copies
+/// files, or looks into a tree that does not answer.
 const AT_ONCE: usize = 32;
 
-static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
+static URGENT: Semaphore = Semaphore::const_new(AT_ONCE);
+static QUICK: Semaphore = Semaphore::const_new(AT_ONCE);
+static LONG: Semaphore = Semaphore::const_new(AT_ONCE);
 
-/// How many there are at most with those that attend a session.
-const MOST: usize = 1024;
+/// What is done quickly is not done after that: clients have given up by then (sd_bus_set_method_call_timeout(3): 25 seconds).
+const QUICKLY: Duration = Duration::from_secs(30);
 
-static LIVING: AtomicUsize = AtomicUsize::new(0);
+/// How many there are at most that attend sessions and commands, which stay after their answer, or as long as those last.
+const SESSIONS: usize = 1024;
+
+static ATTENDING: Semaphore = Semaphore::const_new(SESSIONS);
 
 /// What a worker gave.
 #[derive(Debug)]
@@ -71,9 +77,24 @@ pub async fn perform(
     fds: Vec<OwnedFd>,
     mut progress: impl FnMut(serde_json::Value) + Send,
 ) -> Result<Done, Problem> {
+    let pace = task.pace();
+    let places = match pace {
+        Pace::Urgent => &URGENT,
+        Pace::Quick => &QUICK,
+        Pace::Long => &LONG,
+    };
     // Never closed: it has no other error.
-    let _place = PLACES.acquire().await;
-    attend(task, fds)?.outcome(&mut progress).await
+    let _place = places.acquire().await;
+    let attended = attend(task, fds)?;
+    if pace != Pace::Quick {
+        return attended.outcome(&mut progress).await;
+    }
+    let process = attended.process()?;
+    tokio::time::timeout(QUICKLY, attended.outcome(&mut progress)).await.unwrap_or_else(|_| {
+        // What holds it up may be the machine's, a file system that does not answer.
+        let _ = pidfd_send_signal(&process, libc::SIGKILL);
+        Err(Problem::new(Kind::TimedOut, format!("It was not done in {} seconds", QUICKLY.as_secs())))
+    })
 }
 
 /// A task that is being done, for as long as it takes.
@@ -83,21 +104,23 @@ pub struct Attended {
     process: OwnedFd,
 }
 
-/// Has `task` begun, with `fds` that it needs. It takes nobody's place.
+/// Has `task` begun, with `fds` that it needs. It waits for nobody's place.
 ///
 /// # Errors
 /// [`Kind::Failed`] where it could not be begun; [`Kind::Busy`] where there are too many.
 pub fn attend(task: &Task, fds: Vec<OwnedFd>) -> Result<Attended, Problem> {
-    if LIVING.load(Ordering::Relaxed) >= MOST {
-        return Err(Problem::new(Kind::Busy, "Too many sessions are open"));
-    }
+    let busy = |_| Problem::new(Kind::Busy, "Too many sessions are open");
+    let attending = task.stays().then(|| ATTENDING.try_acquire().map_err(busy)).transpose()?;
     let (ours, child) = begin(task, &fds)?;
     drop(fds);
-    let pid = rustix::process::Pid::from_child(&child);
-    reap(child)?;
-    // The loop, which reaps it, has not had its turn since.
-    let process = pidfd_open(pid).map_err(failed)?;
-    Ok(Attended { socket: watched(ours).map_err(failed)?, process })
+    let socket = watched(ours).map_err(failed)?;
+    let process = child.process()?;
+    // Whatever becomes of its task: one that attends a session goes on after its answer.
+    tokio::spawn(async move {
+        child.ended().await;
+        drop(attending);
+    });
+    Ok(Attended { socket, process })
 }
 
 impl Attended {
@@ -125,27 +148,6 @@ impl Attended {
     }
 }
 
-/// Waits for the end of `child`, whatever becomes of its task: one that attends a session goes on after its answer.
-fn reap(mut child: Child) -> Result<(), Problem> {
-    let end = match pidfd_open(rustix::process::Pid::from_child(&child)).and_then(watched) {
-        Ok(end) => end,
-        Err(error) => {
-            // It has hardly begun.
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(failed(error));
-        }
-    };
-    LIVING.fetch_add(1, Ordering::Relaxed);
-    tokio::spawn(async move {
-        // Readable when there is something to wait for: the loop is not held up.
-        let _ = end.readable().await;
-        let _ = child.wait();
-        LIVING.fetch_sub(1, Ordering::Relaxed);
-    });
-    Ok(())
-}
-
 fn begin(task: &Task, fds: &[OwnedFd]) -> Result<(OwnedFd, Child), Problem> {
     let bytes = serde_json::to_vec(task).map_err(|error| Problem::of(Kind::Failed, &error, None))?;
     // Arguments of clients may be long: they go as a file.
@@ -154,10 +156,9 @@ fn begin(task: &Task, fds: &[OwnedFd]) -> Result<(OwnedFd, Child), Problem> {
     let all: Vec<_> = [&file].into_iter().chain(fds).map(AsFd::as_fd).collect();
     send(&ours, b"task", &all).map_err(failed)?;
     rustix::io::ioctl_fionbio(&ours, true).map_err(|errno| failed_call("ioctl", errno))?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0(PERSONALITY).args(task.is_sealed().then_some(SEALED));
-    command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
-    let child = command.spawn().map_err(|error| Problem::of(Kind::Failed, &error, None))?;
+    let mut command = command(PERSONALITY);
+    command.args(task.is_sealed().then_some(SEALED)).stdin(Stdio::from(theirs)).stdout(Stdio::null());
+    let child = Child::spawn(&mut command)?;
     Ok((ours, child))
 }
 

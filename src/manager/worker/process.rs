@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 
 use super::image_work;
-use super::machine_work::{self, Outcome};
+use super::machine_work::{self, Listener, Outcome};
 use super::task::{Said, Task};
 use super::{MESSAGE, PERSONALITY, SEALED};
 use crate::manager::problem::{Kind, Problem};
@@ -75,7 +75,10 @@ impl Worker {
                     // Nobody is there to hear it any more: then the session has nobody either, and hangs up.
                     let _ = self.say(&Said::Done(value), &fds);
                 };
-                machine_work::perform(&name, work, fds, &mut say)
+                let tell = |value| {
+                    let _ = self.say(&Said::Progress(value), &[]);
+                };
+                machine_work::perform(&name, work, fds, Listener { say: &mut say, tell: &tell })
             }
             Task::Image { name, work } => image_work::perform(&name, work),
             Task::Clean { all } => image_work::clean(all),

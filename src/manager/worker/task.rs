@@ -149,9 +149,48 @@ pub enum ImageWork {
     Look,
 }
 
+/// How long a task may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Machines are ended by it; it has limits of its own ([`crate::machine::terminate`], [`crate::machine::Control`]).
+    Urgent,
+    /// It is quick, if a tree and what is in it let it be.
+    Quick,
+    /// It takes as long as there is to do.
+    Long,
+}
+
 impl Task {
     pub(super) fn is_sealed(&self) -> bool {
         matches!(self, Self::Machine { sealed: true, .. })
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        use MachineWork as Work;
+        let work = match self {
+            Self::Machine { work, .. } => work,
+            Self::Image { work: ImageWork::Look, .. } => return Pace::Quick,
+            Self::Image { .. } | Self::Clean { .. } => return Pace::Long,
+        };
+        match work {
+            Work::Terminate | Work::Kill { .. } | Work::Control { .. } => Pace::Urgent,
+            Work::Copy { .. } | Work::Exec { .. } => Pace::Long,
+            Work::OpenTerminal
+            | Work::OpenSession { .. }
+            | Work::OpenRoot
+            | Work::OsRelease
+            | Work::Bind { .. }
+            | Work::Unbind { .. } => Pace::Quick,
+        }
+    }
+
+    /// Whether its process stays for as long as somebody else's does.
+    pub(super) fn stays(&self) -> bool {
+        use MachineWork as Work;
+        matches!(
+            self,
+            Self::Machine { work: Work::OpenSession { .. } | Work::Exec { .. } | Work::Copy { .. }, .. }
+        )
     }
 }
 

@@ -336,6 +336,20 @@ fn given_devices_are_made_and_others_closed() {
 }
 
 #[test]
+fn a_machine_of_machines_makes_any_node() {
+    let rules = |settings: &MachineSettings| -> Vec<String> {
+        let plan = of(settings);
+        plan.devices.iter().flatten().map(ToString::to_string).collect()
+    };
+    let shared = MachineSettings { private_users: crate::settings::PrivateUsers::No, ..boot() };
+    let nesting = MachineSettings { nesting: true, ..shared.clone() };
+    let more = rules(&nesting).split_off(rules(&shared).len());
+    assert_eq!(more, ["char *:* m", "block *:* m"]);
+    // In a user namespace nobody makes any.
+    assert_eq!(rules(&MachineSettings { nesting: true, ..boot() }), [""; 0]);
+}
+
+#[test]
 fn the_users_mounts_are_among_the_operations() {
     let mounts = vec![CustomMount::Tmpfs { target: "/run/x".into(), options: String::new() }];
     let plan = of(&MachineSettings { mounts, nesting: true, ..boot() });

@@ -2,7 +2,7 @@
 //! child of the supervisor's own.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use zbus::export::ordered_stream::OrderedStreamExt;
@@ -10,6 +10,7 @@ use zbus::{Connection, DBusError, ObjectPath, OwnedObjectPath, Variant, fdo};
 
 use super::errand::Answer;
 use super::{Entry, scope};
+use crate::settings::Slice;
 use crate::supervisor::machined_file::SERVICE;
 
 /// How long machined may take, which the bus may have to start first: as long as systemd's own clients wait.
@@ -17,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(25);
 
 /// The last machine's scope of this name goes by itself, when systemd has seen that it is empty.
 const AGAIN: Duration = Duration::from_millis(20);
+
+/// So long the scope of a machine that has just ended may take to go; one that stays is somebody else's.
+const LAST_ONE_GOES: Duration = Duration::from_millis(500);
 
 /// How long systemd waits for a machine that it has told to end, as spinney@.service has it.
 const TIMEOUT_STOP: Duration = Duration::from_secs(120);
@@ -69,8 +73,10 @@ trait Machine {
     fn leader(&self) -> zbus::Result<u32>;
 }
 
-/// Has systemd make the scope `name`, with `member` in it.
-pub(super) fn make_scope(name: &str, description: &str, member: Pid) -> Answer {
+/// Has systemd make the scope `name` in `slice`, with `member` in it.
+///
+/// It names no Controller=: that would be a connection of ours, which nobody keeps open; the supervisor hears of a stop by SIGTERM.
+pub(super) fn make_scope(name: &str, slice: &Slice, description: &str, member: Pid) -> Answer {
     let work = async {
         let systemd = SystemdProxy::new(&connect().await?).await?;
         // Without it systemd tells nobody.
@@ -79,15 +85,19 @@ pub(super) fn make_scope(name: &str, description: &str, member: Pid) -> Answer {
         let properties = [
             ("Description", Variant::from(description)),
             ("PIDs", Variant::from(vec![number(member)])),
-            ("Slice", Variant::from("machine.slice")),
+            ("Slice", Variant::from(slice.as_str())),
             ("Delegate", Variant::from(true)),
             ("CollectMode", Variant::from("inactive-or-failed")),
             ("TasksMax", Variant::from(TASKS_MAX)),
             ("TimeoutStopUSec", Variant::from(u64::try_from(TIMEOUT_STOP.as_micros()).unwrap_or(u64::MAX))),
         ];
+        let begun = Instant::now();
         let job = loop {
             match systemd.start_transient_unit(name, "fail", &properties, &[]).await {
-                Err(error) if is_called(&error, "org.freedesktop.systemd1.UnitExists") => {
+                Err(error)
+                    if is_called(&error, "org.freedesktop.systemd1.UnitExists")
+                        && begun.elapsed() < LAST_ONE_GOES =>
+                {
                     tokio::time::sleep(AGAIN).await;
                 }
                 job => break job?,

@@ -71,7 +71,7 @@ impl Registration {
         });
         // Of a scope that could not be had it is told why.
         let lacks_unit = insists && !in_unit && request.keep_unit != KeepUnit::IfOurs;
-        let hindrance = lacks_unit.then_some("it is in no unit");
+        let hindrance = lacks_unit.then_some("it is in no unit of the system's");
         Self { entry, insists, hindrance, errand: None, leader: None }
     }
 
@@ -129,32 +129,4 @@ impl Registration {
 
 fn told(why: &str) -> String {
     format!("machinectl does not know the machine: {why}")
-}
-
-/// The name of a machine's scope, as systemd-machined calls those that it makes: with the name escaped (systemd.unit(5), "String
-/// Escaping for Inclusion in Unit Names").
-fn scope_name(machine: &str) -> String {
-    let escape = |(at, byte): (usize, u8)| match byte {
-        b'.' if at > 0 => ".".to_owned(),
-        byte if byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_') => char::from(byte).to_string(),
-        byte => format!("\\x{byte:02x}"),
-    };
-    let escaped: String = machine.bytes().enumerate().map(escape).collect();
-    format!("machine-{escaped}.scope")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scopes() {
-        for (machine, scope) in [
-            ("web", "machine-web.scope"),
-            ("my-web.lab1", "machine-my\\x2dweb.lab1.scope"),
-            (".x", "machine-\\x2ex.scope"),
-        ] {
-            assert_eq!(scope_name(machine), scope);
-        }
-    }
 }

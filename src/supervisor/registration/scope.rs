@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::bus;
 use super::errand::{Answer, Errand};
-use super::scope_name;
+use crate::runtime::unit_cgroup::scope_name;
 use crate::supervisor::machined_file::is_systemds_host;
 use crate::supervisor::{KeepUnit, Register, Request};
 use crate::sys::in_words;
@@ -33,8 +33,8 @@ pub(in crate::supervisor) fn begin(
     };
     (wanted && request.keep_unit == KeepUnit::IfOurs).then(|| {
         let (scope, description) = (scope_name(name), format!("Machine {name}"));
-        let supervisor = rustix::process::getpid();
-        Errand::begin(move || bus::make_scope(&scope, &description, supervisor))
+        let (slice, supervisor) = (request.slice.clone(), rustix::process::getpid());
+        Errand::begin(move || bus::make_scope(&scope, &slice, &description, supervisor))
             .map(Scope)
             .map_err(|error| in_words(&error))
     })

@@ -15,6 +15,11 @@ pub(super) enum Found {
 
 /// What `contents` are; nothing of them has been read.
 pub(super) fn of(contents: &mut Contents) -> Result<Found, Error> {
+    look(contents, false)
+}
+
+/// The same, where `is_disk` is what whoever asks says it is.
+fn look(contents: &mut Contents, is_disk: bool) -> Result<Found, Error> {
     let name = contents.name().to_owned();
     let start = contents.start().map_err(|error| Error::of_reading(&name, error))?;
     let refuse = |what: String, hint| Err(Error::Format { name: name.clone(), what, hint });
@@ -30,6 +35,8 @@ pub(super) fn of(contents: &mut Contents) -> Result<Found, Error> {
             "decompress it once yourself: zstd -dc FILE | spinney import - NAME",
         ),
         Format::Unknown if start.is_empty() => refuse("is empty".to_owned(), "look at where it comes from"),
+        // With a file system that we do not know, or empty: it is to be one, as with systemd-importd. A server's error page is not.
+        Format::Unknown if is_disk && !is_text(start) => Ok(Found::Raw),
         Format::Unknown => refuse(
             "is neither a tar archive nor a disk image".to_owned(),
             "file(1) says what it is: an error page of a server, for one",
@@ -40,7 +47,7 @@ pub(super) fn of(contents: &mut Contents) -> Result<Found, Error> {
 /// The same, where `wanted` is what it has to be.
 pub(super) fn must_be(contents: &mut Contents, wanted: Wanted) -> Result<Found, Error> {
     let name = contents.name().to_owned();
-    let found = of(contents)?;
+    let found = look(contents, wanted == Wanted::Raw)?;
     match (wanted, found) {
         (Wanted::Tar, Found::Tar) | (Wanted::Raw, Found::Raw | Found::Qcow2) => Ok(found),
         (Wanted::Tar, _) => Err(Error::Format {
@@ -54,4 +61,9 @@ pub(super) fn must_be(contents: &mut Contents, wanted: Wanted) -> Result<Found, 
             hint: "spinney pull and import take both; pull-tar and import-tar archives alone",
         }),
     }
+}
+
+/// Whether there is nothing but text: no disk begins without a single NUL.
+fn is_text(start: &[u8]) -> bool {
+    !start.contains(&0)
 }

@@ -30,8 +30,9 @@ const OF_IMAGES: [&str; 12] = [
 ];
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 4] = [
+    let rows: [Row; 5] = [
         ("every_method", every_method),
+        ("owner", owner),
         ("allowed", allowed),
         ("without_polkit", without_polkit),
         ("slow_polkit", slow_polkit),
@@ -40,9 +41,9 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// A method, the signature of its arguments, those (`NAME` is the machine's), and the last word of its action.
-type Method = (&'static str, &'static str, &'static [&'static str], Option<&'static str>);
+pub type Method = (&'static str, &'static str, &'static [&'static str], Option<&'static str>);
 
-const OF_MANAGER: &[Method] = &[
+pub const OF_MANAGER: &[Method] = &[
     ("GetMachine", "s", &["NAME"], None),
     ("GetMachineByPID", "u", &["LEADER"], None),
     ("ListMachines", "", &[], None),
@@ -59,10 +60,10 @@ const OF_MANAGER: &[Method] = &[
         &["n", "0", "", "", "0", "", "0", "0"],
         Some("create-machine"),
     ),
-    ("CreateMachineEx", "sa{sv}a(sv)", &["n", "0", "0"], Some("create-machine")),
+    ("CreateMachineEx", "sa(sv)a(sv)", &["n", "0", "0"], Some("create-machine")),
     ("RegisterMachine", "sayssus", &["n", "0", "", "", "0", ""], Some("register-machine")),
     ("RegisterMachineWithNetwork", "sayssusai", &["n", "0", "", "", "0", "", "0"], Some("register-machine")),
-    ("RegisterMachineEx", "sa{sv}", &["n", "0"], Some("register-machine")),
+    ("RegisterMachineEx", "sa(sv)", &["n", "0"], Some("register-machine")),
     ("UnregisterMachine", "s", &["NAME"], Some("manage-machines")),
     ("TerminateMachine", "s", &["NAME"], Some("manage-machines")),
     ("KillMachine", "ssi", &["NAME", "leader", "9"], Some("manage-machines")),
@@ -80,7 +81,7 @@ const OF_MANAGER: &[Method] = &[
     ("SetPoolLimit", "t", &["1"], Some("manage-images")),
 ];
 
-const OF_MACHINE: &[Method] = &[
+pub const OF_MACHINE: &[Method] = &[
     ("GetAddresses", "", &[], None),
     ("GetUIDShift", "", &[], None),
     ("Terminate", "", &[], Some("manage-machines")),
@@ -244,6 +245,61 @@ fn allowed(context: &Context) -> TestResult {
     scene.manager.signal(rustix::process::Signal::TERM.as_raw());
     scene.manager.wait(PATIENCE).ok_or("the manager does not end")?;
     Ok(())
+}
+
+/// Who has registered a machine may end it and signal it, as with systemd-machined 262; what mounts and copies is asked for still, and
+/// others' machines are others'.
+fn owner(context: &Context) -> TestResult {
+    let scene = Scene::new(context)?;
+    let polkit = Polkit::start(&scene.bus)?;
+    let manager = "org.freedesktop.machine1.Manager";
+    let own = format!("{}-own", context.prefix);
+    let call = |words: &[&str]| {
+        let mut command = scene.bus.command_of_nobody("busctl");
+        run(command.args(["--system", "call", "--", NAME, PATH, manager]).args(words))
+    };
+    let mut sleep = std::process::Command::new("setpriv");
+    sleep.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sleep", "600"]);
+    let mut leader = Process::spawn(sleep.stdin(std::process::Stdio::null()));
+    let pid = leader.pid().to_string();
+    let is_nobodys = || {
+        std::fs::read_to_string(format!("/proc/{pid}/status"))
+            .is_ok_and(|status| status.contains("Uid:\t65534"))
+    };
+    while !is_nobodys() {
+        std::thread::yield_now();
+    }
+    polkit.allow(&["org.freedesktop.machine1.register-machine"]);
+    call(&["RegisterMachine", "sayssus", &own, "0", "lab", "", &pid, ""]).ok()?;
+    polkit.allow(&[]);
+    polkit.asked();
+    call(&["KillMachine", "ssi", &own, "leader", "18"]).ok()?;
+    call(&["UnregisterMachine", "s", &own]).ok()?;
+    assert_eq!(polkit.asked(), []);
+    // One of root's is not its to end, whose process it may be.
+    let root =
+        scene.bus.call(&[NAME, PATH, manager, "RegisterMachine", "sayssus", &own, "0", "lab", "", &pid, ""]);
+    root.ok()?;
+    assert_eq!(call(&["TerminateMachine", "s", &own]).stderr, "Call failed: Access denied\n");
+    scene.bus.call(&[NAME, PATH, manager, "UnregisterMachine", "s", &own]).ok()?;
+    polkit.allow(&["org.freedesktop.machine1.register-machine"]);
+    call(&["RegisterMachine", "sayssus", &own, "0", "lab", "", &pid, ""]).ok()?;
+    polkit.allow(&[]);
+    polkit.asked();
+    for words in [
+        &["OpenMachineRootDirectory", "s", own.as_str()][..],
+        &["CopyFromMachine", "sss", &own, "/etc/passwd", "/tmp/x"],
+        &["BindMountMachine", "sssbb", &own, "/etc", "/opt", "no", "no"],
+        &["TerminateMachine", "s", &scene.machine.name],
+    ] {
+        assert_eq!(call(words).stderr, "Call failed: Access denied\n", "{words:?}");
+        let asked: Vec<String> = polkit.asked().into_iter().map(|asked| asked.action).collect();
+        assert_eq!(asked, ["org.freedesktop.machine1.manage-machines"], "{words:?}");
+    }
+    call(&["TerminateMachine", "s", &own]).ok()?;
+    assert_eq!(polkit.asked(), []);
+    leader.wait(PATIENCE).ok_or("it does not end")?;
+    scene.over()
 }
 
 fn without_polkit(context: &Context) -> TestResult {

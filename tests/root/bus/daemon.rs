@@ -1,9 +1,15 @@
 //! The manager's life: begun by the bus, idle, killed.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
+use serde_json::json;
 use spinney::manager::object_path::encode;
 
 use super::fixture::Bus;
+use super::images::Pool;
+use super::own_images::lasting;
+use super::{own_client, varlink};
 use crate::command::PATIENCE;
 use crate::harness::{Context, Row, Test, TestResult};
 use crate::machine::Machine;
@@ -12,9 +18,11 @@ const MANAGER: [&str; 3] =
     ["org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager"];
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 4] = [
+    let rows: [Row; 6] = [
         ("machines_of_machinectl", machines_of_machinectl),
         ("ends_when_idle", ends_when_idle),
+        ("stays_with_transfers", stays_with_transfers),
+        ("stays_with_who_is_connected", stays_with_who_is_connected),
         ("begun_by_the_bus", begun_by_the_bus),
         ("killed", killed),
     ];
@@ -48,6 +56,41 @@ fn ends_when_idle(context: &Context) -> TestResult {
     let mut manager = bus.manager(&["--exit-idle-time=200ms"])?;
     let status = manager.wait(PATIENCE).ok_or("the manager does not end")?;
     assert_eq!(status.code(), Some(0));
+    Ok(())
+}
+
+/// Several times as long as it stays when there is nothing to do.
+const A_WHILE: Duration = Duration::from_secs(1);
+
+/// It tells of what it has started, until that is over.
+fn stays_with_transfers(context: &Context) -> TestResult {
+    let pool = Pool::new(context)?;
+    let bus = Bus::start(context)?;
+    let mut manager = bus.manager(&["--exit-idle-time=200ms"])?;
+    let client = own_client::Client::connect(&bus)?;
+    let mut finished = client.signals("Finished")?;
+    let (transfer, writer) = lasting(&client, &pool.name("half"))?;
+    assert_eq!(manager.wait(A_WHILE), None);
+    // No archive at all.
+    drop(writer);
+    let state = finished.wait(|message| {
+        let (state, _): (String, String) = message.body().deserialize().ok()?;
+        (message.header().path()?.as_str() == transfer.as_str()).then_some(state)
+    })?;
+    assert_eq!(state, "failed");
+    manager.wait(PATIENCE).ok_or("the manager does not end")?;
+    Ok(())
+}
+
+/// Who is connected to a socket of its own may call again.
+fn stays_with_who_is_connected(context: &Context) -> TestResult {
+    let bus = Bus::start(context)?;
+    let mut manager = bus.manager(&["--exit-idle-time=200ms"])?;
+    let mut client = varlink::Client::connect()?;
+    assert_eq!(manager.wait(A_WHILE), None);
+    assert_eq!(client.gives("List", json!({ "name": ".host" }))?["class"], json!("host"));
+    drop(client);
+    manager.wait(PATIENCE).ok_or("the manager does not end")?;
     Ok(())
 }
 

@@ -264,12 +264,13 @@ impl Drop for Played {
 /// It gets a scope before its cgroups, is registered while it boots, once more with each leader, and taken off at the end.
 fn a_life(context: &Context) -> TestResult {
     let played = Played::start(context, Mood::Willing, Mood::Willing)?;
-    let mut machine = played.machine(context, &["--register=yes", "--private-network"])?;
+    let mut machine =
+        played.machine(context, &["--register=yes", "--private-network", "--slice=machine-lab"])?;
     machine.ready()?;
     let name = machine.name.clone();
     let unit = played.scope.file_name().unwrap().to_string_lossy();
     let scope = format!(
-        "scope {unit} fail Description=Machine {name} Slice=machine.slice CollectMode=inactive-or-failed"
+        "scope {unit} fail Description=Machine {name} Slice=machine-lab.slice CollectMode=inactive-or-failed"
     );
     let tree = context.tree("busybox")?.display().to_string();
     let register = format!("register {name} 16 spinney container {tree} 0");

@@ -196,6 +196,7 @@ impl Drop for Bus {
         if self.made_systemd {
             let _ = fs::remove_dir("/run/systemd/system");
             // Machines leave a directory of locks there, as systemd-nspawn does.
+            let _ = fs::remove_dir("/run/systemd/machines");
             let _ = fs::remove_dir("/run/systemd/nspawn/locks");
             let _ = fs::remove_dir("/run/systemd/nspawn");
             let _ = fs::remove_dir("/run/systemd");

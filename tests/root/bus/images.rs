@@ -467,9 +467,9 @@ pub fn error_name(bus: &Bus, object: &[&str; 3], call: &[String]) -> Result<Stri
 }
 
 /// A method of the manager and of an image's object, arguments after the name, and the last word of its action.
-type Method = (&'static str, &'static str, &'static str, &'static [&'static str], Option<&'static str>);
+pub type Method = (&'static str, &'static str, &'static str, &'static [&'static str], Option<&'static str>);
 
-const METHODS: &[Method] = &[
+pub const METHODS: &[Method] = &[
     ("GetImage", "", "", &[], None),
     ("RemoveImage", "Remove", "", &[], Some("manage-images")),
     ("RenameImage", "Rename", "s", &["@new"], Some("manage-images")),

@@ -17,19 +17,27 @@
 //! | [`machines`] | machines of ours as systemd's clients see and enter them |
 //! | [`own_client`] | the same for our own interfaces, with fds |
 //! | [`own`] | our own interfaces |
+//! | [`children`] | processes that the manager starts |
+//! | [`own_jobs`] | what is told of work that goes on, and what is not |
 //! | [`own_images`] | the same of images and transfers |
+//! | [`described`] | what all objects say of themselves |
+//! | [`all_methods`] | that no method is left out of what others than root may do |
 //! | [`own_access`] | what others than root may do with these |
 //! | [`images`] | images as they see, change and remove them |
 //! | [`transfers`] | images that they move in and out |
+//! | [`registries`] | images of registries |
 //! | [`images_by_varlink`] | the same over Varlink |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 //! | [`enlisted`] | machines in the registers of systemd and machined, both played |
 //! | [`recorded`] | what systemd's own daemons say, recorded, and ours held to it |
 
 mod access;
+mod all_methods;
 mod announced;
+mod children;
 mod client;
 mod daemon;
+mod described;
 mod enlisted;
 mod fixture;
 mod images;
@@ -41,9 +49,11 @@ mod own;
 mod own_access;
 mod own_client;
 mod own_images;
+mod own_jobs;
 mod polkit;
 mod recorded;
 mod registered;
+mod registries;
 mod sessions;
 mod transfers;
 mod varlink;
@@ -65,9 +75,13 @@ pub fn tests() -> Vec<Test> {
         sessions::tests(),
         own::tests(),
         own_access::tests(),
+        children::tests(),
+        all_methods::tests(),
         own_images::tests(),
+        own_jobs::tests(),
         images::tests(),
         transfers::tests(),
+        registries::tests(),
         images_by_varlink::tests(),
         varlink::tests(),
         load::tests(),

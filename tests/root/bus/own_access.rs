@@ -17,7 +17,7 @@ use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
 
 /// What is said to who could be asked for a password, and has not said that this may be done.
-const NOT_ALLOWED: &str = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
+pub const NOT_ALLOWED: &str = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
 
 /// A user who is nobody.
 const NOBODY: u32 = 65534;
@@ -28,7 +28,10 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// Does `work` with a connection of nobody's.
-fn as_nobody<T: Send>(bus: &Bus, work: impl FnOnce(&Client) -> Result<T, Stop> + Send) -> Result<T, Stop> {
+pub fn as_nobody<T: Send>(
+    bus: &Bus,
+    work: impl FnOnce(&Client) -> Result<T, Stop> + Send,
+) -> Result<T, Stop> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             // Of this thread alone: the bus asks the kernel who has connected.
@@ -76,7 +79,7 @@ fn introspected(client: &Client, path: &str, interface: &str) -> Result<Methods,
 }
 
 /// Some arguments of these types.
-fn arguments<'a>(types: &[String], fd: &'a std::fs::File) -> Result<Option<Structure<'a>>, Stop> {
+pub fn arguments<'a>(types: &[String], fd: &'a std::fs::File) -> Result<Option<Structure<'a>>, Stop> {
     let mut builder = Structure::builder();
     for kind in types {
         let value: Variant<'a> = match kind.as_str() {

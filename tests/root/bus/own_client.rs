@@ -64,11 +64,21 @@ impl Client {
         method: &str,
         body: &(impl Serialize + DynamicType),
     ) -> Result<Message, Refused> {
+        self.message_to("org.spinney", path, method, body)
+    }
+
+    /// The same of another service.
+    pub fn message_to(
+        &self,
+        service: &str,
+        path: &str,
+        method: &str,
+        body: &(impl Serialize + DynamicType),
+    ) -> Result<Message, Refused> {
         let (interface, member) = method.rsplit_once('.').unwrap_or(("", method));
         let interface =
             if interface.contains('.') { interface.to_owned() } else { format!("org.spinney.{interface}") };
-        let call =
-            self.connection.call_method(Some("org.spinney"), path, Some(interface.as_str()), member, body);
+        let call = self.connection.call_method(Some(service), path, Some(interface.as_str()), member, body);
         let answer = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, call).await });
         match answer {
             Err(_) => Err(Refused(String::new(), format!("{method} does not come back"))),

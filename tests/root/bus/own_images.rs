@@ -15,7 +15,12 @@ use crate::harness::{Context, Row, Stop, Test, TestResult};
 const MANAGER: &str = "/org/spinney";
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 3] = [("images", images), ("moved", moved), ("moved_and_cancelled", moved_and_cancelled)];
+    let rows: [Row; 4] = [
+        ("images", images),
+        ("told_of_again", told_of_again),
+        ("moved", moved),
+        ("moved_and_cancelled", moved_and_cancelled),
+    ];
     rows.map(|(name, test)| Test::new(format!("{}own_images::{name}", super::TIER), test)).into()
 }
 
@@ -82,6 +87,30 @@ fn images(context: &Context) -> TestResult {
     let _: OwnedObjectPath = client.call(&image, "Image1.Remove", &wait())?;
     let gone = refused(client.call::<OwnedObjectPath>(MANAGER, "Manager1.GetImage", &base));
     assert_eq!(gone.0, "org.spinney.Error.NoSuchImage");
+    scene.over()
+}
+
+/// A directory that could not be read for a while is no reason to tell of no image any more.
+fn told_of_again(context: &Context) -> TestResult {
+    let scene = Scene::new(context)?;
+    let client = Client::connect(&scene.bus)?;
+    let mut added = client.signals("InterfacesAdded")?;
+    let mut told_of = |name: &str| {
+        added.wait(|message| {
+            let (path, _): (OwnedObjectPath, HashMap<String, Dictionary>) =
+                message.body().deserialize().ok()?;
+            (path.as_str() == path_of(&scene.pool.name(name))).then_some(())
+        })
+    };
+    scene.pool.tree("first")?;
+    told_of("first")?;
+    std::os::unix::fs::symlink("machines", "/run/machines")?;
+    // It has come upon it: who asks is told so.
+    let said = refused(client.call::<()>(MANAGER, "Manager1.ListImages", &()));
+    fs::remove_file("/run/machines")?;
+    assert!(said.1.contains("ELOOP") || said.1.contains("symbolic links"), "{said}");
+    scene.pool.tree("second")?;
+    told_of("second")?;
     scene.over()
 }
 

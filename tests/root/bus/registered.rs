@@ -6,8 +6,12 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal as Kill;
 
+use zbus::{Fd, OwnedObjectPath, Variant};
+
 use super::client::{Client, Signal};
 use super::fixture::Bus;
+use spinney::sys::process::{pidfd_id, pidfd_open};
+
 use crate::command::{Ended, PATIENCE, Process, capture, contents, run};
 use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
@@ -38,6 +42,12 @@ fn call(bus: &Bus, arguments: &[&str]) -> Ended {
 
 fn sleeper() -> Process {
     Process::spawn(Command::new("sleep").arg("600").stdin(Stdio::null()))
+}
+
+/// What the kernel has for the process alone (Linux 6.9); before, any number will do.
+fn inode_of_pidfd(pid: u32) -> Result<String, Stop> {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).ok_or("no pid")?;
+    Ok(pidfd_id(pidfd_open(pid)?).unwrap_or(1).to_string())
 }
 
 /// systemd's own systemd-nspawn has our manager for systemd-machined.
@@ -80,7 +90,7 @@ fn of_nspawn(context: &Context, options: &[&str]) -> TestResult {
     client.signal_of(&Signal::Removed(name.clone()))?;
     nspawn.wait(PATIENCE).ok_or("systemd-nspawn does not end")?;
     assert!(row()?.is_empty());
-    assert!(!Path::new(FILES).exists());
+    assert_eq!(fs::read_dir(FILES)?.count(), 0);
     if !context.on_host {
         // systemd-nspawn leaves its own directories there.
         fs::remove_dir_all("/run/systemd/nspawn")?;
@@ -117,20 +127,42 @@ fn properties(context: &Context) -> TestResult {
         assert_eq!(property(name)?.trim_end(), expected, "{name}");
     }
     let pid = second.pid().to_string();
-    let extended = ["RegisterMachineEx", "sa{sv}", "two", "4"];
-    let fields = ["LeaderPID", "u", &pid, "Class", "s", "container", "SSHAddress", "s", "vsock/7"];
+    // A number alone may be another's by now.
+    let bare = call(&bus, &["RegisterMachineEx", "sa(sv)", "two", "1", "LeaderPID", "u", &pid]);
+    assert!(bare.stderr.starts_with("Call failed: Both LeaderPID and LeaderPIDFDID must be"), "{bare:?}");
+    let inode = inode_of_pidfd(second.pid())?;
+    let extended = ["RegisterMachineEx", "sa(sv)", "two", "5"];
+    let fields = ["LeaderPID", "u", &pid, "LeaderPIDFDID", "t", &inode, "Class", "s", "container"];
+    let address = ["SSHAddress", "s", "vsock/7"];
     let key = ["SSHPrivateKeyPath", "s", "/run/key"];
-    call(&bus, &[&extended[..], &fields[..], &key[..]].concat()).ok()?;
+    call(&bus, &[&extended[..], &fields[..], &address[..], &key[..]].concat()).ok()?;
     assert_eq!(client.signal()?, Signal::New("two".to_owned()));
     assert_eq!(call(&bus, &["GetMachineSSHInfo", "s", "two"]).ok()?, "ss \"vsock/7\" \"/run/key\"\n");
-    let twice = call(&bus, &["RegisterMachineEx", "sa{sv}", "two", "1", "LeaderPID", "u", &pid]);
+    let leader = ["LeaderPID", "u", &pid, "LeaderPIDFDID", "t", &inode];
+    let twice = call(&bus, &[&["RegisterMachineEx", "sa(sv)", "two", "2"][..], &leader[..]].concat());
     assert_eq!(twice.stderr, "Call failed: Machine 'two' already exists\n");
     call(&bus, &["UnregisterMachine", "s", "one"]).ok()?;
     assert_eq!(client.signal()?, Signal::Removed("one".to_owned()));
+    // Who registers itself has nobody who watches it; with a pidfd, which is held to the number beside it.
+    let this = std::process::id();
+    let pidfd = pidfd_open(rustix::process::getpid())?;
+    let with = |pid: u32| {
+        let leader = [("LeaderPIDFD", Variant::from(Fd::from(&pidfd))), ("LeaderPID", Variant::from(pid))];
+        client.call::<OwnedObjectPath>("RegisterMachineEx", &("self", leader.to_vec()))
+    };
+    let other = with(second.pid()).err().map(|stop| format!("{stop:?}")).unwrap_or_default();
+    assert!(other.contains("LeaderPID and LeaderPIDFD refer to different processes"), "{other}");
+    with(this)?;
+    let path = "/org/freedesktop/machine1/machine/self";
+    assert_eq!(bus.machine_property(path, "Leader").ok()?, format!("u {this}\n"));
+    assert_eq!(bus.machine_property(path, "Supervisor").ok()?, "u 0\n");
+    assert_eq!(client.signal()?, Signal::New("self".to_owned()));
+    call(&bus, &["UnregisterMachine", "s", "self"]).ok()?;
+    assert_eq!(client.signal()?, Signal::Removed("self".to_owned()));
     second.signal(libc::SIGKILL);
     assert_eq!(client.signal()?, Signal::Removed("two".to_owned()));
     second.wait(PATIENCE).ok_or("it does not end")?;
-    assert!(!Path::new(FILES).exists());
+    assert_eq!(fs::read_dir(FILES)?.count(), 0);
     ended(manager)
 }
 

@@ -109,6 +109,22 @@ fn disks(context: &Context) -> TestResult {
     scene.machinectl(&["import-raw", text(&disk), "@d"]).ok()?;
     let image = scene.pool.path("d").with_extension("raw");
     assert_eq!(fs::read(&image)?, fs::read(&disk)?);
+    // Without a partition table: a file system, and what nobody knows. A page of words is no disk.
+    let (bare, page) = (context.directory.join("bare.raw"), context.directory.join("page"));
+    File::create(&bare)?.set_len(2 << 20)?;
+    run(Command::new("mkfs.ext4").arg("-q").arg(&bare)).ok()?;
+    scene.machinectl(&["import-raw", text(&bare), "@bare"]).ok()?;
+    assert_eq!(fs::read(scene.pool.path("bare").with_extension("raw"))?, fs::read(&bare)?);
+    fs::write(&bare, [&vec![0; 1 << 20][..], &[1; 512]].concat())?;
+    scene.machinectl(&["import-raw", "--force", text(&bare), "@bare"]).ok()?;
+    assert_eq!(fs::read(scene.pool.path("bare").with_extension("raw"))?, fs::read(&bare)?);
+    scene.machinectl(&["remove", "@bare"]).ok()?;
+    fs::write(&page, "<!doctype html>\n<h1>404</h1>\n")?;
+    let wrong = scene.machinectl(&["import-raw", text(&page), "@bare"]);
+    assert!(
+        wrong.status == 1 && wrong.stderr.contains("is neither a tar archive nor a disk image"),
+        "{wrong:?}"
+    );
     let out = context.directory.join("out.raw");
     scene.machinectl(&["export-raw", "@d", text(&out)]).ok()?;
     assert_eq!(fs::read(&out)?, fs::read(&disk)?);
@@ -198,16 +214,16 @@ fn verified(context: &Context) -> TestResult {
 }
 
 /// What passes on the bus, as busctl sees it.
-struct Signals {
+pub struct Signals {
     process: Process,
     lines: Receiver<String>,
 }
 
 /// A signal: its name, the last element of its path, what it says.
-type Told = (String, String, Vec<Value>);
+pub type Told = (String, String, Vec<Value>);
 
 impl Signals {
-    fn listen(bus: &Bus) -> Result<Self, Stop> {
+    pub fn listen(bus: &Bus) -> Result<Self, Stop> {
         let mut command = bus.command("busctl");
         command.args(["--system", "monitor", "--json=short", "--match"]);
         command.arg(format!("type='signal',path_namespace='{}'", MANAGER[1]));
@@ -246,7 +262,7 @@ impl Signals {
     }
 
     /// What was told until `member` was.
-    fn until(&mut self, member: &str) -> Result<Vec<Told>, Stop> {
+    pub fn until(&mut self, member: &str) -> Result<Vec<Told>, Stop> {
         self.until_that(|told| told.0 == member)
     }
 
@@ -257,7 +273,7 @@ impl Signals {
         })
     }
 
-    fn stop(self) {
+    pub fn stop(self) {
         self.process.signal(rustix::process::Signal::TERM.as_raw());
     }
 }

@@ -160,5 +160,14 @@ pub(super) fn refused(context: &Context) -> TestResult {
         assert!(ended.stderr.starts_with("spinney: error: "), "{name}: {ended:#?}");
         assert!(ended.stderr.contains(why) && ended.stderr.contains(hint), "{name}: {ended:#?}");
     }
+    // Asked to verify, it does not begin without that.
+    let hashes = format!("--verity-data={}", at("short.raw").display());
+    for option in [hashes.as_str(), "--root-hash-sig=base64:AAAA"] {
+        let ended = script(context, &image, &["-x", option], "true");
+        assert_eq!(ended.status, 125, "{option}: {ended:#?}");
+        let why =
+            "it is to be verified, and nothing says what its root hash is\n  hint: --root-hash= says it";
+        assert!(ended.stderr.contains(why), "{option}: {ended:#?}");
+    }
     no_loop_devices(&context.directory)
 }

@@ -22,7 +22,7 @@ use serde_json::Map;
 
 use super::super::Report;
 use super::super::boot::Boot;
-use super::super::start::Machine;
+use super::super::machine::Machine;
 use super::{Answer, ConnectionId, INTERFACE, Incoming};
 use crate::varlink::{Fault, Interface, Parameters, Service};
 

@@ -4,31 +4,25 @@
 //! The format is private to systemd, and has not changed since there is one but by fields that were added: assignments as in
 //! os-release(5). A link `unit:UNIT` says whose a unit is.
 
+mod directory;
+
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use rustix::fs::CWD;
-use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::registry::remove_if_empty;
 use super::state::State;
 use crate::guest::os_release::OsRelease;
-use crate::sys::files::{
-    make_directories, open_directory, read_at, remove_file_at, replace_at, while_parents_vanish,
-};
+use crate::sys::files::read_at;
 use crate::sys::process::{pidfd_id, pidfd_open, state_and_start_time};
-use crate::sys::{SysError, SysResult};
+
+pub use directory::{read, read_all, remove, remove_ours, sweep};
 
 /// Where they are.
 pub const DIRECTORY: &str = "/run/systemd/machines";
 
 /// Who made them: the field `SERVICE` of ours.
 pub const SERVICE: &str = "spinney";
-
-/// A longer one is none.
-const LIMIT: usize = 64 << 10;
 
 /// The kernel's unit of a process' start time, in microseconds (USER_HZ is 100 on all that we run on).
 const TICK: u64 = 10_000;
@@ -111,7 +105,7 @@ impl MachinedFile {
             name: state.name.clone(),
             class: Class::Container,
             service: SERVICE.to_owned(),
-            unit: unit_of(&state.cgroup).unwrap_or_default().to_owned(),
+            unit: unit_around(&state.cgroup).unwrap_or_default().to_owned(),
             subgroup: String::new(),
             root: state.tree.to_string_lossy().into_owned(),
             id: state.uuid.chars().filter(char::is_ascii_hexdigit).collect(),
@@ -202,99 +196,12 @@ impl MachinedFile {
         same && !matches!(state, 'Z' | 'X')
     }
 
-    /// Writes it, whole or not at all; one of a living machine of somebody else's stays. Says whether it was written.
-    ///
-    /// # Errors
-    /// When /run is full.
-    pub fn write(&self) -> SysResult<bool> {
-        while_parents_vanish(|| {
-            let directory = make_directories(Path::new(DIRECTORY), 0o755)?;
-            let before = read_in(&directory, &self.name)?;
-            if before.as_ref().is_some_and(|before| !before.is_of(self.supervisor) && before.is_alive()) {
-                return Ok(false);
-            }
-            replace_at(&directory, &self.name, self.text().as_bytes(), 0o644)?;
-            self.link(&directory)?;
-            Ok(true)
-        })
+    /// Whether the supervisor that it names lives.
+    fn is_supervised(&self) -> bool {
+        let Ok((state, _)) = state_and_start_time(self.supervisor) else { return false };
+        let same = self.supervisor_pidfd_id == 0 || pidfd_id_of(self.supervisor) == self.supervisor_pidfd_id;
+        same && !matches!(state, 'Z' | 'X')
     }
-
-    /// Whether it is of a machine of ours, with that supervisor.
-    fn is_of(&self, supervisor: i32) -> bool {
-        self.service == SERVICE && self.supervisor == supervisor
-    }
-
-    fn link(&self, directory: &OwnedFd) -> SysResult<()> {
-        if self.unit.is_empty() {
-            return Ok(());
-        }
-        let name = format!("unit:{}", self.unit);
-        match rustix::fs::symlinkat(&self.name, directory, &name) {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(SysError::new("symlinkat", format!("{:?}, {name:?}", self.name), errno)),
-        }
-    }
-}
-
-/// What is written of the machine `name`; `None` for nothing.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn read(name: &str) -> SysResult<Option<MachinedFile>> {
-    match open_directory(Path::new(DIRECTORY)) {
-        Ok(directory) => read_in(&directory, name),
-        Err(error) if error.errno() == Errno::NOENT => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn read_in(directory: &OwnedFd, name: &str) -> SysResult<Option<MachinedFile>> {
-    match read_at(directory, name, LIMIT) {
-        Ok(text) => Ok(MachinedFile::parse(&String::from_utf8_lossy(&text))),
-        Err(error) if error.errno() == Errno::NOENT => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes the file of `name` that a supervisor of ours wrote, and directories that are empty then.
-///
-/// # Errors
-/// The first fault; that nothing is there is none.
-pub fn remove_ours(name: &str, supervisor: i32) -> SysResult<()> {
-    match read(name)? {
-        Some(file) if file.is_of(supervisor) => remove(&file),
-        _ => remove_directories(),
-    }
-}
-
-/// Removes `file` and its link, and directories that are empty then.
-///
-/// # Errors
-/// The first fault; that nothing is there is none.
-pub fn remove(file: &MachinedFile) -> SysResult<()> {
-    let gone = |removed: SysResult<()>| match removed {
-        Err(error) if error.errno() == Errno::NOENT => Ok(()),
-        removed => removed,
-    };
-    if let Ok(directory) = open_directory(Path::new(DIRECTORY)) {
-        let link = format!("unit:{}", file.unit);
-        let to = rustix::fs::readlinkat(&directory, &link, Vec::new());
-        if to.is_ok_and(|to| to.to_bytes() == file.name.as_bytes()) {
-            gone(remove_file_at(&directory, &link))?;
-        }
-        gone(remove_file_at(&directory, &file.name))?;
-    }
-    remove_directories()
-}
-
-fn remove_directories() -> SysResult<()> {
-    let gone = |removed: SysResult<()>| match removed {
-        Err(error) if error.errno() == Errno::NOENT => Ok(()),
-        removed => removed,
-    };
-    let run = open_directory(Path::new("/run"))?;
-    gone(remove_if_empty(&run, "systemd/machines"))?;
-    gone(remove_if_empty(&run, "systemd"))
 }
 
 /// Whether systemd-machined keeps these files itself.
@@ -315,6 +222,13 @@ pub fn unit_of(cgroup: &str) -> Option<&str> {
     let parts = cgroup.rsplit('/').skip_while(|part| !is_unit(part));
     // A slice holds units, and is not the machine's own.
     parts.into_iter().next()
+}
+
+/// The unit whose cgroup holds the outer one of a machine of ours, whose own is `payload`. The outer one bears the machine's name, which
+/// may be a unit's too.
+fn unit_around(payload: &str) -> Option<&str> {
+    let outer = payload.rsplit_once('/')?.0;
+    unit_of(outer.rsplit_once('/')?.0)
 }
 
 fn is_unit(part: &str) -> bool {
@@ -427,6 +341,20 @@ mod tests {
         ];
         for (cgroup, unit) in table {
             assert_eq!(unit_of(cgroup), unit, "{cgroup}");
+        }
+        let table = [
+            ("/machine.slice/spinney@web.service/machine-web/payload", Some("spinney@web.service")),
+            (
+                "/machine.slice/machine-a.service.scope/machine-a.service/payload",
+                Some("machine-a.service.scope"),
+            ),
+            ("/spinney/db.service/payload", None),
+            ("/payload", None),
+            ("/", None),
+            ("", None),
+        ];
+        for (cgroup, unit) in table {
+            assert_eq!(unit_around(cgroup), unit, "{cgroup}");
         }
     }
 }
