@@ -97,6 +97,7 @@ struct Stage<'a> {
     place: Place,
     names: Names,
     machines: BTreeMap<&'static str, Machine>,
+    leaders: BTreeMap<&'static str, String>,
     server: HttpServer,
     _pool: Pool,
 }
@@ -111,7 +112,15 @@ impl<'a> Stage<'a> {
         let files = context.subdirectory("www");
         server.directory("/", files);
         server.put("/slow.tar", Reply::bytes(vec![0; 100_000]).stalls_after(50_000));
-        Ok(Self { context, place, names, machines: BTreeMap::new(), server, _pool: pool })
+        Ok(Self {
+            context,
+            place,
+            names,
+            machines: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            server,
+            _pool: pool,
+        })
     }
 
     /// Does one step; what its command line came to, if it has one.
@@ -126,7 +135,7 @@ impl<'a> Stage<'a> {
                 let image = Path::new("/var/lib/machines").join(self.names.of(name));
                 self.boot(name, &image, false)?;
             }
-            Does::BootAgain(name) => self.machine(name)?.ready()?,
+            Does::BootAgain(name) => self.boot_again(name)?,
             Does::Gone(name) => {
                 self.machine(name)?.wait()?;
                 self.machines.remove(name);
@@ -145,7 +154,26 @@ impl<'a> Stage<'a> {
         let mut machine = self.place.boot(self.context, &full, tree, ephemeral);
         machine.ready()?;
         self.machines.insert(name, machine);
+        self.leaders.insert(name, self.leader(name));
         Ok(())
+    }
+
+    /// Waits until a machine that was told to reboot has another leader, and is up: its first boot may have said so more than once.
+    fn boot_again(&mut self, name: &'static str) -> TestResult {
+        loop {
+            self.machine(name)?.ready()?;
+            let leader = self.leader(name);
+            if !leader.is_empty() && self.leaders.get(name) != Some(&leader) {
+                self.leaders.insert(name, leader);
+                return Ok(());
+            }
+        }
+    }
+
+    /// The leader that the daemon knows; nothing where it knows none.
+    fn leader(&self, name: &str) -> String {
+        let words = ["show", &self.names.of(name), "--property=Leader", "--value"];
+        run(self.place.command("machinectl").args(words)).stdout
     }
 
     /// Waits until the daemon knows nothing of a machine whose processes have ended.

@@ -69,9 +69,9 @@ pub const CALLS: &[Step] = &[
     run("os-release", "
         get machine1 GetMachineOSRelease s $tiny
     "),
-    run("list", "
-        get machine1 ListMachines
-    ").but(SERVED),
+    run("list", r#"
+        get machine1 ListMachines | grep -o '"[^"]*" "[^"]*" "[^"]*" "/[^"]*"' | sort
+    "#).but(SERVED),
     run("kill-bad", "
         call machine1 KillMachine string:$tiny string:everybody int32:9
         call machine1 KillMachine string:$tiny string:leader int32:0
