@@ -21,7 +21,7 @@ vm_need() {
 
 # Sets what differs between the VMs: `suite`, `kernel` (how its release begins), `recorded`, the version of its systemd, which
 # is held to a record, `recorded_filter`, which part of it alone,
-# `reboots`, where the VM is rebooted in the middle of the package's suite, and `fallbacks`, what is taken away for further rounds of the tests that match
+# `packaged`, where the package's suite runs without being asked for, with a reboot in its middle, and `fallbacks`, what is taken away for further rounds of the tests that match
 # `fallback_filter` (tests/vm/README.md, "Fallbacks").
 vm_facts() {
     # All of the root tests would take an emulated processor a quarter of an hour: these are what a kernel, or a systemd on
@@ -29,7 +29,7 @@ vm_facts() {
     default_filters=(matrix:: hosts:: legacy_cgroups:: options::mounts:: options::private options::boot_clock
         kill::busybox::ready kill::busybox::teardown-cgroup limits::memory limits::fork limits::cpu
         limits::disk limits::weights image_disks::verity)
-    fallbacks=() fallback_filter=matrix::busybox recorded='' recorded_filter='' reboots=''
+    fallbacks=() fallback_filter=matrix::busybox recorded='' recorded_filter='' packaged=''
     case $1 in
     12)
         suite=bookworm kernel=6.1. recorded=252
@@ -37,7 +37,7 @@ vm_facts() {
         fallbacks=(sysctl:kernel.unprivileged_userns_clone=0)
         ;;
     13)
-        suite=trixie kernel=6.12. recorded=257 recorded_filter=interfaces reboots=yes
+        suite=trixie kernel=6.12. recorded=257 recorded_filter=interfaces packaged=yes
         default_filters+=(guest_units::debian-13)
         fallbacks=(sysctl:user.max_time_namespaces=0 property:CapabilityBoundingSet=~CAP_MKNOD)
         ;;

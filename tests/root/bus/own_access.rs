@@ -1,7 +1,6 @@
 //! What a user who is not root may do with our own interfaces: by every method of every object, with a polkit that allows nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
 use rustix::process::Signal;
 use spinney::manager::object_path::encode;
