@@ -76,7 +76,8 @@ impl RegisteredMachines {
         self.lock().machines.is_empty()
     }
 
-    /// Those of earlier, by their files, when it is asked for the first time; files of leaders that have ended are removed.
+    /// Those of earlier, by their files, when it is asked for the first time; files of leaders that have ended are removed, and what
+    /// is there by half.
     pub fn load(&self) -> Vec<Arc<Registered>> {
         let mut known = self.lock();
         if std::mem::replace(&mut known.loaded, true) {
@@ -138,8 +139,10 @@ pub fn is_others(file: &MachinedFile) -> bool {
     file.service != SERVICE
 }
 
-/// What the directory says; files whose leaders are gone are removed.
+/// What the directory says; files whose leaders are gone are removed, and what is there by half.
 fn load() -> Vec<Registered> {
+    // Of a manager that was killed.
+    let _ = machined_file::sweep_unfinished();
     let files = machined_file::read_all().into_iter().filter(is_others);
     files
         .take(MOST)

@@ -96,6 +96,7 @@ pub fn collect(cgroups: &CgroupHierarchy) -> Result<Collected, SysError> {
     let _ = host_names::sweep(has_directory);
     machined_file::sweep(has_directory);
     // What cannot be removed now is tried again the next time.
+    let _ = machined_file::sweep_unfinished();
     let _ = link::holding::sweep(has_directory);
     let _ = rules::sweep_gone(has_directory);
     let _ = link::shared::sweep();

@@ -182,11 +182,21 @@ pub fn write_at(directory: impl AsFd, name: impl AsRef<Path>, data: &[u8]) -> Sy
 
 /// Makes `name` below `directory` hold `data`, whole or not at all: written aside and renamed into place.
 pub fn replace_at(directory: impl AsFd, name: &str, data: &[u8], mode: u32) -> SysResult<()> {
-    let temporary = format!(".#{name}");
+    replace_by(directory, &format!(".#{name}"), name, data, mode)
+}
+
+/// As [`replace_at`], where what is written aside is called `temporary`.
+pub fn replace_by(
+    directory: impl AsFd,
+    temporary: &str,
+    name: &str,
+    data: &[u8],
+    mode: u32,
+) -> SysResult<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
-    let file = open_at(&directory, &temporary, flags, Mode::from_raw_mode(mode))?;
+    let file = open_at(&directory, temporary, flags, Mode::from_raw_mode(mode))?;
     write_all(file, data)?;
-    sys("renameat", rustix::fs::renameat(&directory, &temporary, &directory, name), || {
+    sys("renameat", rustix::fs::renameat(&directory, temporary, &directory, name), || {
         format!("{}, {temporary:?}, {name:?}", FdPath::of(&directory))
     })
 }

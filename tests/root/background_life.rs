@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use spinney::supervisor::archive::last_run;
+use spinney::supervisor::machined_file;
 use spinney::supervisor::state::Phase;
 
 use crate::command::{PATIENCE, run};
@@ -181,10 +182,13 @@ fn file_removed(context: &Context) -> TestResult {
 fn removed_and_killed(context: &Context) -> TestResult {
     let before = HostState::look(&context.prefix);
     let machine = Detached::start(context, &context.tree("busybox")?, &["--private-users=no"])?;
+    let supervisor = machine.state()?.supervisor;
     machine.signal(libc::SIGSTOP);
     wipe_run()?;
     machine.signal(libc::SIGKILL);
     assert!(machine.ended(PATIENCE));
+    // What it leaves if that hits it while it writes.
+    fs::write(format!("{}/.#{}.{supervisor}", machined_file::DIRECTORY, machine.name), "NAME=")?;
     let collected = run(context.spinney().arg("gc"));
     assert_eq!(
         (collected.status, collected.stderr.as_str()),

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::{DIRECTORY, MachinedFile, SERVICE};
+use super::{DIRECTORY, MachinedFile, SERVICE, started_at};
 use crate::supervisor::registry::remove_if_empty;
 use crate::sys::files::{
-    entries, make_directories, open_directory, read_at, remove_file_at, replace_at, while_parents_vanish,
+    entries, make_directories, open_directory, read_at, remove_file_at, replace_by, while_parents_vanish,
 };
 use crate::sys::{SysError, SysResult};
 
@@ -30,7 +30,8 @@ impl MachinedFile {
             if before.as_ref().is_some_and(|before| !before.is_of(self.supervisor) && before.is_alive()) {
                 return Ok(false);
             }
-            replace_at(&directory, &self.name, self.text().as_bytes(), 0o644)?;
+            let unfinished = unfinished(&self.name, std::process::id());
+            replace_by(&directory, &unfinished, &self.name, self.text().as_bytes(), 0o644)?;
             self.link(&directory)?;
             Ok(true)
         })
@@ -140,6 +141,34 @@ pub fn sweep(is_known: impl Fn(&str) -> bool) -> Vec<String> {
     lost.filter(|file| remove(file).is_ok()).map(|file| file.name).collect()
 }
 
+/// What a file is called while process `writer` writes it.
+fn unfinished(name: &str, writer: u32) -> String {
+    format!(".#{name}.{writer}")
+}
+
+/// The process that writes the file called `entry`; `None` for one that is finished, or systemd's.
+fn writer_of(entry: &str) -> Option<i32> {
+    entry.strip_prefix(".#")?.rsplit_once('.')?.1.parse().ok()
+}
+
+/// Removes what writers that were killed left unfinished.
+///
+/// # Errors
+/// The first fault; that nothing is there is none.
+pub fn sweep_unfinished() -> SysResult<()> {
+    let directory = match open_directory(Path::new(DIRECTORY)) {
+        Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+        opened => opened?,
+    };
+    for (entry, _) in entries(&directory)? {
+        let writer = entry.to_str().and_then(writer_of);
+        if writer.is_some_and(|writer| started_at(writer).is_none()) {
+            gone(remove_file_at(&directory, &entry))?;
+        }
+    }
+    remove_directories()
+}
+
 /// Who has directories of its own in /run/systemd makes that of the machines too, for others to watch (sd_login_monitor_new(3)):
 /// systemd at boot, elogind when it starts.
 const MADE_BY_OTHERS: [&str; 2] = ["/run/systemd/system", "/run/systemd/seats"];
@@ -158,5 +187,22 @@ fn gone(removed: SysResult<()>) -> SysResult<()> {
     match removed {
         Err(error) if error.errno() == Errno::NOENT => Ok(()),
         removed => removed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_writes() {
+        for name in ["web", "web.7", "a-b"] {
+            assert_eq!(writer_of(&unfinished(name, 41)), Some(41));
+            assert_eq!(writer_of(name), None);
+            // As systemd names them.
+            for random in ["0123456789abcdef", "1234567890123456"] {
+                assert_eq!(writer_of(&format!(".#{name}{random}")), None);
+            }
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::guest::os_release::OsRelease;
 use crate::sys::files::read_at;
 use crate::sys::process::{pidfd_id, pidfd_open, state_and_start_time};
 
-pub use directory::{read, read_all, remove, remove_ours, sweep};
+pub use directory::{read, read_all, remove, remove_ours, sweep, sweep_unfinished};
 
 /// Where they are.
 pub const DIRECTORY: &str = "/run/systemd/machines";
@@ -187,21 +187,26 @@ impl MachinedFile {
 
     /// Whether the leader that it names lives.
     pub fn is_alive(&self) -> bool {
-        let Ok((state, started)) = state_and_start_time(self.leader) else { return false };
-        let same = match (self.leader_started, self.leader_pidfd_id) {
+        let Some(started) = started_at(self.leader) else { return false };
+        match (self.leader_started, self.leader_pidfd_id) {
             (0, 0) => true,
             (0, id) => pidfd_id_of(self.leader) == id,
             (known, _) => known == started,
-        };
-        same && !matches!(state, 'Z' | 'X')
+        }
     }
 
     /// Whether the supervisor that it names lives.
     fn is_supervised(&self) -> bool {
-        let Ok((state, _)) = state_and_start_time(self.supervisor) else { return false };
-        let same = self.supervisor_pidfd_id == 0 || pidfd_id_of(self.supervisor) == self.supervisor_pidfd_id;
-        same && !matches!(state, 'Z' | 'X')
+        let same =
+            || self.supervisor_pidfd_id == 0 || pidfd_id_of(self.supervisor) == self.supervisor_pidfd_id;
+        started_at(self.supervisor).is_some() && same()
     }
+}
+
+/// When a process that lives was started, in clock ticks since the host's boot; one that is dead and not buried does not.
+fn started_at(pid: i32) -> Option<u64> {
+    let (state, started) = state_and_start_time(pid).ok()?;
+    (!matches!(state, 'Z' | 'X')).then_some(started)
 }
 
 /// Whether systemd-machined keeps these files itself.
