@@ -2,16 +2,26 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+use spinney::sys::process::{pidfd_open, pidfd_send_signal};
 
 use crate::command::{PATIENCE, Process, shell_status};
 use crate::exec::{ended, exec, machine};
 use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
+use crate::network_links::soon;
 
 pub fn tests() -> Vec<Test> {
-    let single: [Row; 3] = [("signals", signals), ("timeouts", timeouts), ("killed_caller", killed_caller)];
+    let single: [Row; 4] = [
+        ("signals", signals),
+        ("signals_before_it_is_known", signals_before_it_is_known),
+        ("timeouts", timeouts),
+        ("killed_caller", killed_caller),
+    ];
     single.map(|(name, test)| Test::new(format!("exec_end::{name}"), test)).into()
 }
 
@@ -48,7 +58,7 @@ fn guest_processes(machine: &Machine, name: &str) -> Result<Vec<u32>, Stop> {
 
 /// Waits until no process of that name is in the machine.
 fn all_gone(machine: &Machine, name: &str) -> TestResult {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let left = guest_processes(machine, name)?;
         if left.is_empty() {
@@ -97,6 +107,54 @@ fn signals(context: &Context) -> TestResult {
     Ok(())
 }
 
+/// A command runs, and may say so, before the process that cloned it has told of it: a signal that comes then is its own too.
+fn signals_before_it_is_known(context: &Context) -> TestResult {
+    let machine = machine(context, "busybox", &[])?;
+    for (signal, status) in [(libc::SIGUSR1, 138), (libc::SIGTERM, 143)] {
+        let mut process = held_up(context, &machine.name)?;
+        process.0.signal(signal);
+        let heard = format!("/proc/{}/status", process.0.pid());
+        soon(|| Ok(!is_pending(&fs::read_to_string(&heard)?, signal)), "it does not hear of it")?;
+        pidfd_send_signal(&process.1, libc::SIGCONT)?;
+        assert_eq!(process.0.wait(PATIENCE).map(shell_status), Some(status));
+        all_gone(&machine, "sleep")?;
+    }
+    machine.stop()?;
+    Ok(())
+}
+
+/// `exec` of a command that sleeps, and its child, which is stopped before it, or just as it, has told of the command.
+fn held_up(context: &Context, machine: &str) -> Result<(Process, OwnedFd), Stop> {
+    for _ in 0..100 {
+        let mut process = Process::spawn(&mut exec(context, &[machine, "sleep", "1000"]));
+        let children = format!("/proc/{0}/task/{0}/children", process.pid());
+        let mut child = None;
+        while child.is_none() && process.wait(Duration::ZERO).is_none() {
+            child = fs::read_to_string(&children)?.split(' ').find_map(|pid| pid.parse().ok());
+        }
+        let Some(child) = child.and_then(Pid::from_raw) else { return Err("it has ended".into()) };
+        let Ok(pidfd) = pidfd_open(child) else { continue };
+        let stat = format!("/proc/{}/stat", child.as_raw_nonzero());
+        let state = || fs::read_to_string(&stat).ok()?.rsplit(") ").next()?.chars().next();
+        if pidfd_send_signal(&pidfd, libc::SIGSTOP).is_ok() {
+            soon(|| Ok(!matches!(state(), Some('R' | 'S' | 'D'))), "it does not stop")?;
+            if state() == Some('T') {
+                return Ok((process, pidfd));
+            }
+        }
+    }
+    Err("its child is never there".into())
+}
+
+/// Whether `signal` has come and was not taken (proc_pid_status(5)).
+fn is_pending(status: &str, signal: i32) -> bool {
+    let mask = |name: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        u64::from_str_radix(mask.trim(), 16).unwrap_or_default()
+    };
+    (mask("SigPnd:") | mask("ShdPnd:")) & (1 << (signal - 1)) != 0
+}
+
 fn timeouts(context: &Context) -> TestResult {
     let machine = machine(context, "busybox", &[])?;
     let name = machine.name.as_str();
@@ -109,7 +167,7 @@ fn timeouts(context: &Context) -> TestResult {
     let done = ended(context, &["--timeout=200ms", "--kill-after=200ms", name, "sh", "-c", script]);
     assert_eq!(done.status, 124, "{done:?}");
     all_gone(&machine, "sleep")?;
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     assert_eq!(ended(context, &["--timeout=10s", name, "sh", "-c", "exit 4"]).status, 4);
     machine.stop()?;
     Ok(())

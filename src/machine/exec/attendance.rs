@@ -141,7 +141,9 @@ impl<'a> Attendance<'a> {
     /// When there was no command.
     pub(super) fn run(mut self, entered: Entered, request: &Request) -> Result<Done, Error> {
         let started = Instant::now();
-        let born = self.birth(&entered, request.timeout.and_then(|timeout| started.checked_add(timeout)))?;
+        let deadline = request.timeout.and_then(|timeout| started.checked_add(timeout));
+        let mut signals = Vec::new();
+        let born = self.birth(&entered, deadline, &mut signals)?;
         let (pid, pidfd) = match born {
             Born::Command(pid) => {
                 (pid, pidfd_open(pid).map_err(Error::system("open the command's process"))?)
@@ -166,6 +168,7 @@ impl<'a> Attendance<'a> {
             minder: None,
             mind_at: Some(started + SHORT),
         };
+        signals.into_iter().for_each(|signal| self.signalled(signal, &mut running));
         let waited = self.attend(&mut running, request);
         if waited.is_err() {
             kill_session(running.pid);
@@ -203,8 +206,14 @@ impl<'a> Attendance<'a> {
         }
     }
 
-    /// Waits for the command to be cloned, until `deadline`: in a cgroup that the guest freezes that is never.
-    fn birth(&self, entered: &Entered, deadline: Option<Instant>) -> Result<Born, Error> {
+    /// Waits for the command to be cloned, until `deadline`: in a cgroup that the guest freezes that is never. It may run, and say
+    /// so, before we know of it: what it is to hear of goes to `signals`.
+    fn birth(
+        &self,
+        entered: &Entered,
+        deadline: Option<Instant>,
+        signals: &mut Vec<i32>,
+    ) -> Result<Born, Error> {
         let failed = || Error::system("start the command");
         let give_up = || {
             if let Ok(pidfd) = pidfd_open(entered.joining) {
@@ -212,8 +221,11 @@ impl<'a> Attendance<'a> {
             }
             wait_for_end(entered.joining).map_err(failed())
         };
+        // It may be one already that hears of it: we do not know yet.
+        let mut told: Option<(i32, Instant)> = None;
         loop {
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let until = deadline.into_iter().chain(told.map(|(_, at)| at)).min();
+            let left = until.map(|at| at.saturating_duration_since(Instant::now()));
             let mut polled = [
                 PollFd::from_borrowed_fd(entered.birth.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
@@ -221,7 +233,7 @@ impl<'a> Attendance<'a> {
             match poll(&mut polled, left.map(timeout).as_ref()) {
                 Ok(0) if left == Some(Duration::ZERO) => {
                     give_up()?;
-                    return Ok(Born::TooLate);
+                    return Ok(told.map_or(Born::TooLate, |(signal, _)| Born::Interrupted(signal)));
                 }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(failed()(SysError::new("poll", "2 fds", errno))),
@@ -241,8 +253,11 @@ impl<'a> Attendance<'a> {
             }
             while let Some(signal) = self.signals.read().map_err(failed())? {
                 if ends(signal.signal) {
-                    give_up()?;
-                    return Ok(Born::Interrupted(signal.signal));
+                    told.get_or_insert((signal.signal, Instant::now() + GIVE_UP));
+                }
+                // Once each, as the kernel keeps them.
+                if !signals.contains(&signal.signal) {
+                    signals.push(signal.signal);
                 }
             }
         }
