@@ -247,7 +247,7 @@ fn a_stopped_terminal_does_not_hold_up_the_end() {
     }
     let start = Instant::now();
     console.finish(Duration::from_millis(50)).expect("finish");
-    assert!(start.elapsed() < Duration::from_millis(500));
+    assert!(start.elapsed() < Duration::from_secs(5));
     let log = std::fs::read_to_string(logs.path().join("console.log")).expect("log");
     assert_eq!(log.len(), written);
     drop(user);

@@ -122,7 +122,7 @@ fn garbage(context: &Context) -> TestResult {
         // It may be cut off while it speaks.
         let _ = stream.write_all(bytes);
         let mut answer = Vec::new();
-        let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+        let _ = stream.set_read_timeout(Some(PATIENCE));
         let _ = if name == "fields without end" {
             let mut buffer = [0; 4096];
             stream.read(&mut buffer).map(|length| answer.extend_from_slice(&buffer[..length]))

@@ -4,9 +4,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::command::{Ended, PATIENCE, Process, run, run_with_input, shell_status};
+use crate::command::{Ended, PATIENCE, Process, quickest, run, run_with_input, shell_status};
 use crate::console::Session;
 use crate::exec_end::guest_process;
 use crate::harness::{Context, Row, Stop, Test, TestResult};
@@ -124,13 +124,25 @@ fn fill(block: &mut [u8], number: u64) {
     *head = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_ne_bytes();
 }
 
+/// At the rate of large pieces, once of several times: on a busy host others have the processors. Small pieces, or one more who copies,
+/// would be slower each time.
 fn gibibyte(context: &Context) -> TestResult {
+    let machine = machine(context, "debian-13", &[])?;
+    let enough = Duration::from_millis(2147);
+    let took = quickest(enough, || through(context, &machine))?;
+    let rate = 1_073.741_824 / took.as_secs_f64();
+    println!("# 1 GiB in {took:.2?}: {rate:.0} MB/s");
+    assert!(took < enough, "{rate:.0} MB/s");
+    machine.stop()?;
+    Ok(())
+}
+
+/// Sends a GiB through a command, and holds it to what was sent.
+fn through(context: &Context, machine: &Machine) -> TestResult {
     const BLOCK: usize = 1 << 20;
     const BLOCKS: u64 = 1024;
-    let machine = machine(context, "debian-13", &[])?;
     let mut pattern = vec![0; BLOCK];
     fs::File::open("/dev/urandom")?.read_exact(&mut pattern)?;
-    let started = Instant::now();
     let mut child = exec(context, &[&machine.name, "cat"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -155,13 +167,8 @@ fn gibibyte(context: &Context) -> TestResult {
         assert!(received == pattern, "block {number} has changed");
     }
     assert_eq!(stdout.read(&mut received)?, 0, "there is more than was sent");
-    let seconds = started.elapsed().as_secs_f64();
     writer.join().unwrap();
     assert!(child.wait()?.success());
-    let rate = 1_073.741_824 / seconds;
-    println!("# 1 GiB in {seconds:.2} s: {rate:.0} MB/s");
-    assert!(rate >= 500.0, "{rate:.0} MB/s");
-    machine.stop()?;
     Ok(())
 }
 

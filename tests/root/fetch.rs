@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::command::{Ended, run};
+use crate::command::{Ended, PATIENCE, run};
 use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::http_server::{HttpServer, Reply};
 
@@ -385,7 +385,7 @@ fn wait_for_bytes(partial: &Path, bytes: u64) {
     };
     let started = std::time::Instant::now();
     while kept() < bytes {
-        assert!(started.elapsed() < Duration::from_secs(20), "{} bytes are kept", kept());
+        assert!(started.elapsed() < PATIENCE, "{} bytes are kept", kept());
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -13,7 +13,7 @@ const WATCHED: [&str; 4] =
     ["/run/spinney", "/run/systemd/nspawn-uid", "/var/lib/spinney", "/var/lib/machines"];
 
 /// How long the kernel may take to end what a killed leader had: its processes die after it.
-const KERNEL: Duration = Duration::from_secs(2);
+const KERNEL: Duration = Duration::from_secs(20);
 
 /// The host at one moment.
 #[derive(PartialEq, Eq)]

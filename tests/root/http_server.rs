@@ -197,6 +197,10 @@ impl HttpServer {
                 }
                 let connection = connection.unwrap();
                 served.connections.lock().unwrap().push(connection.try_clone().unwrap());
+                // One that came as all were ended is among them, or is ended here: nobody else would.
+                if served.stopping.load(Ordering::SeqCst) {
+                    break;
+                }
                 let served = Arc::clone(&served);
                 threads.push(std::thread::spawn(move || serve(&connection, &served)));
             }
@@ -260,7 +264,7 @@ impl HttpServer {
         let mut asked = self.shared.asked.lock().unwrap();
         while asked.iter().filter(|asked| asked.path == path).count() < times {
             let (guard, timeout) =
-                self.shared.asked_more.wait_timeout(asked, Duration::from_secs(20)).unwrap();
+                self.shared.asked_more.wait_timeout(asked, Duration::from_secs(60)).unwrap();
             assert!(!timeout.timed_out(), "{path} is not asked for {times} times: {guard:#?}");
             asked = guard;
         }

@@ -6,7 +6,7 @@ use crate::harness::{Context, Test, TestResult};
 use crate::machine::Machine;
 
 /// How long a guest may take to power off after it was ready.
-const POWER_OFF: Duration = Duration::from_secs(5);
+const POWER_OFF: Duration = Duration::from_secs(20);
 
 /// A tree, and how its init calls itself to us.
 pub const TREES: [(&str, &str); 9] = [

@@ -34,9 +34,9 @@ fn listen(at: &str) -> Receiver<TcpStream> {
 /// A connection from `from` to `to`, with its other side.
 fn connect(from: &Namespace, to: &str, connections: &Receiver<TcpStream>) -> (TcpStream, TcpStream) {
     let near = from.within(|| TcpStream::connect(to).unwrap());
-    let far = connections.recv_timeout(Duration::from_secs(5)).unwrap();
+    let far = connections.recv_timeout(LONG).unwrap();
     for stream in [&near, &far] {
-        stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
     }
     (near, far)
 }
@@ -48,7 +48,7 @@ fn heard(from: &mut TcpStream, to: &mut TcpStream, patience: Duration) -> bool {
     from.write_all(b"x").is_ok() && matches!(to.read(&mut byte), Ok(1))
 }
 
-const LONG: Duration = Duration::from_secs(3);
+const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
 
 /// How many connections of `address` the kernel knows.

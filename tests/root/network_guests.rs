@@ -60,8 +60,9 @@ const ROWS: [(&str, &[Manager]); 9] = [
     ("busybox", &[Nothing, Udhcpc]),
 ];
 
-/// From the link to its addresses.
-const LINK_TO_ADDRESS: Duration = Duration::from_millis(50);
+/// From the link to its addresses: 5 to 30 ms, on a busy host 150. Who waits for the kernel's link watch, for duplicates of its address
+/// or for an answer that does not come does so for a second.
+const LINK_TO_ADDRESS: Duration = Duration::from_millis(400);
 /// How long a program that waits for the network may take.
 const WAIT_ONLINE: Duration = Duration::from_secs(1);
 /// How much longer a boot may take for its network, and what is no matter of the network.
@@ -277,7 +278,7 @@ fn guest(context: &Context, tree_name: &str, manager: Manager) -> TestResult {
     assert_eq!(wanted.iter().filter(|address| address.is_ipv6()).count(), 1, "{wanted:?}");
     assert_eq!(wanted.len(), 2, "{wanted:?}");
     // One that asks has taken away what it was given first, waits a little for its answer, and writes one thing after the other.
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     let is_set = || {
         let found = addresses(&guest)?;
         let problem = || format!("addresses of host0: {found:?}, not {wanted:?}\n{}", guest.machine.output());
@@ -399,10 +400,14 @@ fn online(guest: &Guest, manager: Manager) -> TestResult {
         NetworkManager => "nm-online -q -s -t 20",
         _ => return Ok(()),
     };
-    let asked = Instant::now();
-    guest.machine.says(program)?;
-    let took = asked.elapsed();
-    assert!(took < WAIT_ONLINE, "{program} took {took:?}");
+    let asked = || -> Result<Duration, Stop> {
+        let asked = Instant::now();
+        guest.machine.says(program)?;
+        Ok(asked.elapsed())
+    };
+    // The second time there is nothing to wait for: that is what the program takes on a host that has other things to do.
+    let (took, program_takes) = (asked()?, asked()?);
+    assert!(took < WAIT_ONLINE + program_takes, "{program} took {took:?}, and {program_takes:?} again");
     Ok(())
 }
 

@@ -350,7 +350,7 @@ fn silent(context: &Context) -> TestResult {
     server.wait_for("/v2/web/manifests/1", 1);
     process.signal(libc::SIGINT);
     // The server is waited for half a minute.
-    let status = process.wait(Duration::from_secs(5)).ok_or("it did not end")?;
+    let status = process.wait(Duration::from_secs(20)).ok_or("it did not end")?;
     assert_eq!(shell_status(status), 130);
     assert_eq!(contents(&stderr), "spinney: error: cancelled; what there was of it is removed\n");
     Ok(())

@@ -19,7 +19,7 @@ use crate::start::{Made, SETTINGS};
 const NOBODY: u32 = 65534;
 
 /// How long a guest may take to power off after it was ready.
-const POWER_OFF: Duration = Duration::from_secs(10);
+const POWER_OFF: Duration = Duration::from_secs(20);
 
 pub fn tests() -> Vec<Test> {
     let life = ["pick", "no"].into_iter().flat_map(|users| {

@@ -175,13 +175,13 @@ fn failed_unit(context: &Context) -> TestResult {
     let started = Instant::now();
     let done = waited(context, &[name, "--for=unit=later", "--timeout=60s", "--json"]);
     assert_eq!(done.status, 1, "{done:?}");
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(30));
     let said: Value = serde_json::from_str(&done.stdout)?;
     assert_eq!(said["machine"], name);
     assert_eq!(said["condition"], "unit=later");
     assert_eq!(said["result"], "failed");
     assert_eq!(said["reason"], "the unit has failed: exit-code");
-    assert!(said["after-seconds"].as_f64().is_some_and(|seconds| seconds < 10.0), "{said}");
+    assert!(said["after-seconds"].as_f64().is_some_and(|seconds| seconds < 30.0), "{said}");
     let done = waited(context, &[name, "--for=unit=later"]);
     let lines: Vec<&str> = done.stderr.lines().collect();
     assert!(
@@ -208,7 +208,7 @@ fn gives_up(context: &Context) -> TestResult {
         assert_eq!(said["result"], "timeout");
         assert!(said["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{said}");
     }
-    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     // ^C ends the wait, not only the command that it runs.
     let mut process = Process::spawn(wait(context, &[name, "--for=exec=sleep 1000"]).stderr(Stdio::null()));
     std::thread::sleep(Duration::from_millis(200));

@@ -337,7 +337,7 @@ fn machined_never_answers(context: &Context) -> TestResult {
     assert_eq!(machine.state()?.cgroup, played.in_scope());
     assert_eq!(machine.says("echo lives")?, "lives");
     let took = machine.stop()?;
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     Ok(())
 }
 

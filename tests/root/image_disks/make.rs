@@ -24,7 +24,7 @@ pub(super) fn loop_devices(directory: &Path) -> Vec<PathBuf> {
 
 /// Waits until none is left: the kernel clears them when it gets round to it.
 pub(super) fn no_loop_devices(directory: &Path) -> TestResult {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let deadline = std::time::Instant::now() + crate::command::PATIENCE;
     while !loop_devices(directory).is_empty() {
         if std::time::Instant::now() > deadline {
             return Err(format!("left: {:?}", loop_devices(directory)).into());

@@ -268,7 +268,7 @@ fn cancelled() {
         let started = Instant::now();
         let error = canceller.join().unwrap().unwrap_err();
         assert!(matches!(error, Error::Cancelled), "{path}: {error}");
-        assert!(started.elapsed() < Duration::from_secs(5), "{path}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{path}");
     }
 }
 
