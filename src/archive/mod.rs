@@ -26,6 +26,7 @@
 //! | `metadata` | owner, permissions, attributes and times of what was made |
 //! | `names` | paths of a stream, and the directories that they lead through |
 //! | [`notes`] | what was left out, and what failed without stopping the rest |
+//! | `fault` | why one member could not be made, and whether the rest can |
 //! | [`error`] | what stops the rest |
 
 pub mod acl;
@@ -36,6 +37,7 @@ pub mod entry;
 pub mod error;
 pub mod export;
 pub mod extract;
+mod fault;
 pub mod input;
 mod metadata;
 mod names;
