@@ -16,7 +16,7 @@ use zbus::fdo::RequestNameFlags;
 use super::context::Context;
 use super::problem::Problem;
 use super::{announcer, bus, importd, machined, own, varlink};
-use crate::machine::autostart::is_systemd_host;
+use crate::host::systemd;
 use crate::sys::activation::passed_sockets;
 use crate::sys::process::raise_soft_limit;
 
@@ -213,7 +213,7 @@ async fn take_names(connection: &Connection, instead: bool) -> Result<Vec<&'stat
     let mut taken_names = vec![NAME];
     let has = |program| PROGRAMS.iter().any(|path| Path::new(path).join(program).exists());
     for (name, program) in SYSTEMD {
-        if !instead && is_systemd_host() && has(program) {
+        if !instead && systemd::is_pid1() && has(program) {
             continue;
         }
         match request(name).await {

@@ -33,8 +33,7 @@ impl ImageObject {
     }
 
     fn facts(&self) -> fdo::Result<Facts> {
-        let gone = || fdo::Error::UnknownObject(format!("image {} is gone", self.name));
-        facts(&self.name).ok_or_else(gone)
+        Facts::told(&self.name)
     }
 
     /// Whether the caller may call `method`, and there is such an image.
@@ -63,7 +62,7 @@ impl ImageObject {
         header: &Header<'_>,
     ) -> Result<(OwnedObjectPath, OwnedObjectPath), Problem> {
         let new: ImageName = new.parse().map_err(|source| crate::image::Error::Name { source })?;
-        if facts(new.as_str()).is_some() {
+        if Facts::named(new.as_str()).is_some() {
             return Err(Problem::new(Kind::ImageExists, format!("Image '{new}' exists already")));
         }
         let operands = [self.name.clone(), new.to_string()];
@@ -97,12 +96,6 @@ impl ImageObject {
         }
         Ok(job.path())
     }
-}
-
-/// What is known of the image called `name`, if there is one.
-fn facts(name: &str) -> Option<Facts> {
-    let store = Store::system();
-    find(&store, name).ok().and_then(|found| Facts::of(&store, &found))
 }
 
 /// What lists tell of an image.
@@ -239,7 +232,7 @@ impl ImageObject {
     #[zbus(out_args("findings"))]
     async fn inspect(&self, #[zbus(header)] header: Header<'_>) -> Result<Dictionary> {
         self.may(&header, "Inspect").await?;
-        let facts = facts(&self.name).ok_or_else(|| Problem::no_image(&self.name))?;
+        let facts = Facts::named(&self.name).ok_or_else(|| Problem::no_image(&self.name))?;
         Ok(inspect(&facts.path).await?)
     }
 

@@ -172,9 +172,16 @@ impl HostsFile {
     /// Where the file is, behind symbolic links.
     fn place(&self) -> SysResult<Place> {
         let mut path = None;
+        let mut nameless = Vec::new();
         for _ in 0..LOOKS {
             path = match open_at(CWD, &self.path, OFlags::PATH, Mode::empty()) {
-                Ok(file) => named(&file)?,
+                Ok(file) => match named(&file)? {
+                    Named::At(path) => Some(path),
+                    Named::Nowhere(inode) => {
+                        nameless.push(inode);
+                        None
+                    }
+                },
                 // A link that leads nowhere stays what it is.
                 Err(error) if error.errno() == Errno::NOENT && rustix::fs::lstat(&self.path).is_err() => {
                     Some(self.path.clone())
@@ -185,7 +192,9 @@ impl HostsFile {
                 break;
             }
         }
-        let path = path.ok_or_else(|| SysError::new("readlink", format!("{:?}", self.path), Errno::AGAIN))?;
+        // One file without a name, time and again: it is mounted there, as in a container, and was replaced where it came from.
+        let errno = if nameless.windows(2).all(|two| two[0] == two[1]) { Errno::BUSY } else { Errno::AGAIN };
+        let path = path.ok_or_else(|| SysError::new("readlink", format!("{:?}", self.path), errno))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Place { directory: open_directory(path.parent().unwrap_or(Path::new("/")))?, name })
     }
@@ -324,13 +333,20 @@ fn make_alike(new: &OwnedFd, old: Option<&Old>) -> SysResult<()> {
     change_mode(new, stat.st_mode & 0o7777)
 }
 
-/// The path that `file` has; `None` when another took its place since it was opened: then /proc says `NAME (deleted)`.
-fn named(file: &OwnedFd) -> SysResult<Option<PathBuf>> {
+/// Where a file is that was opened.
+enum Named {
+    At(PathBuf),
+    /// It has no name any more; its inode.
+    Nowhere(u64),
+}
+
+/// The path that `file` has; none when another took its place since it was opened: then /proc says `NAME (deleted)`.
+fn named(file: &OwnedFd) -> SysResult<Named> {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     let path = std::fs::read_link(&link).map_err(|_| SysError::new("readlink", link, Errno::NOENT))?;
     // Asked afterwards: one that has a name still had it before.
     let stat = sys("fstat", rustix::fs::fstat(file), || FdPath::of(file).to_string())?;
-    Ok((stat.st_nlink > 0).then_some(path))
+    Ok(if stat.st_nlink > 0 { Named::At(path) } else { Named::Nowhere(stat.st_ino) })
 }
 
 #[cfg(test)]

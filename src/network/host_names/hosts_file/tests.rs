@@ -80,6 +80,22 @@ fn a_file_that_is_replaced_is_found() {
     });
 }
 
+/// As where a container has the host's file mounted, and the host replaces it: what cannot be changed holds nothing of ours, and keeps no
+/// machine from being cleared.
+#[test]
+fn a_file_without_a_name_holds_nothing_of_ours() {
+    let temporary = tempfile::tempdir().expect("tempdir");
+    let (path, locks) = (temporary.path().join("hosts"), temporary.path().join("locks"));
+    std::fs::write(&path, "127.0.0.1 localhost\n").expect("write");
+    let file = std::fs::File::open(&path).expect("open");
+    std::fs::remove_file(&path).expect("remove");
+    let hosts = HostsFile::at(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())), &locks);
+    let added = hosts.add(&host(1)).expect_err("it cannot be replaced");
+    assert!(matches!(added, HostsFileError::Fixed { .. }), "{added:?}");
+    hosts.keep(|_| false).expect("nothing is there to be removed");
+    assert_eq!(names(temporary.path()), Vec::<String>::new());
+}
+
 #[test]
 fn links_are_followed() {
     let temporary = tempfile::tempdir().expect("tempdir");
