@@ -83,6 +83,7 @@ mod network_siblings;
 mod network_upgrade;
 mod network_verbs;
 mod network_zone;
+mod noted;
 mod nspawn;
 mod nspawn_lines;
 mod nspawn_names;
@@ -128,6 +129,7 @@ fn main() -> ExitCode {
         network_rules::tests(),
         network_siblings::tests(),
         network_upgrade::tests(),
+        noted::tests(),
         nspawn::tests(),
         nspawn_settings::tests(),
         options::tests(),
