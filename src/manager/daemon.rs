@@ -185,7 +185,8 @@ async fn quiet_for(context: &Context, time: Duration, busy: impl Fn(&Context) ->
 
 /// What comes in from here on, the bus keeps for our successor; what came before is answered.
 async fn give_names_back(context: &Context) {
-    for name in [NAME, machined::NAME, importd::NAME] {
+    // Our own last, which a successor takes first: when it has that, it finds none of the others taken.
+    for name in [machined::NAME, importd::NAME, NAME] {
         // One that is not ours is no failure, and a bus that is gone wants no answers.
         let _ = context.connection().release_name(name).await;
     }

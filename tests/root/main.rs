@@ -30,6 +30,7 @@ mod bind;
 mod bus;
 mod catalogue;
 mod catalogue_host;
+mod claims;
 mod command;
 mod console;
 mod control;
@@ -173,6 +174,7 @@ fn main() -> ExitCode {
         transfers::tests(),
         transfer_faults::tests(),
         catalogue::tests(),
+        claims::tests(),
         image_layers::tests(),
         image_locks::tests(),
         image_store::tests(),

@@ -32,8 +32,7 @@ impl ImageObject {
     }
 
     fn facts(&self) -> fdo::Result<Facts> {
-        let gone = || fdo::Error::UnknownObject(format!("image {} is gone", self.name));
-        facts(&self.name).ok_or_else(gone)
+        Facts::told(&self.name)
     }
 
     /// Whether the caller may call `method`, and there is such an image.
@@ -62,7 +61,7 @@ impl ImageObject {
         header: &Header<'_>,
     ) -> Result<(OwnedObjectPath, OwnedObjectPath), Problem> {
         let new: ImageName = new.parse().map_err(|source| crate::image::Error::Name { source })?;
-        if facts(new.as_str()).is_some() {
+        if Facts::named(new.as_str()).is_some() {
             return Err(Problem::new(Kind::ImageExists, format!("Image '{new}' exists already")));
         }
         let operands = [self.name.clone(), new.to_string()];
@@ -111,12 +110,6 @@ async fn sweep() {
         origin::sweep(&store);
     });
     let _ = swept.await;
-}
-
-/// What is known of the image called `name`, if there is one.
-fn facts(name: &str) -> Option<Facts> {
-    let store = Store::system();
-    find(&store, name).ok().and_then(|found| Facts::of(&store, &found))
 }
 
 /// What lists tell of an image.
@@ -253,7 +246,7 @@ impl ImageObject {
     #[zbus(out_args("findings"))]
     async fn inspect(&self, #[zbus(header)] header: Header<'_>) -> Result<Dictionary> {
         self.may(&header, "Inspect").await?;
-        let facts = facts(&self.name).ok_or_else(|| Problem::no_image(&self.name))?;
+        let facts = Facts::named(&self.name).ok_or_else(|| Problem::no_image(&self.name))?;
         Ok(inspect(&facts.path).await?)
     }
 

@@ -84,13 +84,15 @@ impl HostsFile {
     /// When it cannot be changed: then it is as it was.
     pub fn keep(&self, kept: impl Fn(&str) -> bool) -> Result<(), HostsFileError> {
         // Looked at without the lock first: mostly there is nothing of ours.
-        let nothing = match self.place().map_err(|source| self.failed(source)).and_then(|at| self.read(&at)) {
-            Ok(Some(old)) => matches!(without(Some(&old.text), &kept), Wanted::Same),
+        let place = self.place().map_err(|source| self.failed(source));
+        let nothing = match place.as_ref().map(|at| self.read(at)) {
+            Ok(Ok(Some(old))) => matches!(without(Some(&old.text), &kept), Wanted::Same),
             // Others are at it all the time: not before we have the lock.
             Err(HostsFileError::Change { source, .. }) if source.errno() == Errno::AGAIN => false,
-            Ok(None) | Err(_) => true,
+            Ok(Ok(None) | Err(_)) | Err(_) => true,
         };
         if nothing {
+            self.clear(place.ok().as_ref());
             return Ok(());
         }
         let until = Instant::now() + PATIENCE;
@@ -108,6 +110,20 @@ impl HostsFile {
                 let _ = rustix::fs::fdatasync(file);
             },
         )
+    }
+
+    /// Removes what one of us that was killed at it has left of lock and new file. Somebody who is at it now does that himself.
+    fn clear(&self, place: Option<&Place>) {
+        let new = place.map(|place| (place, temporary(place)));
+        let has_new = new.as_ref().is_some_and(|(place, name)| is_there(&place.directory, name));
+        if !has_new && rustix::fs::lstat(self.locks.join(LOCK)).is_err() {
+            return;
+        }
+        // Dropped, the lock has its file removed, whoever made that.
+        if let (Ok(_lock), Some((place, name))) = (self.try_lock(), new) {
+            // In a directory that cannot be written there is none.
+            let _ = remove_file_at(&place.directory, &name);
+        }
     }
 
     /// Changes it as `edit` says, by who has the lock. Others than us do not look for that: what they have written in between is
@@ -156,9 +172,16 @@ impl HostsFile {
     /// Where the file is, behind symbolic links.
     fn place(&self) -> SysResult<Place> {
         let mut path = None;
+        let mut nameless = Vec::new();
         for _ in 0..LOOKS {
             path = match open_at(CWD, &self.path, OFlags::PATH, Mode::empty()) {
-                Ok(file) => named(&file)?,
+                Ok(file) => match named(&file)? {
+                    Named::At(path) => Some(path),
+                    Named::Nowhere(inode) => {
+                        nameless.push(inode);
+                        None
+                    }
+                },
                 // A link that leads nowhere stays what it is.
                 Err(error) if error.errno() == Errno::NOENT && rustix::fs::lstat(&self.path).is_err() => {
                     Some(self.path.clone())
@@ -169,7 +192,9 @@ impl HostsFile {
                 break;
             }
         }
-        let path = path.ok_or_else(|| SysError::new("readlink", format!("{:?}", self.path), Errno::AGAIN))?;
+        // One file without a name, time and again: it is mounted there, as in a container, and was replaced where it came from.
+        let errno = if nameless.windows(2).all(|two| two[0] == two[1]) { Errno::BUSY } else { Errno::AGAIN };
+        let path = path.ok_or_else(|| SysError::new("readlink", format!("{:?}", self.path), errno))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Place { directory: open_directory(path.parent().unwrap_or(Path::new("/")))?, name })
     }
@@ -246,6 +271,15 @@ impl Drop for Held {
     }
 }
 
+/// The new file until it has the name: the same for all, who have the lock.
+fn temporary(place: &Place) -> String {
+    format!(".#{}.spinney", place.name)
+}
+
+fn is_there(directory: &OwnedFd, name: &str) -> bool {
+    rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+}
+
 /// Puts `text` in place of the file, with mode, owner and attributes of the `old` one, if it `is_same` until then; says whether it
 /// was. `store` has the kernel bring the new one to disk.
 fn replace(
@@ -255,8 +289,8 @@ fn replace(
     store: impl Fn(&OwnedFd),
     is_same: impl Fn() -> bool,
 ) -> SysResult<bool> {
-    // One name for all, who have the lock: what one that was killed left is gone with the next.
-    let temporary = format!(".#{}.spinney", place.name);
+    // What one that was killed left is gone with the next.
+    let temporary = temporary(place);
     remove_file_at(&place.directory, &temporary)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     let new = open_at(&place.directory, &temporary, flags, Mode::from_raw_mode(0o600))?;
@@ -299,13 +333,20 @@ fn make_alike(new: &OwnedFd, old: Option<&Old>) -> SysResult<()> {
     change_mode(new, stat.st_mode & 0o7777)
 }
 
-/// The path that `file` has; `None` when another took its place since it was opened: then /proc says `NAME (deleted)`.
-fn named(file: &OwnedFd) -> SysResult<Option<PathBuf>> {
+/// Where a file is that was opened.
+enum Named {
+    At(PathBuf),
+    /// It has no name any more; its inode.
+    Nowhere(u64),
+}
+
+/// The path that `file` has; none when another took its place since it was opened: then /proc says `NAME (deleted)`.
+fn named(file: &OwnedFd) -> SysResult<Named> {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     let path = std::fs::read_link(&link).map_err(|_| SysError::new("readlink", link, Errno::NOENT))?;
     // Asked afterwards: one that has a name still had it before.
     let stat = sys("fstat", rustix::fs::fstat(file), || FdPath::of(file).to_string())?;
-    Ok((stat.st_nlink > 0).then_some(path))
+    Ok(if stat.st_nlink > 0 { Named::At(path) } else { Named::Nowhere(stat.st_ino) })
 }
 
 #[cfg(test)]

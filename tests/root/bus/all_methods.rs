@@ -28,8 +28,9 @@ const IMPORT1: &str = "org.freedesktop.import1";
 const IMPORT_MANAGER: &str = "org.freedesktop.import1.Manager";
 const IMPORT_TRANSFER: &str = "org.freedesktop.import1.Transfer";
 
-/// Methods of images that tell everybody, or that stand in no other table.
-const MORE_OF_IMAGES: [&str; 2] = ["ListImages", "CleanPool"];
+/// Methods of images that stand in no other table.
+const MORE_OF_IMAGES: [(&str, Option<&str>); 2] =
+    [("ListImages", None), ("CleanPool", Some("manage-images"))];
 
 /// The last word of the action that each takes.
 const IMPORT_METHODS: &[(&str, Option<&str>)] = &[
@@ -118,24 +119,31 @@ impl Scene {
     }
 }
 
-/// All tables of this tier: interface and method.
-fn tables() -> BTreeSet<(String, String)> {
-    let own =
-        OWN.iter().flat_map(|(interface, methods)| methods.iter().map(|(method, _)| (*interface, *method)));
-    let manager = "org.freedesktop.machine1.Manager";
-    let of_manager = access::OF_MANAGER.iter().map(|method| (manager, method.0));
-    let of_images = images::METHODS.iter().map(|method| method.0).chain(MORE_OF_IMAGES);
-    let of_machine = access::OF_MACHINE.iter().map(|method| ("org.freedesktop.machine1.Machine", method.0));
-    let of_image = images::METHODS.iter().map(|method| ("org.freedesktop.machine1.Image", method.1));
-    let of_import = IMPORT_METHODS.iter().map(|(method, _)| (IMPORT_MANAGER, *method));
-    let of_transfer = TRANSFER_METHODS.iter().map(|(method, _)| (IMPORT_TRANSFER, *method));
-    own.chain(of_manager)
-        .chain(of_images.map(|method| (manager, method)))
-        .chain(of_machine)
-        .chain(of_image.filter(|(_, method)| !method.is_empty()))
-        .chain(of_import)
-        .chain(of_transfer)
-        .map(|(interface, method)| (interface.to_owned(), method.to_owned()))
+/// Methods, by interface and name, and the action that each takes.
+pub type Actions = BTreeMap<(String, String), Option<String>>;
+
+/// All tables of this tier.
+pub fn tables() -> Actions {
+    const MANAGER: &str = "org.freedesktop.machine1.Manager";
+    let own = OWN.iter().flat_map(|(interface, methods)| {
+        methods.iter().map(|(method, action)| (*interface, *method, action.map(str::to_owned)))
+    });
+    let of_manager = access::OF_MANAGER.iter().map(|method| (MANAGER, method.0, method.3));
+    let of_images = images::METHODS.iter().map(|method| (MANAGER, method.0, method.4));
+    let more_of_images = MORE_OF_IMAGES.iter().map(|(method, word)| (MANAGER, *method, *word));
+    let of_machine = access::OF_MACHINE.iter();
+    let of_machine = of_machine.map(|method| ("org.freedesktop.machine1.Machine", method.0, method.3));
+    let of_image = images::METHODS.iter().filter(|method| !method.1.is_empty());
+    let of_image = of_image.map(|method| ("org.freedesktop.machine1.Image", method.1, method.4));
+    let of_import = IMPORT_METHODS.iter().map(|(method, word)| (IMPORT_MANAGER, *method, *word));
+    let of_transfer = TRANSFER_METHODS.iter().map(|(method, word)| (IMPORT_TRANSFER, *method, *word));
+    let words = of_manager.chain(of_images).chain(more_of_images).chain(of_machine).chain(of_image);
+    let words = words.chain(of_import).chain(of_transfer).map(|(interface, method, word)| {
+        let service = interface.rsplit_once('.').map_or(interface, |(service, _)| service);
+        (interface, method, word.map(|word| format!("{service}.{word}")))
+    });
+    own.chain(words)
+        .map(|(interface, method, action)| ((interface.to_owned(), method.to_owned()), action))
         .collect()
 }
 
@@ -146,7 +154,7 @@ fn on_the_bus(context: &Context) -> TestResult {
         let methods = members.iter().filter(|(_, member)| member.kind == "method");
         there.extend(methods.map(|(method, _)| (interface.clone(), method.clone())));
     }
-    let tables = tables();
+    let tables: BTreeSet<_> = tables().into_keys().collect();
     assert_eq!(&there - &tables, BTreeSet::new(), "nobody holds these to polkit");
     assert_eq!(&tables - &there, BTreeSet::new(), "these are not there");
     scene.over()

@@ -22,6 +22,7 @@
 //! | [`own_images`] | the same of images and transfers |
 //! | [`described`] | what all objects say of themselves |
 //! | [`all_methods`] | that no method is left out of what others than root may do |
+//! | [`granted`] | that each is done for who may |
 //! | [`own_access`] | what others than root may do with these |
 //! | [`images`] | images as they see, change and remove them |
 //! | [`transfers`] | images that they move in and out |
@@ -40,6 +41,7 @@ mod daemon;
 mod described;
 mod enlisted;
 mod fixture;
+mod granted;
 mod images;
 mod images_by_varlink;
 mod interface;
@@ -77,6 +79,7 @@ pub fn tests() -> Vec<Test> {
         own_access::tests(),
         children::tests(),
         all_methods::tests(),
+        granted::tests(),
         own_images::tests(),
         own_jobs::tests(),
         images::tests(),

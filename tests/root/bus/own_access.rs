@@ -80,15 +80,27 @@ fn introspected(client: &Client, path: &str, interface: &str) -> Result<Methods,
 
 /// Some arguments of these types.
 pub fn arguments<'a>(types: &[String], fd: &'a std::fs::File) -> Result<Option<Structure<'a>>, Stop> {
+    arguments_with("x", types, fd)
+}
+
+/// The same; each string is `word`.
+pub fn arguments_with<'a>(
+    word: &'a str,
+    types: &[String],
+    fd: &'a std::fs::File,
+) -> Result<Option<Structure<'a>>, Stop> {
     let mut builder = Structure::builder();
     for kind in types {
         let value: Variant<'a> = match kind.as_str() {
-            "s" => "x".into(),
+            "s" => word.into(),
             "b" => false.into(),
             "i" => 9i32.into(),
             "u" => 1u32.into(),
             "t" => 1u64.into(),
             "as" => Array::new(&Signature::Str).into(),
+            "ay" => Array::new(&Signature::U8).into(),
+            "ai" => Array::new(&Signature::I32).into(),
+            "a(sv)" => Array::new(<(String, Variant<'_>) as Type>::SIGNATURE).into(),
             "a{sv}" => Dict::new(&Signature::Str, <Variant<'_> as Type>::SIGNATURE).into(),
             "h" => Fd::from(fd).into(),
             other => return Err(format!("an argument of type {other}").into()),

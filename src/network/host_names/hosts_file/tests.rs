@@ -80,6 +80,22 @@ fn a_file_that_is_replaced_is_found() {
     });
 }
 
+/// As where a container has the host's file mounted, and the host replaces it: what cannot be changed holds nothing of ours, and keeps no
+/// machine from being cleared.
+#[test]
+fn a_file_without_a_name_holds_nothing_of_ours() {
+    let temporary = tempfile::tempdir().expect("tempdir");
+    let (path, locks) = (temporary.path().join("hosts"), temporary.path().join("locks"));
+    std::fs::write(&path, "127.0.0.1 localhost\n").expect("write");
+    let file = std::fs::File::open(&path).expect("open");
+    std::fs::remove_file(&path).expect("remove");
+    let hosts = HostsFile::at(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())), &locks);
+    let added = hosts.add(&host(1)).expect_err("it cannot be replaced");
+    assert!(matches!(added, HostsFileError::Fixed { .. }), "{added:?}");
+    hosts.keep(|_| false).expect("nothing is there to be removed");
+    assert_eq!(names(temporary.path()), Vec::<String>::new());
+}
+
 #[test]
 fn links_are_followed() {
     let temporary = tempfile::tempdir().expect("tempdir");
@@ -155,4 +171,33 @@ fn many_at_once() {
     });
     assert_eq!(std::fs::read_to_string(&path).expect("read"), "a");
     assert_eq!(names(temporary.path()), ["hosts"]);
+}
+
+/// One that was killed before its lines were there: nobody has anything to remove from the file, and what it left goes all the same.
+#[test]
+fn leavings_of_the_killed_go() {
+    let temporary = tempfile::tempdir().expect("tempdir");
+    let (path, locks) = (temporary.path().join("hosts"), temporary.path().join("locks"));
+    let hosts = HostsFile::at(&path, &locks);
+    for (text, lock, new) in [("a\n", true, true), ("a\n", true, false), ("a\n", false, true)] {
+        std::fs::write(&path, text).expect("write");
+        if lock {
+            std::fs::create_dir(&locks).expect("mkdir");
+            std::fs::write(locks.join(LOCK), "").expect("write");
+        }
+        if new {
+            std::fs::write(temporary.path().join(".#hosts.spinney"), "half").expect("write");
+        }
+        hosts.keep(|_| false).expect("keep none");
+        assert_eq!(names(temporary.path()), ["hosts"], "{lock} {new}");
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), text);
+    }
+    // One that lives is neither waited for nor disturbed.
+    let held = hosts.try_lock().expect("the lock");
+    std::fs::write(temporary.path().join(".#hosts.spinney"), "half").expect("write");
+    let begun = Instant::now();
+    hosts.keep(|_| false).expect("keep none");
+    assert!(begun.elapsed() < PATIENCE, "it was waited for");
+    assert_eq!(names(temporary.path()), [".#hosts.spinney", "hosts", "locks"]);
+    drop(held);
 }
