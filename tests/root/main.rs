@@ -1,7 +1,7 @@
 //! The root tier: boots real trees with the built program, as root, and looks at the host before and after each test.
 //!
 //! ```text
-//! cargo test --test root [-- [--tap] [--list] [--on-host] [--bus] [SUBSTRING...]]
+//! cargo test --test root [-- [--help] [--tap] [--list] [--on-host] [--bus] [SUBSTRING...]]
 //! ```
 //!
 //! The trees are those of `images/build-tree`; `SPINNEY_TREES` says where they are. `SPINNEY` is the program, where it is
@@ -84,6 +84,7 @@ mod network_siblings;
 mod network_upgrade;
 mod network_verbs;
 mod network_zone;
+mod noted;
 mod nspawn;
 mod nspawn_lines;
 mod nspawn_names;
@@ -111,6 +112,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        harness::tests(),
         network_links::tests(),
         network_lent::tests(),
         network_owned::tests(),
@@ -129,6 +131,7 @@ fn main() -> ExitCode {
         network_rules::tests(),
         network_siblings::tests(),
         network_upgrade::tests(),
+        noted::tests(),
         nspawn::tests(),
         nspawn_settings::tests(),
         options::tests(),

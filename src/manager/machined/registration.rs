@@ -53,6 +53,8 @@ pub struct Registration {
     pub ssh_address: String,
     /// With which key.
     pub ssh_private_key_path: String,
+    /// Where its own manager listens (`io.systemd.MachineInstance`, systemd 261).
+    pub control_address: String,
 }
 
 /// Who calls, as far as the kernel vouches for it.
@@ -140,6 +142,7 @@ fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Prob
         &registration.root,
         &registration.ssh_address,
         &registration.ssh_private_key_path,
+        &registration.control_address,
     ];
     if long.iter().any(|text| text.len() > 4096 || text.contains(char::is_control)) {
         return Err(invalid("Invalid text parameter"));
@@ -181,6 +184,7 @@ fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Prob
         vsock_cid: registration.vsock_cid,
         ssh_address: registration.ssh_address,
         ssh_private_key_path: registration.ssh_private_key_path,
+        control_address: registration.control_address,
         name: registration.name,
         subgroup: String::new(),
     })

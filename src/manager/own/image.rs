@@ -10,8 +10,7 @@ use super::options::{Takes, VerbOptions, waits, words};
 use super::variants::{Dictionary, camel_case, dictionaries, dictionary};
 use super::verb::Verb;
 use super::{Result, access, image_path};
-use crate::image::origin;
-use crate::image::{ImageName, Store};
+use crate::image::{ImageName, Store, hidden, origin};
 use crate::manager::context::Context;
 use crate::manager::machined::images::{Facts, announce, find};
 use crate::manager::problem::{Kind, Problem};
@@ -84,7 +83,11 @@ impl ImageObject {
         let process = running.process()?;
         let (context, image) = (self.context.clone(), operands.last().cloned().unwrap_or_default());
         let work = async move {
-            running.ended(|_| {}).await?.well()?;
+            let ended = running.ended(|_| {}).await?;
+            if ended.was_killed() {
+                sweep().await;
+            }
+            ended.well()?;
             // Its object is there before anybody hears of it.
             announce(&context).await?;
             Ok(json!({ "image": image }))
@@ -96,6 +99,17 @@ impl ImageObject {
         }
         Ok(job.path())
     }
+}
+
+/// Removes what a verb that was killed left of the image that it was making, and of any other: that is nobody's any more.
+async fn sweep() {
+    let swept = tokio::task::spawn_blocking(|| {
+        let store = Store::system();
+        // What cannot be removed is not seen all the same, and the next verb says so.
+        let _ = hidden::sweep(&store);
+        origin::sweep(&store);
+    });
+    let _ = swept.await;
 }
 
 /// What lists tell of an image.

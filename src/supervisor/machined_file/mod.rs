@@ -95,6 +95,8 @@ pub struct MachinedFile {
     pub ssh_address: String,
     /// With which key.
     pub ssh_private_key_path: String,
+    /// Where its own manager listens: a field of ours.
+    pub control_address: String,
 }
 
 impl MachinedFile {
@@ -148,6 +150,7 @@ impl MachinedFile {
             vsock_cid: number("VSOCK_CID").and_then(|cid| cid.try_into().ok()),
             ssh_address: text("SSH_ADDRESS"),
             ssh_private_key_path: text("SSH_PRIVATE_KEY_PATH"),
+            control_address: text("CONTROL_ADDRESS"),
         })
     }
 
@@ -181,6 +184,7 @@ impl MachinedFile {
         put("VSOCK_CID", &self.vsock_cid.map(|cid| cid.to_string()).unwrap_or_default());
         put("SSH_ADDRESS", &self.ssh_address);
         put("SSH_PRIVATE_KEY_PATH", &self.ssh_private_key_path);
+        put("CONTROL_ADDRESS", &self.control_address);
         text
     }
 
@@ -280,6 +284,7 @@ mod tests {
             vsock_cid: Some(4),
             ssh_address: "vsock/4".to_owned(),
             ssh_private_key_path: "/run/k".to_owned(),
+            control_address: "/run/c".to_owned(),
         }
     }
 
