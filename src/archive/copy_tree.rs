@@ -4,37 +4,35 @@
 //! or device is ever opened. The target is a fresh directory that nobody else writes to. Data is shared where the file
 //! system can (reflinks), else moved within the kernel, holes staying holes. What cannot be copied ends the copy: half a
 //! tree is none; only what the target's file system has no place for is noted, and files that went while we looked.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `data` | the data of a file |
+//! | `metadata` | owner, permissions, attributes, times |
+
+mod data;
+mod metadata;
 
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, Timespec};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use super::entry::{ACL_ACCESS, DEPTH_LIMIT};
+use super::entry::DEPTH_LIMIT;
 use super::error::Error;
 use super::notes::{Counts, Notes, Reason};
-use super::sparse::Map;
-use crate::sys::files::{change_mode, change_owner, open_at};
+use crate::sys::files::open_at;
 use crate::sys::open_files::OpenFiles;
-use crate::sys::{FdPath, SysError, SysResult, attributes, sys};
+use crate::sys::{FdPath, SysError, SysResult, sys};
 
 /// How much memory the names of files with several links may take.
 const LINKS_LIMIT: usize = 64 << 20;
 
-/// What is moved between two questions whether to go on.
-const CHUNK: u64 = 8 << 20;
-
-/// What is moved at once where the kernel does not do it alone.
-const BUFFER: usize = 256 << 10;
-
 /// A path that openat2(2) takes as one (limits.h, PATH_MAX).
 const PATH_MAX: usize = 4096;
-
-/// Attributes that steer overlays: of a plain tree they are no part (Documentation/filesystems/overlayfs.rst).
-const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
 /// What of a tree is copied.
 #[derive(Debug, Clone, Copy, Default)]
@@ -223,98 +221,6 @@ impl Copier<'_> {
         self.give_all(stat, source.as_fd(), &copy)
     }
 
-    /// Lets `copy` share all data of `source`, where that can be.
-    fn share(&mut self, source: &OwnedFd, copy: &OwnedFd, size: u64) -> Result<bool, Error> {
-        if !self.shares {
-            return Ok(false);
-        }
-        match rustix::fs::ioctl_ficlone(copy, source) {
-            Ok(()) => {
-                self.counts.bytes += size;
-                (self.progress)(size)?;
-                Ok(true)
-            }
-            // A full disk is one for copies too, and says so then. Files of one kind cannot be shared, swap files for one.
-            Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS) => {
-                self.shares = false;
-                Ok(false)
-            }
-            Err(_) => Ok(false),
-        }
-    }
-
-    fn data(&mut self, source: &OwnedFd, copy: &OwnedFd, stat: &Stat, size: u64) -> Result<(), Error> {
-        // Blocks are of 512 bytes here whatever the file system's are (stat(2)).
-        let may_have_holes = u64::try_from(stat.st_blocks).unwrap_or(0) < size.div_ceil(512);
-        let map = if may_have_holes { Map::of(source, size) } else { None };
-        let whole = [(0, size)];
-        let mut buffer = Vec::new();
-        for (offset, length) in map.as_ref().map_or(whole.as_slice(), Map::pieces) {
-            let (mut at, end) = (*offset, offset + length);
-            while at < end {
-                let most = (end - at).min(CHUNK);
-                let moved = match self.move_some(source, copy, at, most, &mut buffer)? {
-                    0 => {
-                        self.notes.add(Reason::Changed, &self.path);
-                        break;
-                    }
-                    moved => moved,
-                };
-                at += moved;
-                self.counts.bytes += moved;
-                (self.progress)(moved)?;
-            }
-        }
-        let cut = rustix::fs::ftruncate(copy, size);
-        sys("ftruncate", cut, || format!("{}, {size}", FdPath::of(copy))).map_err(self.failed())
-    }
-
-    /// Moves up to `most` bytes at `at`: within the kernel, or through `buffer` once that has been refused.
-    fn move_some(
-        &self,
-        source: &OwnedFd,
-        copy: &OwnedFd,
-        at: u64,
-        most: u64,
-        buffer: &mut Vec<u8>,
-    ) -> Result<u64, Error> {
-        let length = usize::try_from(most).unwrap_or(BUFFER);
-        while buffer.is_empty() {
-            let (mut from, mut to) = (at, at);
-            match rustix::fs::copy_file_range(source, Some(&mut from), copy, Some(&mut to), length) {
-                Ok(0) => buffer.resize(BUFFER, 0),
-                Ok(moved) => return Ok(moved as u64),
-                Err(Errno::INTR) => {}
-                Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) => {
-                    let source = SysError::new("copy_file_range", FdPath::of(copy).to_string(), errno);
-                    return Err(self.failed()(source));
-                }
-                // Between file systems before Linux 5.19, and with some that never could.
-                Err(_) => buffer.resize(BUFFER, 0),
-            }
-        }
-        let length = length.min(buffer.len());
-        let count = loop {
-            match rustix::io::pread(source, &mut buffer[..length], at) {
-                Err(Errno::INTR) => {}
-                read => {
-                    break sys("pread", read, || FdPath::of(source).to_string()).map_err(self.failed())?;
-                }
-            }
-        };
-        let mut written = 0;
-        while written < count {
-            match rustix::io::pwrite(copy, &buffer[written..count], at + written as u64) {
-                Err(Errno::INTR) => {}
-                wrote => {
-                    written +=
-                        sys("pwrite", wrote, || FdPath::of(copy).to_string()).map_err(self.failed())?;
-                }
-            }
-        }
-        Ok(count as u64)
-    }
-
     /// Makes `name` another name of a file that was copied before. False if it was not; from now on it is.
     fn link(&mut self, stat: &Stat, target: &OwnedFd, name: &CStr) -> Result<bool, Error> {
         if stat.st_nlink < 2 {
@@ -354,62 +260,6 @@ impl Copier<'_> {
         }
     }
 
-    /// Owner, permissions, attributes and times: in this order, since each takes some of the later ones away.
-    fn give_all(&mut self, stat: &Stat, source: BorrowedFd<'_>, copy: &OwnedFd) -> Result<(), Error> {
-        change_owner(copy, stat.st_uid, stat.st_gid).map_err(self.failed())?;
-        change_mode(copy, stat.st_mode & 0o7777).map_err(self.failed())?;
-        for name in attributes::list(source).map_err(self.failed())? {
-            if !self.options.overlay_attributes && OVERLAY.iter().any(|prefix| name.starts_with(prefix)) {
-                continue;
-            }
-            let Some(value) = attributes::get(source, &name).map_err(self.failed())? else { continue };
-            match attributes::set(copy, &name, &value) {
-                Ok(()) => {}
-                // A file system that has none, or none so large; labels that the host's policy gives (EPERM).
-                Err(error)
-                    if matches!(
-                        error.errno(),
-                        Errno::OPNOTSUPP
-                            | Errno::PERM
-                            | Errno::ACCESS
-                            | Errno::INVAL
-                            | Errno::TOOBIG
-                            | Errno::RANGE
-                    ) =>
-                {
-                    if name.starts_with(b"user.") || name.starts_with(b"security.cap") || name == ACL_ACCESS {
-                        self.notes.add_fault(Reason::Attribute, &self.path, &error);
-                    }
-                }
-                Err(error) => return Err(self.failed()(error)),
-            }
-        }
-        give_times(stat, copy).map_err(self.failed())
-    }
-
-    /// The same for what is opened as a place alone.
-    fn finish_place(
-        &mut self,
-        place: &OwnedFd,
-        target: &OwnedFd,
-        name: &OsStr,
-        stat: &Stat,
-    ) -> Result<(), Error> {
-        let copy =
-            open_at(target, name, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).map_err(self.failed())?;
-        change_owner(&copy, stat.st_uid, stat.st_gid).map_err(self.failed())?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            let mode = stat.st_mode & 0o7777;
-            self.open_files.change_mode(&copy, mode).map_err(self.failed())?;
-            if let Some(acl) = self.open_files.attribute(place, ACL_ACCESS).map_err(self.failed())?
-                && let Err(error) = self.open_files.set_attribute(&copy, ACL_ACCESS, &acl)
-            {
-                self.notes.add_fault(Reason::Attribute, &self.path, &error);
-            }
-        }
-        give_times(stat, &copy).map_err(self.failed())
-    }
-
     /// The path is made fit for a message only when there is one.
     fn failed(&self) -> impl FnOnce(SysError) -> Error {
         |source| Error::system("copy", &self.path)(source)
@@ -418,18 +268,6 @@ impl Copier<'_> {
 
 fn stat(fd: &impl AsFd) -> SysResult<Stat> {
     sys("fstat", rustix::fs::fstat(fd), || FdPath::of(fd).to_string())
-}
-
-fn give_times(stat: &Stat, copy: &OwnedFd) -> SysResult<()> {
-    let time = |seconds: i64, nanoseconds: u64| Timespec {
-        tv_sec: seconds,
-        tv_nsec: i64::try_from(nanoseconds).unwrap_or(0),
-    };
-    attributes::set_times(
-        copy,
-        time(stat.st_atime, stat.st_atime_nsec),
-        time(stat.st_mtime, stat.st_mtime_nsec),
-    )
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, ErrorKind};
 
+use super::block::{BLOCK, at_most};
 use super::error::{BadStream, Error};
 use super::shared::{Lender, Shared};
-use super::stream::{BLOCK, at_most};
 
 /// Bytes, one after another.
 pub trait Input {

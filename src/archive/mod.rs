@@ -22,13 +22,16 @@
 //! | [`input`] | the bytes of an archive, from anything that can be read |
 //! | [`shared`] | the same in the buffers that they came in, for several threads |
 //! | [`output`] | the same to anything that can be written |
+//! | `block` | how much is read and written at a time |
 //! | [`stream`] | the bytes: pipes and files, with a way to be interrupted |
 //! | `metadata` | owner, permissions, attributes and times of what was made |
 //! | `names` | paths of a stream, and the directories that they lead through |
 //! | [`notes`] | what was left out, and what failed without stopping the rest |
+//! | `fault` | why one member could not be made, and whether the rest can |
 //! | [`error`] | what stops the rest |
 
 pub mod acl;
+mod block;
 #[cfg(test)]
 mod by_hand;
 pub mod copy_tree;
@@ -36,6 +39,7 @@ pub mod entry;
 pub mod error;
 pub mod export;
 pub mod extract;
+mod fault;
 pub mod input;
 mod metadata;
 mod names;

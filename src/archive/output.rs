@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
+use super::block::{BLOCK, CHUNK, at_most};
 use super::error::Error;
-use super::stream::{BLOCK, CHUNK, at_most};
 
 /// Takes bytes, one after another.
 pub trait Output {

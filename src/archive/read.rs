@@ -3,12 +3,12 @@
 
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
+use super::block::{BLOCK, at_most};
 use super::entry::{Entry, HEADER_LIMIT, Kind, NAME_LIMIT, Time};
 use super::error::{BadStream, Error};
 use super::input::{FromReader, Input};
 use super::shared::{Lender, Shared};
 use super::sparse::{Map, MapReader, PIECES_LIMIT};
-use super::stream::{BLOCK, at_most};
 
 mod said;
 

@@ -6,20 +6,15 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
+use super::block::{CHUNK, at_most};
 use super::error::{BadStream, Error};
 use super::input::Input;
 use super::output::Output;
 use crate::sys::pipe::{splice, wait_for_any};
 use crate::sys::{FdPath, SysError};
 
-/// What is moved at once: large enough for the disk, small enough for a processor's cache.
-pub(super) const CHUNK: usize = 256 << 10;
-
 /// Data shorter than this is copied with the headers around it: fewer calls.
 const WORTH_SPLICING: u64 = 64 << 10;
-
-/// The size of blocks (tar(5)).
-pub const BLOCK: usize = 512;
 
 /// When to give up waiting for the other side.
 #[derive(Debug, Clone, Copy, Default)]
@@ -285,11 +280,6 @@ impl Input for Source<'_> {
         self.pending.start += at_most(most, self.pending.len());
         Ok(&self.buffer[start..self.pending.start])
     }
-}
-
-/// `length`, but `most` at most.
-pub(super) fn at_most(length: u64, most: usize) -> usize {
-    usize::try_from(length).map_or(most, |length| length.min(most))
 }
 
 /// Why data of a stream did not come to a file.

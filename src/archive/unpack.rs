@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::entry::{DEPTH_LIMIT, Entry, Kind};
 use super::error::{BadStream, Error};
+use super::fault::Fault;
 use super::metadata::Metadata;
 use super::names::{components, make_directory, open_directory};
 use super::notes::{Counts, Notes, Reason, shown};
@@ -61,26 +62,6 @@ struct Level {
     metadata: Option<Metadata>,
 }
 
-/// Why one member could not be made.
-enum Fault {
-    /// The rest goes on.
-    Member(SysError),
-    /// It does not.
-    All(Error),
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::All(error)
-    }
-}
-
-impl From<SysError> for Fault {
-    fn from(error: SysError) -> Self {
-        Self::Member(error)
-    }
-}
-
 impl<'a> Unpacker<'a> {
     /// Unpacks `source` at `place`.
     pub fn new(source: Source<'a>, place: Place, options: UnpackOptions) -> Self {
@@ -107,13 +88,8 @@ impl<'a> Unpacker<'a> {
             if path.len() > DEPTH_LIMIT {
                 return Err(BadStream::Excessive("its directories are too deep").into());
             }
-            match self.member(&entry, &path) {
-                Ok(()) => {}
-                Err(Fault::Member(error)) if !error.ends_all() => {
-                    self.notes.add_fault(Reason::Failed, &entry.path, &error);
-                }
-                Err(Fault::Member(error)) => return Err(Error::system("make", &entry.path)(error)),
-                Err(Fault::All(error)) => return Err(error),
+            if let Err(fault) = self.member(&entry, &path) {
+                fault.note(&entry.path, &mut self.notes)?;
             }
         }
         Ok(())

@@ -5,11 +5,11 @@
 use tar::{EntryType, Header};
 
 use super::acl;
+use super::block::BLOCK;
 use super::entry::{ACL_ACCESS, ACL_DEFAULT, Entry, HEADER_LIMIT, Kind, Time};
 use super::error::Error;
 use super::output::Output;
 use super::pax;
-use super::stream::BLOCK;
 
 /// The largest number of seven and of eleven octal digits, as ustar has for ids and for sizes and times.
 const ID_LIMIT: u32 = 0o7_777_777;

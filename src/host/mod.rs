@@ -9,6 +9,7 @@ pub mod devices;
 mod kernel;
 pub mod limits;
 mod survey;
+pub mod systemd;
 mod users;
 
 use std::path::Path;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::conditions::check_free;
 use super::fault::point;
 use super::layers::{Layer, LayerError, LayeredImage, NewStack};
 use super::lock::{Hold, lock, lock_name, try_lock_path};
@@ -97,16 +98,6 @@ struct Making<'a> {
     to: &'a ImageName,
     options: CloneOptions,
     origin: Origin,
-}
-
-/// # Errors
-/// [`Error::Exists`].
-pub(super) fn check_free(store: &Store, name: &ImageName) -> Result<(), LayerError> {
-    match store.find(name) {
-        Ok(image) => Err(Error::Exists { name: name.to_string(), path: image.path }.into()),
-        Err(Error::NoImage { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 impl Making<'_> {

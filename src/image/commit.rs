@@ -1,6 +1,7 @@
 //! An image of a machine's present state: one plain tree, or the layers that it is made of.
 
-use super::clone::{CloneOptions, Cloned, check_free, clone, flatten};
+use super::clone::{CloneOptions, Cloned, clone, flatten};
+use super::conditions::check_free;
 use super::layers::LayerError;
 use super::origin::Origin;
 use super::snapshot::Pause;

@@ -19,6 +19,7 @@ use super::error::Error;
 use super::name::ImageName;
 use super::store::Image;
 use super::users;
+use crate::host::systemd;
 use crate::sys::files::{
     entries, make_directories, make_directory_at, open_at, open_directory, remove_directory_at,
     while_parents_vanish,
@@ -53,7 +54,7 @@ impl Drop for GlobalLock {
     fn drop(&mut self) {
         self.0 = None;
         // Where there is no systemd, its directories are ours too: gone with the last that needs them.
-        if !Path::new("/run/systemd/system").exists() {
+        if !systemd::is_pid1() {
             for directory in Path::new(LOCKS).ancestors().take(3) {
                 if remove_directory_at(CWD, directory).is_err() {
                     break;

@@ -8,20 +8,31 @@
 //! Whatever is read is opened once, as a place, never through a link.
 //!
 //! A plain tree is a view too, of one layer in which nothing has a meaning but its own.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `node` | a file of a view: [`Node`] |
+//! | `layer` | one layer, and what overlayfs left in it |
+
+mod layer;
+mod node;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
+
+use layer::{Redirect, is_whiteout, mark, open_place, redirect_of, rewound, stat_of, walk};
+use node::Part;
 
 use super::overlay::Marks;
 use crate::sys::files::{entries, open_at};
-use crate::sys::in_root::reopen;
-use crate::sys::{FdPath, SysError, SysResult, attributes, sys};
+use crate::sys::{SysError, SysResult, attributes};
+
+pub use node::Node;
 
 /// Symlinks followed on the way to one file, as the kernel has it (path_resolution(7)).
 const LINK_LIMIT: usize = 40;
@@ -32,29 +43,6 @@ pub struct View {
     /// The lowest first.
     layers: Vec<OwnedFd>,
     marks: Option<Marks>,
-}
-
-/// A file of a view.
-#[derive(Debug)]
-pub struct Node {
-    place: OwnedFd,
-    stat: Stat,
-    /// Which layer it is of.
-    layer: usize,
-    marks: Option<Marks>,
-    /// What it is made of, the uppermost first, if it is a directory.
-    parts: Vec<Part>,
-    /// Where its data is, if not where its metadata is.
-    data: Option<OwnedFd>,
-}
-
-/// The part of a directory that one layer has.
-#[derive(Debug)]
-struct Part {
-    layer: usize,
-    directory: OwnedFd,
-    /// Empty files in it may be whiteouts.
-    has_attribute_whiteouts: bool,
 }
 
 /// Where the lower parts of a directory, or the data of a file, are looked for.
@@ -272,178 +260,6 @@ impl View {
             Some(_) => redirect_of(marked("redirect")?).map(Some),
         }
     }
-}
-
-/// Where overlayfs goes on to look, in lower layers.
-enum Redirect {
-    /// For the same.
-    None,
-    /// For another name in the same directory.
-    Name(OsString),
-    /// For a path from the root.
-    Path(PathBuf),
-}
-
-/// Whatever wrote it, it leads nowhere but into the layers.
-fn redirect_of(value: Option<Vec<u8>>) -> SysResult<Redirect> {
-    let Some(value) = value else { return Ok(Redirect::None) };
-    let refused =
-        || SysError::new("fgetxattr", format!("a redirect to {:?}", OsStr::from_bytes(&value)), Errno::INVAL);
-    let path = Path::new(OsStr::from_bytes(&value));
-    let mut names = path.components().filter(|component| *component != Component::RootDir).peekable();
-    if names.peek().is_none() || !names.all(|component| matches!(component, Component::Normal(_))) {
-        return Err(refused());
-    }
-    match (path.is_absolute(), path.components().count()) {
-        (true, _) => Ok(Redirect::Path(path.strip_prefix("/").unwrap_or(path).to_owned())),
-        (false, 1) => Ok(Redirect::Name(path.as_os_str().to_owned())),
-        (false, _) => Err(refused()),
-    }
-}
-
-impl Node {
-    /// What fstat(2) says of it.
-    pub fn stat(&self) -> &Stat {
-        &self.stat
-    }
-
-    /// Regular file, directory, symlink, ...
-    pub fn kind(&self) -> FileType {
-        FileType::from_raw_mode(self.stat.st_mode)
-    }
-
-    /// Whether it is a directory.
-    pub fn is_directory(&self) -> bool {
-        self.kind() == FileType::Directory
-    }
-
-    /// Which file it is, among all of its view: names that have the same are links of one.
-    pub fn identity(&self) -> (usize, u64, u64) {
-        (self.layer, self.stat.st_dev, self.stat.st_ino)
-    }
-
-    /// Whether it is made of the very same files as `other` of another view.
-    pub fn is_same(&self, other: &Self) -> bool {
-        let key = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_mode);
-        let data = |node: &Self| node.data.as_ref().map(|data| stat_of(data).map(|stat| key(&stat)).ok());
-        let parts = |node: &Self| -> Option<Vec<_>> {
-            node.parts.iter().map(|part| stat_of(&part.directory).ok().map(|stat| key(&stat))).collect()
-        };
-        key(&self.stat) == key(&other.stat)
-            && data(self) == data(other)
-            && parts(self).is_some()
-            && parts(self) == parts(other)
-    }
-
-    /// Itself, as a place.
-    pub fn place(&self) -> BorrowedFd<'_> {
-        self.place.as_fd()
-    }
-
-    /// Opens a regular file for reading.
-    ///
-    /// # Errors
-    /// EINVAL for what is none: it could block, or be a device.
-    pub fn open(&self) -> SysResult<OwnedFd> {
-        if self.kind() != FileType::RegularFile {
-            return Err(SysError::new("openat", FdPath::of(&self.place).to_string(), Errno::INVAL));
-        }
-        let place = self.data.as_ref().unwrap_or(&self.place);
-        reopen(place, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
-    }
-
-    /// Where a symlink points, as written in it.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn link_target(&self) -> SysResult<PathBuf> {
-        let target = rustix::fs::readlinkat(&self.place, c"", Vec::new());
-        let target = sys("readlinkat", target, || FdPath::of(&self.place).to_string())?;
-        Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
-    }
-
-    /// Its extended attributes as a machine sees them, sorted.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn attributes(&self) -> SysResult<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut found = Vec::new();
-        for name in attributes::list_of_place(&self.place)? {
-            let Some(shown) = self.shown(&name) else { continue };
-            if let Some(value) = attributes::get_of_place(&self.place, &name)? {
-                found.push((shown, value));
-            }
-        }
-        found.sort_unstable();
-        Ok(found)
-    }
-
-    fn shown(&self, name: &[u8]) -> Option<Vec<u8>> {
-        let Some(marks) = self.marks else { return Some(name.to_vec()) };
-        match (
-            name.strip_prefix(mark(marks, "").as_slice()),
-            name.strip_prefix(mark(marks, "overlay.").as_slice()),
-        ) {
-            // What a nested overlay wrote (Linux 6.7).
-            (_, Some(rest)) => Some([mark(marks, "").as_slice(), rest].concat()),
-            (Some(_), None) => None,
-            (None, None) => Some(name.to_vec()),
-        }
-    }
-}
-
-fn stat_of(fd: &impl AsFd) -> SysResult<Stat> {
-    sys("fstat", rustix::fs::fstat(fd), || FdPath::of(fd).to_string())
-}
-
-/// A directory can be listed once by an fd.
-fn rewound(part: &Part) -> SysResult<OwnedFd> {
-    open_at(&part.directory, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
-}
-
-fn open_place(directory: &OwnedFd, name: &OsStr) -> SysResult<Option<(OwnedFd, Stat)>> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let place = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-        opened => sys("openat", opened, || format!("{}, {name:?}, O_PATH", FdPath::of(directory)))?,
-    };
-    let stat = stat_of(&place)?;
-    Ok(Some((place, stat)))
-}
-
-/// `path` in one layer: none of its directories may be removed there, or be anything else.
-fn walk(layer: Option<&OwnedFd>, path: &Path) -> SysResult<Option<(OwnedFd, Stat)>> {
-    let Some(layer) = layer else { return Ok(None) };
-    let mut found: Option<(OwnedFd, Stat)> = None;
-    for name in path {
-        let directory = found.as_ref().map_or(layer, |(place, _)| place);
-        match open_place(directory, name)? {
-            None => return Ok(None),
-            next => found = next,
-        }
-    }
-    Ok(found)
-}
-
-/// The attribute `name` of overlayfs.
-fn mark(marks: Marks, name: &str) -> Vec<u8> {
-    let space = match marks {
-        Marks::User => "user.overlay.",
-        Marks::Trusted => "trusted.overlay.",
-    };
-    format!("{space}{name}").into_bytes()
-}
-
-/// In a directory that says so an empty file with an attribute is one, too.
-fn is_whiteout(place: &OwnedFd, stat: &Stat, attribute: Option<Marks>) -> SysResult<bool> {
-    Ok(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::CharacterDevice => stat.st_rdev == 0,
-        FileType::RegularFile if stat.st_size == 0 => match attribute {
-            Some(marks) => attributes::get_of_place(place, &mark(marks, "whiteout"))?.is_some(),
-            None => false,
-        },
-        _ => false,
-    })
 }
 
 fn components(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {

@@ -16,6 +16,7 @@
 //! | [`clone`] | a new image of another's state, in no time |
 //! | [`snapshot`] | the state of an image, kept under a name |
 //! | [`rollback`] | back to it |
+//! | `conditions` | what is asked of images and names before one of these |
 //! | [`commit`] | an image of a machine's present state |
 //! | [`layers`] | where layers are kept, who refers to them, stacks of them |
 //! | `subvolume` | snapshots of btrfs, for all of these |
@@ -38,6 +39,7 @@ pub mod clean;
 pub mod clone;
 pub mod commit;
 pub mod companions;
+mod conditions;
 pub mod diff;
 pub mod discover;
 pub mod disk;

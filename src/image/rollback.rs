@@ -3,11 +3,11 @@
 //! The layers of the snapshot are put together under a hidden name, with an empty writable layer, and change places with the
 //! image by one rename. What was there before is a snapshot of its own, unless nobody wants it.
 
+use super::conditions::{check_writable, free_name, is_there};
 use super::fault::point;
 use super::layers::freeze::{freeze, share_own_layers};
 use super::layers::{LayerError, LayeredImage, LayersLock, NewStack, Record, collect, records};
 use super::lock::{Hold, lock};
-use super::snapshot::{check_writable, free_name, is_there};
 use super::{Image, ImageKind, Store, subvolume};
 
 /// What came of it.

@@ -6,9 +6,9 @@
 //! a layered one with its first snapshot, by renames; a subvolume of btrfs stays one.
 
 use std::any::Any;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::conditions::{check_writable, free_name};
 use super::fault::point;
 use super::layers::freeze::{NewLayer, freeze, share_own_layers};
 use super::layers::{Layer, LayerError, LayeredImage, LayersLock, Record, conversion, records};
@@ -145,27 +145,4 @@ fn convert(store: &Store, image: &Image) -> Result<Settled, LayerError> {
     let lock = LayersLock::take(store)?;
     let layered = conversion::convert(store, image, &lock)?;
     Ok(Settled { layers: layered.layers().to_vec(), paused: None, lock, _image: Some(locked) })
-}
-
-/// # Errors
-/// [`LayerError::ReadOnly`].
-pub(super) fn check_writable(image: &Image) -> Result<(), LayerError> {
-    match super::properties::Properties::of(image)?.read_only {
-        true => Err(LayerError::ReadOnly { name: image.name.to_string() }),
-        false => Ok(()),
-    }
-}
-
-/// `PREFIX` and the time, as a name that no snapshot of `image` has.
-pub(super) fn free_name(store: &Store, image: &ImageName, prefix: &str) -> Result<String, LayerError> {
-    let taken = records::of(store, image.as_str())?;
-    let time = format!("{prefix}{}", jiff::Zoned::now().strftime("%Y-%m-%d_%H-%M-%S"));
-    let numbered = |number: u32| if number == 1 { time.clone() } else { format!("{time}_{number}") };
-    let free = (1..).map(numbered).find(|name| taken.iter().all(|record| record.name != *name));
-    Ok(free.unwrap_or(time))
-}
-
-/// Whether there is a file at `path`, links followed.
-pub(super) fn is_there(path: &Path) -> bool {
-    rustix::fs::stat(path).is_ok()
 }

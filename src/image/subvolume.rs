@@ -9,14 +9,13 @@ use std::path::Path;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
-use super::clone::check_free;
+use super::conditions::{check_free, free_name, is_there};
 use super::fault::point;
 use super::layers::links::rename;
 use super::layers::{Layer, LayerError, LayerPlace, LayersLock, Record, collect, records};
 use super::lock::{Hold, lock, lock_name};
 use super::origin::{self, Origin};
 use super::rollback::RolledBack;
-use super::snapshot::{free_name, is_there};
 use super::{Error, Image, ImageKind, ImageName, Store, hidden, properties};
 use crate::sys::btrfs;
 use crate::sys::files::{open_directory, remove_tree_at};

@@ -20,7 +20,6 @@ use rustix::io::Errno;
 use super::error::Error;
 use super::schedule::Needs;
 use crate::settings::{Autostart, MachineName, OfFiles, Places, files_of};
-use crate::sys::SysError;
 use crate::sys::files::{entries, make_directories, open_directory, remove_file_at, replace_at};
 
 /// Files that enable machines.
@@ -142,11 +141,4 @@ fn names_in(directory: &str, suffix: &str, wanted: Entries) -> Result<Vec<Machin
         ((kind == FileType::Directory) == (wanted == Entries::Directories)).then_some(name)
     };
     Ok(list.into_iter().filter_map(name).collect())
-}
-
-/// Whether systemd is the host's PID 1 (sd_booted(3)).
-pub fn is_systemd_host() -> bool {
-    rustix::fs::lstat("/run/systemd/system")
-        .map_err(|errno| SysError::new("lstat", "/run/systemd/system", errno))
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }

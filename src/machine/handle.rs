@@ -15,7 +15,7 @@ use crate::network::state::NetworkState;
 use crate::settings::MachineName;
 use crate::supervisor::in_force::InForce;
 use crate::supervisor::launch_record::LaunchRecord;
-use crate::supervisor::registry::{MACHINES, names};
+use crate::supervisor::registry::{MACHINES, is_abandoned, names};
 use crate::supervisor::state::State;
 use crate::sys::SysError;
 use crate::sys::files::read_at;
@@ -56,7 +56,8 @@ impl MachineHandle {
                 source: SysError::new("read", format!("{directory:?}/state: {error}"), Errno::BADMSG),
             })?,
             Err(error) if error.errno() == Errno::NOENT => {
-                let starting = directory.is_dir() && !crate::supervisor::registry::is_abandoned(name);
+                // It may go while we look: it is looked for last.
+                let starting = !is_abandoned(name) && directory.is_dir();
                 return Err(if starting {
                     Error::Starting { name: name.to_string() }
                 } else {

@@ -12,13 +12,16 @@ use super::{Control, Error, MachineHandle};
 use crate::host::Host;
 use crate::settings::MachineName;
 use crate::supervisor::gc;
-use crate::supervisor::registry::{Claim, MachineDirectory};
+use crate::supervisor::registry::{Claim, MachineDirectory, is_held};
 use crate::sys::SysError;
 use crate::sys::pipe::wait_for_any;
 use crate::sys::process::{self, pidfd_send_signal};
 
 /// How long a machine may take from its name to its leader, on a host that is busy with a hundred others.
 const START: Duration = Duration::from_secs(30);
+
+/// How long one that is waited for is not looked at: the kernel, which lets go of the lock of one that was killed, changes no file.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How long a supervisor may take to answer before it is taken to hang.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -42,13 +45,13 @@ pub enum Terminated {
 }
 
 /// Finds the machine `name` to end it. One that is starting has nothing yet that it could be ended by: it is waited for, as whoever
-/// was told that it cannot be ended would have it run from then on.
+/// was told that it cannot be ended, or is not there, would have it run from then on.
 ///
 /// # Errors
 /// As [`MachineHandle::find`].
 pub fn find(name: &MachineName) -> Result<MachineHandle, Error> {
     match MachineHandle::find(name) {
-        Err(Error::Starting { .. }) => {}
+        found if is_to_come(&found, name) => {}
         found => return found,
     }
     let deadline = Instant::now() + START;
@@ -58,11 +61,20 @@ pub fn find(name: &MachineName) -> Result<MachineHandle, Error> {
         watch.follow(|other| other != name)?;
         let found = MachineHandle::find(name);
         let left = deadline.saturating_duration_since(Instant::now());
-        if !matches!(found, Err(Error::Starting { .. })) || left.is_zero() {
+        if left.is_zero() || !is_to_come(&found, name) {
             return found;
         }
-        wait_for_any([(watch.as_fd(), PollFlags::IN)], Some(left))
+        wait_for_any([(watch.as_fd(), PollFlags::IN)], Some(left.min(LOOK)))
             .map_err(Error::system("wait for the machine's start"))?;
+    }
+}
+
+/// Whether somebody is at `name` who may have it run in a moment: also who still clears what an earlier machine has left, its state too.
+fn is_to_come(found: &Result<MachineHandle, Error>, name: &MachineName) -> bool {
+    match found {
+        Err(Error::Starting { .. }) => true,
+        Err(Error::NotRunning { .. }) => is_held(name),
+        _ => false,
     }
 }
 

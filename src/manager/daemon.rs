@@ -16,7 +16,7 @@ use zbus::fdo::RequestNameFlags;
 use super::context::Context;
 use super::problem::Problem;
 use super::{announcer, bus, importd, machined, own, varlink};
-use crate::machine::autostart::is_systemd_host;
+use crate::host::systemd;
 use crate::sys::activation::passed_sockets;
 use crate::sys::process::raise_soft_limit;
 
@@ -185,7 +185,8 @@ async fn quiet_for(context: &Context, time: Duration, busy: impl Fn(&Context) ->
 
 /// What comes in from here on, the bus keeps for our successor; what came before is answered.
 async fn give_names_back(context: &Context) {
-    for name in [NAME, machined::NAME, importd::NAME] {
+    // Our own last, which a successor takes first: when it has that, it finds none of the others taken.
+    for name in [machined::NAME, importd::NAME, NAME] {
         // One that is not ours is no failure, and a bus that is gone wants no answers.
         let _ = context.connection().release_name(name).await;
     }
@@ -212,7 +213,7 @@ async fn take_names(connection: &Connection, instead: bool) -> Result<Vec<&'stat
     let mut taken_names = vec![NAME];
     let has = |program| PROGRAMS.iter().any(|path| Path::new(path).join(program).exists());
     for (name, program) in SYSTEMD {
-        if !instead && is_systemd_host() && has(program) {
+        if !instead && systemd::is_pid1() && has(program) {
             continue;
         }
         match request(name).await {

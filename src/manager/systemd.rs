@@ -7,7 +7,7 @@ use std::path::Path;
 use zbus::export::ordered_stream::OrderedStreamExt;
 use zbus::{Connection, ObjectPath, OwnedObjectPath};
 
-use crate::machine::autostart::is_systemd_host;
+use crate::host::systemd;
 use crate::settings::MachineName;
 
 /// Where a package, or somebody, has put the template (systemd.unit(5), "Unit File Load Path").
@@ -88,11 +88,11 @@ trait Systemd {
 
 /// Whether machines are services on this host: systemd is its PID 1, and the template is installed.
 pub fn has_units() -> bool {
-    is_systemd_host() && TEMPLATES.iter().any(|path| Path::new(path).exists())
+    systemd::is_pid1() && TEMPLATES.iter().any(|path| Path::new(path).exists())
 }
 
 /// The service of machine `name`. A machine's name needs no escaping in a unit's.
-pub fn unit_of(name: &MachineName) -> String {
+pub fn service_of(name: &MachineName) -> String {
     format!("spinney@{name}.service")
 }
 
@@ -101,7 +101,7 @@ pub fn unit_of(name: &MachineName) -> String {
 /// # Errors
 /// Where the bus cannot be reached, or systemd refuses.
 pub fn enable(name: &MachineName) -> Result<bool, Error> {
-    let unit = unit_of(name);
+    let unit = service_of(name);
     wait_for(async {
         let systemd = connect().await?;
         let failed = |source| Error::Call { action: "enable", unit: unit.clone(), source };
@@ -122,7 +122,7 @@ pub fn enable(name: &MachineName) -> Result<bool, Error> {
 /// # Errors
 /// As [`enable`].
 pub fn disable(name: &MachineName) -> Result<bool, Error> {
-    let unit = unit_of(name);
+    let unit = service_of(name);
     wait_for(async {
         let systemd = connect().await?;
         let failed = |source| Error::Call { action: "disable", unit: unit.clone(), source };
@@ -156,7 +156,7 @@ pub fn start(
         let mut removed = systemd.receive_job_removed().await.map_err(Error::Bus)?;
         let mut jobs = HashMap::new();
         for name in names {
-            let unit = unit_of(name);
+            let unit = service_of(name);
             match systemd.start_unit(&unit, "fail").await {
                 Ok(job) => drop(jobs.insert(job, name)),
                 Err(source) => report(name, Err(Error::Call { action: "start", unit, source })),
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn names_of_services() {
         for (name, unit) in [("web", "spinney@web.service"), ("my-web.lab", "spinney@my-web.lab.service")] {
-            assert_eq!(unit_of(&name.parse().unwrap()), unit);
+            assert_eq!(service_of(&name.parse().unwrap()), unit);
         }
     }
 }

@@ -1,17 +1,19 @@
 //! Settings, tree and host become a plan: pure, so that a plan for a host or kernel that we do not have is a unit test.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `given` | what it is made of besides settings and host: [`TreeView`], [`Surroundings`] |
+//! | `root` | the machine's root, and what its image mounts there |
+//! | `process` | what is executed, and its limits |
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+mod given;
+mod process;
+mod root;
 
-use crate::guest::network::NetworkFacts;
-use crate::host::Host;
-use crate::host::limits::Wholes;
-use crate::network::plan::{Namespace, NetworkPlan};
-use crate::settings::{
-    ConsoleMode, MachineName, MachineSettings, Payload, PrivateUsers, ResourceLimit, Uuid, Volatile,
-};
-use crate::sys::process::Namespaces;
+use std::path::PathBuf;
+
+use process::{payload, personality, resource_limits};
+use root::{image_binds, root_base, volatile};
 
 use super::capability::{CapabilityPlan, CapabilityPlanError};
 use super::device_filter::{self, DeviceKind, DeviceRule};
@@ -21,11 +23,14 @@ use super::journal::{self, JournalContext, JournalError};
 use super::limit_plan;
 use super::mounts::{self, MountContext};
 use super::network_files::{self, FilesContext};
-use super::plan::{
-    BindSource, DeviceNode, IdMap, MachinePlan, MountOperation, ProcessKind, ProcessPlan, RootBase, RootPlan,
-    UpperLayer, UserPlan,
-};
+use super::plan::{IdMap, MachinePlan, MountOperation, ProcessKind, ProcessPlan, RootPlan};
 use super::seccomp::{Abi, PolicyError, SystemCallPolicy, compile};
+use crate::host::Host;
+use crate::network::plan::Namespace;
+use crate::settings::{ConsoleMode, MachineName, MachineSettings, Payload, PrivateUsers, Uuid, Volatile};
+use crate::sys::process::Namespaces;
+
+pub use given::{RootForm, RootView, Surroundings, TreeView};
 
 /// A machine that cannot be planned.
 #[derive(Debug, thiserror::Error)]
@@ -45,83 +50,6 @@ pub enum PlanError {
     /// There is nothing to run.
     #[error("the tree has no init to boot")]
     NoInit,
-}
-
-/// What the plan takes from the tree.
-#[derive(Debug, Clone)]
-pub struct TreeView {
-    /// Its init; there for a boot.
-    pub init: Option<PathBuf>,
-    /// Its machine ID, if it has one (machine-id(5)).
-    pub machine_id: Option<[u8; 16]>,
-    /// Who the payload runs as.
-    pub user: UserPlan,
-    /// First id of its files on disk, where somebody shifted them.
-    pub id_base: u32,
-    /// Top-level names that are symlinks, such as `bin` to `usr/bin`.
-    pub links: Vec<(String, PathBuf)>,
-    /// Its init knows no cgroup v2.
-    pub legacy_cgroups: bool,
-    /// It has the host's time zone.
-    pub zone: bool,
-    /// What of it has to do with its network, where that is the machine's own.
-    pub network: NetworkFacts,
-    /// What its root is made of.
-    pub root: RootView,
-}
-
-/// What the plan takes from how the image is made.
-#[derive(Debug, Clone, Default)]
-pub struct RootView {
-    /// How it is mounted.
-    pub form: RootForm,
-    /// Its layers, the lowest first.
-    pub layers: Vec<PathBuf>,
-    /// What it mounts in the guest, and whether that is read-only.
-    pub binds: Vec<(PathBuf, bool)>,
-    /// No path of the host leads to what the guest writes.
-    pub out_of_reach: bool,
-}
-
-/// How the root of an image is mounted when nobody asks for another way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RootForm {
-    /// A directory, as it is.
-    #[default]
-    Directory,
-    /// A file system of its own: read-only it is read-only to us too.
-    Disk,
-    /// Layers, with a writable one unless the root is to be read-only.
-    Layers,
-}
-
-/// What the plan takes from our caller.
-#[derive(Debug, Clone)]
-pub struct Surroundings {
-    /// TERM of our own.
-    pub term: Option<String>,
-    /// Host ids for the machine; `None` without a user namespace.
-    pub ids: Option<(u32, u32)>,
-    /// Random bytes.
-    pub random: [Uuid; 2],
-    /// The host keeps journals on disk, and one of this machine.
-    pub journals: (bool, bool),
-    /// Number of sockets that were passed to us, fds from 3 (sd_listen_fds(3)).
-    pub listen_fds: u32,
-    /// The host's resolv.conf, if it is to be copied.
-    pub resolv_conf: Option<Vec<u8>>,
-    /// Device nodes that are bound into the machine.
-    pub bound_devices: Vec<DeviceRule>,
-    /// Devices of the host that the machine is given.
-    pub given_devices: Vec<DeviceNode>,
-    /// Devices that it may use besides.
-    pub allowed_devices: Vec<DeviceRule>,
-    /// What limits are measured by.
-    pub wholes: Wholes,
-    /// What the machine uses is to be told, at the price of cgroups for that.
-    pub accounting: bool,
-    /// Its network.
-    pub network: NetworkPlan,
 }
 
 /// Makes the plan.
@@ -311,90 +239,6 @@ fn namespaces(private_network: bool) -> Namespaces {
     if private_network { all | Namespaces::NEWNET } else { all }
 }
 
-fn root_base(settings: &MachineSettings, form: RootForm, read_only: bool) -> RootBase {
-    match (settings.volatile, settings.ephemeral, form) {
-        (Volatile::Yes, ..) => RootBase::Tmpfs,
-        (Volatile::Overlay, ..) => RootBase::Overlay(UpperLayer::Memory),
-        (_, true, _) => RootBase::Overlay(UpperLayer::Disk),
-        (_, _, RootForm::Directory) => RootBase::Tree,
-        // Mount points that are missing are made in memory; several machines may have it at once.
-        (_, _, RootForm::Disk | RootForm::Layers) if read_only => RootBase::Overlay(UpperLayer::Memory),
-        (_, _, RootForm::Disk) => RootBase::Tree,
-        (_, _, RootForm::Layers) => RootBase::Overlay(UpperLayer::Image),
-    }
-}
-
-/// What the image itself mounts in its root; before all that the user binds.
-fn image_binds(root: &RootView, root_read_only: bool) -> impl Iterator<Item = MountOperation> {
-    use crate::sys::mount::MountAttributes;
-    root.binds.iter().enumerate().map(move |(number, (target, read_only))| MountOperation::Bind {
-        source: BindSource::Image(number),
-        target: target.clone(),
-        recursive: true,
-        attributes: match *read_only || root_read_only {
-            true => MountAttributes::MOUNT_ATTR_RDONLY,
-            false => MountAttributes::empty(),
-        },
-        clear: MountAttributes::empty(),
-        // They are mounted with the guest's ids, as the root is.
-        ids: crate::settings::BindIds::NoIdmap,
-        if_target_exists: false,
-    })
-}
-
-/// `--volatile=yes` binds /usr into the empty root, `state` covers /var (systemd-nspawn(1)).
-fn volatile(mode: Volatile, tree: &TreeView) -> Vec<MountOperation> {
-    use crate::sys::mount::MountAttributes;
-    match mode {
-        Volatile::No | Volatile::Overlay => Vec::new(),
-        Volatile::State => vec![MountOperation::Mount {
-            kind: "tmpfs",
-            target: "/var".into(),
-            options: vec![("mode".to_owned(), Some("0755".to_owned()))],
-            attributes: MountAttributes::MOUNT_ATTR_NOSUID | MountAttributes::MOUNT_ATTR_NODEV,
-        }],
-        Volatile::Yes => {
-            let mut operations = vec![MountOperation::Bind {
-                source: BindSource::Tree("/usr".into()),
-                target: "/usr".into(),
-                recursive: true,
-                attributes: MountAttributes::MOUNT_ATTR_RDONLY,
-                clear: MountAttributes::empty(),
-                ids: crate::settings::BindIds::NoIdmap,
-                if_target_exists: false,
-            }];
-            let links = tree.links.iter().map(|(name, target)| MountOperation::Symlink {
-                path: Path::new("/").join(name),
-                target: target.clone(),
-                replace: false,
-            });
-            operations.extend(links);
-            for directory in ["/etc", "/var", "/root"] {
-                let mode = if directory == "/root" { 0o700 } else { 0o755 };
-                operations.push(MountOperation::Directory { path: directory.into(), mode });
-            }
-            operations
-        }
-    }
-}
-
-fn payload(payload: &Payload, init: Option<&Path>) -> Result<(ProcessKind, Vec<Vec<u8>>), PlanError> {
-    let bytes = |argument: &OsString| argument.as_bytes().to_vec();
-    Ok(match payload {
-        Payload::Boot { arguments, .. } => {
-            let init = init.ok_or(PlanError::NoInit)?;
-            let argv = std::iter::once(init.as_os_str().as_bytes().to_vec())
-                .chain(arguments.iter().map(bytes))
-                .collect();
-            (ProcessKind::Init, argv)
-        }
-        Payload::Command { argv, as_pid1: true } => (ProcessKind::Command, argv.iter().map(bytes).collect()),
-        Payload::Command { argv, as_pid1: false } => {
-            (ProcessKind::CommandBelowStub, argv.iter().map(bytes).collect())
-        }
-    })
-}
-
 /// The devices of the machine's /dev, terminals, and those that are bound into it.
 fn devices(operations: &[MountOperation], bound: &[DeviceRule]) -> Vec<DeviceRule> {
     let nodes = operations.iter().flat_map(|operation| match operation {
@@ -408,57 +252,6 @@ fn devices(operations: &[MountOperation], bound: &[DeviceRule]) -> Vec<DeviceRul
         access: node.access,
     });
     own.chain(device_filter::TERMINALS).chain(bound.iter().copied()).collect()
-}
-
-/// PER_LINUX and PER_LINUX32 (personality(2)).
-fn personality(personality: crate::settings::Personality) -> u32 {
-    match personality {
-        crate::settings::Personality::Native => 0,
-        crate::settings::Personality::Linux32 => 8,
-    }
-}
-
-/// The limits the kernel gives its own PID 1 (include/asm-generic/resource.h), with systemd's NOFILE and MEMLOCK: an
-/// init expects these, not those of the shell that started us.
-fn resource_limits(settings: &MachineSettings, host: &Host) -> (Vec<ResourceLimit>, Vec<String>) {
-    const INFINITY: u64 = u64::MAX;
-    const MIB: u64 = 1 << 20;
-    /// systemd's HIGH_RLIMIT_NOFILE (systemd-system.conf(5), DefaultLimitNOFILE=).
-    const HIGH_NOFILE: u64 = 512 * 1024;
-    let wanted = [
-        (libc::RLIMIT_CPU, INFINITY, INFINITY),
-        (libc::RLIMIT_FSIZE, INFINITY, INFINITY),
-        (libc::RLIMIT_DATA, INFINITY, INFINITY),
-        (libc::RLIMIT_STACK, 8 * MIB, INFINITY),
-        (libc::RLIMIT_CORE, 0, INFINITY),
-        (libc::RLIMIT_RSS, INFINITY, INFINITY),
-        (libc::RLIMIT_NOFILE, 1024, host.nr_open.min(HIGH_NOFILE)),
-        (libc::RLIMIT_MEMLOCK, 8 * MIB, 8 * MIB),
-        (libc::RLIMIT_AS, INFINITY, INFINITY),
-        (libc::RLIMIT_LOCKS, INFINITY, INFINITY),
-        (libc::RLIMIT_MSGQUEUE, 819_200, 819_200),
-        (libc::RLIMIT_NICE, 0, 0),
-        (libc::RLIMIT_RTPRIO, 0, 0),
-        (libc::RLIMIT_RTTIME, INFINITY, INFINITY),
-    ];
-    let may_raise = host.capabilities & crate::settings::Capability::SYS_RESOURCE.bit() != 0;
-    let mut lowered = Vec::new();
-    let mut limits: Vec<ResourceLimit> = wanted
-        .into_iter()
-        .map(|(resource, soft, hard)| ResourceLimit { resource, soft, hard })
-        .filter(|limit| !settings.rlimits.iter().any(|own| own.resource == limit.resource))
-        .collect();
-    limits.extend(settings.rlimits.iter().copied());
-    for limit in &mut limits {
-        let ours = usize::try_from(limit.resource).ok().and_then(|index| host.hard_limits.get(index));
-        let Some(ours) = ours else { continue };
-        if limit.hard > *ours && !may_raise {
-            limit.hard = *ours;
-            limit.soft = limit.soft.min(*ours);
-            lowered.push(limit.name());
-        }
-    }
-    (limits, lowered)
 }
 
 /// Why the machine cannot have clocks of its own.

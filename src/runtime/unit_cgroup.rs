@@ -13,7 +13,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::cgroup::{CgroupError, Hierarchy, MachineCgroup};
-use crate::host::{Controller, in_options};
+use crate::host::{Controller, in_options, systemd};
 use crate::sys::SysResult;
 use crate::sys::attributes;
 use crate::sys::files::{make_directory_at, read_at, write_at};
@@ -69,7 +69,7 @@ pub struct Ours {
 pub fn ours() -> SysResult<Ours> {
     let listed = read_at(CWD, "/proc/self/cgroup", 1 << 16)?;
     let listed = String::from_utf8_lossy(&listed);
-    Ok(Ours { unit: unit_of(&listed), legacy: legacy_of(&listed) })
+    Ok(Ours { unit: unit_path(&listed), legacy: legacy_of(&listed) })
 }
 
 /// The cgroups in the v1 lines of a /proc/PID/cgroup, below the roots of their hierarchies. One that is outside of what we see of
@@ -85,11 +85,9 @@ fn legacy_of(listed: &str) -> BTreeMap<Controller, PathBuf> {
     inside.flat_map(controllers).collect()
 }
 
-/// The innermost unit in the v2 line of a /proc/PID/cgroup (cgroups(7)).
-fn unit_of(listed: &str) -> Option<PathBuf> {
-    let path = Path::new(listed.lines().find_map(|line| line.strip_prefix("0::"))?);
-    let is_unit = |path: &&Path| path.extension().is_some_and(|kind| kind == "service" || kind == "scope");
-    path.ancestors().find(is_unit).map(Path::to_owned)
+/// The cgroup of the innermost unit in the v2 line of a /proc/PID/cgroup (cgroups(7)).
+fn unit_path(listed: &str) -> Option<PathBuf> {
+    systemd::innermost_unit(listed.lines().find_map(|line| line.strip_prefix("0::"))?).map(PathBuf::from)
 }
 
 impl Hierarchy {
@@ -150,7 +148,7 @@ mod tests {
             ("", None),
         ];
         for (listed, expected) in rows {
-            assert_eq!(unit_of(listed).as_deref(), expected.map(Path::new), "{listed:?}");
+            assert_eq!(unit_path(listed).as_deref(), expected.map(Path::new), "{listed:?}");
         }
     }
 

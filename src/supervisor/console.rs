@@ -4,7 +4,7 @@
 //! console down, a guest that does not read makes the user's keys wait. What the guest writes goes into the console log
 //! first, so that the log lacks nothing whatever becomes of the user's side.
 //!
-//! **The slave is held open here**, never read or written. Without that, each time the guest's last process closes its
+//! **The slave is held open** (`guest`), never read or written. Without that, each time the guest's last process closes its
 //! console, the master reports a hang-up until somebody opens the console again, and poll reports it without end. With
 //! it there is no hang-up, and the guest closes and reopens its console (and vhangup(2)s it, as getty does) as it likes.
 //!
@@ -13,19 +13,27 @@
 //! neither a clean text nor a faithful record (`tr -d '\r'` does it where wanted, `--console=pipe` has no terminal in
 //! between at all). systemd-nspawn does the same.
 //!
+//! | file | what it owns |
+//! |---|---|
+//! | `guest` | the guest's end, and the slave that is held |
+//! | `ending` | what is still passed on when a guest, or the machine, is at its end |
+//!
 //! # The loop
 //!
 //! Poll (not epoll, which refuses regular files) on [`Console::interest`], with a timeout at [`Console::deadline`]; then
 //! call [`Console::on_ready`], whichever of the fds was ready: it tries all it has to do. On SIGWINCH call
 //! [`Console::resize`], on SIGCONT [`Console::resume`]. SIGTTIN, SIGTTOU and SIGPIPE are to be blocked or ignored.
 
+mod ending;
+mod guest;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
-use rustix::fs::OFlags;
+use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::termios::{LocalModes, SpecialCodeIndex};
+
+use guest::Guest;
 
 use super::attached::Attached;
 use super::buffer::Buffer;
@@ -35,24 +43,15 @@ use super::replay::last_screen;
 use super::stream::Transfer;
 use super::terminal::Terminal;
 use crate::settings::ConsoleMode;
-use crate::sys::timeout::timeout;
 use crate::sys::tty::Winsize;
-use crate::sys::{FdPath, SysError, SysResult, sys, tty};
+use crate::sys::{SysError, SysResult};
 
 /// A guest that has read none of its full buffer for so long is taken to hang: then keys are read all the same, so that
 /// the hotkeys work, and are lost beyond that.
 const STALL: Duration = Duration::from_secs(1);
 
-/// How long a master that reports a hang-up is left alone. It cannot happen while we hold the slave; should it, it costs
-/// one wake-up a second and not a processor.
-const HANG_UP_PAUSE: Duration = Duration::from_secs(1);
-
 /// How long the user's side is waited for when a guest that rebooted gets its new console.
 const REPLACE_PATIENCE: Duration = Duration::from_millis(100);
-
-/// At the end, at most so much is passed on: what the kernel's pty holds is below 100 KiB, and a slave that another
-/// process of the host has open could go on for ever.
-const DRAIN_BYTES: usize = 1 << 20;
 
 /// Why the console cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -105,15 +104,6 @@ pub struct Console {
     restores_on_panic: bool,
 }
 
-/// The guest's end.
-#[derive(Debug)]
-struct Guest {
-    master: OwnedFd,
-    /// Only held, see the module's head.
-    _slave: OwnedFd,
-    hung_up_until: Option<Instant>,
-}
-
 impl Console {
     /// A console without a guest yet. [`ConsoleMode::Pipe`] has no pty, hence no console: it is taken as
     /// [`ConsoleMode::Passive`].
@@ -142,15 +132,7 @@ impl Console {
     /// With the first one, an interactive terminal becomes raw: errors before that find it in order.
     pub fn replace_master(&mut self, master: OwnedFd) -> Result<Vec<Action>, ConsoleError> {
         let actions = self.drain(REPLACE_PATIENCE)?;
-        let slave = tty::open_slave(&master).map_err(ConsoleError::Pty)?;
-        let flags =
-            sys("fcntl", rustix::fs::fcntl_getfl(&master), || format!("{}, F_GETFL", FdPath::of(&master)));
-        let flags = flags.map_err(ConsoleError::Pty)? | OFlags::NONBLOCK;
-        sys("fcntl", rustix::fs::fcntl_setfl(&master, flags), || {
-            format!("{}, F_SETFL, |O_NONBLOCK", FdPath::of(&master))
-        })
-        .map_err(ConsoleError::Pty)?;
-        self.guest = Some(Guest { master, _slave: slave, hung_up_until: None });
+        self.guest = Some(Guest::new(master).map_err(ConsoleError::Pty)?);
         self.to_guest.clear();
         self.full_since = None;
         self.end_owed = false;
@@ -171,7 +153,7 @@ impl Console {
     /// Gives the guest's console a size, for one that is attached.
     pub fn set_size(&mut self, size: Winsize) -> SysResult<()> {
         self.attached_size = Some(size);
-        self.guest.as_ref().map_or(Ok(()), |guest| tty::set_window_size(&guest.master, size))
+        self.guest.as_ref().map_or(Ok(()), |guest| guest.set_size(size))
     }
 
     /// The user's side.
@@ -192,20 +174,17 @@ impl Console {
     /// What to poll for now; to be asked anew each time. An fd that we want nothing of is left out, since poll would
     /// report its hang-up unasked.
     pub fn interest(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        let guest = self.guest.as_ref().filter(|guest| guest.hung_up_until.is_none());
         let input = (self.wants_input(Instant::now()), PollFlags::IN, self.terminal.input().as_fd());
         let output = (!self.to_user.is_empty(), PollFlags::OUT, self.terminal.output().as_fd());
-        let ends = guest.map(|guest| {
-            let mut flags = PollFlags::empty();
-            flags.set(PollFlags::IN, self.to_user.has_room());
-            flags.set(PollFlags::OUT, !self.to_guest.is_empty());
-            (guest.master.as_fd(), flags)
-        });
+        let guest = self
+            .guest
+            .as_ref()
+            .and_then(|guest| guest.interest(self.to_user.has_room(), !self.to_guest.is_empty()));
         let users =
             [input, output].into_iter().filter(|(wanted, ..)| *wanted).map(|(_, flags, fd)| (fd, flags));
         let takes_keys = self.guest.is_some() && self.to_guest.has_room();
         let attached = self.attached.interest(takes_keys);
-        users.chain(ends.filter(|(_, flags)| !flags.is_empty())).chain(attached)
+        users.chain(guest).chain(attached)
     }
 
     /// When [`on_ready`](Self::on_ready) must be called even if no fd is ready.
@@ -213,17 +192,15 @@ impl Console {
         let stall = self.stall_end().filter(|_| self.terminal.input_is_tty() && self.takes_keys());
         // Once it is over, the terminal is polled.
         let stall = stall.filter(|end| Instant::now() < *end);
-        let hung_up = self.guest.as_ref().and_then(|guest| guest.hung_up_until);
+        let hung_up = self.guest.as_ref().and_then(Guest::hung_up_until);
         [self.hotkeys.deadline(), stall, hung_up, self.attached.deadline()].into_iter().flatten().min()
     }
 
     /// Passes on whatever can be passed on, once in each direction, without waiting.
     pub fn on_ready(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
-        if let Some(guest) = &mut self.guest
-            && guest.hung_up_until.is_some_and(|until| now >= until)
-        {
-            guest.hung_up_until = None;
+        if let Some(guest) = &mut self.guest {
+            guest.expire(now);
         }
         self.hotkeys.expire(now, |byte| self.to_guest.push(byte));
         self.read_user(now, &mut actions);
@@ -239,7 +216,7 @@ impl Console {
     /// Gives the guest's console the size of our window; for SIGWINCH.
     pub fn resize(&self) -> SysResult<()> {
         match (&self.guest, self.terminal.window_size()) {
-            (Some(guest), Some(size)) if self.output_open => tty::set_window_size(&guest.master, size),
+            (Some(guest), Some(size)) if self.output_open => guest.set_size(size),
             _ => Ok(()),
         }
     }
@@ -248,48 +225,6 @@ impl Console {
     pub fn resume(&mut self) -> Result<(), ConsoleError> {
         self.take_terminal().map_err(ConsoleError::Terminal)?;
         self.resize().map_err(ConsoleError::Pty)
-    }
-
-    /// Passes on all that the guest has written and lets go of its console: for the time when it is dead. The log gets
-    /// it all; the user's side is waited for at most for `patience`, and what it does not take by then it does not get.
-    pub fn drain(&mut self, patience: Duration) -> Result<Vec<Action>, ConsoleError> {
-        let (mut actions, end) = (Vec::new(), Instant::now() + patience);
-        let mut passed = 0;
-        if let Some(guest) = &mut self.guest {
-            guest.hung_up_until = None;
-        }
-        loop {
-            self.flush_user(end, &mut actions)?;
-            if !self.to_user.has_room() {
-                self.to_user.clear();
-            }
-            match self.read_guest(Instant::now(), &mut actions) {
-                0 => break,
-                length => passed += length,
-            }
-            if passed >= DRAIN_BYTES {
-                break;
-            }
-        }
-        self.flush_user(end, &mut actions)?;
-        self.to_user.clear();
-        self.guest = None;
-        Ok(actions)
-    }
-
-    /// The end: drains, leaves the screen and the terminal in order.
-    pub fn finish(mut self, patience: Duration) -> Result<Vec<Action>, ConsoleError> {
-        let actions = self.drain(patience);
-        if self.output_open && self.terminal.output_is_tty() && self.last_shown.is_some() {
-            self.terminal.reset_screen();
-            if self.last_shown != Some(b'\n') {
-                // What is printed next, our own message or the shell's prompt, begins on a line of its own. If the
-                // terminal takes nothing, it does not.
-                let _ = self.terminal.output().write(b"\r\n");
-            }
-        }
-        self.terminal.restore().map_err(ConsoleError::Terminal)?;
-        actions
     }
 
     /// Whether to read keys. A full buffer forbids it, until the guest has hung for a while; then a person at a terminal
@@ -354,25 +289,21 @@ impl Console {
     }
 
     fn write_guest(&mut self, now: Instant) {
-        let Some(guest) = self.guest.as_mut().filter(|guest| guest.hung_up_until.is_none()) else {
+        let Some(guest) = self.guest.as_mut().filter(|guest| guest.hung_up_until().is_none()) else {
             return;
         };
         if self.end_owed
-            && let Some(end) = end_of_file(&guest.master)
+            && let Some(end) = guest.end_of_file()
         {
             self.to_guest.push(end);
         }
         self.end_owed = false;
         while !self.to_guest.is_empty() {
-            match rustix::io::retry_on_intr(|| rustix::io::write(&guest.master, self.to_guest.filled())) {
-                Ok(length) => {
+            match guest.write(self.to_guest.filled(), now) {
+                0 => break,
+                length => {
                     self.to_guest.consume(length);
                     self.full_since = None;
-                }
-                Err(Errno::AGAIN) => break,
-                Err(_) => {
-                    guest.hung_up_until = Some(now + HANG_UP_PAUSE);
-                    break;
                 }
             }
         }
@@ -380,34 +311,28 @@ impl Console {
 
     /// Returns how much was read.
     fn read_guest(&mut self, now: Instant, actions: &mut Vec<Action>) -> usize {
-        let Some(guest) = self.guest.as_mut().filter(|guest| guest.hung_up_until.is_none()) else {
+        let Some(guest) = self.guest.as_mut().filter(|guest| guest.hung_up_until().is_none()) else {
             return 0;
         };
         if !self.to_user.has_room() {
             return 0;
         }
         let space = self.to_user.space();
-        match rustix::io::retry_on_intr(|| rustix::io::read(&guest.master, &mut *space)) {
-            Ok(length) if length > 0 => {
-                if let Some(log) = &mut self.log
-                    && let Err(error) = log.append(&space[..length])
-                {
-                    self.log = None;
-                    actions.push(Action::LogFailed(error));
-                }
-                self.attached.show(&space[..length], now);
-                if self.output_open {
-                    self.to_user.added(length);
-                }
-                length
-            }
-            Err(Errno::AGAIN) => 0,
-            // EIO, the end: the slave is closed, which our own holding of it forbids.
-            Ok(_) | Err(_) => {
-                guest.hung_up_until = Some(now + HANG_UP_PAUSE);
-                0
-            }
+        let length = guest.read(space, now);
+        if length == 0 {
+            return 0;
         }
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.append(&space[..length])
+        {
+            self.log = None;
+            actions.push(Action::LogFailed(error));
+        }
+        self.attached.show(&space[..length], now);
+        if self.output_open {
+            self.to_user.added(length);
+        }
+        length
     }
 
     fn write_user(&mut self, actions: &mut Vec<Action>) {
@@ -426,33 +351,6 @@ impl Console {
             }
         }
     }
-
-    /// Writes all that is for the user, waiting until `end` where the terminal takes no more.
-    fn flush_user(&mut self, end: Instant, actions: &mut Vec<Action>) -> Result<(), ConsoleError> {
-        loop {
-            self.write_user(actions);
-            let left = end.saturating_duration_since(Instant::now());
-            if self.to_user.is_empty() || left.is_zero() {
-                return Ok(());
-            }
-            let output = self.terminal.output();
-            match rustix::event::poll(&mut [PollFd::new(output, PollFlags::OUT)], Some(&timeout(left))) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => {
-                    let error = SysError::new("poll", FdPath::of(output).to_string(), errno);
-                    return Err(ConsoleError::Poll(error));
-                }
-            }
-        }
-    }
-}
-
-/// What says "end of input" to the guest, if its terminal reads lines (VEOF, termios(3)): so that
-/// `echo reboot | spinney run --console=interactive TREE -- sh` ends. Asked of the master, the settings are the slave's.
-fn end_of_file(master: &OwnedFd) -> Option<u8> {
-    let attributes = tty::attributes(master).ok()?;
-    let reads_lines = attributes.local_modes.contains(LocalModes::ICANON);
-    reads_lines.then(|| attributes.special_codes[SpecialCodeIndex::VEOF])
 }
 
 #[cfg(test)]

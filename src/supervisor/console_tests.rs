@@ -3,8 +3,13 @@
 use std::fs::File;
 use std::io::{Read, Write};
 
+use rustix::event::PollFd;
+use rustix::fs::OFlags;
+use rustix::termios::LocalModes;
+
 use super::*;
-use crate::sys::tty::test_pty;
+use crate::sys::timeout::timeout;
+use crate::sys::tty::{self, test_pty};
 
 /// The poll loop in small: turns until nothing is ready for a moment.
 fn turn(console: &mut Console) -> Vec<Action> {

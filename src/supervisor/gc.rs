@@ -175,7 +175,7 @@ fn has_died(name: &MachineName) -> bool {
 }
 
 /// Whether a process with this /proc/PID/status is gone, or has a SIGKILL to die of (proc_pid_status(5)).
-fn is_dying(status: &str) -> bool {
+pub(super) fn is_dying(status: &str) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let kill = |name: &str| {
         let mask = field(name).and_then(|mask| u64::from_str_radix(mask, 16).ok());

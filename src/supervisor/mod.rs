@@ -98,7 +98,7 @@ pub fn no_scope(slice: &Slice, register: Register, keep_unit: KeepUnit) -> Optio
         _ if *slice == Slice::default() => return None,
         (_, KeepUnit::IfDelegated | KeepUnit::Always) => "the machine goes into the unit that we are in",
         (Register::No, _) => "what is not registered gets no scope",
-        _ if !machined_file::is_systemds_host() => "there is no systemd to make a scope",
+        _ if !crate::host::systemd::is_pid1() => "there is no systemd to make a scope",
         _ => return None,
     };
     Some(format!("--slice={slice} has no effect: {why}"))

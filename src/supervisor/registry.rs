@@ -8,16 +8,20 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
 
+use super::gc::is_dying;
 use super::in_force::InForce;
 use super::launch_record::LaunchRecord;
+use super::state::State;
 use crate::network::state::NetworkState;
 use crate::settings::MachineName;
 use crate::sys::files::{
     entries, make_directories, make_directory_at, open_directory, read_at, remove_directory_at,
     remove_tree_at, replace_at, try_lock, while_parents_vanish,
 };
+use crate::sys::process::start_time;
 use crate::sys::seccomp::SockFilter;
 use crate::sys::{SysError, SysResult};
 
@@ -26,6 +30,14 @@ pub const MACHINES: &str = "/run/spinney/machines";
 
 /// Whoever may open a directory may lock it, and so hold up its owner: others may only pass through, to `state`.
 const MODE: u32 = 0o711;
+
+/// How often, and how long apart, it is looked at a directory that somebody has for a moment: a supervisor begins its journal within a
+/// millisecond of its lock, and has a state within some; leavings are collected in tens of them.
+const LOOKS: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How often at one that is empty and locked by nobody.
+const LOOKS_AT_BARE: u32 = 20;
 
 /// The locked directory of a machine.
 #[derive(Debug)]
@@ -56,23 +68,14 @@ impl MachineDirectory {
     /// # Errors
     /// When /run cannot be written.
     pub fn claim(name: &MachineName) -> SysResult<Claim> {
-        /// How often, and how long apart: a supervisor begins its journal within a millisecond of its lock.
-        const LOOKS: u32 = 20;
-        const PAUSE: Duration = Duration::from_millis(5);
         for _ in 0..LOOKS {
             match while_parents_vanish(|| Self::try_claim(name))? {
-                // Locked, and without a journal: a collection of leavings that looks at it, and goes on.
-                Claim::InUse if Self::is_bare(name) => std::thread::sleep(PAUSE),
+                // By who collects leavings, or looks at it; by a supervisor that was killed and is not dead yet, or that begins.
+                Claim::InUse if !is_supervised(name) => std::thread::sleep(PAUSE),
                 claim => return Ok(claim),
             }
         }
         Ok(Claim::InUse)
-    }
-
-    fn is_bare(name: &MachineName) -> bool {
-        open_directory(&Path::new(MACHINES).join(name.as_str()))
-            .and_then(entries)
-            .is_ok_and(|entries| entries.is_empty())
     }
 
     /// Locks the directory of `name` if it is there; `None` if it is not, or is gone before it can be locked.
@@ -80,9 +83,7 @@ impl MachineDirectory {
     /// # Errors
     /// When it cannot be opened.
     pub fn claim_existing(name: &MachineName) -> SysResult<Option<Claim>> {
-        let claim =
-            open_directory(&Path::new(MACHINES).join(name.as_str())).and_then(|fd| Self::lock(name, fd));
-        match claim {
+        match open(name).and_then(|fd| Self::lock(name, fd)) {
             Err(error) if error.errno() == Errno::NOENT => Ok(None),
             claim => claim.map(Some),
         }
@@ -135,11 +136,11 @@ impl MachineDirectory {
     ///
     /// # Errors
     /// When /run is full.
-    pub fn write_state(&self, state: &super::state::State) -> SysResult<()> {
+    pub fn write_state(&self, state: &State) -> SysResult<()> {
         let mut text = serde_json::to_vec_pretty(state)
             .map_err(|_| SysError::new("write", "the state as JSON", Errno::INVAL))?;
         text.push(b'\n');
-        replace_at(&self.fd, super::state::State::FILE, &text, 0o644)
+        replace_at(&self.fd, State::FILE, &text, 0o644)
     }
 
     /// Writes down how the leader was launched, for those who join the machine.
@@ -197,15 +198,43 @@ impl MachineDirectory {
 
 /// Whether the directory of `name` belongs to nobody: its supervisor is dead. Who may not look is told no.
 pub fn is_abandoned(name: &MachineName) -> bool {
-    let directory = open_directory(&Path::new(MACHINES).join(name.as_str()));
-    directory.is_ok_and(|directory| try_lock(&directory).unwrap_or(false))
+    // A supervisor makes it before it can lock it, and so is waited for, as whoever is told that there is no such machine would
+    // have it run from then on.
+    for _ in 0..LOOKS_AT_BARE {
+        if !open(name).and_then(entries).is_ok_and(|entries| entries.is_empty()) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    open(name).is_ok_and(|directory| try_lock(&directory).unwrap_or(false))
+}
+
+/// Whether somebody has the directory of `name`: a supervisor, or who clears what one has left. Who may not look is told no.
+pub fn is_held(name: &MachineName) -> bool {
+    open(name).is_ok_and(|directory| !try_lock(&directory).unwrap_or(true))
+}
+
+fn open(name: &MachineName) -> SysResult<OwnedFd> {
+    open_directory(&Path::new(MACHINES).join(name.as_str()))
 }
 
 /// The pid of the supervisor of `name`, as its state file says.
 pub fn supervisor_of(name: &MachineName) -> Option<i32> {
-    let path = Path::new(MACHINES).join(name.as_str()).join(super::state::State::FILE);
-    let text = read_at(rustix::fs::CWD, path, STATE_BYTES).ok()?;
-    serde_json::from_slice::<super::state::State>(&text).ok().map(|state| state.supervisor)
+    state_of(name).map(|state| state.supervisor)
+}
+
+/// Whether the supervisor of `name` is alive, as its state file says, and not about to die.
+fn is_supervised(name: &MachineName) -> bool {
+    state_of(name).is_some_and(|state| {
+        let status = read_at(CWD, format!("/proc/{}/status", state.supervisor), STATE_BYTES);
+        start_time(state.supervisor).is_ok_and(|started| started == state.supervisor_started)
+            && status.is_ok_and(|status| !is_dying(&String::from_utf8_lossy(&status)))
+    })
+}
+
+fn state_of(name: &MachineName) -> Option<State> {
+    let path = Path::new(MACHINES).join(name.as_str()).join(State::FILE);
+    serde_json::from_slice(&read_at(CWD, path, STATE_BYTES).ok()?).ok()
 }
 
 /// A state file longer than this is none of ours.

@@ -154,6 +154,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn whose_units_are() {
+        for (path, is_the_systems) in [
+            ("/machine.slice/spinney@web.service", true),
+            ("/machine.slice/machine-web.scope", true),
+            ("/user.slice/user-1000.slice/session-2.scope", true),
+            ("/user.slice/user-1000.slice/user@1000.service/app.slice/web.service", false),
+            ("/user.slice/user-0.slice/user@0.service", false),
+            ("/machine.slice/of-user@1000.service", true),
+        ] {
+            let unit = Unit { path: path.into(), legacy: BTreeMap::new() };
+            assert_eq!(unit.is_the_systems(), is_the_systems, "{path}");
+        }
+    }
+
+    #[test]
     fn watchdogs() {
         let now = Instant::now();
         // WATCHDOG_USEC=, WATCHDOG_PID= => how often

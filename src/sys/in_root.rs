@@ -7,16 +7,26 @@
 //!
 //! Nothing here uses a path of the tree with the host's rules, and nothing can be blocked by a FIFO or woken a device:
 //! contents are read only of what fstat calls a regular file, before it is opened.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `making` | what is made in a tree, and removed |
+//! | `metadata` | what a file of it is: [`Metadata`] |
+
+mod making;
+mod metadata;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+pub use metadata::Metadata;
 
 use super::files::read_all;
 use super::{FdPath, SysError, SysResult, sys};
@@ -175,106 +185,9 @@ impl Root {
         Ok(())
     }
 
-    /// The directory `path`, made with its missing parents (mode `mode`, subject to the umask) and opened as a place.
-    /// Links to directories of the tree are followed; a dangling one is not filled in but fails with EEXIST.
-    pub fn mkdir_all(&self, path: impl AsRef<Path>, mode: Mode) -> SysResult<OwnedFd> {
-        let path = path.as_ref();
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        match self.try_open_at(path, flags, Mode::empty(), ResolveFlags::empty()) {
-            Err(Errno::NOENT) => {}
-            opened => return self.opened(path, opened),
-        }
-        if let Some((directory, name)) = split(path) {
-            let parent = self.mkdir_all(directory, mode)?;
-            sys("mkdirat", fs::mkdirat(&parent, name, mode), || {
-                format!("{}, {name:?}, {:#o}", FdPath::of(&parent), mode.bits())
-            })?;
-        } else if let Some(above) = relative(path).parent() {
-            self.mkdir_all(above, mode)?;
-        }
-        // Resolved from the root again: what is there now may be a link of somebody else's.
-        self.open_at(path, flags, Mode::empty(), ResolveFlags::empty())
-    }
-
-    /// Makes the regular file `path`, open for writing; fails with EEXIST if anything has that name.
-    pub fn create_file(&self, path: impl AsRef<Path>, mode: Mode) -> SysResult<OwnedFd> {
-        let (parent, name) = self.parent(path.as_ref())?;
-        create_in(&parent, &name, mode)
-    }
-
-    /// Puts a regular file with `contents` at `path`, whatever has that name now (but not a directory): readers see the
-    /// old or the new one, and a link there is replaced, not followed.
-    pub fn write(&self, path: impl AsRef<Path>, contents: &[u8], mode: Mode) -> SysResult<()> {
-        let (parent, name) = self.parent(path.as_ref())?;
-        let mut temporary = OsString::from(".#");
-        temporary.push(&name);
-        let file = match create_in(&parent, &temporary, mode) {
-            Err(error) if error.errno() == Errno::EXIST => {
-                // Ours, of a run that was killed between create and rename.
-                unlink_in(&parent, &temporary, AtFlags::empty())?;
-                create_in(&parent, &temporary, mode)?
-            }
-            created => created?,
-        };
-        let done = write_all(&file, contents).and_then(|()| {
-            sys("renameat", fs::renameat(&parent, &temporary, &parent, &name), || {
-                format!("{}, {temporary:?}, {name:?}", FdPath::of(&parent))
-            })
-        });
-        if done.is_err() {
-            // The first error is the one that says why.
-            let _ = unlink_in(&parent, &temporary, AtFlags::empty());
-        }
-        done
-    }
-
-    /// Makes the symlink `path` with the contents `target`; fails with EEXIST if anything has that name.
-    pub fn symlink(&self, target: impl AsRef<Path>, path: impl AsRef<Path>) -> SysResult<()> {
-        let (target, (parent, name)) = (target.as_ref(), self.parent(path.as_ref())?);
-        sys("symlinkat", fs::symlinkat(target, &parent, &name), || {
-            format!("{target:?}, {}, {name:?}", FdPath::of(&parent))
-        })
-    }
-
-    /// Removes the name `path`, which is not a directory.
-    pub fn unlink(&self, path: impl AsRef<Path>) -> SysResult<()> {
-        let (parent, name) = self.parent(path.as_ref())?;
-        unlink_in(&parent, &name, AtFlags::empty())
-    }
-
-    /// Removes the empty directory `path`.
-    pub fn rmdir(&self, path: impl AsRef<Path>) -> SysResult<()> {
-        let (parent, name) = self.parent(path.as_ref())?;
-        unlink_in(&parent, &name, AtFlags::REMOVEDIR)
-    }
-
-    /// A place to mount a file on: `path` as it is if it is there and no directory, else an empty file, made with its
-    /// missing parents. Fails with EISDIR for a directory, EEXIST for a dangling link.
-    pub fn ensure_file(&self, path: impl AsRef<Path>) -> SysResult<OwnedFd> {
-        let path = path.as_ref();
-        if let Some(found) = self.find(path)? {
-            return match Metadata::of(&found)?.kind() {
-                FileType::Directory => Err(SysError::new("openat2", self.arguments(path, ""), Errno::ISDIR)),
-                _ => Ok(found),
-            };
-        }
-        let (directory, name) = split(path).ok_or_else(|| self.no_name(path))?;
-        let parent = self.mkdir_all(directory, Mode::from_raw_mode(0o755))?;
-        drop(create_in(&parent, name, Mode::from_raw_mode(0o644))?);
-        self.open_path(path)
-    }
-
     /// `path` itself as a place, its last component not followed.
     fn open_link(&self, path: &Path) -> SysResult<OwnedFd> {
         self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty(), ResolveFlags::empty())
-    }
-
-    /// The directory that holds `path`, resolved in the root, and the name in it.
-    fn parent(&self, path: &Path) -> SysResult<(OwnedFd, OsString)> {
-        let (directory, name) = split(path).ok_or_else(|| self.no_name(path))?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let parent = self.open_at(directory, flags, Mode::empty(), ResolveFlags::empty())?;
-        Ok((parent, name.to_owned()))
     }
 
     fn open_at(&self, path: &Path, flags: OFlags, mode: Mode, resolve: ResolveFlags) -> SysResult<OwnedFd> {
@@ -325,52 +238,6 @@ impl fmt::Debug for Root {
     }
 }
 
-/// What fstat(2) says of a file.
-#[derive(Debug, Clone, Copy)]
-pub struct Metadata(Stat);
-
-impl Metadata {
-    /// What the open file is.
-    pub fn of(fd: &impl AsFd) -> SysResult<Self> {
-        sys("fstat", fs::fstat(fd), || FdPath::of(fd).to_string()).map(Self)
-    }
-
-    /// Regular file, directory, symlink, ...
-    pub fn kind(&self) -> FileType {
-        FileType::from_raw_mode(self.0.st_mode)
-    }
-
-    /// Whether this is a directory.
-    pub fn is_dir(&self) -> bool {
-        self.kind() == FileType::Directory
-    }
-
-    /// Whether this is a regular file.
-    pub fn is_file(&self) -> bool {
-        self.kind() == FileType::RegularFile
-    }
-
-    /// Whether this is a symlink.
-    pub fn is_symlink(&self) -> bool {
-        self.kind() == FileType::Symlink
-    }
-
-    /// Whether anybody may execute it.
-    pub fn is_executable(&self) -> bool {
-        self.0.st_mode & 0o111 != 0
-    }
-
-    /// Whether `self` and `other` are one file.
-    pub fn is_same(&self, other: &Self) -> bool {
-        (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
-    }
-
-    /// All that fstat(2) says.
-    pub fn stat(&self) -> &Stat {
-        &self.0
-    }
-}
-
 /// `Ok(None)` where there is nothing at the path (ENOENT, or a parent that is no directory).
 pub fn absent_is_none<T>(result: SysResult<T>) -> SysResult<Option<T>> {
     match result {
@@ -405,17 +272,6 @@ pub fn reopen(place: &impl AsFd, flags: OFlags) -> SysResult<OwnedFd> {
     sys("openat", opened, || format!("{}, {flags:?}", FdPath::of(place)))
 }
 
-fn create_in(parent: &OwnedFd, name: &OsStr, mode: Mode) -> SysResult<OwnedFd> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    sys("openat", fs::openat(parent, name, flags, mode), || {
-        format!("{}, {name:?}, O_WRONLY|O_CREAT|O_EXCL, {:#o}", FdPath::of(parent), mode.bits())
-    })
-}
-
-fn unlink_in(parent: &OwnedFd, name: &OsStr, flags: AtFlags) -> SysResult<()> {
-    sys("unlinkat", fs::unlinkat(parent, name, flags), || format!("{}, {name:?}", FdPath::of(parent)))
-}
-
 /// `path` without its leading slashes; the root itself is `.`.
 fn relative(path: &Path) -> &Path {
     let bytes = path.as_os_str().as_bytes();
@@ -433,15 +289,6 @@ fn single_component(path: &Path) -> Option<&OsStr> {
         b"." | b".." => None,
         name if name.contains(&b'/') => None,
         name => Some(OsStr::from_bytes(name)),
-    }
-}
-
-/// The directory part and the name of `path`; `None` if it ends in `..` or is the root.
-fn split(path: &Path) -> Option<(&Path, &OsStr)> {
-    let path = relative(path);
-    match path.components().next_back() {
-        Some(Component::Normal(name)) => Some((path.parent().unwrap_or(Path::new(".")), name)),
-        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use crate::command::run as run_program;
 use crate::host_state::HostState;
 use crate::own_host::OwnHost;
 
@@ -166,11 +167,64 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}\n")).collect()
 }
 
+/// What the arguments may be, but for parts of tests' names.
+const OPTIONS: [(&str, &str); 5] = [
+    ("--list", "lists the tests instead of running them"),
+    ("--tap", "prints the outcome as TAP 14"),
+    ("--bus", "the bus tier instead: a D-Bus, and systemd's own clients"),
+    (
+        "--on-host",
+        "on the host as it is, and not in namespaces of the tests' own: for a host that is the tests' alone",
+    ),
+    ("--help", "prints this"),
+];
+
+/// Exit status for arguments that make no sense, which is neither that of a failed test nor a panic's (101).
+const USAGE: u8 = 2;
+
+pub fn tests() -> Vec<Test> {
+    vec![Test::new("harness::arguments", arguments)]
+}
+
+/// Nothing but what is known runs tests, and help does not.
+fn arguments(_: &Context) -> TestResult {
+    let ended =
+        |arguments: &[&str]| run_program(Command::new(std::env::current_exe().unwrap()).args(arguments));
+    let helped = ended(&["--help", "no-test-is-called-so"]);
+    assert_eq!((helped.status, helped.stderr.as_str()), (0, ""), "{helped:?}");
+    assert!(OPTIONS.iter().all(|(option, _)| helped.stdout.contains(option)), "{helped:?}");
+    assert!(helped.stdout.starts_with("Boots trees"), "{helped:?}");
+    let refused = ended(&["no-test-is-called-so", "--nonsense"]);
+    let expected = "root tests: unknown option \"--nonsense\"\n  hint: cargo test --test root -- --help\n";
+    assert_eq!((refused.status, refused.stdout.as_str(), refused.stderr.as_str()), (2, "", expected));
+
+    let none = ended(&["no-test-is-called-so", "--list"]);
+    assert_eq!((none.status, none.stdout.as_str()), (0, ""));
+    Ok(())
+}
+
+fn help() -> String {
+    let rows: String = OPTIONS.iter().map(|(option, about)| format!("  {option:<10} {about}\n")).collect();
+    format!(
+        "Boots trees with the built program, as root, and looks at the host before and after each test.\n\n\
+         cargo test --test root [-- [OPTION...] [PART-OF-A-NAME...]]\n\n{rows}\n\
+         SPINNEY_TREES says where the trees of images/build-tree are, SPINNEY which program is tested."
+    )
+}
+
 /// Runs those of `tests` that the arguments ask for.
 pub fn run(tests: Vec<Test>) -> ExitCode {
     let (flags, filters): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
     let flag = |name: &str| flags.iter().any(|flag| flag == name);
+    if flag("--help") || flag("-h") {
+        println!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    if let Some(unknown) = flags.iter().find(|flag| OPTIONS.iter().all(|(option, _)| option != flag)) {
+        eprintln!("root tests: unknown option {unknown:?}\n  hint: cargo test --test root -- --help");
+        return ExitCode::from(USAGE);
+    }
     // Two tiers in one program: what they share is built once.
     let tier = |test: &Test| test.name.starts_with(crate::bus::TIER) == flag("--bus");
     let named = |test: &Test| filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter));

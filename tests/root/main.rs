@@ -1,7 +1,7 @@
 //! The root tier: boots real trees with the built program, as root, and looks at the host before and after each test.
 //!
 //! ```text
-//! cargo test --test root [-- [--tap] [--list] [--on-host] [--bus] [SUBSTRING...]]
+//! cargo test --test root [-- [--help] [--tap] [--list] [--on-host] [--bus] [SUBSTRING...]]
 //! ```
 //!
 //! The trees are those of `images/build-tree`; `SPINNEY_TREES` says where they are. `SPINNEY` is the program, where it is
@@ -30,6 +30,7 @@ mod bind;
 mod bus;
 mod catalogue;
 mod catalogue_host;
+mod claims;
 mod command;
 mod console;
 mod control;
@@ -83,6 +84,7 @@ mod network_siblings;
 mod network_upgrade;
 mod network_verbs;
 mod network_zone;
+mod noted;
 mod nspawn;
 mod nspawn_lines;
 mod nspawn_names;
@@ -110,6 +112,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let tests = [
+        harness::tests(),
         network_links::tests(),
         network_lent::tests(),
         network_owned::tests(),
@@ -128,6 +131,7 @@ fn main() -> ExitCode {
         network_rules::tests(),
         network_siblings::tests(),
         network_upgrade::tests(),
+        noted::tests(),
         nspawn::tests(),
         nspawn_settings::tests(),
         options::tests(),
@@ -170,6 +174,7 @@ fn main() -> ExitCode {
         transfers::tests(),
         transfer_faults::tests(),
         catalogue::tests(),
+        claims::tests(),
         image_layers::tests(),
         image_locks::tests(),
         image_store::tests(),

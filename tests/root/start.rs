@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use spinney::supervisor::state::Phase;
 
 use crate::command::{Ended, PATIENCE, Process, capture, contents, run, shell_status};
@@ -241,13 +242,21 @@ fn enabled(context: &Context) -> TestResult {
     says(&["disable", &name], 0, &format!("{name} is disabled"));
     drop(machine);
     says(&["start", "--all-enabled"], 0, "no machine is enabled");
-    // As sd_booted(3) tells it.
+    let systemd = "systemd runs this host: to start machines with it, have a unit run";
     made.directory("/run/systemd/system")?;
-    says(
-        &["start", "--all-enabled"],
-        0,
-        "systemd runs this host: to start machines with it, have a unit run",
-    );
+    if !context.on_host && fs::read("/proc/1/comm")? != b"systemd\n" {
+        // Made by hand, it says nothing of PID 1.
+        let ended = spinney(context, &["start", "--all-enabled"]);
+        assert!(!ended.stderr.contains(systemd), "{ended:#?}");
+        let called = context.directory.join("comm");
+        fs::write(&called, "systemd\n")?;
+        mount_bind(&called, "/proc/1/comm")?;
+        let ended = spinney(context, &["start", "--all-enabled"]);
+        unmount("/proc/1/comm", UnmountFlags::DETACH)?;
+        assert!(ended.stderr.contains(systemd), "{ended:#?}");
+    } else {
+        says(&["start", "--all-enabled"], 0, systemd);
+    }
     fs::remove_dir_all("/run/systemd")?;
     made.settings(&name, "enabled = true")?;
     says(&["disable", &name], 125, &format!("{SETTINGS}/{name}.toml says that it is enabled"));

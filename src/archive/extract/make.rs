@@ -10,9 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev};
 use rustix::io::Errno;
 
+use super::Extraction;
 use super::writers::Target;
-use super::{Extraction, Fault};
 use crate::archive::entry::{ACL_DEFAULT, Entry, Kind, is_kept};
+use crate::archive::fault::Fault;
 use crate::archive::metadata::Metadata;
 use crate::archive::names::{components, make_directory};
 use crate::archive::notes::Reason;

@@ -24,6 +24,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::entry::{DEPTH_LIMIT, Entry, Kind};
 use super::error::{BadStream, Error};
+use super::fault::Fault;
 use super::input::FromReader;
 use super::names::components;
 use super::notes::{Counts, Notes, Reason};
@@ -101,32 +102,6 @@ pub struct Extracted {
     pub from_lower: bool,
 }
 
-/// Why one member could not be made.
-enum Fault {
-    /// The rest goes on.
-    Member(SysError),
-    /// It does not.
-    All(Error),
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::All(error)
-    }
-}
-
-impl From<BadStream> for Fault {
-    fn from(error: BadStream) -> Self {
-        Self::All(error.into())
-    }
-}
-
-impl From<SysError> for Fault {
-    fn from(error: SysError) -> Self {
-        Self::Member(error)
-    }
-}
-
 /// Unpacks `stream`, which is tar and not compressed, into `directory`, which is empty. Nothing is brought to disk for
 /// good: that is for who gives the tree its name.
 ///
@@ -192,13 +167,8 @@ impl<R: Lender> Extraction<'_, '_, '_, R> {
     fn members(&mut self) -> Result<(), Error> {
         while let Some(entry) = self.reader.next_entry()? {
             self.count()?;
-            match self.member(&entry) {
-                Ok(()) => {}
-                Err(Fault::Member(error)) if !error.ends_all() => {
-                    self.extracted.notes.add_fault(Reason::Failed, &entry.path, &error);
-                }
-                Err(Fault::Member(error)) => return Err(Error::system("make", &entry.path)(error)),
-                Err(Fault::All(error)) => return Err(error),
+            if let Err(fault) = self.member(&entry) {
+                fault.note(&entry.path, &mut self.extracted.notes)?;
             }
         }
         Ok(())

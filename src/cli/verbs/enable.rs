@@ -61,7 +61,7 @@ pub fn enable(arguments: &EnableArguments) -> u8 {
             }
         }
     }
-    if status == 0 && !has_units && autostart::is_systemd_host() {
+    if status == 0 && !has_units && crate::host::systemd::is_pid1() {
         output.status(
             "systemd runs this host: it starts machines when a unit runs spinney start --all-enabled",
         );

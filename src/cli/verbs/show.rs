@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{each, fail};
 use crate::cli::output::{Output, words};
 use crate::cli::properties::{Properties, PropertyOptions, yes_no};
+use crate::host::systemd;
 use crate::machine::MachineHandle;
 use crate::machine::report::Report;
 use crate::settings::limits::keys::KEYS;
@@ -160,38 +161,7 @@ fn monotonic(ticks: u64) -> u64 {
 fn unit(supervisor: i32) -> String {
     let cgroups = crate::sys::files::read_at(rustix::fs::CWD, format!("/proc/{supervisor}/cgroup"), 64 << 10)
         .unwrap_or_default();
-    unit_of(&String::from_utf8_lossy(&cgroups))
-}
-
-/// The innermost unit in a /proc/PID/cgroup text: `.service` or `.scope`, in systemd's own hierarchy or v2.
-fn unit_of(cgroups: &str) -> String {
-    cgroups
-        .lines()
-        .filter_map(|line| {
-            line.strip_prefix("0::").or_else(|| line.split_once(":name=systemd:").map(|(_, path)| path))
-        })
-        .flat_map(|path| path.rsplit('/'))
-        .find(|part| part.ends_with(".service") || part.ends_with(".scope"))
+    systemd::unit_of_process(&String::from_utf8_lossy(&cgroups))
         .map(|unit| printable::line(unit.as_bytes()))
         .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units() {
-        for (cgroups, expected) in [
-            ("0::/system.slice/spinney@web.service/supervisor\n", "spinney@web.service"),
-            (
-                "3:cpu:/x.service\n1:name=systemd:/user.slice/user-0.slice/session-2.scope\n0::/\n",
-                "session-2.scope",
-            ),
-            ("0::/\n", ""),
-            ("", ""),
-        ] {
-            assert_eq!(unit_of(cgroups), expected, "{cgroups}");
-        }
-    }
 }

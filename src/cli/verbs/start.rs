@@ -151,7 +151,7 @@ impl Starter<'_> {
     /// What is to be started, and in which order. With names each is on its own, and a bad one does not stop the rest.
     fn schedule(&mut self) -> Result<Schedule, Error> {
         if self.arguments.all_enabled {
-            if autostart::is_systemd_host() {
+            if crate::host::systemd::is_pid1() {
                 self.output.status(
                     "systemd runs this host: to start machines with it, have a unit run spinney start --all-enabled",
                 );

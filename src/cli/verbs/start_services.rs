@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::cli::EXIT_FAILURE;
 use crate::cli::output::Output;
 use crate::cli::refusal::Message;
-use crate::manager::systemd::{self, Job, unit_of};
+use crate::manager::systemd::{self, Job, service_of};
 use crate::settings::MachineName;
 use crate::supervisor::archive;
 use crate::supervisor::background::Failure;
@@ -23,7 +23,7 @@ pub(super) fn start(
     systemd::start(names, |name, job| {
         let failure = match job {
             Ok(Job::Done) => {
-                output.status(&format!("{name} is ready, as {}", unit_of(name)));
+                output.status(&format!("{name} is ready, as {}", service_of(name)));
                 None
             }
             Ok(Job::Failed(result)) => {
@@ -43,7 +43,7 @@ fn last_failure(name: &MachineName, began: Duration) -> Option<Failure> {
 }
 
 fn unexplained(name: &MachineName, result: &str) -> Failure {
-    let unit = unit_of(name);
+    let unit = service_of(name);
     let why = match result {
         "failed" => String::new(),
         other => format!(" ({other})"),

@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use rustix::process::Pid;
 
+use super::birth::{Born, birth};
 use super::entry::{Entered, GO_ON};
 use super::hand_out::HandOut;
-use super::members::{kill_session, signal_command, signal_session};
-use super::minder::Minder;
+use super::members::{kill_session, signal_command};
 use super::plan::Request;
 use super::pump::Pump;
+use super::running::Running;
+use super::signals::{Signals, ends};
 use super::{Done, PTMX, TIMED_OUT, shell_status};
 use crate::machine::Error;
 use crate::runtime::channel::{Heard, Listener, Message, Stage};
@@ -28,81 +29,23 @@ use crate::supervisor::hotkeys::Hotkey;
 use crate::supervisor::terminal::Terminal;
 use crate::sys::in_root::Metadata;
 use crate::sys::process::{Ended, pidfd_open, pidfd_send_signal, wait_for_end};
-use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::timeout::timeout;
 use crate::sys::{SysError, SysResult, socket, tty};
-
-/// What we hear of.
-const HEARD: [i32; 8] = [
-    libc::SIGINT,
-    libc::SIGTERM,
-    libc::SIGHUP,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGWINCH,
-    libc::SIGCONT,
-];
-
-/// What would stop us when the terminal is somebody else's.
-const BLOCKED: [i32; 2] = [libc::SIGTTIN, libc::SIGTTOU];
-
-/// A command that takes longer than this has somebody to mind it; most are over by then.
-const SHORT: Duration = Duration::from_millis(20);
-
-/// How long a command may go on after its terminal is gone.
-const HANG_UP: Duration = Duration::from_secs(2);
 
 /// How long the user's terminal is waited for at the end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long what is no command yet may take to end of a signal: it looks at files of the guest's, where it may be held up
-/// for ever.
-const GIVE_UP: Duration = Duration::from_millis(500);
-
 /// How often it is looked whether the terminal is ours again.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// The signal mask as it was, ours alone. It is had back when it is over, however that is: a caller who tries again must be
-/// ended by a signal that comes meanwhile.
-#[derive(Debug)]
-struct Mask(SignalSet);
-
-impl Drop for Mask {
-    fn drop(&mut self) {
-        let _ = self.0.set_mask();
-    }
-}
 
 /// What a command needs of us.
 #[derive(Debug)]
 pub(super) struct Attendance<'a> {
-    signals: SignalFd,
-    before: Mask,
+    signals: Signals,
     pumps: Vec<Pump>,
     console: Option<Console>,
     hand_out: Option<HandOut<'a>>,
     program: String,
-}
-
-/// A command that runs.
-struct Running {
-    pid: Pid,
-    pidfd: OwnedFd,
-    /// Until it has execed or failed.
-    channel: Option<Listener>,
-    trouble: Option<Error>,
-    /// When it is told to end.
-    term_at: Option<Instant>,
-    /// When it is killed.
-    kill_at: Option<Instant>,
-    /// When it is killed if it is no command by then.
-    give_up_at: Option<Instant>,
-    timed_out: bool,
-    /// The signal that told us to end.
-    told_by: Option<i32>,
-    minder: Option<Minder>,
-    mind_at: Option<Instant>,
 }
 
 impl<'a> Attendance<'a> {
@@ -116,9 +59,7 @@ impl<'a> Attendance<'a> {
         hand_out: Option<HandOut<'a>>,
     ) -> Result<Self, Error> {
         let failed = || Error::system("take our signals and terminal");
-        let before = SignalSet::of(&[&HEARD[..], &BLOCKED[..]].concat()).block().map_err(failed())?;
-        let before = Mask(before);
-        let signals = SignalFd::open(&SignalSet::of(&HEARD)).map_err(failed())?;
+        let signals = Signals::take().map_err(failed())?;
         let console = match request.terminal {
             None => None,
             Some(_) if hand_out.is_some() => None,
@@ -132,7 +73,7 @@ impl<'a> Attendance<'a> {
             super::Payload::Shell(_) => Some("a login shell".to_owned()),
             super::Payload::Login => Some("a login prompt".to_owned()),
         };
-        Ok(Self { signals, before, pumps, console, hand_out, program: program.unwrap_or_default() })
+        Ok(Self { signals, pumps, console, hand_out, program: program.unwrap_or_default() })
     }
 
     /// Waits for the command's end; gives its exit status.
@@ -141,7 +82,8 @@ impl<'a> Attendance<'a> {
     /// When there was no command.
     pub(super) fn run(mut self, entered: Entered, request: &Request) -> Result<Done, Error> {
         let started = Instant::now();
-        let born = self.birth(&entered, request.timeout.and_then(|timeout| started.checked_add(timeout)))?;
+        let born =
+            birth(&self.signals, &entered, request.timeout.and_then(|timeout| started.checked_add(timeout)))?;
         let (pid, pidfd) = match born {
             Born::Command(pid) => {
                 (pid, pidfd_open(pid).map_err(Error::system("open the command's process"))?)
@@ -153,19 +95,7 @@ impl<'a> Attendance<'a> {
                 return Ok(Done { status: TIMED_OUT, told_by: None });
             }
         };
-        let mut running = Running {
-            pid,
-            pidfd,
-            channel: Some(entered.channel),
-            trouble: None,
-            term_at: request.timeout.map(|timeout| started + timeout),
-            kill_at: None,
-            give_up_at: None,
-            timed_out: false,
-            told_by: None,
-            minder: None,
-            mind_at: Some(started + SHORT),
-        };
+        let mut running = Running::new(pid, pidfd, entered.channel, started, request.timeout);
         let waited = self.attend(&mut running, request);
         if waited.is_err() {
             kill_session(running.pid);
@@ -180,17 +110,16 @@ impl<'a> Attendance<'a> {
         }
         let (signals, told_by) = (&self.signals, Cell::new(running.told_by));
         let is_told_to_end = || {
-            let signal =
-                signals.read().ok().flatten().map(|signal| signal.signal).filter(|signal| ends(*signal));
+            let signal = signals.read().ok().flatten().filter(|signal| ends(*signal));
             told_by.set(signal.or(told_by.get()));
             signal.is_some()
         };
         self.pumps.iter_mut().for_each(|pump| pump.drain(is_told_to_end));
         running.told_by = told_by.get();
-        drop(running.minder.take());
+        running.is_over();
         let ended = wait_for_end(running.pid).map_err(Error::system("wait for the command"))?;
         // Whoever called us may have something else to do.
-        drop(self.before);
+        drop(self.signals);
         waited.map_err(Error::system("wait for the command"))?;
         match (running.trouble, running.told_by) {
             (Some(trouble), None) => Err(trouble),
@@ -200,51 +129,6 @@ impl<'a> Attendance<'a> {
             }
             (None, _) if running.timed_out => Ok(Done { status: TIMED_OUT, told_by: running.told_by }),
             (None, _) => Ok(Done { status: shell_status(ended), told_by: running.told_by }),
-        }
-    }
-
-    /// Waits for the command to be cloned, until `deadline`: in a cgroup that the guest freezes that is never.
-    fn birth(&self, entered: &Entered, deadline: Option<Instant>) -> Result<Born, Error> {
-        let failed = || Error::system("start the command");
-        let give_up = || {
-            if let Ok(pidfd) = pidfd_open(entered.joining) {
-                let _ = pidfd_send_signal(pidfd, libc::SIGKILL);
-            }
-            wait_for_end(entered.joining).map_err(failed())
-        };
-        loop {
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let mut polled = [
-                PollFd::from_borrowed_fd(entered.birth.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
-            ];
-            match poll(&mut polled, left.map(timeout).as_ref()) {
-                Ok(0) if left == Some(Duration::ZERO) => {
-                    give_up()?;
-                    return Ok(Born::TooLate);
-                }
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(failed()(SysError::new("poll", "2 fds", errno))),
-            }
-            if !polled[0].revents().is_empty() {
-                let heard = entered.birth.hear();
-                wait_for_end(entered.joining).map_err(failed())?;
-                return match heard.map_err(failed())? {
-                    Heard::Leader(pid) => Pid::from_raw(pid)
-                        .map(Born::Command)
-                        .ok_or_else(|| Error::Inside { text: "the command has no pid".to_owned() }),
-                    Heard::Failed(_, text, _) => Err(Error::Inside { text }),
-                    Heard::Message(..) | Heard::End => {
-                        Err(Error::Inside { text: "its process ended without a word".to_owned() })
-                    }
-                };
-            }
-            while let Some(signal) = self.signals.read().map_err(failed())? {
-                if ends(signal.signal) {
-                    give_up()?;
-                    return Ok(Born::Interrupted(signal.signal));
-                }
-            }
         }
     }
 
@@ -258,7 +142,7 @@ impl<'a> Attendance<'a> {
                 self.hear(running, channel)?;
             }
             while let Some(signal) = self.signals.read()? {
-                self.signalled(signal.signal, running);
+                self.signalled(signal, running);
             }
             for pump in &mut self.pumps {
                 pump.turn();
@@ -268,9 +152,9 @@ impl<'a> Attendance<'a> {
                 self.act(&action, running);
             }
             if self.hand_out.as_mut().is_some_and(HandOut::is_hung_up) {
-                line_is_dead(running);
+                running.line_is_dead();
             }
-            Self::keep_time(running, request);
+            running.keep_time(request.kill_after);
         }
     }
 
@@ -292,10 +176,7 @@ impl<'a> Attendance<'a> {
         polled.extend(line.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::empty())));
         let now = Instant::now();
         let deadlines = [
-            running.term_at,
-            running.kill_at,
-            running.give_up_at,
-            running.mind_at,
+            running.deadline(),
             self.console.as_ref().and_then(Console::deadline),
             self.pumps.iter().any(Pump::must_wait).then(|| now + LOOK),
         ];
@@ -385,9 +266,7 @@ impl<'a> Attendance<'a> {
 
     fn signalled(&mut self, signal: i32, running: &mut Running) {
         if ends(signal) {
-            running.told_by = Some(signal);
-            // Until it execs it has our signal mask.
-            running.give_up_at = running.channel.as_ref().map(|_| Instant::now() + GIVE_UP);
+            running.told_to_end(signal);
         }
         match signal {
             libc::SIGWINCH => {
@@ -421,63 +300,15 @@ impl<'a> Attendance<'a> {
     fn hang_up(&mut self, running: &mut Running) {
         if let Some(console) = self.console.take() {
             let _ = console.finish(Duration::ZERO);
-            line_is_dead(running);
+            running.line_is_dead();
         }
     }
-
-    fn keep_time(running: &mut Running, request: &Request) {
-        let now = Instant::now();
-        let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        if due(running.mind_at) {
-            running.mind_at = None;
-            // Without it the command still dies with us, unless it is somebody else by then.
-            running.minder = Minder::start(running.pid).ok();
-        }
-        if due(running.term_at) {
-            running.term_at = None;
-            running.timed_out = true;
-            running.kill_at = now.checked_add(request.kill_after);
-            signal_session(running.pid, libc::SIGTERM);
-            // A stopped one hears it only then.
-            signal_session(running.pid, libc::SIGCONT);
-        }
-        if due(running.give_up_at) {
-            running.give_up_at = None;
-            if running.channel.is_some() {
-                kill_session(running.pid);
-            }
-        }
-        if due(running.kill_at) {
-            running.kill_at = None;
-            kill_session(running.pid);
-        }
-    }
-}
-
-/// Tells the command, and sees to it that it ends.
-fn line_is_dead(running: &mut Running) {
-    signal_session(running.pid, libc::SIGHUP);
-    signal_session(running.pid, libc::SIGCONT);
-    running.kill_at = Some(Instant::now() + HANG_UP);
-}
-
-/// What came of a start.
-enum Born {
-    /// The command's process.
-    Command(Pid),
-    /// A signal came first.
-    Interrupted(i32),
-    /// Its time was over first.
-    TooLate,
-}
-
-fn ends(signal: i32) -> bool {
-    matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::signal::SignalSet;
 
     /// A command that could not be started leaves signals as they were: ^C ends who waits to try again.
     #[test]

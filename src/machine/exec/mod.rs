@@ -9,13 +9,17 @@
 //! | `place` | the cgroups to go into |
 //! | `stdio` | which of our streams the command gets, and which it gets by a pipe |
 //! | `entry` | from our process to the guest's |
+//! | `birth` | until there is a process of the command's |
 //! | `attendance` | the loop until the command's end |
+//! | `running` | the command meanwhile, and its times |
+//! | `signals` | ours meanwhile |
 //! | `hand_out` | a terminal that somebody else is given |
 //! | `pump` | bytes between a stream and a pipe |
 //! | `members` | signals to all of the command's session |
 //! | `minder` | the end of a command whose caller was killed |
 
 mod attendance;
+mod birth;
 mod entry;
 mod hand_out;
 mod members;
@@ -23,6 +27,8 @@ mod minder;
 mod place;
 pub mod plan;
 mod pump;
+mod running;
+mod signals;
 mod stdio;
 
 use std::os::fd::OwnedFd;

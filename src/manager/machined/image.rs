@@ -1,4 +1,4 @@
-//! `org.freedesktop.machine1.Image`: one image. What its methods do is in [`super::images`].
+//! `org.freedesktop.machine1.Image`: one image. What its methods do is in [`super::image_operations`].
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use zbus::fdo;
 use zbus::message::Header;
 
 use super::Result;
-use super::images::{Facts, ImageOperation, find};
-use crate::image::Store;
+use super::image_operations::ImageOperation;
+use super::images::Facts;
 use crate::manager::authority::Caller;
 use crate::manager::context::Context;
 
@@ -25,11 +25,7 @@ impl ImageObject {
     }
 
     fn facts(&self) -> fdo::Result<Facts> {
-        let store = Store::system();
-        let found = find(&store, &self.name).ok();
-        found
-            .and_then(|found| Facts::of(&store, &found))
-            .ok_or_else(|| fdo::Error::UnknownObject(format!("image {} is gone", self.name)))
+        Facts::told(&self.name)
     }
 
     fn on<'a>(&'a self, header: &'a Header<'a>) -> ImageOperation<'a> {

@@ -7,7 +7,8 @@ use zbus::object_server::SignalEmitter;
 use zbus::{ObjectPath, OwnedFd, OwnedObjectPath, OwnedVariant};
 
 use super::id_map::Ids;
-use super::images::{self, Facts, ImageOperation, image_path};
+use super::image_operations::{self, ImageOperation};
+use super::images::{self, Facts, image_path};
 use super::known::Known;
 use super::operations::{Operation, by_pid, map_to};
 use super::registration::{Origin, Registration, from_properties, register, unregister};
@@ -492,12 +493,12 @@ impl ManagerObject {
     /// they took.
     #[zbus(out_args("images"))]
     async fn clean_pool(&self, mode: &str, #[zbus(header)] header: Header<'_>) -> Result<Vec<(String, u64)>> {
-        Ok(images::clean_pool(&self.context, &Caller::Bus(&header), mode).await?)
+        Ok(image_operations::clean_pool(&self.context, &Caller::Bus(&header), mode).await?)
     }
 
     /// How much images may take together: only btrfs could count it, by quota groups that are not ours to set.
     async fn set_pool_limit(&self, size: u64, #[zbus(header)] header: Header<'_>) -> Result<()> {
-        Ok(images::limit_pool(&self.context, &Caller::Bus(&header), size).await?)
+        Ok(image_operations::limit_pool(&self.context, &Caller::Bus(&header), size).await?)
     }
 
     /// What a user ID of a machine is on the host.

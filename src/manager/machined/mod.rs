@@ -7,7 +7,8 @@
 //! | [`operations`] | what can be done to machines, for all interfaces alike |
 //! | [`access`] | which of that takes which action of polkit |
 //! | [`known`] | a machine, whoever started it |
-//! | [`images`] | images: which there are, what can be done to them |
+//! | [`images`] | images: which there are, and their objects |
+//! | [`image_operations`] | what can be done to images, for all interfaces alike |
 //! | [`image`] | `org.freedesktop.machine1.Image` |
 //! | [`registration`] | machines that other programs register |
 //! | [`ownership`] | whose a process is that is registered |
@@ -16,6 +17,7 @@
 pub mod access;
 pub mod id_map;
 pub mod image;
+pub mod image_operations;
 pub mod images;
 pub mod known;
 pub mod machine;

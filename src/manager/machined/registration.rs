@@ -12,13 +12,14 @@ use zbus::OwnedVariant;
 use super::access::check;
 use super::known::Known;
 use super::ownership::is_owned_by;
+use crate::host::systemd;
 use crate::manager::announcer;
 use crate::manager::authority::Caller;
 use crate::manager::context::Context;
 use crate::manager::problem::{Kind, Problem};
 use crate::manager::registered::Registered;
 use crate::settings::MachineName;
-use crate::supervisor::machined_file::{Class, MachinedFile, SERVICE, pidfd_id_of, unit_of};
+use crate::supervisor::machined_file::{Class, MachinedFile, SERVICE, pidfd_id_of};
 use crate::sys::files::read_at;
 use crate::sys::process::{pidfd_id, pidfd_open, start_time};
 
@@ -52,6 +53,8 @@ pub struct Registration {
     pub ssh_address: String,
     /// With which key.
     pub ssh_private_key_path: String,
+    /// Where its own manager listens (`io.systemd.MachineInstance`, systemd 261).
+    pub control_address: String,
 }
 
 /// Who calls, as far as the kernel vouches for it.
@@ -139,6 +142,7 @@ fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Prob
         &registration.root,
         &registration.ssh_address,
         &registration.ssh_private_key_path,
+        &registration.control_address,
     ];
     if long.iter().any(|text| text.len() > 4096 || text.contains(char::is_control)) {
         return Err(invalid("Invalid text parameter"));
@@ -161,12 +165,7 @@ fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Prob
     Ok(MachinedFile {
         class,
         service: registration.service,
-        unit: cgroup
-            .lines()
-            .filter_map(|line| line.splitn(3, ':').nth(2))
-            .find_map(unit_of)
-            .unwrap_or_default()
-            .to_owned(),
+        unit: systemd::unit_of_process(&cgroup).unwrap_or_default().to_owned(),
         root: registration.root,
         id: if zeros {
             String::new()
@@ -185,6 +184,7 @@ fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Prob
         vsock_cid: registration.vsock_cid,
         ssh_address: registration.ssh_address,
         ssh_private_key_path: registration.ssh_private_key_path,
+        control_address: registration.control_address,
         name: registration.name,
         subgroup: String::new(),
     })

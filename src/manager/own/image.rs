@@ -10,8 +10,7 @@ use super::options::{Takes, VerbOptions, waits, words};
 use super::variants::{Dictionary, camel_case, dictionaries, dictionary};
 use super::verb::Verb;
 use super::{Result, access, image_path};
-use crate::image::origin;
-use crate::image::{ImageName, Store};
+use crate::image::{ImageName, Store, hidden, origin};
 use crate::manager::context::Context;
 use crate::manager::machined::images::{Facts, announce, find};
 use crate::manager::problem::{Kind, Problem};
@@ -33,8 +32,7 @@ impl ImageObject {
     }
 
     fn facts(&self) -> fdo::Result<Facts> {
-        let gone = || fdo::Error::UnknownObject(format!("image {} is gone", self.name));
-        facts(&self.name).ok_or_else(gone)
+        Facts::told(&self.name)
     }
 
     /// Whether the caller may call `method`, and there is such an image.
@@ -63,7 +61,7 @@ impl ImageObject {
         header: &Header<'_>,
     ) -> Result<(OwnedObjectPath, OwnedObjectPath), Problem> {
         let new: ImageName = new.parse().map_err(|source| crate::image::Error::Name { source })?;
-        if facts(new.as_str()).is_some() {
+        if Facts::named(new.as_str()).is_some() {
             return Err(Problem::new(Kind::ImageExists, format!("Image '{new}' exists already")));
         }
         let operands = [self.name.clone(), new.to_string()];
@@ -85,7 +83,11 @@ impl ImageObject {
         let process = running.process()?;
         let (context, image) = (self.context.clone(), operands.last().cloned().unwrap_or_default());
         let work = async move {
-            running.ended(|_| {}).await?.well()?;
+            let ended = running.ended(|_| {}).await?;
+            if ended.was_killed() {
+                sweep().await;
+            }
+            ended.well()?;
             // Its object is there before anybody hears of it.
             announce(&context).await?;
             Ok(json!({ "image": image }))
@@ -99,10 +101,15 @@ impl ImageObject {
     }
 }
 
-/// What is known of the image called `name`, if there is one.
-fn facts(name: &str) -> Option<Facts> {
-    let store = Store::system();
-    find(&store, name).ok().and_then(|found| Facts::of(&store, &found))
+/// Removes what a verb that was killed left of the image that it was making, and of any other: that is nobody's any more.
+async fn sweep() {
+    let swept = tokio::task::spawn_blocking(|| {
+        let store = Store::system();
+        // What cannot be removed is not seen all the same, and the next verb says so.
+        let _ = hidden::sweep(&store);
+        origin::sweep(&store);
+    });
+    let _ = swept.await;
 }
 
 /// What lists tell of an image.
@@ -239,7 +246,7 @@ impl ImageObject {
     #[zbus(out_args("findings"))]
     async fn inspect(&self, #[zbus(header)] header: Header<'_>) -> Result<Dictionary> {
         self.may(&header, "Inspect").await?;
-        let facts = facts(&self.name).ok_or_else(|| Problem::no_image(&self.name))?;
+        let facts = Facts::named(&self.name).ok_or_else(|| Problem::no_image(&self.name))?;
         Ok(inspect(&facts.path).await?)
     }
 

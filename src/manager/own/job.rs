@@ -241,8 +241,8 @@ impl JobObject {
         Ok(camel_case(dictionary(&self.job.wait().await?)))
     }
 
-    /// Has it end; an image that it was making is never seen, and goes now or with the next work on images. Whoever began it may; others
-    /// need what the job itself takes.
+    /// Has it end; what there is of an image that it was making is never seen, and is removed. Whoever began it may; others need what
+    /// the job itself takes.
     async fn cancel(&self, #[zbus(header)] header: Header<'_>) -> Result<()> {
         self.job.allowed(&self.context, &header).await?;
         Ok(self.job.tell(libc::SIGTERM)?)

@@ -190,6 +190,11 @@ impl Ended {
         })
     }
 
+    /// Whether a signal has ended it, so that it had no time to clean up; a shell's exit status would say the same.
+    pub fn was_killed(&self) -> bool {
+        self.status > 128
+    }
+
     /// Whether somebody told it to end.
     pub fn was_cancelled(&self) -> bool {
         INTERRUPTED.contains(&self.status)

@@ -4,11 +4,12 @@
 use serde_json::{Map, Value, json};
 
 use super::connection::Exchange;
-use super::machine_calls::{Metadata, metadata, needed};
+use super::machine_calls::{Metadata, metadata, needed, that};
 use super::{Answering, Last, Served, faults};
-use crate::image::Store;
+use crate::image::{ImageName, Store};
 use crate::manager::importd::wish::CLASS;
-use crate::manager::machined::images::{Facts, ImageOperation, all, clean_pool, find, limit_pool};
+use crate::manager::machined::image_operations::{ImageOperation, clean_pool, limit_pool};
+use crate::manager::machined::images::{Facts, all, find};
 use crate::manager::problem::{Kind, Problem};
 use crate::varlink::service::object;
 use crate::varlink::{Call, Fault, Interface, Parameters};
@@ -83,12 +84,13 @@ enum ImageCall {
 fn understand(call: &Call) -> Result<(ImageCall, bool), Fault> {
     let (_, method) = call.interface_and_name();
     let mut with = Parameters::new(call.parameters.clone());
-    let name = |with: &mut Parameters| needed(with.text("name")?, "name");
+    let name = |with: &mut Parameters| needed(that(with, "name", could_be_an_image)?, "name");
+    let new_name = |with: &mut Parameters| that(with, "newName", |name| name.parse::<ImageName>().is_ok());
     let understood = match method {
-        "List" => ImageCall::List(with.text("name")?, metadata(&mut with)?),
+        "List" => ImageCall::List(that(&mut with, "name", could_be_an_image)?, metadata(&mut with)?),
         "Update" => ImageCall::Update {
             name: name(&mut with)?,
-            rename: with.text("newName")?,
+            rename: new_name(&mut with)?,
             read_only: match with.value("readOnly") {
                 None => None,
                 Some(value) => Some(value.as_bool().ok_or_else(|| Fault::invalid_parameter("readOnly"))?),
@@ -97,17 +99,29 @@ fn understand(call: &Call) -> Result<(ImageCall, bool), Fault> {
         },
         "Clone" => ImageCall::Clone {
             name: name(&mut with)?,
-            to: needed(with.text("newName")?, "newName")?,
+            to: needed(new_name(&mut with)?, "newName")?,
             read_only: with.flag("readOnly")?,
         },
         "Remove" => ImageCall::Remove(name(&mut with)?),
         "SetPoolLimit" => ImageCall::SetPoolLimit(needed(with.number("limit")?, "limit")?),
-        "CleanPool" => ImageCall::CleanPool(needed(with.text("mode")?, "mode")?),
+        "CleanPool" => {
+            let is_mode = |mode: &str| ["hidden", "all"].contains(&mode);
+            ImageCall::CleanPool(needed(that(&mut with, "mode", is_mode)?, "mode")?)
+        }
         _ => return Err(Fault::method_not_found(&call.method)),
     };
     let interactive = with.flag("allowInteractiveAuthentication")?;
     with.finish()?;
     Ok((understood, interactive))
+}
+
+/// Whether there may be an image of that name: one of ours, the host, or a hidden one that systemd keeps.
+fn could_be_an_image(name: &str) -> bool {
+    name.parse::<ImageName>().is_ok()
+        || (name.starts_with('.')
+            && !name.contains('/')
+            && !name.contains(char::is_control)
+            && !matches!(name, "." | ".."))
 }
 
 fn answer<'a>(exchange: &'a mut Exchange<'_>) -> Answering<'a> {
@@ -255,6 +269,7 @@ fn fault(problem: Problem) -> Fault {
     match problem.kind {
         Kind::NoSuchImage => error("NoSuchImage"),
         Kind::NotSupported => error("NotSupported"),
+        Kind::TooMany => error("TooManyOperations"),
         _ => faults::common(problem),
     }
 }
@@ -279,6 +294,17 @@ mod tests {
             ("Remove", json!({"name": "a"}), Ok((ImageCall::Remove(a()), false))),
             ("Remove", json!({}), refused("name")),
             ("Remove", json!({"name": 7}), refused("name")),
+            ("Remove", json!({"name": "../etc"}), refused("name")),
+            ("Remove", json!({"name": ".."}), refused("name")),
+            ("Remove", json!({"name": ""}), refused("name")),
+            ("List", json!({"name": "a/b"}), refused("name")),
+            (
+                "List",
+                json!({"name": ".raw-x", "acquireMetadata": "graceful"}),
+                Ok((ImageCall::List(Some(".raw-x".to_owned()), Metadata::Graceful), false)),
+            ),
+            ("Clone", json!({"name": "a", "newName": ".b"}), refused("newName")),
+            ("Update", json!({"name": "a", "newName": "b/c"}), refused("newName")),
             ("Remove", json!({"name": "a", "x": 1}), refused("x")),
             ("List", json!({}), Ok((ImageCall::List(None, Metadata::No), false))),
             ("List", json!({"acquireMetadata": "x"}), refused("acquireMetadata")),
@@ -300,6 +326,8 @@ mod tests {
             ("Update", json!({"name": "a", "limit": -1}), refused("limit")),
             ("SetPoolLimit", json!({"limit": 1}), Ok((ImageCall::SetPoolLimit(1), false))),
             ("CleanPool", json!({}), refused("mode")),
+            ("CleanPool", json!({"mode": "some"}), refused("mode")),
+            ("CleanPool", json!({"mode": "hidden"}), Ok((ImageCall::CleanPool("hidden".to_owned()), false))),
         ];
         for (method, parameters, expected) in table {
             let call = Call::new(&format!("{}.{method}", INTERFACE.name), object(parameters.clone()));

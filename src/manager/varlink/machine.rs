@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::connection::Exchange;
 use super::machine_calls::{Lookup, MachineCall, Metadata, Opened, understand};
+use super::process_id::ProcessId;
 use super::{Answering, Last, Served, faults};
 use crate::manager::machined::HOST;
 use crate::manager::machined::id_map::{HOST_IDS, Ids};
@@ -82,6 +83,7 @@ method List(
   vSockCid: ?int,
   sshAddress: ?string,
   sshPrivateKeyPath: ?string,
+  controlAddress: ?string,
   addresses: ?[]Address,
   OSRelease: ?[]string,
   UIDShift: ?int,
@@ -165,7 +167,11 @@ fn answer<'a>(exchange: &'a mut Exchange<'_>) -> Answering<'a> {
 async fn perform(exchange: &mut Exchange<'_>) -> Result<Last, Fault> {
     let nothing = |()| Last::default();
     match understand(&exchange.call)? {
-        MachineCall::Register(registration, allocate, interactive) => {
+        MachineCall::Register { mut registration, leader, allocate, interactive } => {
+            if let Some((process, field)) = leader {
+                registration.leader_pidfd =
+                    Some(process.pin().ok_or_else(|| Fault::invalid_parameter(field))?);
+            }
             let origin = Origin { pid: exchange.peer.pid.unsigned_abs(), uid: exchange.peer.uid };
             let caller = exchange.peer.caller(interactive);
             let done = register(&exchange.context, &caller, origin, *registration, allocate).await;
@@ -225,8 +231,13 @@ fn on<'a>(exchange: &'a Exchange<'_>, machine: &Lookup, name: &'a str) -> Operat
 
 /// The name of the machine that is meant.
 async fn name(exchange: &Exchange<'_>, machine: &Lookup) -> Result<String, Fault> {
-    let by_pid = match machine.pid {
-        Some(pid) => Some(by_pid(&exchange.context, pid).await.map_err(fault)?.file().name.clone()),
+    let by_pid = match &machine.pid {
+        // Zero is for who asks about the machine that it is in.
+        Some(ProcessId { pid: 0, .. }) => Some(of_process(exchange, exchange.peer.pid).await?),
+        Some(process) => {
+            let _pidfd = process.pin().ok_or_else(|| Fault::invalid_parameter("pid"))?;
+            Some(of_process(exchange, process.pid).await?)
+        }
         None => None,
     };
     match (&machine.name, by_pid) {
@@ -235,6 +246,10 @@ async fn name(exchange: &Exchange<'_>, machine: &Lookup) -> Result<String, Fault
         (None, Some(of_process)) => Ok(of_process),
         (None, None) => Err(Fault::invalid_parameter("name")),
     }
+}
+
+async fn of_process(exchange: &Exchange<'_>, pid: i32) -> Result<String, Fault> {
+    Ok(by_pid(&exchange.context, pid).await.map_err(fault)?.file().name.clone())
 }
 
 async fn open(on: &Operation<'_>, what: Opened) -> Result<Last, Fault> {
@@ -332,6 +347,7 @@ async fn described(
         "vSockCid": file.vsock_cid,
         "sshAddress": text(&file.ssh_address),
         "sshPrivateKeyPath": text(&file.ssh_private_key_path),
+        "controlAddress": text(&file.control_address),
         "UID": file.uid,
     }));
     if metadata != Metadata::No {
@@ -390,6 +406,7 @@ fn fault(problem: Problem) -> Fault {
         Kind::NoSuchGroupMapping => error("NoSuchGroup"),
         Kind::NotSupported => error("NotSupported"),
         Kind::NotFound | Kind::Busy => error("NotAvailable"),
+        Kind::TooMany => error("TooManyOperations"),
         _ => faults::common(problem),
     }
 }
@@ -425,6 +442,7 @@ mod tests {
         let table = [
             (Kind::NoSuchMachine, "io.systemd.Machine.NoSuchMachine"),
             (Kind::NoOsRelease, "io.systemd.Machine.NoOSReleaseInformation"),
+            (Kind::TooMany, "io.systemd.Machine.TooManyOperations"),
             (Kind::AccessDenied, "org.varlink.service.PermissionDenied"),
             (Kind::AuthorizationRequired, "io.systemd.InteractiveAuthenticationRequired"),
             (Kind::InvalidArgument, "org.varlink.service.InvalidParameter"),

@@ -2,8 +2,18 @@
 
 use serde_json::Value;
 
+use super::process_id::ProcessId;
+use crate::manager::machined::HOST;
 use crate::manager::machined::registration::Registration;
+use crate::settings::MachineName;
+use crate::supervisor::machined_file::Class;
 use crate::varlink::{Call, Fault, Parameters};
+
+/// Signals are 1 to this (signal(7)).
+const SIGNALS: i32 = 64;
+
+/// What machines have as addresses of AF_VSOCK: lower ones have a meaning, and the last is any (vsock(7)).
+const REGULAR_CIDS: std::ops::Range<u32> = 3..u32::MAX;
 
 /// Which machine is meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,7 +21,7 @@ pub struct Lookup {
     /// By its name.
     pub name: Option<String>,
     /// By a process of it.
-    pub pid: Option<i32>,
+    pub pid: Option<ProcessId>,
     /// The caller's user may be asked for a password.
     pub interactive: bool,
 }
@@ -51,8 +61,17 @@ pub enum Opened {
 /// A call.
 #[derive(Debug)]
 pub enum MachineCall {
-    /// `Register`; whether a unit is to be made, and whether the user may be asked.
-    Register(Box<Registration>, bool, bool),
+    /// `Register`.
+    Register {
+        /// What is said of the machine, but for its leader.
+        registration: Box<Registration>,
+        /// That one, and the parameter that names it; `None` for the caller.
+        leader: Option<(ProcessId, &'static str)>,
+        /// A unit is to be made.
+        allocate: bool,
+        /// The caller's user may be asked for a password.
+        interactive: bool,
+    },
     /// `Unregister`.
     Unregister(Lookup),
     /// `Terminate`.
@@ -125,7 +144,8 @@ fn about_machine(method: &str, with: &mut Parameters) -> Result<MachineCall, Fau
             if !["", "leader", "supervisor", "all"].contains(&whom.as_str()) {
                 return Err(Fault::invalid_parameter("whom"));
             }
-            MachineCall::Kill(machine, whom, needed(with.number::<i32>("signal")?, "signal")?)
+            let signal = with.number::<i32>("signal")?.filter(|signal| (1..=SIGNALS).contains(signal));
+            MachineCall::Kill(machine, whom, needed(signal, "signal")?)
         }
         "List" => {
             let metadata = metadata(with)?;
@@ -135,16 +155,16 @@ fn about_machine(method: &str, with: &mut Parameters) -> Result<MachineCall, Fau
         "MapFrom" => MachineCall::MapFrom(machine, with.number("uid")?, with.number("gid")?),
         "BindMount" => MachineCall::BindMount {
             machine,
-            source: needed(with.text("source")?, "source")?,
-            destination: with.text("destination")?.unwrap_or_default(),
+            source: needed(path(with, "source")?, "source")?,
+            destination: path(with, "destination")?.unwrap_or_default(),
             read_only: with.flag("readOnly")?,
             mkdir: with.flag("mkdir")?,
         },
         "CopyFrom" | "CopyTo" => MachineCall::Copy {
             machine,
             into: method == "CopyTo",
-            source: needed(with.text("source")?, "source")?,
-            destination: with.text("destination")?.unwrap_or_default(),
+            source: needed(path(with, "source")?, "source")?,
+            destination: path(with, "destination")?.unwrap_or_default(),
             replace: with.flag("replace")?,
         },
         _ => MachineCall::OpenRootDirectory(machine),
@@ -163,7 +183,7 @@ pub(super) fn metadata(with: &mut Parameters) -> Result<Metadata, Fault> {
 
 fn opened(with: &mut Parameters) -> Result<Opened, Fault> {
     let mode = needed(with.text("mode")?, "mode")?;
-    let (user, path) = (with.text("user")?, with.text("path")?);
+    let (user, path) = (with.text("user")?, path(with, "path")?);
     let (arguments, environment) = (with.texts("args")?, with.texts("environment")?);
     let only = |given: bool, name: &str| if given { Err(Fault::invalid_parameter(name)) } else { Ok(()) };
     match mode.as_str() {
@@ -185,23 +205,39 @@ fn opened(with: &mut Parameters) -> Result<Opened, Fault> {
 }
 
 fn lookup(with: &mut Parameters) -> Result<Lookup, Fault> {
+    let is_name = |name: &str| name == HOST || name.parse::<MachineName>().is_ok();
     Ok(Lookup {
-        name: with.text("name")?,
+        name: that(with, "name", is_name)?,
         pid: process(with, "pid")?,
         interactive: with.flag("allowInteractiveAuthentication")?,
     })
 }
 
-/// A process: `{"pid": ...}` with more that names it, or a bare number.
-fn process(with: &mut Parameters, name: &str) -> Result<Option<i32>, Fault> {
-    let wrong = || Fault::invalid_parameter(name);
-    let number =
-        |value: &Value| value.as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0);
-    match with.value(name) {
-        None => Ok(None),
-        Some(Value::Object(fields)) => fields.get("pid").and_then(number).map(Some).ok_or_else(wrong),
-        Some(value) => number(&value).map(Some).ok_or_else(wrong),
+fn process(with: &mut Parameters, name: &str) -> Result<Option<ProcessId>, Fault> {
+    let parsed = |value: Value| ProcessId::parse(&value).ok_or_else(|| Fault::invalid_parameter(name));
+    with.value(name).map(parsed).transpose()
+}
+
+/// A text of which `holds` holds. The parameter is named where it does not, as sd-varlink does it.
+pub(super) fn that(
+    with: &mut Parameters,
+    name: &str,
+    holds: impl FnOnce(&str) -> bool,
+) -> Result<Option<String>, Fault> {
+    match with.text(name)? {
+        Some(text) if !holds(&text) => Err(Fault::invalid_parameter(name)),
+        text => Ok(text),
     }
+}
+
+/// An absolute path.
+fn path(with: &mut Parameters, name: &str) -> Result<Option<String>, Fault> {
+    that(with, name, |path| path.starts_with('/'))
+}
+
+/// A line.
+fn line(with: &mut Parameters, name: &str) -> Result<String, Fault> {
+    Ok(that(with, name, |text| !text.contains(char::is_control))?.unwrap_or_default())
 }
 
 pub(super) fn needed<T>(value: Option<T>, name: &str) -> Result<T, Fault> {
@@ -209,50 +245,65 @@ pub(super) fn needed<T>(value: Option<T>, name: &str) -> Result<T, Fault> {
 }
 
 fn register(with: &mut Parameters) -> Result<MachineCall, Fault> {
-    let name = needed(with.text("name")?, "name")?;
+    let name = needed(that(with, "name", |name| name.parse::<MachineName>().is_ok())?, "name")?;
     let id = match with.text("id")? {
         None => Vec::new(),
         Some(text) => id(&text).ok_or_else(|| Fault::invalid_parameter("id"))?,
     };
-    let class = needed(with.text("class")?, "class")?;
-    let leader = match process(with, "leaderProcessId")? {
-        Some(pid) => Some(pid),
-        None => process(with, "leader")?,
-    };
-    let supervisor = match process(with, "supervisorProcessId")? {
-        Some(pid) => Some(pid),
-        None => process(with, "supervisor")?,
-    };
-    // Those are of the other way to say it, and not needed then.
-    drop((with.value("leader"), with.value("supervisor")));
+    let is_guest = |class: &str| matches!(Class::parse(class), Some(Class::Container | Class::Vm));
+    let class = needed(that(with, "class", is_guest)?, "class")?;
+    let leader = either(with, "leaderProcessId", "leader")?;
+    if let Some((ProcessId { pid: 1, .. }, field)) = leader {
+        // That is the host's own.
+        return Err(Fault::invalid_parameter(field));
+    }
+    let supervisor = either(with, "supervisorProcessId", "supervisor")?;
     let interfaces = match with.value("ifIndices") {
         None => Vec::new(),
         Some(Value::Array(indices)) => {
-            let indices =
-                indices.iter().map(|index| index.as_i64().and_then(|index| i32::try_from(index).ok()));
-            indices.collect::<Option<Vec<i32>>>().ok_or_else(|| Fault::invalid_parameter("ifIndices"))?
+            let index = |index: &Value| i32::try_from(index.as_i64()?).ok().filter(|index| *index > 0);
+            let indices = indices.iter().map(index).collect::<Option<Vec<i32>>>();
+            indices.ok_or_else(|| Fault::invalid_parameter("ifIndices"))?
         }
         Some(_) => return Err(Fault::invalid_parameter("ifIndices")),
     };
+    let vsock_cid = with.number::<u32>("vSockCid")?;
+    if vsock_cid.is_some_and(|cid| !REGULAR_CIDS.contains(&cid)) {
+        return Err(Fault::invalid_parameter("vSockCid"));
+    }
     let registration = Registration {
         name,
         id,
         class,
-        service: with.text("service")?.unwrap_or_default(),
-        leader: leader.map_or(0, i32::unsigned_abs),
+        service: line(with, "service")?,
+        leader: 0,
         leader_pidfd: None,
-        supervisor: supervisor.map_or(0, i32::unsigned_abs),
-        root: with.text("rootDirectory")?.unwrap_or_default(),
+        supervisor: supervisor.map_or(0, |(process, _)| process.pid.unsigned_abs()),
+        root: path(with, "rootDirectory")?.unwrap_or_default(),
         interfaces,
-        vsock_cid: with.number("vSockCid")?,
-        ssh_address: with.text("sshAddress")?.unwrap_or_default(),
-        ssh_private_key_path: with.text("sshPrivateKeyPath")?.unwrap_or_default(),
+        vsock_cid,
+        ssh_address: line(with, "sshAddress")?,
+        ssh_private_key_path: path(with, "sshPrivateKeyPath")?.unwrap_or_default(),
+        control_address: line(with, "controlAddress")?,
     };
-    // Where a machine manager listens, which is asked by nobody here.
-    drop(with.text("controlAddress")?);
-    let allocate = with.flag("allocateUnit")?;
-    let interactive = with.flag("allowInteractiveAuthentication")?;
-    Ok(MachineCall::Register(Box::new(registration), allocate, interactive))
+    Ok(MachineCall::Register {
+        registration: Box::new(registration),
+        leader,
+        allocate: with.flag("allocateUnit")?,
+        interactive: with.flag("allowInteractiveAuthentication")?,
+    })
+}
+
+/// A process by the `new` way to say it, or else by the `old` one, and which it was.
+fn either(
+    with: &mut Parameters,
+    new: &'static str,
+    old: &'static str,
+) -> Result<Option<(ProcessId, &'static str)>, Fault> {
+    let (by_new, by_old) = (process(with, new)?, process(with, old)?);
+    let named = by_new.map(|process| (process, new)).or(by_old.map(|process| (process, old)));
+    // Zero is the caller, as nothing is.
+    Ok(named.filter(|(process, _)| process.pid > 0))
 }
 
 /// 32 digits, with hyphens or without.
@@ -288,15 +339,25 @@ mod tests {
             ("Terminate", json!({"name": "a"}), format!("Terminate({a})")),
             (
                 "Terminate",
-                json!({"pid": {"pid": 7, "bootId": "x"}, "allowInteractiveAuthentication": true}),
-                "Terminate(Lookup { name: None, pid: Some(7), interactive: true })".to_owned(),
+                json!({"pid": {"pid": 7, "pidfdId": 9}, "allowInteractiveAuthentication": true}),
+                "Terminate(Lookup { name: None, pid: Some(ProcessId { pid: 7, pidfd_id: Some(9), boot_id: None }), \
+                 interactive: true })"
+                    .to_owned(),
             ),
-            ("Terminate", json!({"pid": 0}), "\"pid\"".to_owned()),
+            ("Terminate", json!({"pid": -1}), "\"pid\"".to_owned()),
+            ("Terminate", json!({"name": "../x"}), "\"name\"".to_owned()),
+            (
+                "Terminate",
+                json!({"name": ".host"}),
+                "Terminate(Lookup { name: Some(\".host\"), pid: None, interactive: false })".to_owned(),
+            ),
             ("Terminate", json!({"pid": {}}), "\"pid\"".to_owned()),
             ("Terminate", json!({"name": 7}), "\"name\"".to_owned()),
             ("Terminate", json!({"name": "a", "x": 1}), "\"x\"".to_owned()),
             ("Kill", json!({"name": "a", "signal": 9}), format!("Kill({a}, \"\", 9)")),
             ("Kill", json!({"name": "a"}), "\"signal\"".to_owned()),
+            ("Kill", json!({"name": "a", "signal": 0}), "\"signal\"".to_owned()),
+            ("Kill", json!({"name": "a", "signal": 65}), "\"signal\"".to_owned()),
             ("Kill", json!({"name": "a", "signal": 9, "whom": "x"}), "\"whom\"".to_owned()),
             ("List", json!({"name": "a"}), format!("List({a}, No)")),
             ("List", json!({"name": "a", "acquireMetadata": "graceful"}), format!("List({a}, Graceful)")),
@@ -309,11 +370,12 @@ mod tests {
             ("MapTo", json!({"gid": 1}), "MapTo(None, Some(1))".to_owned()),
             ("MapTo", json!({"gid": -1}), "\"gid\"".to_owned()),
             ("CopyTo", json!({"name": "a"}), "\"source\"".to_owned()),
+            ("CopyFrom", json!({"name": "a", "source": "x"}), "\"source\"".to_owned()),
+            ("BindMount", json!({"name": "a", "source": "/", "destination": "x"}), "\"destination\"".to_owned()),
+            ("Open", json!({"name": "a", "mode": "shell", "path": "sh"}), "\"path\"".to_owned()),
             ("OpenRootDirectory", json!({"name": "a"}), format!("OpenRootDirectory({a})")),
             ("Nothing", json!({}), "\"io.systemd.Machine.Nothing\"".to_owned()),
             ("Register", json!({"name": "a"}), "\"class\"".to_owned()),
-            ("Register", json!({"name": "a", "class": "vm", "id": "12"}), "\"id\"".to_owned()),
-            ("Register", json!({"name": "a", "class": "vm", "ifIndices": ["x"]}), "\"ifIndices\"".to_owned()),
         ];
         for (method, parameters, expected) in table {
             assert_eq!(understood(method, parameters.clone()), expected, "{method} {parameters}");
@@ -325,13 +387,52 @@ mod tests {
         let parameters = json!({
             "name": "a", "class": "vm", "id": "00112233-4455-6677-8899-aabbccddeeff", "service": "s", "leader": 7,
             "leaderProcessId": {"pid": 8}, "ifIndices": [1, 2], "vSockCid": 3, "sshAddress": "x", "allocateUnit": true,
+            "controlAddress": "/run/control",
         });
         let call = Call::new("io.systemd.Machine.Register", object(parameters));
-        let Ok(MachineCall::Register(registration, true, false)) = understand(&call) else {
+        let Ok(MachineCall::Register { registration, leader, allocate: true, interactive: false }) =
+            understand(&call)
+        else {
             panic!("not understood");
         };
         assert_eq!(registration.id.first().copied(), Some(0));
-        assert_eq!((registration.id.len(), registration.leader, registration.vsock_cid), (16, 8, Some(3)));
+        assert_eq!((registration.id.len(), registration.vsock_cid), (16, Some(3)));
+        assert_eq!(leader, Some((ProcessId { pid: 8, ..ProcessId::default() }, "leaderProcessId")));
         assert_eq!((registration.interfaces.as_slice(), registration.class.as_str()), (&[1, 2][..], "vm"));
+        assert_eq!(registration.control_address, "/run/control");
+    }
+
+    #[test]
+    fn wrong_registrations() {
+        for (field, value) in [
+            ("name", json!("a/b")),
+            ("name", json!(".host")),
+            ("name", Value::Null),
+            ("class", json!("host")),
+            ("class", json!("")),
+            ("class", Value::Null),
+            ("id", json!("12")),
+            ("service", json!("a\nb")),
+            ("leader", json!(1)),
+            ("leader", json!(-1)),
+            ("leaderProcessId", json!({"pid": 1})),
+            ("leaderProcessId", json!({"pid": 7, "bootId": "x"})),
+            ("supervisorProcessId", json!({})),
+            ("rootDirectory", json!("srv/lab")),
+            ("ifIndices", json!(["x"])),
+            ("ifIndices", json!([0])),
+            ("ifIndices", json!(1)),
+            ("vSockCid", json!(2)),
+            ("vSockCid", json!(u32::MAX)),
+            ("sshAddress", json!("a\u{1b}")),
+            ("sshPrivateKeyPath", json!("key")),
+            ("controlAddress", json!(7)),
+            ("allocateUnit", json!("yes")),
+            ("unknown", json!(1)),
+        ] {
+            let mut parameters = json!({"name": "a", "class": "vm"});
+            parameters[field] = value.clone();
+            assert_eq!(understood("Register", parameters), format!("{field:?}"), "{field}: {value}");
+        }
     }
 }

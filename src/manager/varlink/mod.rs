@@ -8,6 +8,7 @@
 //! | [`connection`] | one client: its calls, its replies |
 //! | [`listener`] | sockets: passed by systemd, or our own |
 //! | [`machine_calls`] | calls of `io.systemd.Machine`, as data |
+//! | [`process_id`] | processes as they name them |
 //! | [`machine`] | `io.systemd.Machine` |
 //! | [`image`] | `io.systemd.MachineImage` |
 //! | [`import`] | `io.systemd.Import` |
@@ -20,6 +21,7 @@ pub mod import;
 pub mod listener;
 pub mod machine;
 pub mod machine_calls;
+pub mod process_id;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -107,9 +107,9 @@ pub struct Attended {
 /// Has `task` begun, with `fds` that it needs. It waits for nobody's place.
 ///
 /// # Errors
-/// [`Kind::Failed`] where it could not be begun; [`Kind::Busy`] where there are too many.
+/// [`Kind::Failed`] where it could not be begun; [`Kind::TooMany`] where there are too many.
 pub fn attend(task: &Task, fds: Vec<OwnedFd>) -> Result<Attended, Problem> {
-    let busy = |_| Problem::new(Kind::Busy, "Too many sessions are open");
+    let busy = |_| Problem::new(Kind::TooMany, "Too many sessions are open");
     let attending = task.stays().then(|| ATTENDING.try_acquire().map_err(busy)).transpose()?;
     let (ours, child) = begin(task, &fds)?;
     drop(fds);

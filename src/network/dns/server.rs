@@ -1,26 +1,34 @@
 //! The server's sockets and tables.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `listeners` | the sockets at which it listens |
+//! | `clients` | who asks: what is heard of them, and that they get their answers |
+
+mod clients;
+mod listeners;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::io::Errno;
 
 use crate::network::plan::NetworkPlan;
 use crate::network::service::Service;
 use crate::network::subnet::Subnet;
+use crate::sys::SysResult;
 use crate::sys::event_set::{EventFlags, EventSet};
-use crate::sys::inet::{Binding, Transport, accept, listen, local_address, receive_from, send_from};
-use crate::sys::{SysError, SysResult};
+
+use listeners::listen_at;
 
 use super::connection::Connection;
 use super::exchange::{Asked, Client, Exchange, Progress};
 use super::host_servers::HostServers;
 use super::known::{Surroundings, Verdict};
-use super::message::{Answer, Code, Query, UDP_SIZE, Unfit, returned, unfit_answer};
+use super::message::{Answer, Code, Query, Unfit, returned, unfit_answer};
 use super::neighbours::{Neighbours, neighbour};
 
 /// Questions that others are asked at once: each has a socket or two.
@@ -32,27 +40,8 @@ const MOST_WAITING: usize = 1024;
 /// How long one waits: then its client has asked again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Clients over TCP.
-const MOST_CONNECTIONS: usize = 32;
-
-/// The longest question over UDP that is passed on; what is longer is nobody's.
-const QUESTION_BYTES: usize = UDP_SIZE;
-
 /// Datagrams and connections taken in one turn: the supervisor has else to do.
 const AT_ONCE: usize = 64;
-
-/// Questions in a while; the rest of it nobody is heard. A guest that asks and asks takes no more of the host than this.
-const BURST: u32 = 1024;
-const WHILE: Duration = Duration::from_millis(100);
-
-/// How long nobody is accepted where there are no fds for it.
-const REST: Duration = Duration::from_millis(100);
-
-/// How often a port is looked for that is free for UDP and TCP at all addresses.
-const LOOKS: usize = 32;
-
-/// Addresses may come later than the servers at them; 16 who wait to be accepted.
-const BINDING: Binding = Binding { both_families: false, any_address: true, backlog: 16 };
 
 /// What a socket in the set is: the upper byte of its key.
 const DATAGRAMS: u64 = 1 << 56;
@@ -141,103 +130,9 @@ impl DnsServer {
         (!self.datagrams.is_empty()).then_some(self.port)
     }
 
-    /// Whether this is the machine, or the host itself. Others get no answer, and so nobody gets one who has not asked: an address of
-    /// the machine's network is not believed from elsewhere.
-    fn is_client(&self, address: SocketAddr) -> bool {
-        let address = address.ip();
-        self.around.addresses.contains(&address) || self.around.gateways.contains(&address)
-    }
-
-    fn take_datagrams(&mut self, listener: usize, now: Instant) {
-        let mut buffer = [0; QUESTION_BYTES];
-        for _ in 0..AT_ONCE {
-            if self.deaf_until.is_some() {
-                return;
-            }
-            let Some(socket) = self.datagrams.get(listener) else { return };
-            match receive_from(socket, &mut buffer) {
-                Ok(Some(datagram)) if self.is_client(datagram.from) => {
-                    if let Some(message) = buffer.get(..datagram.length) {
-                        self.asked(message, Client::Datagram(listener, datagram.from), now);
-                    }
-                }
-                // Somebody else.
-                Ok(Some(_)) | Err(_) => self.count(now),
-                Ok(None) => return,
-            }
-        }
-    }
-
-    fn accept(&mut self, listener: usize, now: Instant) {
-        for _ in 0..AT_ONCE {
-            let Some(stream) = self.streams.get(listener) else { return };
-            let (socket, from) = match accept(stream) {
-                Ok(Some((socket, Some(from)))) => (socket, from),
-                Ok(Some((_, None))) => continue,
-                Ok(None) => return,
-                // Who waits is there still, and would be reported on and on.
-                Err(_) => return self.close(now),
-            };
-            if !self.is_client(from) {
-                continue;
-            }
-            if self.connections.len() >= MOST_CONNECTIONS {
-                let idle = self.connections.iter().filter(|(_, connection)| connection.is_idle());
-                let Some(oldest) = idle.min_by_key(|(_, connection)| connection.last_used) else { continue };
-                let oldest = *oldest.0;
-                self.connections.remove(&oldest);
-            }
-            let key = self.new_key(CONNECTION);
-            if self.set.add(&socket, key, EventFlags::IN).is_ok() {
-                self.connections.insert(key, Connection::new(socket, now));
-            }
-        }
-    }
-
-    /// Accepts nobody for a while.
-    fn close(&mut self, now: Instant) {
-        self.closed_until = Some(now + REST);
-        self.await_clients(EventFlags::empty());
-    }
-
-    fn await_clients(&self, flags: EventFlags) {
-        for (key, listener) in (STREAMS..).zip(&self.streams) {
-            // It is in the set.
-            let _ = self.set.change(listener, key, flags);
-        }
-    }
-
-    /// Counts one question more.
-    fn count(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.since) >= WHILE {
-            (self.since, self.heard) = (now, 0);
-        }
-        self.heard += 1;
-        if self.heard >= BURST {
-            self.deaf_until = Some(self.since + WHILE);
-        }
-    }
-
     fn new_key(&mut self, kind: u64) -> u64 {
         self.next_key = (self.next_key + 1) & !WHAT;
         kind | self.next_key
-    }
-
-    /// Takes the questions that have come whole on a connection, and waits for what it wants now.
-    fn pump(&mut self, key: u64, now: Instant) {
-        while let Some(question) = self.connections.get_mut(&key).and_then(Connection::next_question) {
-            self.asked(&question, Client::Stream(key), now);
-        }
-        let Some(connection) = self.connections.get_mut(&key) else { return };
-        let wanted = connection.wanted();
-        if wanted != connection.flags {
-            connection.flags = wanted;
-            // It is in the set; what could fail is to be noticed by its silence.
-            let _ = self.set.change(&connection.socket, key, wanted);
-        }
-        if connection.is_over(now) {
-            self.connections.remove(&key);
-        }
     }
 
     /// Answers a question, or asks others.
@@ -300,24 +195,6 @@ impl DnsServer {
             None => asked.query.answer(&asked.message, &Answer::code(Code::ServerFailure)),
         };
         self.send(asked.client, Some(&reply), now);
-    }
-
-    /// Sends a client its answer; without one, its question is given up.
-    fn send(&mut self, client: Client, message: Option<&[u8]>, now: Instant) {
-        match client {
-            Client::Datagram(listener, to) => {
-                if let (Some(socket), Some(message)) = (self.datagrams.get(listener), message) {
-                    // What there is no room for is lost, as any datagram may be.
-                    send_from(socket, message, to, None);
-                }
-            }
-            Client::Stream(connection) => {
-                if let Some(found) = self.connections.get_mut(&connection) {
-                    found.answer(message, now);
-                    self.stirred.push(connection);
-                }
-            }
-        }
     }
 
     fn on_event(&mut self, key: u64, flags: EventFlags, now: Instant) {
@@ -397,33 +274,6 @@ impl Service for DnsServer {
         let connections = self.connections.values().filter_map(Connection::deadline);
         exchanges.chain(connections).chain(self.deaf_until).chain(self.closed_until).min()
     }
-}
-
-/// Sockets for UDP and TCP at each of `addresses`, all at one port: rules name one.
-fn listen_at(addresses: &[IpAddr]) -> SysResult<(u16, Vec<OwnedFd>, Vec<OwnedFd>)> {
-    let mut last = None;
-    for _ in 0..LOOKS {
-        match try_listen_at(addresses) {
-            Err(error) if error.errno() == Errno::ADDRINUSE => last = Some(error),
-            result => return result,
-        }
-    }
-    Err(last.unwrap_or_else(|| SysError::new("bind", "a port for the name server", Errno::ADDRINUSE)))
-}
-
-fn try_listen_at(addresses: &[IpAddr]) -> SysResult<(u16, Vec<OwnedFd>, Vec<OwnedFd>)> {
-    let (mut port, mut datagrams, mut streams) = (0, Vec::new(), Vec::new());
-    for address in addresses {
-        let datagram = match listen(Transport::Udp, SocketAddr::new(*address, port), BINDING) {
-            // A host without IPv6.
-            Err(error) if matches!(error.errno(), Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => continue,
-            datagram => datagram?,
-        };
-        port = local_address(&datagram)?.port();
-        streams.push(listen(Transport::Tcp, SocketAddr::new(*address, port), BINDING)?);
-        datagrams.push(datagram);
-    }
-    Ok((port, datagrams, streams))
 }
 
 fn surroundings(config: &Config<'_>) -> Surroundings {

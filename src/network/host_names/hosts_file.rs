@@ -84,13 +84,15 @@ impl HostsFile {
     /// When it cannot be changed: then it is as it was.
     pub fn keep(&self, kept: impl Fn(&str) -> bool) -> Result<(), HostsFileError> {
         // Looked at without the lock first: mostly there is nothing of ours.
-        let nothing = match self.place().map_err(|source| self.failed(source)).and_then(|at| self.read(&at)) {
-            Ok(Some(old)) => matches!(without(Some(&old.text), &kept), Wanted::Same),
+        let place = self.place().map_err(|source| self.failed(source));
+        let nothing = match place.as_ref().map(|at| self.read(at)) {
+            Ok(Ok(Some(old))) => matches!(without(Some(&old.text), &kept), Wanted::Same),
             // Others are at it all the time: not before we have the lock.
             Err(HostsFileError::Change { source, .. }) if source.errno() == Errno::AGAIN => false,
-            Ok(None) | Err(_) => true,
+            Ok(Ok(None) | Err(_)) | Err(_) => true,
         };
         if nothing {
+            self.clear(place.ok().as_ref());
             return Ok(());
         }
         let until = Instant::now() + PATIENCE;
@@ -108,6 +110,20 @@ impl HostsFile {
                 let _ = rustix::fs::fdatasync(file);
             },
         )
+    }
+
+    /// Removes what one of us that was killed at it has left of lock and new file. Somebody who is at it now does that himself.
+    fn clear(&self, place: Option<&Place>) {
+        let new = place.map(|place| (place, temporary(place)));
+        let has_new = new.as_ref().is_some_and(|(place, name)| is_there(&place.directory, name));
+        if !has_new && rustix::fs::lstat(self.locks.join(LOCK)).is_err() {
+            return;
+        }
+        // Dropped, the lock has its file removed, whoever made that.
+        if let (Ok(_lock), Some((place, name))) = (self.try_lock(), new) {
+            // In a directory that cannot be written there is none.
+            let _ = remove_file_at(&place.directory, &name);
+        }
     }
 
     /// Changes it as `edit` says, by who has the lock. Others than us do not look for that: what they have written in between is
@@ -255,6 +271,15 @@ impl Drop for Held {
     }
 }
 
+/// The new file until it has the name: the same for all, who have the lock.
+fn temporary(place: &Place) -> String {
+    format!(".#{}.spinney", place.name)
+}
+
+fn is_there(directory: &OwnedFd, name: &str) -> bool {
+    rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+}
+
 /// Puts `text` in place of the file, with mode, owner and attributes of the `old` one, if it `is_same` until then; says whether it
 /// was. `store` has the kernel bring the new one to disk.
 fn replace(
@@ -264,8 +289,8 @@ fn replace(
     store: impl Fn(&OwnedFd),
     is_same: impl Fn() -> bool,
 ) -> SysResult<bool> {
-    // One name for all, who have the lock: what one that was killed left is gone with the next.
-    let temporary = format!(".#{}.spinney", place.name);
+    // What one that was killed left is gone with the next.
+    let temporary = temporary(place);
     remove_file_at(&place.directory, &temporary)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     let new = open_at(&place.directory, &temporary, flags, Mode::from_raw_mode(0o600))?;

@@ -1,87 +1,37 @@
-//! The ports and offers of one machine while it runs.
+//! The ports and offers of one machine while it runs: which it has, and that each is bound and served.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `entry` | one of them: its sockets, who serves it, where it leads to |
+//! | `proxies` | the processes that serve them, started again where they end |
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod entry;
+mod proxies;
+
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::PollFlags;
 
-use crate::network::plan::{Namespace, NetworkPlan};
-use crate::network::service::Service;
-use crate::settings::network::{Endpoint, Offer, PortMapping, Protocol};
-use crate::sys::in_root::Root;
-use crate::sys::{SysResult, in_words};
+use entry::{Entry, What};
+use proxies::{Proxies, Which};
 
 use super::error::PortsError;
 use super::holder;
-use super::message::{Order, Target};
-use super::process::Process;
 use super::proxy::NOBODY;
 use super::sockets::{Inside, bind_host, bind_inside, bind_path, may_be_at};
+use crate::network::plan::{Namespace, NetworkPlan};
+use crate::network::service::Service;
+use crate::settings::network::{Endpoint, Offer, PortMapping};
+use crate::sys::in_root::Root;
+use crate::sys::in_words;
 
 /// Ports that a machine holds by sockets: a supervisor may have 1024 fds on most hosts, and wants some for the rest.
 pub const MOST_HELD: usize = 512;
 
 /// Offers of a machine: each is two sockets.
 const MOST_OFFERS: usize = 64;
-
-/// A proxy that lives this long was not started in vain.
-const LONG_ENOUGH: Duration = Duration::from_secs(10);
-
-/// How often in a row one is started in vain before it is given up, and how long each waits before.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// One that cannot be started at all is tried again for ever, after this many [`PAUSE`]s squared at most: 80 s.
-const MOST_PAUSES: u32 = 20;
-
-/// A port of the host, or something of it that is offered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
-    Port(PortMapping),
-    Offer(Offer),
-}
-
-/// One of them.
-#[derive(Debug)]
-struct Entry {
-    what: What,
-    /// What the proxy calls it.
-    group: u32,
-    /// By which others come: none for a range that is too long to be held, and none where the machine is not there yet.
-    sockets: Vec<OwnedFd>,
-    /// The file of a socket in the machine.
-    file: Option<Inside>,
-    /// The proxy has them.
-    served: bool,
-}
-
-/// Which of a machine's proxies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
-    /// Makes its connections on the host.
-    Outside,
-    /// The same, to sockets of the file system, whoever may connect to them: that one takes a capability.
-    Sockets,
-    /// Makes them in the machine, of which the host knows no address.
-    Inside,
-}
-
-impl Which {
-    const ALL: [Self; 3] = [Self::Outside, Self::Sockets, Self::Inside];
-}
-
-/// A proxy, when there is something for it to do.
-#[derive(Debug, Default)]
-struct Proxy {
-    process: Option<Process>,
-    /// Ended soon after their start, in a row.
-    in_vain: u32,
-    /// It could not be started, in a row.
-    failures: u32,
-    /// When to start it again.
-    again_at: Option<Instant>,
-}
 
 /// The ports and offers of one machine while it runs. Dropped, nothing is bound and no proxy runs.
 #[derive(Debug)]
@@ -95,11 +45,7 @@ pub struct Ports {
     by_rules: bool,
     entries: Vec<Entry>,
     next_group: u32,
-    /// Who the proxies are to the services that they connect to.
-    identity: u32,
-    outside: Proxy,
-    sockets: Proxy,
-    inside: Proxy,
+    proxies: Proxies,
     /// The machine's network namespace, once it has one.
     namespace: Option<OwnedFd>,
     /// Its root and the first of its IDs, once it runs.
@@ -129,10 +75,7 @@ impl Ports {
             by_rules,
             entries: Vec::new(),
             next_group: 0,
-            identity: base.filter(|base| *base != 0).unwrap_or(NOBODY),
-            outside: Proxy::default(),
-            sockets: Proxy::default(),
-            inside: Proxy::default(),
+            proxies: Proxies::new(machine, base.filter(|base| *base != 0).unwrap_or(NOBODY)),
             namespace: None,
             root: None,
             warnings: Vec::new(),
@@ -158,7 +101,7 @@ impl Ports {
 
     /// PIDs of the proxies that run.
     pub fn proxies(&self) -> Vec<i32> {
-        self.all().filter_map(|proxy| Some(proxy.process.as_ref()?.pid())).collect()
+        self.proxies.pids()
     }
 
     /// Has a port of the host lead to the machine.
@@ -293,11 +236,7 @@ impl Ports {
             Err(error) => return self.warn(&format!("ports and offers are not served: {error}")),
         }
         self.root = None;
-        // That one is in the namespace that was.
-        self.inside.process = None;
-        for which in [Which::Outside, Which::Sockets] {
-            self.tell(which, |process| process.tell(&Order::Reset, &[]));
-        }
+        self.proxies.reset();
         self.renew_offers(|_| true);
         self.settle();
     }
@@ -311,7 +250,9 @@ impl Ports {
 
     /// What the user should know, since the last call; each a line that may be printed.
     pub fn warnings(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.warnings)
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.append(&mut self.proxies.warnings());
+        warnings
     }
 
     fn warn(&mut self, text: &str) {
@@ -327,7 +268,7 @@ impl Ports {
     fn remove(&mut self, which: impl Fn(&Entry) -> bool) -> Option<()> {
         let entry = self.entries.remove(self.entries.iter().position(which)?);
         if entry.served {
-            self.tell(self.server_of(&entry), |process| process.stop(entry.group));
+            self.proxies.stop(entry.server(&self.guest), &entry);
         }
         drop(entry);
         self.settle();
@@ -340,7 +281,7 @@ impl Ports {
         for entry in &mut entries {
             let Some(offer) = entry.offer().filter(|offer| which(offer)).cloned() else { continue };
             if entry.served {
-                self.tell(self.server_of(entry), |process| process.stop(entry.group));
+                self.proxies.stop(entry.server(&self.guest), entry);
             }
             (entry.sockets, entry.file, entry.served) = (Vec::new(), None, false);
             match self.sockets_of(&offer) {
@@ -365,54 +306,6 @@ impl Ports {
         }
     }
 
-    /// Who serves an entry.
-    fn server_of(&self, entry: &Entry) -> Which {
-        match &entry.what {
-            What::Port(_) if self.guest.is_empty() => Which::Inside,
-            What::Offer(Offer { outside: Endpoint::Unix(_), .. }) => Which::Sockets,
-            What::Port(_) | What::Offer(_) => Which::Outside,
-        }
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Proxy> {
-        [&self.outside, &self.sockets, &self.inside].into_iter()
-    }
-
-    fn proxy(&mut self, which: Which) -> &mut Proxy {
-        match which {
-            Which::Outside => &mut self.outside,
-            Which::Sockets => &mut self.sockets,
-            Which::Inside => &mut self.inside,
-        }
-    }
-
-    /// Where an entry leads to, and of which protocol it is.
-    fn target_of(&self, what: &What) -> (Protocol, Target) {
-        const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        let at = |address: &Option<IpAddr>, port: u16| {
-            Target::Inet(address.map_or(LOOPBACK.to_vec(), |address| vec![address]), port)
-        };
-        match what {
-            What::Port(mapping) => {
-                let addresses = if self.guest.is_empty() { LOOPBACK.to_vec() } else { self.guest.clone() };
-                (mapping.protocol, Target::Inet(addresses, mapping.guest))
-            }
-            What::Offer(offer) => match &offer.outside {
-                Endpoint::Tcp(address, port) => (Protocol::Tcp, at(address, *port)),
-                Endpoint::Udp(address, port) => (Protocol::Udp, at(address, *port)),
-                Endpoint::Unix(path) => (Protocol::Tcp, Target::Unix(path.clone())),
-            },
-        }
-    }
-
-    /// Tells a proxy, if it runs. One that does not hear us is ended, and another started.
-    fn tell(&mut self, which: Which, order: impl FnOnce(&mut Process) -> SysResult<()>) {
-        let told = self.proxy(which).process.as_mut().map(order);
-        if matches!(told, Some(Err(_))) {
-            self.lost(which, Instant::now());
-        }
-    }
-
     /// Makes it so that each proxy runs that there is something for, no other, and that each serves what it should. Before the
     /// machine is there, connections wait.
     fn settle(&mut self) {
@@ -420,136 +313,35 @@ impl Ports {
             return;
         }
         for which in Which::ALL {
-            let mine: Vec<usize> = (0..)
-                .zip(&self.entries)
-                .filter(|(_, entry)| self.server_of(entry) == which && !entry.sockets.is_empty())
-                .map(|(index, _)| index)
-                .collect();
+            let mine = |entry: &&mut Entry| entry.server(&self.guest) == which && !entry.sockets.is_empty();
+            let mut mine: Vec<&mut Entry> = self.entries.iter_mut().filter(mine).collect();
             if mine.is_empty() {
-                *self.proxy(which) = Proxy::default();
+                self.proxies.dismiss(which);
                 continue;
             }
-            if self.proxy(which).process.is_none() && self.proxy(which).may_start() {
-                self.start(which);
-                mine.iter().for_each(|index| self.set_served(*index, false));
+            if self.proxies.is_due(which) {
+                self.proxies.start(which, self.namespace.as_ref().map(AsFd::as_fd));
+                mine.iter_mut().for_each(|entry| entry.served = false);
             }
-            for index in mine {
-                self.serve(which, index);
+            for entry in mine.into_iter().filter(|entry| !entry.served) {
+                entry.served = self.proxies.serve(which, entry, &self.guest);
             }
-        }
-    }
-
-    fn set_served(&mut self, index: usize, served: bool) {
-        if let Some(entry) = self.entries.get_mut(index) {
-            entry.served = served;
-        }
-    }
-
-    fn start(&mut self, which: Which) {
-        let namespace = self.namespace.as_ref().filter(|_| which == Which::Inside).map(AsFd::as_fd);
-        match Process::start(&self.machine, namespace, self.identity, which == Which::Sockets) {
-            Ok(process) => {
-                let proxy = self.proxy(which);
-                (proxy.process, proxy.again_at, proxy.failures) = (Some(process), None, 0);
-            }
-            Err(error) => {
-                let proxy = self.proxy(which);
-                // It may be for want of memory or of processes: that may end.
-                proxy.failures = (proxy.failures + 1).min(MOST_PAUSES);
-                proxy.again_at = Some(Instant::now() + PAUSE * proxy.failures * proxy.failures);
-                // Once: the others are of the same reason.
-                if proxy.failures == 1 {
-                    self.warn(&format!("ports and offers are not served for now: {error}"));
-                }
-            }
-        }
-    }
-
-    fn serve(&mut self, which: Which, index: usize) {
-        let Some(entry) = self.entries.get(index).filter(|entry| !entry.served) else { return };
-        let (protocol, to) = self.target_of(&entry.what);
-        let proxy = match which {
-            Which::Outside => &mut self.outside,
-            Which::Sockets => &mut self.sockets,
-            Which::Inside => &mut self.inside,
-        };
-        let Some(process) = &mut proxy.process else { return };
-        let told = match &entry.what {
-            What::Port(_) => process.serve(entry.group, protocol, &to, &entry.sockets),
-            // Its sockets are one port's at two addresses, and not ports in a row.
-            What::Offer(_) => entry.sockets.iter().try_for_each(|socket| {
-                process.serve(entry.group, protocol, &to, std::slice::from_ref(socket))
-            }),
-        };
-        match told {
-            Ok(()) => self.set_served(index, true),
-            Err(_) => self.lost(which, Instant::now()),
-        }
-    }
-
-    /// A proxy has ended, or hears nothing: another one is started, at once if that is not in vain.
-    fn lost(&mut self, which: Which, now: Instant) {
-        let Some(process) = self.proxy(which).process.take() else { return };
-        let lived = now.saturating_duration_since(process.started);
-        drop(process);
-        let proxy = self.proxy(which);
-        proxy.in_vain = if lived < LONG_ENOUGH { proxy.in_vain + 1 } else { 0 };
-        let given_up = proxy.in_vain >= TRIES;
-        proxy.again_at = match proxy.in_vain {
-            0 | 1 => Some(now),
-            times if times < TRIES => Some(now + PAUSE * times),
-            _ => None,
-        };
-        self.warn(match given_up {
-            false => "the proxy of the machine's ports has ended; who was connected by it is not any more",
-            true => "the proxy of the machine's ports ends again and again: it is not started any more",
-        });
-    }
-}
-
-impl Entry {
-    fn port(&self) -> Option<&PortMapping> {
-        match &self.what {
-            What::Port(mapping) => Some(mapping),
-            What::Offer(_) => None,
-        }
-    }
-
-    fn offer(&self) -> Option<&Offer> {
-        match &self.what {
-            What::Port(_) => None,
-            What::Offer(offer) => Some(offer),
-        }
-    }
-}
-
-impl Proxy {
-    /// Whether it is time to start it.
-    fn may_start(&self) -> bool {
-        match self.again_at {
-            Some(at) => at <= Instant::now(),
-            None => self.in_vain < TRIES,
         }
     }
 }
 
 impl Service for Ports {
     fn interest(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        self.all().filter_map(|proxy| proxy.process.as_ref()).flat_map(Process::interest).collect()
+        self.proxies.interest()
     }
 
     fn on_ready(&mut self, now: Instant) {
-        for which in Which::ALL {
-            if self.proxy(which).process.as_ref().is_some_and(Process::has_ended) {
-                self.lost(which, now);
-            }
-            self.tell(which, Process::go_on);
-        }
+        self.proxies.turn(now);
         self.settle();
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.all().filter(|proxy| proxy.process.is_none()).filter_map(|proxy| proxy.again_at).min()
+        self.proxies.deadline()
     }
 
     fn warnings(&mut self) -> Vec<String> {
@@ -558,72 +350,4 @@ impl Service for Ports {
 }
 
 #[cfg(test)]
-mod tests {
-    use rustix::process::{WaitOptions, waitpid};
-
-    use super::*;
-    use crate::sys::fork::fork_from_test;
-    use crate::sys::process::set_resource_limit;
-
-    #[test]
-    fn long_ranges_are_for_rules_that_take_them() {
-        let range = |address: Option<&str>| PortMapping {
-            protocol: Protocol::Tcp,
-            address: address.map(|address| address.parse().unwrap()),
-            host: 40_000,
-            guest: 40_000,
-            count: 600,
-        };
-        let rows = [
-            (None, true, true),
-            (None, false, false),
-            (Some("192.0.2.1"), true, true),
-            (Some("127.0.0.1"), true, true),
-            (Some("192.0.2.1"), false, false),
-            (Some("2001:db8::1"), true, false),
-            (Some("::1"), true, false),
-        ];
-        for (address, by_rules, expected) in rows {
-            let mut ports = Ports::hold("x", &NetworkPlan::default(), None, by_rules).unwrap();
-            ports.guest = vec!["10.213.0.2".parse().unwrap()];
-            assert_eq!(ports.rules_take(&range(address)), expected, "{address:?} {by_rules}");
-            if !expected {
-                let refused = ports.publish(range(address));
-                assert!(matches!(refused, Err(PortsError::TooMany { .. })), "{refused:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_proxy_that_cannot_be_started_is_waited_with() {
-        let child = || {
-            let file = || std::fs::File::open("/proc/self/ns/net");
-            let (Ok(namespace), Ok(mut ports)) =
-                (file(), Ports::hold("x", &NetworkPlan::default(), None, false))
-            else {
-                return 2;
-            };
-            let mapping = PortMapping { protocol: Protocol::Tcp, address: None, host: 0, guest: 1, count: 1 };
-            let Ok(next) = file() else { return 3 };
-            let number = u64::from(std::os::fd::AsRawFd::as_raw_fd(&next).unsigned_abs());
-            drop(next);
-            // One for the port, one for the namespace, none for a channel.
-            if ports.publish(mapping).is_err()
-                || set_resource_limit(libc::RLIMIT_NOFILE, number + 2, 4096).is_err()
-            {
-                return 4;
-            }
-            let before = Instant::now();
-            ports.entered(namespace.as_fd());
-            for _ in 0..1000 {
-                ports.on_ready(Instant::now());
-            }
-            let waits = ports.deadline().is_some_and(|at| at >= before + PAUSE);
-            let told = Service::warnings(&mut ports).len();
-            i32::from(!(waits && told == 1 && ports.proxies().is_empty()))
-        };
-        let pid = fork_from_test(child).expect("fork");
-        let (_, status) = waitpid(Some(pid), WaitOptions::empty()).expect("wait").expect("a child");
-        assert_eq!(status.exit_status(), Some(0));
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! Contexts and what is mounted for them, in order, as `--explain` prints it.
 
+use std::path::PathBuf;
+
 use super::super::describe::operation;
 use super::*;
 use crate::settings::Credential;

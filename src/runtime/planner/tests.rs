@@ -4,10 +4,15 @@ mod process;
 
 use super::super::describe::{describe, operation};
 use super::*;
+use crate::guest::network::NetworkFacts;
 use crate::host::limits::Wholes;
 use crate::host::{CgroupHierarchy, CgroupMode, KernelVersion, RESOURCES};
+use crate::network::plan::NetworkPlan;
+use crate::runtime::plan::{RootBase, UpperLayer, UserPlan};
 use crate::settings::network::NetworkNamespace;
-use crate::settings::{ALL_CAPABILITIES, Capability, Credential, CustomMount, LinkJournal, PivotRoot};
+use crate::settings::{
+    ALL_CAPABILITIES, Capability, Credential, CustomMount, LinkJournal, PivotRoot, ResourceLimit, Volatile,
+};
 
 fn settings(payload: Payload) -> MachineSettings {
     MachineSettings { tree: "/trees/demo".into(), payload, ..MachineSettings::built_in() }

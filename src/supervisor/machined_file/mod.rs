@@ -8,12 +8,11 @@ mod directory;
 
 use std::collections::BTreeMap;
 
-use rustix::fs::CWD;
 use rustix::process::Pid;
 
 use super::state::State;
 use crate::guest::os_release::OsRelease;
-use crate::sys::files::read_at;
+use crate::host::systemd;
 use crate::sys::process::{pidfd_id, pidfd_open, state_and_start_time};
 
 pub use directory::{read, read_all, remove, remove_ours, sweep, sweep_unfinished};
@@ -96,6 +95,8 @@ pub struct MachinedFile {
     pub ssh_address: String,
     /// With which key.
     pub ssh_private_key_path: String,
+    /// Where its own manager listens: a field of ours.
+    pub control_address: String,
 }
 
 impl MachinedFile {
@@ -149,6 +150,7 @@ impl MachinedFile {
             vsock_cid: number("VSOCK_CID").and_then(|cid| cid.try_into().ok()),
             ssh_address: text("SSH_ADDRESS"),
             ssh_private_key_path: text("SSH_PRIVATE_KEY_PATH"),
+            control_address: text("CONTROL_ADDRESS"),
         })
     }
 
@@ -182,6 +184,7 @@ impl MachinedFile {
         put("VSOCK_CID", &self.vsock_cid.map(|cid| cid.to_string()).unwrap_or_default());
         put("SSH_ADDRESS", &self.ssh_address);
         put("SSH_PRIVATE_KEY_PATH", &self.ssh_private_key_path);
+        put("CONTROL_ADDRESS", &self.control_address);
         text
     }
 
@@ -213,32 +216,14 @@ fn started_at(pid: i32) -> Option<u64> {
 pub fn are_machineds() -> bool {
     /// Where distributions have it.
     const MACHINED: [&str; 2] = ["/usr/lib/systemd/systemd-machined", "/lib/systemd/systemd-machined"];
-    is_systemds_host() && MACHINED.iter().any(|path| rustix::fs::stat(*path).is_ok())
-}
-
-/// Whether systemd is the host's PID 1.
-pub fn is_systemds_host() -> bool {
-    // Its name rather than /run/systemd/system: in a container that directory is made by hand at times.
-    read_at(CWD, "/proc/1/comm", 64).is_ok_and(|name| name.trim_ascii() == b"systemd")
-}
-
-/// The unit whose cgroup holds `cgroup`; the innermost one.
-pub fn unit_of(cgroup: &str) -> Option<&str> {
-    let parts = cgroup.rsplit('/').skip_while(|part| !is_unit(part));
-    // A slice holds units, and is not the machine's own.
-    parts.into_iter().next()
+    systemd::is_pid1() && MACHINED.iter().any(|path| rustix::fs::stat(*path).is_ok())
 }
 
 /// The unit whose cgroup holds the outer one of a machine of ours, whose own is `payload`. The outer one bears the machine's name, which
 /// may be a unit's too.
 fn unit_around(payload: &str) -> Option<&str> {
     let outer = payload.rsplit_once('/')?.0;
-    unit_of(outer.rsplit_once('/')?.0)
-}
-
-fn is_unit(part: &str) -> bool {
-    // init.scope is that of a guest's PID 1 at times, which is no unit of the host's.
-    (part.ends_with(".service") || part.ends_with(".scope")) && part != "init.scope"
+    systemd::innermost_unit_name(outer.rsplit_once('/')?.0)
 }
 
 /// The inode of a pidfd of `pid`, which no other process has since the host's boot (Linux 6.9); 0 where there is none.
@@ -299,6 +284,7 @@ mod tests {
             vsock_cid: Some(4),
             ssh_address: "vsock/4".to_owned(),
             ssh_private_key_path: "/run/k".to_owned(),
+            control_address: "/run/c".to_owned(),
         }
     }
 
@@ -335,18 +321,6 @@ mod tests {
 
     #[test]
     fn units() {
-        let table = [
-            ("/machine.slice/spinney@web.service/web/payload", Some("spinney@web.service")),
-            ("/machine.slice/machine-web.scope", Some("machine-web.scope")),
-            ("/user.slice/user@0.service/app.slice/run-r1.scope/x", Some("run-r1.scope")),
-            ("/machine.slice/machine-web.scope/init.scope", Some("machine-web.scope")),
-            ("/spinney/web/payload", None),
-            ("/", None),
-            ("", None),
-        ];
-        for (cgroup, unit) in table {
-            assert_eq!(unit_of(cgroup), unit, "{cgroup}");
-        }
         let table = [
             ("/machine.slice/spinney@web.service/machine-web/payload", Some("spinney@web.service")),
             (

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::bus;
 use super::errand::{Answer, Errand};
+use crate::host::systemd;
 use crate::runtime::unit_cgroup::scope_name;
-use crate::supervisor::machined_file::is_systemds_host;
 use crate::supervisor::{KeepUnit, Register, Request};
 use crate::sys::in_words;
 
@@ -28,7 +28,7 @@ pub(in crate::supervisor) fn begin(
 ) -> Option<Result<Scope, String>> {
     let wanted = match request.register {
         Register::No => false,
-        Register::Auto => boots && is_systemds_host(),
+        Register::Auto => boots && systemd::is_pid1(),
         Register::Yes => true,
     };
     (wanted && request.keep_unit == KeepUnit::IfOurs).then(|| {

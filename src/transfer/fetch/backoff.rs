@@ -90,6 +90,11 @@ pub(super) fn wait(pause: Duration, context: &Context) -> Result<(), crate::tran
     context.check()
 }
 
+/// Whether a server may do better next time: Request Timeout, Too Early, Too Many Requests, and what servers and gateways have of faults that pass.
+pub(super) fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

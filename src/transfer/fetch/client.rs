@@ -13,10 +13,10 @@ use reqwest::Url;
 use reqwest::blocking;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 
-use super::Error;
 use super::fault;
 use super::location::shown;
 use super::names::Names;
+use super::{Error, FetchOptions};
 
 /// How long connecting may take: longer than two lost SYNs (tcp(7), tcp_syn_retries).
 const CONNECT: Duration = Duration::from_secs(10);
@@ -242,6 +242,27 @@ impl Response {
 impl Read for Response {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.inner.read(buffer).map_err(fault::of_body)
+    }
+}
+
+/// Asks, with authorization if there is anybody to give it.
+pub(super) fn authorized(
+    client: &Client,
+    mut request: Request,
+    options: &FetchOptions,
+) -> Result<Response, crate::transfer::Error> {
+    let Some(authority) = &options.authorize else { return Ok(client.get(&request)?) };
+    request.authorization = authority.authorize(&request.url, None)?;
+    let response = client.get(&request)?;
+    let own = response.is_of(&request.url);
+    let challenge = response.header("www-authenticate").filter(|_| own).map(str::to_owned);
+    match (response.status(), challenge) {
+        // Tokens end, in the middle of a long download too.
+        (401, Some(challenge)) => {
+            request.authorization = authority.authorize(&request.url, Some(&challenge))?;
+            Ok(client.get(&request)?)
+        }
+        _ => Ok(response),
     }
 }
 

@@ -10,11 +10,11 @@ use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::client::same_server;
+use super::client::{authorized, same_server};
 use super::local::Local;
 use super::location::shown;
 use super::range::Validator;
-use super::{Client, Error, FetchOptions, Location, Request, backoff, download, fault};
+use super::{Client, Error, FetchOptions, Location, Request, backoff, fault};
 use crate::sys::files::{make_directories, open_at, read_all, replace_at};
 use crate::sys::random;
 use crate::transfer::{Context, Digest, Error as TransferError, Event};
@@ -228,7 +228,7 @@ fn patiently(
         let result = once(request, limit, options);
         tries += 1;
         let (again, asked) = match &result {
-            Ok(answered) => (download::may_pass(answered.status), answered.header("retry-after")),
+            Ok(answered) => (backoff::may_pass(answered.status), answered.header("retry-after")),
             Err(error) => (is_down(error), None),
         };
         let patience = match &result {
@@ -251,7 +251,7 @@ fn patiently(
 }
 
 fn once(request: &Request, limit: u64, options: &FetchOptions) -> Result<Answered, TransferError> {
-    let response = download::authorized(Client::shared()?, request.clone(), options)?;
+    let response = authorized(Client::shared()?, request.clone(), options)?;
     Ok(Answered {
         status: response.status(),
         headers: response.all_headers(),

@@ -7,6 +7,7 @@
 //! | file | what it owns |
 //! |---|---|
 //! | [`attempt`] | one source |
+//! | `held_to` | what a file of a distro is held to |
 //! | [`probe`] | whether a server answers at all, soon |
 //! | [`passed`] | which faults pass a source over |
 
@@ -21,6 +22,7 @@ use crate::archive::Counts;
 use crate::image::{Finish, Image, ImageName, Store};
 
 pub mod attempt;
+mod held_to;
 pub mod passed;
 pub mod probe;
 

@@ -18,12 +18,13 @@ const MANAGER: [&str; 3] =
     ["org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager"];
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 6] = [
+    let rows: [Row; 7] = [
         ("machines_of_machinectl", machines_of_machinectl),
         ("ends_when_idle", ends_when_idle),
         ("stays_with_transfers", stays_with_transfers),
         ("stays_with_who_is_connected", stays_with_who_is_connected),
         ("begun_by_the_bus", begun_by_the_bus),
+        ("gives_its_own_name_back_last", gives_its_own_name_back_last),
         ("killed", killed),
     ];
     rows.map(|(name, test)| Test::new(format!("{}daemon::{name}", super::TIER), test)).into()
@@ -104,6 +105,26 @@ fn begun_by_the_bus(context: &Context) -> TestResult {
         let host = format!("{}/machine/_2ehost", MANAGER[1]);
         assert_eq!(listed.trim_end(), format!("a(ssso) 1 \".host\" \"host\" \"\" \"{host}\""));
     }
+    Ok(())
+}
+
+/// The bus starts a successor as soon as one of the names is asked for that has been given back. That one waits for our own name, and
+/// would fail for another that is still taken.
+fn gives_its_own_name_back_last(context: &Context) -> TestResult {
+    let bus = Bus::start(context)?;
+    let mut manager = bus.manager(&[])?;
+    let client = own_client::Client::connect(&bus)?;
+    let mut owners = client.signals("NameOwnerChanged")?;
+    manager.signal(Signal::TERM.as_raw());
+    let mut given_back = || {
+        owners.wait(|message| {
+            let (name, _, new): (String, String, String) = message.body().deserialize().ok()?;
+            (new.is_empty() && !name.starts_with(':')).then_some(name)
+        })
+    };
+    let names = [given_back()?, given_back()?, given_back()?];
+    assert_eq!(names, ["org.freedesktop.machine1", "org.freedesktop.import1", "org.spinney"]);
+    manager.wait(PATIENCE).ok_or("the manager does not end")?;
     Ok(())
 }
 

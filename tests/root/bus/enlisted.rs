@@ -18,8 +18,10 @@ use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 7] = [
+    let rows: [Row; 9] = [
         ("a_life", a_life),
+        ("unit", unit),
+        ("unit_of_a_users_manager", unit_of_a_users_manager),
         ("no_scope", no_scope),
         ("refused", refused),
         ("systemd_never_answers", systemd_never_answers),
@@ -288,6 +290,70 @@ fn a_life(context: &Context) -> TestResult {
     assert_eq!(leader(), machine.state()?.leader.try_into().ok());
     machine.stop()?;
     assert_eq!(played.told(6)?[5..], [format!("unregister {name}")]);
+    Ok(())
+}
+
+/// The cgroup of a unit that is handed over, and those above it that were made with it.
+struct Unit(Vec<PathBuf>);
+
+impl Unit {
+    fn make(root: &Path, path: &str) -> Result<Self, Stop> {
+        let unit = root.join(path);
+        let made = unit.ancestors().take_while(|above| *above != root).map(Path::to_owned).collect();
+        fs::create_dir_all(unit.join("supervisor"))?;
+        attributes::set(fs::File::open(&unit)?, b"trusted.delegate", b"1")?;
+        Ok(Self(made))
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(self.0[0].join("supervisor"));
+        self.0.iter().for_each(|cgroup| drop(fs::remove_dir(cgroup)));
+    }
+}
+
+/// A machine that goes into the unit at `path`: how often it is told that this cannot be registered, and what machined is told.
+fn in_unit(context: &Context, path: &str, calls: &[&str]) -> Result<usize, Stop> {
+    let played = Played::start(context, Mood::Willing, Mood::Willing)?;
+    let unit = Unit::make(&played.cgroups, path)?;
+    let script = format!("echo $$ >{}/supervisor/cgroup.procs; exec \"$@\"", unit.0[0].display());
+    let spinney = context.spinney();
+    let mut command = std::process::Command::new("/bin/sh");
+    command
+        .args(["-c", &script, "sh"])
+        .arg(crate::harness::program())
+        .args(["run", "-x", "-M", &played.name, "--console=read-only", "--notify-ready"])
+        .args(["--register=yes", "--keep-unit"])
+        .arg(context.tree("busybox")?)
+        .envs(spinney.get_envs().filter_map(|(key, value)| Some((key, value?))))
+        .env("DBUS_SYSTEM_BUS_ADDRESS", played.bus.address());
+    let mut machine = Machine::spawn(context, &played.name, command);
+    machine.ready()?;
+    assert_eq!(machine.state()?.cgroup, format!("/{path}/machine-{}/payload", machine.name));
+    let warning = "warning: machinectl does not know the machine: it is in no unit of the system's\n";
+    let warnings = machine.messages().matches(warning).count();
+    if !calls.is_empty() {
+        played.told(1)?;
+    }
+    machine.stop()?;
+    let told = played.told(calls.len())?;
+    let told: Vec<&str> = told.iter().filter_map(|call| call.split(' ').next()).collect();
+    assert_eq!(told, calls);
+    Ok(warnings)
+}
+
+fn unit(context: &Context) -> TestResult {
+    let warnings = in_unit(context, &format!("{}.service", context.prefix), &["register", "unregister"])?;
+    assert_eq!(warnings, 0);
+    Ok(())
+}
+
+/// To machined a machine there would be in `user@.service`, which it would stop with the machine.
+fn unit_of_a_users_manager(context: &Context) -> TestResult {
+    let prefix = &context.prefix;
+    let path = format!("user@{prefix}.service/app.slice/{prefix}.service");
+    assert_eq!(in_unit(context, &path, &[])?, 1);
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::num::NonZero;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -129,7 +128,7 @@ impl Signals<'_> {
             }
             None
         };
-        let found = async { tokio::time::timeout(Duration::from_secs(10), next).await };
+        let found = async { tokio::time::timeout(PATIENCE, next).await };
         let found =
             self.client.runtime.block_on(found).map_err(|_| format!("no {} as wanted came", self.member))?;
         Ok(found.ok_or("the bus is gone")?)

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal as Kill;
 use serde_json::{Map, Value, json};
+use spinney::sys::process::pidfd_id;
 use spinney::sys::socket::receive;
 use spinney::varlink::Frames;
 
@@ -196,7 +197,10 @@ fn methods(context: &Context) -> TestResult {
         ("List", json!({ "name": "x", "pid": { "pid": state.leader } }), "NoSuchMachine"),
         ("Terminate", json!({}), "InvalidParameter"),
         ("Terminate", json!({ "name": ".host" }), "NotSupported"),
-        ("Terminate", json!({ "name": "../../x" }), "NoSuchMachine"),
+        ("Terminate", json!({ "name": "../../x" }), "InvalidParameter"),
+        // We are in no machine.
+        ("List", json!({ "pid": 0 }), "NoSuchMachine"),
+        ("List", json!({ "pid": { "pid": state.leader, "bootId": "0".repeat(32) } }), "InvalidParameter"),
         ("Kill", json!({ "name": name, "signal": 77 }), "InvalidParameter"),
         ("MapTo", json!({ "uid": 1000 }), "UserInHostRange"),
         ("MapTo", json!({ "gid": 4_294_900_000_u32 }), "NoSuchGroup"),
@@ -219,14 +223,30 @@ fn registration(context: &Context) -> TestResult {
     let manager = bus.manager(&[])?;
     let mut leader = Process::spawn(Command::new("sleep").arg("600").stdin(Stdio::null()));
     let mut client = Client::connect()?;
-    let machine = json!({
-        "name": "lab", "class": "vm", "service": "lab", "leaderProcessId": { "pid": leader.pid() },
-        "vSockCid": 7, "sshAddress": "vsock/7", "sshPrivateKeyPath": "/run/key",
+    let mut machine = json!({
+        "name": "lab", "class": "vm", "service": "lab", "vSockCid": 7, "sshAddress": "vsock/7",
+        "sshPrivateKeyPath": "/run/key", "controlAddress": "/run/lab/control",
+        // The host cannot have been booted so, nor can a process have such a pidfd.
+        "leaderProcessId": { "pid": leader.pid(), "bootId": "0".repeat(32) },
     });
+    assert_eq!(client.call("Register", machine.clone())?, Err("InvalidParameter".to_owned()));
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let pidfd = rustix::process::pidfd_open(
+        rustix::process::Pid::from_raw(leader.pid().cast_signed()).ok_or("no pid")?,
+        rustix::process::PidfdFlags::empty(),
+    )?;
+    machine["leaderProcessId"]["bootId"] = boot.trim().into();
+    if let Some(id) = pidfd_id(&pidfd) {
+        machine["leaderProcessId"]["pidfdId"] = (id + 1).into();
+        assert_eq!(client.call("Register", machine.clone())?, Err("InvalidParameter".to_owned()));
+        machine["leaderProcessId"]["pidfdId"] = id.into();
+    }
     assert_eq!(client.gives("Register", machine.clone())?, Map::new());
     assert_eq!(client.call("Register", machine)?, Err("MachineExists".to_owned()));
     let told = client.gives("List", json!({ "name": "lab" }))?;
     assert_eq!((&told["class"], &told["vSockCid"]), (&json!("vm"), &json!(7)));
+    assert_eq!(told["controlAddress"], json!("/run/lab/control"));
+    assert_eq!(told["leader"]["pid"], json!(leader.pid()));
     // The bus tells of it too.
     let shown = bus.machinectl(&["show", "lab", "--property=SSHAddress", "--value"]).ok()?;
     assert_eq!(shown, "vsock/7\n");

@@ -1,10 +1,11 @@
 //! The server on loopback, with clients and servers of the test's own; its clock is the test's.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use rustix::event::{PollFd, Timespec, poll};
 
+use super::clients::{BURST, MOST_CONNECTIONS, REST, WHILE};
 use super::*;
 use crate::network::dns::name::Name;
 use crate::network::dns::resolv_conf::ResolvConf;

@@ -172,3 +172,32 @@ fn many_at_once() {
     assert_eq!(std::fs::read_to_string(&path).expect("read"), "a");
     assert_eq!(names(temporary.path()), ["hosts"]);
 }
+
+/// One that was killed before its lines were there: nobody has anything to remove from the file, and what it left goes all the same.
+#[test]
+fn leavings_of_the_killed_go() {
+    let temporary = tempfile::tempdir().expect("tempdir");
+    let (path, locks) = (temporary.path().join("hosts"), temporary.path().join("locks"));
+    let hosts = HostsFile::at(&path, &locks);
+    for (text, lock, new) in [("a\n", true, true), ("a\n", true, false), ("a\n", false, true)] {
+        std::fs::write(&path, text).expect("write");
+        if lock {
+            std::fs::create_dir(&locks).expect("mkdir");
+            std::fs::write(locks.join(LOCK), "").expect("write");
+        }
+        if new {
+            std::fs::write(temporary.path().join(".#hosts.spinney"), "half").expect("write");
+        }
+        hosts.keep(|_| false).expect("keep none");
+        assert_eq!(names(temporary.path()), ["hosts"], "{lock} {new}");
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), text);
+    }
+    // One that lives is neither waited for nor disturbed.
+    let held = hosts.try_lock().expect("the lock");
+    std::fs::write(temporary.path().join(".#hosts.spinney"), "half").expect("write");
+    let begun = Instant::now();
+    hosts.keep(|_| false).expect("keep none");
+    assert!(begun.elapsed() < PATIENCE, "it was waited for");
+    assert_eq!(names(temporary.path()), [".#hosts.spinney", "hosts", "locks"]);
+    drop(held);
+}

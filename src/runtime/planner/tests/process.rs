@@ -1,5 +1,7 @@
 //! The process of PID 1: what it runs, and what it has of this host's capabilities and limits.
 
+use std::path::Path;
+
 use super::*;
 
 #[test]
