@@ -35,6 +35,18 @@ Exit status: the payload's; 125 when spinney itself fails, 126 when the command 
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) verb: Verb,
+
+    /// There is none, for machinectl(1)'s sake
+    #[arg(long, global = true, hide = true)]
+    no_pager: bool,
+
+    /// It is never asked for, for machinectl(1)'s sake
+    #[arg(long, global = true, hide = true)]
+    no_ask_password: bool,
+
+    /// There are no machines of users, for machinectl(1)'s sake
+    #[arg(long, global = true, hide = true)]
+    system: bool,
 }
 
 /// The definitions of all verbs, for completions and man pages.

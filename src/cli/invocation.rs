@@ -46,6 +46,13 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Invocation, Refusal> {
     if arguments[1] == "run" {
         return parse_run(arguments);
     }
+    // clap has a verb help, and no help for it.
+    let arguments = match arguments.as_slice() {
+        [program, help, option] if help == "help" && (option == "--help" || option == "-h") => {
+            vec![program.clone(), help.clone()]
+        }
+        _ => arguments,
+    };
     let matches = matches_of(&arguments)?;
     match Arguments::from_arg_matches(&matches).map_err(|error| Refusal::of(&error, None))?.verb {
         // Not reached while `run` has no alias; harmless if it gets one.
@@ -122,6 +129,17 @@ fn one_tree(options: &mut RunArguments, operand: Option<PathBuf>) -> Result<Path
             ));
         }
     };
+    // The directory that we are in is ".": an empty one is a script's variable that was never set.
+    if tree.as_os_str().is_empty() {
+        return Err(Refusal::error(
+            if option.is_empty() {
+                "the tree is an empty string".to_owned()
+            } else {
+                format!("{option} is empty")
+            },
+            "spinney run TREE; . is the directory that we are in",
+        ));
+    }
     if option == "--mstack=" && !tree.as_os_str().as_encoded_bytes().ends_with(b".mstack") {
         return Err(Refusal::error(
             format!("--mstack={} is no layered image by its name", tree.display()),
@@ -145,8 +163,14 @@ fn matches_of(arguments: &[OsString]) -> Result<ArgMatches, Refusal> {
     };
     let matches = command.try_get_matches_from_mut(arguments);
     matches.map_err(|error| {
-        let verb = arguments.get(1).and_then(|word| command.find_subcommand(word));
-        Refusal::of(&error, verb.map(clap::Command::get_name))
+        // `net capture` is one of verbs below a verb.
+        let (mut verb, mut names) = (&command, Vec::new());
+        for word in arguments.iter().skip(1) {
+            let Some(below) = verb.find_subcommand(word) else { break };
+            names.push(below.get_name());
+            verb = below;
+        }
+        Refusal::of(&error, Some(names.join(" ").as_str()).filter(|names| !names.is_empty()))
     })
 }
 
@@ -249,10 +273,28 @@ mod tests {
             (&["stop"], "see spinney stop --help"),
             (&["poweroff"], "see spinney stop --help"),
             (&["gc", "x"], "see spinney gc --help"),
+            (&["net", "capture", "--bogus"], "see spinney net capture --help"),
+            (&["net", "--bogus"], "see spinney net --help"),
             (&["run", "--bogus", "/t"], "see spinney run --help"),
             (&["--bogus"], "see spinney --help"),
             (&["quux"], "see spinney --help"),
             (&["lst"], "did you mean list?"),
+            (&["help", "quux"], "see spinney --help"),
+            (&["list", "-o", "yaml"], "one of: table, json"),
+            (&["top", "--order=age"], "one of: name, cpu, memory, io, tasks, network"),
+            (&["cancel-transfer", "x"], "see spinney cancel-transfer --help"),
+            (&["set-limit", "web", "1G"], "spinney set changes limits of machines that run"),
+            (&["edit", "web"], "its settings are /etc/spinney/machines/NAME.toml, or NAME.nspawn"),
+            (&["ps"], "spinney list"),
+            (&["list", "-H", "far"], "spinney works on the host it runs on: ssh HOST spinney ..."),
+            (
+                &["start", "--runner=vmspawn", "web"],
+                "machines are containers here; systemd-vmspawn(1) runs virtual ones",
+            ),
+            (
+                &["run", "--bind-user=joe", "/t"],
+                "systemd-nspawn has it; spinney nspawn --help says what is taken of its options",
+            ),
             (&["sotp"], "did you mean stop?"),
         ];
         for (line, expected) in rows {
@@ -270,6 +312,8 @@ mod tests {
             (&["--", "ls"], "no tree given"),
             (&["/t", "-D", "/u"], "two trees given: /t and --directory="),
             (&["/t", "-i", "/u"], "two trees given: /t and --image="),
+            (&[""], "the tree is an empty string"),
+            (&["-x", "-M", "web", "", "--", "ls"], "the tree is an empty string"),
             (&["-D", "/t", "--mstack=/u.mstack"], "two trees given: --directory= and --mstack="),
             (&["--mstack=/u"], "--mstack=/u is no layered image by its name"),
             (&["--nonsense", "/t"], "unknown option --nonsense"),
@@ -291,12 +335,26 @@ mod tests {
             (&["spinney"], "no command given"),
             (&["spinney", "rum"], "unknown command \"rum\""),
             (&["spinney", "gc", "x"], "unexpected argument \"x\""),
+            (&["spinney", "list", "-o", "yaml"], "bad value for --output: \"yaml\" is not known"),
+            (&["spinney", "cancel-transfer", "x"], "bad value for ID: \"x\" is no number of list-transfers"),
+            (&["spinney", "read-only", "web", "x"], "bad value for BOOL: \"x\" is neither yes nor no"),
         ];
         for (line, expected) in rows {
             match parse(line.iter().map(OsString::from).collect()) {
                 Err(Refusal::Error { message, .. }) => assert_eq!(message.to_string(), *expected),
                 other => panic!("{line:?}: {other:?}"),
             }
+        }
+        let help = parse(vec!["spinney".into(), "help".into(), "--help".into()]);
+        assert!(matches!(&help, Err(Refusal::Display(text)) if text.contains("list-transfers")), "{help:?}");
+        // What machinectl's users are used to say, and there is nothing to be done for.
+        for line in [
+            &["spinney", "--no-pager", "gc"] as &[&str],
+            &["spinney", "gc", "--no-pager", "--no-ask-password", "--system"],
+            &["spinney", "import-tar", "-N", "-m", "web.tar"],
+        ] {
+            let verb = parse(line.iter().map(OsString::from).collect());
+            assert!(matches!(verb, Ok(Invocation::Verb(_))), "{line:?}: {verb:?}");
         }
         let gc = parse(vec!["spinney".into(), "gc".into()]);
         assert!(matches!(&gc, Ok(Invocation::Verb(verb)) if matches!(**verb, Verb::Gc(_))), "{gc:?}");

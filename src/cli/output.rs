@@ -7,24 +7,28 @@
 //! | [`words`] | times, spans and sizes as people read them |
 //!
 //! An error is one line, its causes joined by colons, and a `hint:` line with the next step. Colour is for terminals
-//! alone, and not where `NO_COLOR` is set (<https://no-color.org>).
+//! alone, and not where `NO_COLOR` is set (<https://no-color.org>) or the terminal is a dumb one.
 
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
+use rustix::io::Errno;
 use serde::Serialize;
 
 pub mod table;
 pub mod tree;
 pub mod words;
 
-use crate::sys::in_words;
+use crate::sys::{SysError, in_words};
 use table::{Look, Table};
 
 const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[1;33m";
 const CYAN: &str = "\x1b[36m";
+/// What the kernel says to who may not.
+const REFUSALS: [Errno; 2] = [Errno::ACCESS, Errno::PERM];
+
 const RESET: &str = "\x1b[0m";
 
 /// Colours of results.
@@ -70,7 +74,8 @@ impl Output {
     /// Output as the environment asks for it; `quiet` leaves out the status lines.
     pub fn new(quiet: bool) -> Self {
         let terminal = io::stderr().is_terminal();
-        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
         Self {
             terminal,
             colour: terminal && colour,
@@ -132,7 +137,9 @@ impl Output {
 
     /// The same, with the last lines of the guest's console, which must be safe to print.
     pub fn failure(&self, error: &dyn Error, console: &[String], hint: Option<&str>) {
-        self.to_stderr(&self.rendered(error, console, hint));
+        let others =
+            (hint.is_none() && !super::is_root() && is_refused(error)).then_some("try again with sudo");
+        self.to_stderr(&self.rendered(error, console, hint.or(others)));
     }
 
     /// A result, for people.
@@ -223,6 +230,16 @@ fn to_stdout(bytes: &[u8]) {
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
 }
 
+/// Whether the kernel said no to who we are, somewhere below `error`.
+fn is_refused(error: &dyn Error) -> bool {
+    let sources = std::iter::successors(error.source(), |error| (*error).source());
+    sources.into_iter().any(|error| {
+        let by_call = error.downcast_ref::<SysError>().is_some_and(|error| REFUSALS.contains(&error.errno()));
+        let io = error.downcast_ref::<io::Error>();
+        by_call || io.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +251,23 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("open(\"/x\")")]
     struct Inner(#[source] io::Error);
+
+    #[test]
+    fn what_root_might_do() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot look into it")]
+        struct Looking(#[source] SysError);
+        let call = |errno| Looking(SysError::new("openat", "x", errno));
+        for (error, expected) in [
+            (&call(Errno::ACCESS) as &dyn Error, true),
+            (&call(Errno::PERM), true),
+            (&call(Errno::NOENT), false),
+            (&Outer(Inner(io::ErrorKind::PermissionDenied.into())), true),
+            (&Outer(Inner(io::ErrorKind::NotFound.into())), false),
+        ] {
+            assert_eq!(is_refused(error), expected, "{error:?}");
+        }
+    }
 
     #[test]
     fn an_error_is_one_line_and_a_hint() {

@@ -1,28 +1,11 @@
 //! What is wrong with a command line, as one line and a hint; clap's own errors are turned into that form too.
 
+mod habits;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-
-/// Options of systemd-nspawn(1) that `spinney run` does not have: who comes from there deserves to be told where they are.
-const ONLY_NSPAWN: &[&str] = &[
-    "--background",
-    "--bind-user",
-    "--bind-user-group",
-    "--bind-user-shell",
-    "--cleanup",
-    "--forward-journal",
-    "--image-policy",
-    "--no-pager",
-    "--oci-bundle",
-    "--private-users-delegate",
-    "--private-users-ownership",
-    "--restrict-address-families",
-    "--slice",
-    "-S",
-    "--template",
-];
 
 /// Why a command line leads to nothing more.
 #[derive(Debug)]
@@ -77,34 +60,47 @@ impl Refusal {
         let context = |kind| error.get(kind).and_then(text_of);
         // clap names an option with its value: `--machine <NAME>`.
         let option = context(ContextKind::InvalidArg)
-            .map(|text| text.split([' ', '=', '[']).next().unwrap_or_default().to_owned())
+            .map(|text| {
+                let name = text.trim_start_matches('[').split([' ', '=', '[']).next();
+                name.unwrap_or_default().to_owned()
+            })
             .unwrap_or_default();
         let value = context(ContextKind::InvalidValue).unwrap_or_default();
         let (message, hint) = match error.kind() {
             ErrorKind::UnknownArgument if option.starts_with('-') => (
                 format!("unknown option {option}"),
-                if ONLY_NSPAWN.contains(&option.as_str()) {
-                    Some("systemd-nspawn has it; spinney nspawn takes its whole command line".to_owned())
-                } else {
+                habits::option(&option).map(str::to_owned).or_else(|| {
                     context(ContextKind::SuggestedArg).map(|known| format!("did you mean {known}?"))
-                },
+                }),
             ),
             ErrorKind::UnknownArgument => (format!("unexpected argument \"{option}\""), None),
-            ErrorKind::InvalidSubcommand => (
-                format!(
-                    "unknown command \"{}\"",
-                    context(ContextKind::InvalidSubcommand).unwrap_or_default()
-                ),
-                error
-                    .get(ContextKind::SuggestedSubcommand)
-                    .and_then(nearest_of)
-                    .map(|known| format!("did you mean {known}?")),
-            ),
+            ErrorKind::InvalidSubcommand => {
+                let command = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+                let nearest = || error.get(ContextKind::SuggestedSubcommand).and_then(nearest_of);
+                let hint = habits::command(&command)
+                    .map(str::to_owned)
+                    .or_else(|| nearest().map(|known| format!("did you mean {known}?")));
+                (format!("unknown command \"{command}\""), hint)
+            }
             ErrorKind::InvalidValue if value.is_empty() => (format!("{option} needs a value"), None),
+            ErrorKind::InvalidValue if !option.is_empty() => {
+                let known = match error.get(ContextKind::ValidValue) {
+                    Some(ContextValue::Strings(known)) if !known.is_empty() => {
+                        Some(format!("one of: {}", known.join(", ")))
+                    }
+                    _ => None,
+                };
+                (format!("bad value for {}: {value:?} is not known", bare(&option)), known)
+            }
+            ErrorKind::ValueValidation if !option.is_empty() => {
+                let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+                let colon = if why.starts_with("is ") { "" } else { ":" };
+                (format!("bad value for {}: {value:?}{colon} {why}", bare(&option)), None)
+            }
             ErrorKind::NoEquals => (format!("{option} needs its value after '='"), None),
             ErrorKind::TooManyValues if !option.is_empty() => (format!("{option} takes no value"), None),
             ErrorKind::MissingRequiredArgument if !option.is_empty() => {
-                (format!("{} is missing", option.trim_matches(['<', '>', '.'])), None)
+                (format!("{} is missing", bare(&option)), None)
             }
             ErrorKind::InvalidUtf8 => {
                 ("an option's value is not UTF-8".to_owned(), Some("values are UTF-8 text".to_owned()))
@@ -117,11 +113,16 @@ impl Refusal {
             }
         };
         let hint = hint.unwrap_or_else(|| match verb {
-            Some(verb) => format!("see spinney {verb} --help"),
-            None => "see spinney --help".to_owned(),
+            Some(verb) if verb != "help" => format!("see spinney {verb} --help"),
+            _ => "see spinney --help".to_owned(),
         });
         Self::Error { message: Message::new(message), hint: Some(hint) }
     }
+}
+
+/// An operand without what clap puts around it: `<NAME>...`; an option as it is.
+fn bare(argument: &str) -> &str {
+    argument.trim_matches(['<', '>', '.', '[', ']'])
 }
 
 /// The best of clap's suggestions, which come in the order of likeness.

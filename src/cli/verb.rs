@@ -86,13 +86,15 @@ pub enum Verb {
     Inspect(inspect::InspectArguments),
     #[command(name = "search")]
     Search(search::SearchArguments),
-    #[command(name = "pull", visible_aliases = ["pull-oci"])]
+    #[command(name = "pull")]
     Pull(pull::PullArguments),
     // importctl's names for parts of these: known, but no news to who reads the list.
     #[command(name = "pull-tar", hide = true)]
     PullTar(pull::PullTarArguments),
     #[command(name = "pull-raw", hide = true)]
     PullRaw(pull::PullRawArguments),
+    #[command(name = "pull-oci", hide = true)]
+    PullOci(pull::PullOciArguments),
     #[command(name = "import")]
     Import(import::ImportArguments),
     #[command(name = "import-tar", hide = true)]
@@ -175,6 +177,7 @@ impl Verb {
             Self::Pull(arguments) => pull::pull(arguments),
             Self::PullTar(arguments) => pull::pull_tar(arguments),
             Self::PullRaw(arguments) => pull::pull_raw(arguments),
+            Self::PullOci(arguments) => pull::pull_oci_image(arguments),
             Self::Import(arguments) => import::import(arguments),
             Self::ImportTar(arguments) => import::import_tar(arguments),
             Self::ImportRaw(arguments) => import::import_raw(arguments),

@@ -18,14 +18,26 @@ pub enum Stage {
     Mounts,
     /// The console and the notification socket.
     Console,
-    /// Limits, scheduling, working directory.
+    /// Limits, scheduling.
     Process,
+    /// The processors that it may run on.
+    Processors,
+    /// The working directory.
+    Directory,
     /// Capabilities, ids, filter, exec.
     Exec,
 }
 
-const STAGES: [Stage; 6] =
-    [Stage::Namespaces, Stage::Root, Stage::Mounts, Stage::Console, Stage::Process, Stage::Exec];
+const STAGES: [Stage; 8] = [
+    Stage::Namespaces,
+    Stage::Root,
+    Stage::Mounts,
+    Stage::Console,
+    Stage::Process,
+    Stage::Processors,
+    Stage::Directory,
+    Stage::Exec,
+];
 
 /// Messages without a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

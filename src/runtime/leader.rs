@@ -129,6 +129,10 @@ fn set_up(start: LeaderStart<'_>, channel: &Channel) -> Result<(), Failure> {
         }
     }
     execution_context(&plan.process).map_err(at(Stage::Process))?;
+    if let Some(cpus) = &plan.process.cpu_affinity {
+        run_on(cpus).map_err(at(Stage::Processors))?;
+    }
+    enter_directory(&plan.process).map_err(at(Stage::Directory))?;
     channel.send(Message::Executing, &[]).map_err(at(Stage::Process))
 }
 
@@ -199,23 +203,34 @@ fn execution_context(process: &ProcessPlan) -> SysResult<()> {
     if let Some(adjust) = process.oom_score_adjust {
         write_proc("oom_score_adj", &adjust.to_string())?;
     }
-    if let Some(cpus) = &process.cpu_affinity {
-        let mut set = rustix::thread::CpuSet::new();
-        for cpu in cpus {
-            set.set(usize::try_from(*cpu).unwrap_or(usize::MAX));
-        }
-        sys("sched_setaffinity", rustix::thread::sched_setaffinity(None, &set), || format!("{cpus:?}"))?;
-    }
     if let Some(persona) = process.personality {
         set_personality(persona)?;
     }
     if let Some(context) = &process.selinux_context {
         write_proc("attr/exec", context)?;
     }
+    Ok(())
+}
+
+fn run_on(cpus: &[u32]) -> SysResult<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    for cpu in cpus {
+        set.set(usize::try_from(*cpu).unwrap_or(usize::MAX));
+    }
+    sys("sched_setaffinity", rustix::thread::sched_setaffinity(None, &set), || format!("{cpus:?}"))
+}
+
+fn enter_directory(process: &ProcessPlan) -> SysResult<()> {
     // By the root's rules: a link of the tree to /proc/self/fd/N would lead to what we still have open of the host's, and
     // from there by `..` to all of it (as in runc's CVE-2024-21626).
     let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let place = Root::open("/")?.open_file(&process.directory, flags, Mode::empty())?;
+    let root = Root::open("/")?;
+    let place = match root.open_file(&process.directory, flags, Mode::empty()) {
+        Err(error) if process.directory_is_a_wish && error.errno() == Errno::NOENT => {
+            root.open_file("/", flags, Mode::empty())?
+        }
+        place => place?,
+    };
     sys("fchdir", rustix::process::fchdir(&place), || FdPath::of(&place).to_string())
 }
 

@@ -287,6 +287,8 @@ pub struct ProcessPlan {
     pub environment: Vec<Vec<u8>>,
     /// Working directory in the guest.
     pub directory: PathBuf,
+    /// The root directory does as well, where that is missing: nobody asked for it.
+    pub directory_is_a_wish: bool,
     /// Who it runs as.
     pub user: UserPlan,
     /// Its capabilities.

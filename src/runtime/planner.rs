@@ -188,6 +188,7 @@ pub fn plan(
             .chdir
             .clone()
             .unwrap_or_else(|| if boot { PathBuf::from("/") } else { PathBuf::from(&tree.user.home) }),
+        directory_is_a_wish: settings.chdir.is_none(),
         user: tree.user.clone(),
         capabilities,
         seccomp,

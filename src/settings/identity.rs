@@ -12,6 +12,10 @@ use super::ValueError;
 /// Longest machine name and hostname: HOST_NAME_MAX of Linux (gethostname(2)).
 const NAME_MAX: usize = 64;
 
+/// The host, for systemd.
+const HOST: &str = ".host";
+const HOST_HINT: &str = "su - or ssh(1) log in to the host; spinney list shows the machines";
+
 const NAME_HINT: &str = "a hostname: letters, digits, '-' and '.', at most 64 characters, for example web-1";
 
 /// A machine name: hostname rules, at most 64 bytes (systemd-nspawn(1), `--machine=`).
@@ -63,8 +67,8 @@ impl fmt::Display for MachineName {
 }
 
 /// Checks a hostname by systemd's rules (hostname(5)): labels of ASCII letters, digits and dashes, divided by single
-/// dots; no label is empty or has a dash at its ends; at most 64 bytes in all. `.host`, systemd's name for the host
-/// itself, falls to the empty label.
+/// dots; no label is empty or has a dash at its ends; at most 64 bytes in all. Nor is it `.host`,
+/// systemd's name for the host itself.
 pub fn check_hostname(text: &str) -> Result<(), ValueError> {
     let refused = |problem: String| Err(ValueError::new(text, problem, NAME_HINT));
     if text.is_empty() {
@@ -75,6 +79,9 @@ pub fn check_hostname(text: &str) -> Result<(), ValueError> {
     }
     if text.len() > NAME_MAX {
         return refused(format!("is too long: {} characters, {NAME_MAX} at most", text.len()));
+    }
+    if text == HOST {
+        return Err(ValueError::new(text, "is the host itself, which is no machine", HOST_HINT));
     }
     for label in text.split('.') {
         if label.is_empty() {
@@ -211,7 +218,6 @@ mod tests {
             ("-a", dash),
             ("a.-b", dash),
             ("a-.b", dash),
-            (".host", dot),
             ("a.", dot),
             ("a..b", dot),
             (&"x".repeat(65), "is too long: 65 characters, 64 at most"),
@@ -220,6 +226,8 @@ mod tests {
             let error = text.parse::<MachineName>().unwrap_err();
             assert_eq!((error.problem(), error.hint()), (problem, NAME_HINT), "{text}");
         }
+        let error = HOST.parse::<MachineName>().unwrap_err();
+        assert_eq!((error.problem(), error.hint()), ("is the host itself, which is no machine", HOST_HINT));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Why a machine could not be run: one line, a hint, an exit status.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::guest::TreeError;
@@ -132,6 +133,12 @@ pub enum Error {
     /// What the leader said before it could exec.
     #[error("{text}")]
     Leader { text: String },
+    /// Where it was to begin.
+    #[error("cannot go to {directory:?} in the guest: {text}")]
+    Directory { directory: PathBuf, text: String },
+    /// Where it was to run.
+    #[error("the machine cannot run on these processors: {text}")]
+    Processors { text: String },
     /// The program could not be executed.
     #[error("cannot run {program:?} in the guest: {text}")]
     Exec { program: String, text: String, not_found: bool },
@@ -225,6 +232,8 @@ impl Error {
                 Some(hint) => return Some(hint),
                 None => "run spinney gc, and see what still uses it",
             },
+            Self::Directory { .. } => "--chdir= takes a directory that is in the guest",
+            Self::Processors { .. } => "nproc --all tells how many there are; --cpu-affinity= counts from 0",
             Self::NoSuchUser { .. } => "give a user of the tree, or a number",
             Self::Image(error) => return error.hint(),
             Self::RootHash(error) => return Some(error.hint().to_owned()),

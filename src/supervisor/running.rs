@@ -85,8 +85,13 @@ impl Running {
 }
 
 fn failed(plan: &MachinePlan, stage: Stage, text: String, errno: Option<i32>) -> Error {
-    if stage != Stage::Exec {
-        return Error::Leader { text };
+    match stage {
+        Stage::Exec => {}
+        Stage::Directory => {
+            return Error::Directory { directory: plan.process.directory.clone(), text };
+        }
+        Stage::Processors => return Error::Processors { text },
+        _ => return Error::Leader { text },
     }
     let program = plan.process.argv.first().cloned().unwrap_or_default();
     let not_found = matches!(errno, Some(libc::ENOENT | libc::ENOTDIR));

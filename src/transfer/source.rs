@@ -17,6 +17,14 @@ pub enum Source {
 const TRANSPORTS: [&str; 5] = ["docker://", "oci:", "oci-archive:", "docker-archive:", "oci-layout:"];
 
 impl Source {
+    /// `text`, which is an image of a registry whatever it looks like, as [`Self::parse`] takes such for one.
+    pub fn of_registry(text: &str) -> String {
+        match TRANSPORTS.iter().any(|transport| text.starts_with(transport)) {
+            true => text.to_owned(),
+            false => format!("docker://{text}"),
+        }
+    }
+
     /// Reads `text`.
     ///
     /// # Errors
@@ -87,6 +95,13 @@ mod tests {
         ];
         for (text, expected) in rows {
             assert_eq!(Source::parse(text).ok(), expected, "{text:?}");
+        }
+        for (text, expected) in [
+            ("debian:trixie", "docker://debian:trixie"),
+            ("ghcr.io/a/b", "docker://ghcr.io/a/b"),
+            ("oci:layout", "oci:layout"),
+        ] {
+            assert_eq!(Source::parse(&Source::of_registry(text)).ok(), oci(expected), "{text:?}");
         }
     }
 }

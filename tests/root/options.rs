@@ -61,7 +61,8 @@ pub fn tests() -> Vec<Test> {
             Ok(())
         })
     });
-    let single: [Row; 19] = [
+    let single: [Row; 20] = [
+        ("home_that_is_missing", home_that_is_missing),
         ("setenv_takes_our_own_value", setenv_takes_our_own_value),
         ("directory", directory),
         ("shifted_tree", shifted_tree),
@@ -83,6 +84,14 @@ pub fn tests() -> Vec<Test> {
         ("one_warning_without_cap_sys_resource", one_warning_without_cap_sys_resource),
     ];
     rows.chain(single.map(|(name, test)| Test::new(format!("options::{name}"), test))).collect()
+}
+
+/// A tree of one program, as images of containers are, has no /root: that is no reason not to run the program.
+fn home_that_is_missing(context: &Context) -> TestResult {
+    let tree = own_busybox(context)?;
+    fs::remove_dir(tree.join("root"))?;
+    assert_eq!(says(context, &tree, &[], "pwd; echo $HOME")?, "/\n/root");
+    Ok(())
 }
 
 fn setenv_takes_our_own_value(context: &Context) -> TestResult {

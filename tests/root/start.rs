@@ -232,6 +232,14 @@ fn enabled(context: &Context) -> TestResult {
     says(&["disable", &name], 0, &format!("{name} is disabled"));
     says(&["disable", &name], 0, &format!("{name} was not enabled"));
     assert_eq!(machine.state()?.phase, Phase::Ready);
+    says(&["enable", "--now", &name], 0, "is enabled");
+    assert_eq!(machine.state()?.phase, Phase::Ready, "one that runs goes on");
+    says(&["disable", "--now", &name], 0, &format!("{name} is off after"));
+    says(&["disable", "--now", &name], 0, &format!("{name} was not enabled"));
+    drop(machine);
+    says(&["enable", "--now", &name], 0, "is ready after");
+    let machine = Detached::find(&name)?;
+    says(&["disable", &name], 0, &format!("{name} is disabled"));
     drop(machine);
     says(&["start", "--all-enabled"], 0, "no machine is enabled");
     let systemd = "systemd runs this host: to start machines with it, have a unit run";

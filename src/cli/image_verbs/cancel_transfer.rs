@@ -20,12 +20,16 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct CancelTransferArguments {
     /// Which, by the numbers of list-transfers
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", required = true, value_parser = number)]
     ids: Vec<u32>,
 
     /// Print no status lines
     #[arg(short, long)]
     quiet: bool,
+}
+
+fn number(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "is no number of list-transfers")
 }
 
 /// Runs the verb, gives the exit status.

@@ -97,6 +97,10 @@ pub struct ImportOptions {
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<String>,
 
+    /// For importctl(1)'s sake: nothing is downloaded
+    #[arg(short = 'N', id = "no-keep-download", hide = true)]
+    _no_keep_download: bool,
+
     #[command(flatten)]
     report: ReportOptions,
 }

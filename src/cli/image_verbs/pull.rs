@@ -25,7 +25,8 @@ OCI registry (docker.io/library/debian:trixie). NAME is by default the file's na
 The image is unpacked under a hidden name while it is downloaded, and appears when it is whole, verified and on disk. Ctrl-C removes what \
 there is of it; with --keep-partial the next pull of the same address goes on where this one stopped.
 
-pull-tar and pull-raw insist on an archive or a disk image, and by default on a signature, as importctl(1) does.
+pull-tar and pull-raw insist on an archive or a disk image, and by default on a signature, as importctl(1) does. pull-oci takes what it is \
+given for an image of a registry, of Docker's where none is named.
 
 Examples:
   spinney pull https://example.org/debian-13.tar.xz
@@ -76,6 +77,22 @@ pub struct PullRawArguments {
 
     #[command(flatten)]
     options: PullOptions,
+}
+
+/// Fetch an image of an OCI registry
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "spinney pull-oci [OPTIONS] <REFERENCE> [NAME]", after_help = RULES)]
+pub struct PullOciArguments {
+    /// The image: [REGISTRY/]REPOSITORY[:TAG]
+    #[arg(value_name = "REFERENCE")]
+    reference: String,
+
+    #[command(flatten)]
+    options: PullOptions,
+
+    /// For this architecture [default: this host's]
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<String>,
 }
 
 /// What all of them take.
@@ -137,6 +154,14 @@ pub fn pull_tar(arguments: &PullTarArguments) -> u8 {
 pub fn pull_raw(arguments: &PullRawArguments) -> u8 {
     let options = &arguments.options;
     perform(&arguments.url, options.name.as_deref(), Some(Wanted::Raw), options, None, "pull-raw")
+}
+
+/// Runs `spinney pull-oci`, gives the exit status.
+pub fn pull_oci_image(arguments: &PullOciArguments) -> u8 {
+    let options = &arguments.options;
+    let reference = ReferenceOptions::of_architecture(arguments.arch.clone());
+    let source = Source::of_registry(&arguments.reference);
+    perform(&source, options.name.as_deref(), None, options, Some(&reference), "pull-oci")
 }
 
 fn perform(

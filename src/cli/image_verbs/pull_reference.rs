@@ -18,7 +18,7 @@ use crate::transfer::verify::Mode;
 use crate::transfer::{Digest, Event};
 
 /// What only names of the catalogue have.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Names of the catalogue")]
 pub struct ReferenceOptions {
     /// For this architecture [default: this host's]
@@ -47,6 +47,11 @@ pub struct ReferenceOptions {
 }
 
 impl ReferenceOptions {
+    /// Nothing of it, but for an architecture that was asked for.
+    pub(super) fn of_architecture(arch: Option<String>) -> Self {
+        Self { arch, ..Self::default() }
+    }
+
     /// The architecture that was asked for.
     pub(super) fn architecture(&self) -> Option<&str> {
         self.arch.as_deref()

@@ -39,7 +39,7 @@ fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "yes" | "y" | "true" | "t" | "on" => Ok(true),
         "0" | "no" | "n" | "false" | "f" | "off" => Ok(false),
-        _ => Err("yes or no".to_owned()),
+        _ => Err("is neither yes nor no".to_owned()),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::cli::output::Output;
 use crate::cli::refusal::Message;
 use crate::cli::transfer_bar::bytes;
 use crate::image::{Image, ImageKind};
+use crate::settings::MachineName;
 use crate::sys::in_words;
 use crate::transfer::install::Installed;
 use crate::transfer::obtain::Made;
@@ -86,7 +87,7 @@ impl Done {
             what: format!("{verb} {}", image.name),
             amount,
             proof: None,
-            next: Some(format!("spinney start {}", image.name)),
+            next: Some(next_for(image.name.as_str())),
             notes: Vec::new(),
             facts,
         }
@@ -171,6 +172,14 @@ impl Done {
             output.status(&format!("next: {next}"));
         }
         0
+    }
+}
+
+/// What to do with the image `name`: names of images may have what names of machines have not.
+fn next_for(name: &str) -> String {
+    match name.parse::<MachineName>() {
+        Ok(name) => format!("spinney start {name}"),
+        Err(_) => format!("spinney rename {name:?} NAME: a machine is called like a host"),
     }
 }
 

@@ -1,14 +1,15 @@
 //! `spinney disable`: has machines not started with the host any more.
 
-use super::{fail, named};
+use super::{enable, fail, named};
 use crate::cli::output::Output;
 use crate::cli::{EXIT_FAILURE, require_root};
-use crate::machine::{Error, autostart};
+use crate::machine::{Error, MachineHandle, autostart};
 use crate::manager::systemd;
 
 const EXAMPLES: &str = "\
 Examples:
-  spinney disable web              it comes no more; if it runs, it goes on";
+  spinney disable web              it comes no more; if it runs, it goes on
+  spinney disable --now web        it is powered off as well";
 
 /// Have machines started with the host no more
 #[derive(Debug, clap::Args)]
@@ -18,12 +19,16 @@ pub struct DisableArguments {
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 
+    /// Power them off at once as well, those that run
+    #[arg(long)]
+    now: bool,
+
     /// Print no status lines
     #[arg(short, long)]
     quiet: bool,
 }
 
-/// Runs the verb, gives the exit status. A machine that runs goes on.
+/// Runs the verb, gives the exit status. A machine that runs goes on, without `--now`.
 pub fn disable(arguments: &DisableArguments) -> u8 {
     let output = Output::new(arguments.quiet);
     if !require_root("disable", "sudo spinney disable NAME", output) {
@@ -41,6 +46,10 @@ pub fn disable(arguments: &DisableArguments) -> u8 {
                 status = if status == 0 { failed } else { status };
             }
         }
+    }
+    if arguments.now && status == 0 {
+        let runs = |name: &&String| named(name).is_ok_and(|name| MachineHandle::find(&name).is_ok());
+        return enable::also("stop", arguments.names.iter().filter(runs), arguments.quiet);
     }
     status
 }

@@ -33,11 +33,11 @@ pub struct DoctorArguments {
 pub(super) struct Telling {
     /// Leave out what is as it should be
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
 
     /// JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// What was found, of a machine or of the host.

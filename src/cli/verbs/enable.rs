@@ -1,11 +1,14 @@
 //! `spinney enable`: has machines started with the host.
 
+use std::ffi::OsString;
+
 use super::{fail, named};
+use crate::cli::invocation::{self, Invocation};
 use crate::cli::output::Output;
 use crate::cli::{EXIT_FAILURE, require_root};
 use crate::machine::autostart;
 
-use crate::machine::{Error, find_image};
+use crate::machine::{Error, MachineHandle, find_image};
 use crate::manager::systemd;
 
 const EXAMPLES: &str = "\
@@ -13,7 +16,8 @@ Where systemd runs the host and spinney@.service is installed, that is enabled. 
 start --all-enabled.
 
 Examples:
-  spinney enable web db            both come with the host";
+  spinney enable web db            both come with the host
+  spinney enable --now web         and this one runs already";
 
 /// Have machines started with the host
 #[derive(Debug, clap::Args)]
@@ -22,6 +26,10 @@ pub struct EnableArguments {
     /// The machines
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
+
+    /// Start them at once as well, those that do not run
+    #[arg(long)]
+    now: bool,
 
     /// Print no status lines
     #[arg(short, long)]
@@ -58,7 +66,24 @@ pub fn enable(arguments: &EnableArguments) -> u8 {
             "systemd runs this host: it starts machines when a unit runs spinney start --all-enabled",
         );
     }
+    if arguments.now && status == 0 {
+        let stopped = |name: &&String| named(name).is_ok_and(|name| MachineHandle::find(&name).is_err());
+        return also("start", arguments.names.iter().filter(stopped), arguments.quiet);
+    }
     status
+}
+
+/// Does `verb` to the machines in `names`, gives the exit status.
+pub(super) fn also<'a>(verb: &str, names: impl Iterator<Item = &'a String>, quiet: bool) -> u8 {
+    let mut line: Vec<OsString> = ["spinney", verb].map(OsString::from).to_vec();
+    line.extend(quiet.then(|| "--quiet".into()));
+    let options = line.len();
+    line.extend(names.map(OsString::from));
+    match invocation::parse(line.clone()) {
+        Ok(Invocation::Verb(verb)) if line.len() > options => verb.perform(),
+        // They all are as they should be.
+        _ => 0,
+    }
 }
 
 /// Whether it was not enabled before; `None` where systemd said no, which is told.

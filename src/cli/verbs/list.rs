@@ -49,6 +49,18 @@ pub struct ListArguments {
     /// Cut no column, however narrow the terminal is
     #[arg(short = 'l', long)]
     full: bool,
+
+    /// Show so many addresses of each machine, or all
+    #[arg(long, value_name = "NUMBER", default_value = "1", hide_default_value = true, value_parser = shown_addresses)]
+    max_addresses: usize,
+}
+
+/// `all`, or a number as machinectl(1) takes it.
+fn shown_addresses(text: &str) -> Result<usize, &'static str> {
+    match text {
+        "all" => Ok(usize::MAX),
+        number => number.parse().map_err(|_| "is neither a number nor all"),
+    }
 }
 
 /// One machine in the list. Texts are safe to print.
@@ -118,10 +130,8 @@ impl Entry {
         }
     }
 
-    fn row(self, now: u64) -> Vec<Cell> {
-        let others = self.addresses.len().saturating_sub(1);
-        let address = self.addresses.into_iter().next().unwrap_or_default();
-        let address = if others == 0 { address } else { format!("{address} +{others}") };
+    fn row(self, now: u64, addresses: usize) -> Vec<Cell> {
+        let address = shown(&self.addresses, addresses);
         vec![
             self.name.into(),
             Cell::new(self.state, colour_of(self.state)),
@@ -131,6 +141,13 @@ impl Entry {
             self.since_microseconds.map(|since| words::ago(since, now)).unwrap_or_default().into(),
         ]
     }
+}
+
+/// The first ones, at most `most`, and how many more there are.
+fn shown(addresses: &[String], most: usize) -> String {
+    let (first, others) = addresses.split_at(most.min(addresses.len()));
+    let others = (!others.is_empty()).then(|| format!("+{}", others.len()));
+    first.iter().cloned().chain(others).collect::<Vec<_>>().join(" ")
 }
 
 /// What a machine does, in a word.
@@ -205,7 +222,7 @@ pub fn list(arguments: &ListArguments) -> u8 {
     let mut table = Table::new(&["NAME", "STATE", "OS", "INIT", "ADDRESSES", "SINCE"]);
     let now = words::now();
     for entry in entries {
-        table.add(entry.row(now));
+        table.add(entry.row(now, arguments.max_addresses));
     }
     if count > 0 {
         output.table(&table, !arguments.no_legend, arguments.full);
@@ -229,7 +246,8 @@ fn sum(count: usize, left: usize, all: bool) -> String {
         } else {
             format!("{left} machines were killed")
         };
-        let see = if all { "" } else { "spinney list --all shows what it left, " };
+        let whose = if left == 1 { "it" } else { "they" };
+        let see = if all { String::new() } else { format!("spinney list --all shows what {whose} left, ") };
         text.push_str(&format!("{what}: {see}spinney gc clears up\n"));
     }
     text
@@ -238,6 +256,23 @@ fn sum(count: usize, left: usize, all: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses() {
+        let [none, one, two] = [0, 1, 2].map(|count| vec!["a".to_owned(), "b".to_owned()][..count].to_vec());
+        for (addresses, most, expected) in [
+            (&none, 1, ""),
+            (&one, 1, "a"),
+            (&two, 1, "a +1"),
+            (&two, 2, "a b"),
+            (&two, usize::MAX, "a b"),
+            (&two, 0, "+2"),
+        ] {
+            assert_eq!(shown(addresses, most), expected, "{addresses:?} {most}");
+        }
+        assert_eq!(shown_addresses("all"), Ok(usize::MAX));
+        assert_eq!(shown_addresses("-1"), Err("is neither a number nor all"));
+    }
 
     #[test]
     fn sums() {
@@ -250,6 +285,12 @@ mod tests {
                 1,
                 false,
                 "No machines.\n1 machine was killed: spinney list --all shows what it left, spinney gc clears up\n",
+            ),
+            (
+                0,
+                2,
+                false,
+                "No machines.\n2 machines were killed: spinney list --all shows what they left, spinney gc clears up\n",
             ),
             (2, 2, true, "\n2 machines listed.\n2 machines were killed: spinney gc clears up\n"),
         ] {

@@ -71,6 +71,12 @@ pub fn ports(arguments: &PortsArguments) -> u8 {
             }
         };
     }
+    if machines.is_empty() {
+        if !arguments.no_legend {
+            output.text("No ports.\n");
+        }
+        return 0;
+    }
     let mut table = Table::new(&["NAME", "KIND", "PROTOCOL", "HOST", "MACHINE"]);
     for machine in &machines {
         for mapping in &machine.ports {

@@ -51,7 +51,10 @@ pub fn judge(facts: &MachineFacts) -> Vec<Finding> {
         0 => Finding::ok("pids", "no process was refused"),
         count => Finding::warning(
             "pids",
-            format!("{count} times its limit of processes was reached"),
+            match count {
+                1 => "its limit of processes was reached once".to_owned(),
+                _ => format!("its limit of processes was reached {count} times"),
+            },
             format!("spinney set {} --tasks-max= gives it more", facts.state.name),
         ),
     });

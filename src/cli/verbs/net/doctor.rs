@@ -51,5 +51,8 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> u8 {
             }
         }
     }
+    if found.is_empty() && status == 0 && !arguments.telling.json && !arguments.telling.quiet {
+        output.text("No machines.\n");
+    }
     report(&found, &arguments.telling, status, output)
 }
