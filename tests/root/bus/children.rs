@@ -12,7 +12,7 @@ use zbus::OwnedObjectPath;
 
 use super::client;
 use super::fixture::Bus;
-use super::images::Scene;
+use super::images::{Pool, Scene};
 use super::own::{options, refused};
 use super::own_client::Client;
 use crate::command::{PATIENCE, Process, shell_status};
@@ -23,8 +23,9 @@ use spinney::manager::object_path::encode;
 const MANAGER: &str = "/org/spinney";
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 3] = [
+    let rows: [Row; 4] = [
         ("hear_signals", hear_signals),
+        ("killed", killed),
         ("do_not_hold_up_urgent_ones", do_not_hold_up_urgent_ones),
         ("end_with_who_waits", end_with_who_waits),
     ];
@@ -82,14 +83,7 @@ fn hear_signals(context: &Context) -> TestResult {
     let [pid] = wait_for_children(&scene.manager, "spinney clone ", 1)?[..] else {
         return Err("not one".into());
     };
-    let is_hidden = |entry: &String| entry.starts_with(".#clone.");
-    let begun = Instant::now();
-    while !scene.pool.entries().iter().any(is_hidden) {
-        assert!(begun.elapsed() < PATIENCE, "it makes nothing");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
     signal(pid, Signal::STOP)?;
-    assert!(scene.pool.entries().iter().any(is_hidden), "it is made already");
     assert_eq!(blocked(pid)?, "0".repeat(16));
     client.call::<()>(&job, "Job1.Cancel", &())?;
     signal(pid, Signal::CONT)?;
@@ -103,6 +97,29 @@ fn hear_signals(context: &Context) -> TestResult {
         let _ = fs::remove_dir_all("/run/systemd/nspawn");
     }
     scene.over()
+}
+
+/// What it was making is gone when it is told that it failed.
+fn killed(context: &Context) -> TestResult {
+    let bus = Bus::start(context)?;
+    let mut manager = bus.manager_with(&[], &[("SPINNEY_FAULT", "commit-begun")])?;
+    let pool = Pool::new(context)?;
+    pool.tree("base")?;
+    let client = Client::connect(&bus)?;
+    let image: OwnedObjectPath = client.call(MANAGER, "Manager1.GetImage", &pool.name("base"))?;
+    let copy = (pool.name("clone"), options(&[("copy", true.into())]));
+    let (_, job): (OwnedObjectPath, OwnedObjectPath) = client.call(&image, "Image1.Clone", &copy)?;
+    let said = refused(client.call::<()>(&job, "Job1.Wait", &()));
+    assert_eq!(said.0, "org.spinney.Error.Failed", "{said}");
+    assert!(said.1.starts_with("spinney ended with exit status 137"), "{said}");
+    let left: Vec<String> = pool.entries().into_iter().filter(|entry| !entry.ends_with(".lck")).collect();
+    assert_eq!(left, ["base"]);
+    if !context.on_host {
+        let _ = fs::remove_dir_all("/run/systemd/nspawn");
+    }
+    manager.signal(Signal::TERM.as_raw());
+    manager.wait(PATIENCE).ok_or("the manager does not end")?;
+    Ok(())
 }
 
 /// Work that does not come to an end keeps nobody from ending a machine.

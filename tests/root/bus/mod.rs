@@ -30,6 +30,7 @@
 //! | [`images_by_varlink`] | the same over Varlink |
 //! | [`daemon`] | the manager's life: begun by the bus, idle, killed |
 //! | [`enlisted`] | machines in the registers of systemd and machined, both played |
+//! | [`played`] | who plays them |
 //! | [`recorded`] | what systemd's own daemons say, recorded, and ours held to it |
 
 mod access;
@@ -52,6 +53,7 @@ mod own_access;
 mod own_client;
 mod own_images;
 mod own_jobs;
+mod played;
 mod polkit;
 mod recorded;
 mod registered;
