@@ -72,6 +72,11 @@ impl Unit {
 
 impl Drop for Unit {
     fn drop(&mut self) {
+        // What is to be told at the end is told from in there.
+        let _ = wait_until(|| {
+            fs::read_to_string(self.0[0].join("cgroup.events"))
+                .map_or(true, |text| text.contains("populated 0"))
+        });
         let _ = fs::remove_dir(self.0[0].join("supervisor"));
         self.0.iter().for_each(|cgroup| drop(fs::remove_dir(cgroup)));
     }
