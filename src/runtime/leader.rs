@@ -215,7 +215,11 @@ fn execution_context(process: &ProcessPlan) -> SysResult<()> {
 fn run_on(cpus: &[u32]) -> SysResult<()> {
     let mut set = rustix::thread::CpuSet::new();
     for cpu in cpus {
-        set.set(usize::try_from(*cpu).unwrap_or(usize::MAX));
+        // One that the set has no place for is none of this host's: setting it would panic.
+        match usize::try_from(*cpu) {
+            Ok(cpu) if cpu < rustix::thread::CpuSet::MAX_CPU => set.set(cpu),
+            _ => return Err(SysError::new("sched_setaffinity", format!("{cpus:?}"), Errno::INVAL)),
+        }
     }
     sys("sched_setaffinity", rustix::thread::sched_setaffinity(None, &set), || format!("{cpus:?}"))
 }

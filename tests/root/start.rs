@@ -139,7 +139,7 @@ fn refusals(context: &Context) -> TestResult {
         (names[2].clone(), format!("tree {MACHINES}/{} ", names[2])),
         (names[3].clone(), format!("no image {:?}", names[3])),
         (format!(".{}", names[3]), "begins or ends with a dot".to_owned()),
-        (".host".to_owned(), "\".host\" begins or ends with a dot".to_owned()),
+        (".host".to_owned(), "\".host\" is the host itself, which is no machine".to_owned()),
         ("../x".to_owned(), "has a character that no hostname has: '/'".to_owned()),
     ];
     for (name, expected) in &rows {
