@@ -60,9 +60,8 @@ const ROWS: [(&str, &[Manager]); 9] = [
     ("busybox", &[Nothing, Udhcpc]),
 ];
 
-/// From the link to its addresses: 5 to 30 ms, on a busy host 150. Who waits for the kernel's link watch, for duplicates of its address
-/// or for an answer that does not come does so for a second.
-const LINK_TO_ADDRESS: Duration = Duration::from_millis(400);
+/// From the link to its addresses, the best of [`TRIES`].
+const LINK_TO_ADDRESS: Duration = Duration::from_millis(50);
 /// How long a program that waits for the network may take.
 const WAIT_ONLINE: Duration = Duration::from_secs(1);
 /// How much longer a boot may take for its network, and what is no matter of the network.
