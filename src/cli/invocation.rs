@@ -283,8 +283,14 @@ mod tests {
             (&["list", "-o", "yaml"], "one of: table, json"),
             (&["top", "--order=age"], "one of: name, cpu, memory, io, tasks, network"),
             (&["cancel-transfer", "x"], "see spinney cancel-transfer --help"),
-            (&["set-limit", "web", "1G"], "spinney set changes limits of machines that run"),
-            (&["edit", "web"], "its settings are /etc/spinney/machines/NAME.toml, or NAME.nspawn"),
+            (
+                &["set-limit", "web", "1G"],
+                "disks of images have no limit here; spinney set changes limits of machines that run",
+            ),
+            (
+                &["edit", "web"],
+                "its settings are /etc/spinney/machines/NAME.toml, or /etc/systemd/nspawn/NAME.nspawn",
+            ),
             (&["ps"], "spinney list"),
             (&["list", "-H", "far"], "spinney works on the host it runs on: ssh HOST spinney ..."),
             (

@@ -20,16 +20,16 @@ pub mod table;
 pub mod tree;
 pub mod words;
 
-use crate::sys::{SysError, in_words};
+use crate::sys::in_words;
 use table::{Look, Table};
 
 const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[1;33m";
 const CYAN: &str = "\x1b[36m";
+const RESET: &str = "\x1b[0m";
+
 /// What the kernel says to who may not.
 const REFUSALS: [Errno; 2] = [Errno::ACCESS, Errno::PERM];
-
-const RESET: &str = "\x1b[0m";
 
 /// Colours of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,7 +234,7 @@ fn to_stdout(bytes: &[u8]) {
 fn is_refused(error: &dyn Error) -> bool {
     let sources = std::iter::successors(error.source(), |error| (*error).source());
     sources.into_iter().any(|error| {
-        let by_call = error.downcast_ref::<SysError>().is_some_and(|error| REFUSALS.contains(&error.errno()));
+        let by_call = error.downcast_ref::<Errno>().is_some_and(|errno| REFUSALS.contains(errno));
         let io = error.downcast_ref::<io::Error>();
         by_call || io.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     })
@@ -243,6 +243,7 @@ fn is_refused(error: &dyn Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::SysError;
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot start web")]
@@ -257,9 +258,14 @@ mod tests {
         #[derive(Debug, thiserror::Error)]
         #[error("cannot look into it")]
         struct Looking(#[source] SysError);
+        #[derive(Debug, thiserror::Error)]
+        #[error(transparent)]
+        struct Clearing(#[from] SysError);
         let call = |errno| Looking(SysError::new("openat", "x", errno));
         for (error, expected) in [
             (&call(Errno::ACCESS) as &dyn Error, true),
+            (&Clearing(SysError::new("openat", "x", Errno::PERM)), true),
+            (&SysError::new("openat", "x", Errno::PERM), true),
             (&call(Errno::PERM), true),
             (&call(Errno::NOENT), false),
             (&Outer(Inner(io::ErrorKind::PermissionDenied.into())), true),

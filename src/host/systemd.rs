@@ -52,9 +52,25 @@ pub fn innermost_unit_name(path: &str) -> Option<&str> {
 /// The name of the innermost unit that a process is in whose /proc/PID/cgroup (cgroups(7)) is `listed`: in v2, or in the hierarchy
 /// that systemd has to itself where it keeps its books in v1.
 pub fn unit_of_process(listed: &str) -> Option<&str> {
+    cgroups_of_systemd(listed).find_map(innermost_unit_name)
+}
+
+/// The name of the system manager's own unit that such a process is in: the outermost one. Whom a cgroup is delegated to calls those
+/// below it what he likes, other units' names too. `None` for who is in a user's manager (`user@1000.service`), which is in a unit with
+/// all that is that user's.
+pub fn systems_unit_of_process(listed: &str) -> Option<&str> {
+    let unit = cgroups_of_systemd(listed).find_map(|path| {
+        path.split('/')
+            .find(|part| !part.is_empty() && !part.ends_with(".slice"))
+            .filter(|part| is_unit(part))
+    })?;
+    (!unit.starts_with("user@")).then_some(unit)
+}
+
+fn cgroups_of_systemd(listed: &str) -> impl Iterator<Item = &str> {
     let systemds = |(of, path): (&str, _)| (of.is_empty() || of == "name=systemd").then_some(path);
     let lines = listed.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-    lines.filter_map(systemds).find_map(innermost_unit_name)
+    lines.filter_map(systemds)
 }
 
 fn is_unit(part: &str) -> bool {
@@ -118,6 +134,26 @@ mod tests {
         }
         assert_eq!(innermost_unit_name("/a.slice/b.service/c"), Some("b.service"));
         assert_eq!(innermost_unit_name("/a.slice"), None);
+    }
+
+    #[test]
+    fn nobody_is_in_a_unit_by_the_name_of_a_cgroup_of_his_own() {
+        for (listed, unit) in [
+            ("0::/machine.slice/machine-web.scope\n", Some("machine-web.scope")),
+            (
+                "0::/machine.slice/a-b.slice/machine-web.scope/payload/ssh.service\n",
+                Some("machine-web.scope"),
+            ),
+            ("0::/user.slice/user-7.slice/session-2.scope\n", Some("session-2.scope")),
+            ("0::/user.slice/user-7.slice/user@7.service/x/ssh.service\n", None),
+            ("0::/user.slice/user-7.slice/user@7.service\n", None),
+            ("1:name=systemd:/system.slice/ci.service/ssh.service\n0::/\n", Some("ci.service")),
+            ("0::/x/ssh.service\n", None),
+            ("0::/../ssh.service\n", None),
+            ("3:cpu:/ssh.service\n0::/\n", None),
+        ] {
+            assert_eq!(systems_unit_of_process(listed), unit, "{listed}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{Control, Error, MachineHandle};
 use crate::host::Host;
 use crate::settings::MachineName;
 use crate::supervisor::gc;
-use crate::supervisor::registry::{Claim, MachineDirectory, is_held};
+use crate::supervisor::registry::{Claim, MachineDirectory, is_bare, is_held};
 use crate::sys::SysError;
 use crate::sys::pipe::wait_for_any;
 use crate::sys::process::{self, pidfd_send_signal};
@@ -22,6 +22,9 @@ const START: Duration = Duration::from_secs(30);
 
 /// How long one that is waited for is not looked at: the kernel, which lets go of the lock of one that was killed, changes no file.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a supervisor may take from making its directory to locking it: less than a millisecond, where it need not wait for a processor.
+const BARE: Duration = Duration::from_millis(100);
 
 /// How long a supervisor may take to answer before it is taken to hang.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -50,18 +53,19 @@ pub enum Terminated {
 /// # Errors
 /// As [`MachineHandle::find`].
 pub fn find(name: &MachineName) -> Result<MachineHandle, Error> {
+    let begun = Instant::now();
     match MachineHandle::find(name) {
-        found if is_to_come(&found, name) => {}
+        found if is_to_come(&found, name, begun) => {}
         found => return found,
     }
-    let deadline = Instant::now() + START;
+    let deadline = begun + START;
     let watch = RegistryWatch::new()?;
     loop {
         // Watched before it is looked at.
         watch.follow(|other| other != name)?;
         let found = MachineHandle::find(name);
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || !is_to_come(&found, name) {
+        if left.is_zero() || !is_to_come(&found, name, begun) {
             return found;
         }
         wait_for_any([(watch.as_fd(), PollFlags::IN)], Some(left.min(LOOK)))
@@ -69,11 +73,12 @@ pub fn find(name: &MachineName) -> Result<MachineHandle, Error> {
     }
 }
 
-/// Whether somebody is at `name` who may have it run in a moment: also who still clears what an earlier machine has left, its state too.
-fn is_to_come(found: &Result<MachineHandle, Error>, name: &MachineName) -> bool {
+/// Whether somebody is at `name`, looked for since `begun`, who may have it run in a moment: also who still clears what an earlier machine
+/// has left, its state too.
+fn is_to_come(found: &Result<MachineHandle, Error>, name: &MachineName, begun: Instant) -> bool {
     match found {
         Err(Error::Starting { .. }) => true,
-        Err(Error::NotRunning { .. }) => is_held(name),
+        Err(Error::NotRunning { .. }) => is_held(name) || is_bare(name) && begun.elapsed() < BARE,
         _ => false,
     }
 }

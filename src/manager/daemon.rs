@@ -102,7 +102,10 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let _ = raise_soft_limit(libc::RLIMIT_NOFILE);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
-    runtime.block_on(serve(options, passed))
+    let ended = runtime.block_on(serve(options, passed));
+    // Who is still removing what a verb left is not waited for: it goes with the next one's.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(options: &Options, passed: Vec<OwnedFd>) -> Result<(), Error> {

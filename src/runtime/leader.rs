@@ -214,13 +214,9 @@ fn execution_context(process: &ProcessPlan) -> SysResult<()> {
 
 fn run_on(cpus: &[u32]) -> SysResult<()> {
     let mut set = rustix::thread::CpuSet::new();
-    for cpu in cpus {
-        // One that the set has no place for is none of this host's: setting it would panic.
-        match usize::try_from(*cpu) {
-            Ok(cpu) if cpu < rustix::thread::CpuSet::MAX_CPU => set.set(cpu),
-            _ => return Err(SysError::new("sched_setaffinity", format!("{cpus:?}"), Errno::INVAL)),
-        }
-    }
+    // Of those that are not there the kernel takes no notice, as long as one is; a set has no place for all that may be named.
+    let in_set = cpus.iter().filter_map(|cpu| usize::try_from(*cpu).ok());
+    in_set.filter(|cpu| *cpu < rustix::thread::CpuSet::MAX_CPU).for_each(|cpu| set.set(cpu));
     sys("sched_setaffinity", rustix::thread::sched_setaffinity(None, &set), || format!("{cpus:?}"))
 }
 
@@ -230,9 +226,7 @@ fn enter_directory(process: &ProcessPlan) -> SysResult<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let root = Root::open("/")?;
     let place = match root.open_file(&process.directory, flags, Mode::empty()) {
-        Err(error) if process.directory_is_a_wish && error.errno() == Errno::NOENT => {
-            root.open_file("/", flags, Mode::empty())?
-        }
+        Err(_) if process.directory_is_a_wish => root.open_file("/", flags, Mode::empty())?,
         place => place?,
     };
     sys("fchdir", rustix::process::fchdir(&place), || FdPath::of(&place).to_string())

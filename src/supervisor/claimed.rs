@@ -59,8 +59,14 @@ impl Claimed {
                         directory.remove().map_err(Error::system("give the name back"))?;
                         return Err(Error::NameInUse { name: name.to_string() });
                     }
-                    let journal =
-                        Journal::open(&directory).map_err(Error::system("open the journal of resources"))?;
+                    let journal = match Journal::open(&directory) {
+                        Ok(journal) => journal,
+                        Err(error) => {
+                            // Nothing is noted in it.
+                            let _ = directory.remove();
+                            return Err(Error::system("open the journal of resources")(error));
+                        }
+                    };
                     fault::point("machine-directory");
                     return Ok(Self {
                         directory,

@@ -36,9 +36,6 @@ const MODE: u32 = 0o711;
 const LOOKS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How often at one that is empty and locked by nobody.
-const LOOKS_AT_BARE: u32 = 20;
-
 /// The locked directory of a machine.
 #[derive(Debug)]
 pub struct MachineDirectory {
@@ -198,20 +195,17 @@ impl MachineDirectory {
 
 /// Whether the directory of `name` belongs to nobody: its supervisor is dead. Who may not look is told no.
 pub fn is_abandoned(name: &MachineName) -> bool {
-    // A supervisor makes it before it can lock it, and so is waited for, as whoever is told that there is no such machine would
-    // have it run from then on.
-    for _ in 0..LOOKS_AT_BARE {
-        if !open(name).and_then(entries).is_ok_and(|entries| entries.is_empty()) {
-            break;
-        }
-        std::thread::sleep(PAUSE);
-    }
     open(name).is_ok_and(|directory| try_lock(&directory).unwrap_or(false))
 }
 
 /// Whether somebody has the directory of `name`: a supervisor, or who clears what one has left. Who may not look is told no.
 pub fn is_held(name: &MachineName) -> bool {
     open(name).is_ok_and(|directory| !try_lock(&directory).unwrap_or(true))
+}
+
+/// Whether there is nothing in the directory of `name` so far: a supervisor makes it before it can lock it.
+pub fn is_bare(name: &MachineName) -> bool {
+    open(name).and_then(entries).is_ok_and(|entries| entries.is_empty())
 }
 
 fn open(name: &MachineName) -> SysResult<OwnedFd> {

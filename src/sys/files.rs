@@ -195,10 +195,14 @@ pub fn replace_by(
 ) -> SysResult<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
     let file = open_at(&directory, temporary, flags, Mode::from_raw_mode(mode))?;
-    write_all(file, data)?;
-    sys("renameat", rustix::fs::renameat(&directory, temporary, &directory, name), || {
-        format!("{}, {temporary:?}, {name:?}", FdPath::of(&directory))
-    })
+    let written = write_all(file, data).and_then(|()| {
+        let renamed = rustix::fs::renameat(&directory, temporary, &directory, name);
+        sys("renameat", renamed, || format!("{}, {temporary:?}, {name:?}", FdPath::of(&directory)))
+    });
+    if written.is_err() {
+        let _ = remove_file_at(&directory, temporary);
+    }
+    written
 }
 
 /// Reads the file `path` below `directory`, at most `limit` bytes of it.

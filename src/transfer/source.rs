@@ -17,11 +17,11 @@ pub enum Source {
 const TRANSPORTS: [&str; 5] = ["docker://", "oci:", "oci-archive:", "docker-archive:", "oci-layout:"];
 
 impl Source {
-    /// `text`, which is an image of a registry whatever it looks like, as [`Self::parse`] takes such for one.
+    /// `text`, which is an image of a registry if it can be one, as [`Self::parse`] takes such for one.
     pub fn of_registry(text: &str) -> String {
-        match TRANSPORTS.iter().any(|transport| text.starts_with(transport)) {
-            true => text.to_owned(),
-            false => format!("docker://{text}"),
+        match Self::parse(text) {
+            Ok(Self::Catalogue(name)) => format!("docker://{name}"),
+            _ => text.to_owned(),
         }
     }
 
@@ -98,10 +98,15 @@ mod tests {
         }
         for (text, expected) in [
             ("debian:trixie", "docker://debian:trixie"),
-            ("ghcr.io/a/b", "docker://ghcr.io/a/b"),
+            ("ghcr.io/a/b", "ghcr.io/a/b"),
+            ("acme/web", "docker://acme/web"),
             ("oci:layout", "oci:layout"),
         ] {
             assert_eq!(Source::parse(&Source::of_registry(text)).ok(), oci(expected), "{text:?}");
+        }
+        // What cannot be one is said to be what it is.
+        for text in ["https://example.org/a.tar", "./a.tar", ""] {
+            assert_eq!(Source::of_registry(text), text);
         }
     }
 }

@@ -80,6 +80,7 @@ const VALUES: &[(&[&str], &str)] = &[
     (&["--oom-score-adjust=1001"], "1001"),
     (&["--cpu-affinity=x"], "x"),
     (&["-x", "--cpu-affinity=8191"], "cannot run on these processors"),
+    (&["-x", "--cpu-affinity=1000"], "cannot run on these processors"),
     (&["--personality=pdp11"], "pdp11"),
     (&["--set-credential=novalue"], "novalue"),
     (&["--set-credential=../x:y"], "../x"),

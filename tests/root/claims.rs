@@ -13,10 +13,11 @@ use crate::machine::Machine;
 use crate::network_links::soon;
 
 pub fn tests() -> Vec<Test> {
-    let rows: [Row; 5] = [
+    let rows: [Row; 6] = [
         ("terminate_waits_for_who_clears", terminate_waits_for_who_clears),
         ("terminate_looks_again_at_what_is_empty", terminate_looks_again_at_what_is_empty),
         ("terminate_of_one_that_died_as_it_began", terminate_of_one_that_died_as_it_began),
+        ("disable_now_of_one_that_starts", disable_now_of_one_that_starts),
         ("start_waits_for_who_clears", start_waits_for_who_clears),
         ("start_after_a_kill", start_after_a_kill),
     ];
@@ -128,6 +129,19 @@ fn terminate_of_one_that_died_as_it_began(context: &Context) -> TestResult {
     assert_eq!(ending.end()?, none_runs(&name));
     // As long as a start may take.
     assert!(begun.elapsed() < Duration::from_secs(20), "it was waited for all the same");
+    collect(context)
+}
+
+/// It is not passed over: it would run, disabled.
+fn disable_now_of_one_that_starts(context: &Context) -> TestResult {
+    let name = context.machine_name();
+    fs::create_dir_all(directory(&name))?;
+    fs::write(directory(&name).join("resources"), "")?;
+    let held = hold(&name)?;
+    let disabled = run(context.spinney().args(["disable", "-q", "--now", &name]));
+    let said = format!("spinney: error: {name:?} is still starting\n");
+    assert!(disabled.status == 125 && disabled.stderr.starts_with(&said), "{disabled:#?}");
+    drop(held);
     collect(context)
 }
 

@@ -91,6 +91,8 @@ fn home_that_is_missing(context: &Context) -> TestResult {
     let tree = own_busybox(context)?;
     fs::remove_dir(tree.join("root"))?;
     assert_eq!(says(context, &tree, &[], "pwd; echo $HOME")?, "/\n/root");
+    fs::write(tree.join("root"), "")?;
+    assert_eq!(says(context, &tree, &[], "pwd; echo $HOME")?, "/\n/root");
     Ok(())
 }
 

@@ -33,14 +33,14 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (&["--runner", "-V"], RUNNER),
     (&["-j"], "--json"),
-    (&["--format"], "what a file is, its bytes say; export takes --format="),
+    (&["--format"], "--json for programs; what a file is, its bytes say, and export takes --format="),
     (&["--keep-download"], "downloads are not kept; --keep-partial of pull keeps those that break off"),
 ];
 
 /// Commands, and what their hint is.
 const COMMANDS: &[(&[&str], &str)] = &[
-    (&["set-limit"], "spinney set changes limits of machines that run"),
-    (&["edit"], "its settings are /etc/spinney/machines/NAME.toml, or NAME.nspawn"),
+    (&["set-limit"], "disks of images have no limit here; spinney set changes limits of machines that run"),
+    (&["edit"], "its settings are /etc/spinney/machines/NAME.toml, or /etc/systemd/nspawn/NAME.nspawn"),
     (&["cat"], "spinney explain NAME shows all settings, and where each came from"),
     (&["bind-volume", "unbind-volume"], RUNNER),
     (&["ps"], "spinney list"),

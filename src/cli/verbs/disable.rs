@@ -5,6 +5,7 @@ use crate::cli::output::Output;
 use crate::cli::{EXIT_FAILURE, require_root};
 use crate::machine::{Error, MachineHandle, autostart};
 use crate::manager::systemd;
+use crate::settings::MachineName;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,8 +49,10 @@ pub fn disable(arguments: &DisableArguments) -> u8 {
         }
     }
     if arguments.now && status == 0 {
-        let runs = |name: &&String| named(name).is_ok_and(|name| MachineHandle::find(&name).is_ok());
-        return enable::also("stop", arguments.names.iter().filter(runs), arguments.quiet);
+        // One that is starting is one to be stopped.
+        let runs = |name: &MachineName| !matches!(MachineHandle::find(name), Err(Error::NotRunning { .. }));
+        let runs = arguments.names.iter().filter(|name| named(name).is_ok_and(|name| runs(&name)));
+        return enable::also("stop", runs, arguments.quiet);
     }
     status
 }

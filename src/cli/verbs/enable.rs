@@ -6,9 +6,7 @@ use super::{fail, named};
 use crate::cli::invocation::{self, Invocation};
 use crate::cli::output::Output;
 use crate::cli::{EXIT_FAILURE, require_root};
-use crate::machine::autostart;
-
-use crate::machine::{Error, MachineHandle, find_image};
+use crate::machine::{Error, MachineHandle, autostart, find_image};
 use crate::manager::systemd;
 
 const EXAMPLES: &str = "\
@@ -79,10 +77,13 @@ pub(super) fn also<'a>(verb: &str, names: impl Iterator<Item = &'a String>, quie
     line.extend(quiet.then(|| "--quiet".into()));
     let options = line.len();
     line.extend(names.map(OsString::from));
-    match invocation::parse(line.clone()) {
-        Ok(Invocation::Verb(verb)) if line.len() > options => verb.perform(),
+    if line.len() == options {
         // They all are as they should be.
-        _ => 0,
+        return 0;
+    }
+    match invocation::parse(line) {
+        Ok(Invocation::Verb(verb)) => verb.perform(),
+        _ => EXIT_FAILURE,
     }
 }
 

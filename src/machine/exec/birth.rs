@@ -63,7 +63,8 @@ pub(super) fn birth(
         }
         if !polled[0].revents().is_empty() {
             let heard = entered.birth.hear();
-            wait_for_end(entered.joining).map_err(failed())?;
+            // It has said all that it had to say. In a cgroup that the guest freezes now it would not end by itself.
+            give_up()?;
             let born = match heard.map_err(failed())? {
                 Heard::Leader(pid) => Pid::from_raw(pid)
                     .map(Born::Command)

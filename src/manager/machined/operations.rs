@@ -347,7 +347,7 @@ pub async fn by_pid(context: &Context, pid: i32) -> Result<Known, Problem> {
     let (its, ours) = (namespace(pid), namespace(1));
     let is_of = |known: &Known| {
         let file = known.file();
-        if [file.leader, file.supervisor].contains(&pid) {
+        if file.leader == pid || file.supervisor == pid && file.is_supervised() {
             return true;
         }
         match known {

@@ -157,6 +157,12 @@ fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Prob
     }
     // Who registers itself has nobody who watches it.
     let supervisor = i32::try_from(of_caller(registration.supervisor)).unwrap_or(0);
+    if origin.uid != 0 && registration.supervisor != 0 && !is_owned_by(supervisor, origin.uid) {
+        return Err(Problem::new(
+            Kind::AccessDenied,
+            "Only root may have processes of others watch machines",
+        ));
+    }
     let supervisor = if supervisor == leader { 0 } else { supervisor };
     let cgroup = read_at(CWD, format!("/proc/{leader}/cgroup"), 1 << 16).unwrap_or_default();
     let cgroup = String::from_utf8_lossy(&cgroup);
@@ -165,7 +171,7 @@ fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Prob
     Ok(MachinedFile {
         class,
         service: registration.service,
-        unit: systemd::unit_of_process(&cgroup).unwrap_or_default().to_owned(),
+        unit: systemd::systems_unit_of_process(&cgroup).unwrap_or_default().to_owned(),
         root: registration.root,
         id: if zeros {
             String::new()

@@ -15,6 +15,7 @@ use crate::manager::machined::known::Known;
 use crate::manager::machined::operations::{Operation, by_pid, map_to};
 use crate::manager::machined::registration::{Origin, register, unregister};
 use crate::manager::problem::{Kind, Problem};
+use crate::sys::process::pidfd_send_signal;
 use crate::varlink::service::object;
 use crate::varlink::{Fault, Interface};
 
@@ -167,11 +168,19 @@ fn answer<'a>(exchange: &'a mut Exchange<'_>) -> Answering<'a> {
 async fn perform(exchange: &mut Exchange<'_>) -> Result<Last, Fault> {
     let nothing = |()| Last::default();
     match understand(&exchange.call)? {
-        MachineCall::Register { mut registration, leader, allocate, interactive } => {
+        MachineCall::Register { mut registration, leader, supervisor, allocate, interactive } => {
             if let Some((process, field)) = leader {
                 registration.leader_pidfd =
                     Some(process.pin().ok_or_else(|| Fault::invalid_parameter(field))?);
             }
+            // Pinned until its own pidfd has been written down.
+            let _watcher = match supervisor {
+                Some((process, field)) => {
+                    registration.supervisor = process.pid.unsigned_abs();
+                    Some(process.pin().ok_or_else(|| Fault::invalid_parameter(field))?)
+                }
+                None => None,
+            };
             let origin = Origin { pid: exchange.peer.pid.unsigned_abs(), uid: exchange.peer.uid };
             let caller = exchange.peer.caller(interactive);
             let done = register(&exchange.context, &caller, origin, *registration, allocate).await;
@@ -235,8 +244,12 @@ async fn name(exchange: &Exchange<'_>, machine: &Lookup) -> Result<String, Fault
         // Zero is for who asks about the machine that it is in.
         Some(ProcessId { pid: 0, .. }) => Some(of_process(exchange, exchange.peer.pid).await?),
         Some(process) => {
-            let _pidfd = process.pin().ok_or_else(|| Fault::invalid_parameter("pid"))?;
-            Some(of_process(exchange, process.pid).await?)
+            let gone = || Fault::invalid_parameter("pid");
+            let pidfd = process.pin().ok_or_else(gone)?;
+            let machine = of_process(exchange, process.pid).await?;
+            // If it is there still, its number was no other process' meanwhile.
+            pidfd_send_signal(&pidfd, 0).map_err(|_| gone())?;
+            Some(machine)
         }
         None => None,
     };

@@ -63,10 +63,12 @@ pub enum Opened {
 pub enum MachineCall {
     /// `Register`.
     Register {
-        /// What is said of the machine, but for its leader.
+        /// What is said of the machine, but for its processes.
         registration: Box<Registration>,
         /// That one, and the parameter that names it; `None` for the caller.
         leader: Option<(ProcessId, &'static str)>,
+        /// Who watches it, likewise.
+        supervisor: Option<(ProcessId, &'static str)>,
         /// A unit is to be made.
         allocate: bool,
         /// The caller's user may be asked for a password.
@@ -278,7 +280,7 @@ fn register(with: &mut Parameters) -> Result<MachineCall, Fault> {
         service: line(with, "service")?,
         leader: 0,
         leader_pidfd: None,
-        supervisor: supervisor.map_or(0, |(process, _)| process.pid.unsigned_abs()),
+        supervisor: 0,
         root: path(with, "rootDirectory")?.unwrap_or_default(),
         interfaces,
         vsock_cid,
@@ -289,6 +291,7 @@ fn register(with: &mut Parameters) -> Result<MachineCall, Fault> {
     Ok(MachineCall::Register {
         registration: Box::new(registration),
         leader,
+        supervisor,
         allocate: with.flag("allocateUnit")?,
         interactive: with.flag("allowInteractiveAuthentication")?,
     })
@@ -301,9 +304,9 @@ fn either(
     old: &'static str,
 ) -> Result<Option<(ProcessId, &'static str)>, Fault> {
     let (by_new, by_old) = (process(with, new)?, process(with, old)?);
-    let named = by_new.map(|process| (process, new)).or(by_old.map(|process| (process, old)));
     // Zero is the caller, as nothing is.
-    Ok(named.filter(|(process, _)| process.pid > 0))
+    let named = |process: Option<ProcessId>| process.filter(|process| process.pid > 0);
+    Ok(named(by_new).map(|process| (process, new)).or(named(by_old).map(|process| (process, old))))
 }
 
 /// 32 digits, with hyphens or without.

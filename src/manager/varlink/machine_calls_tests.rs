@@ -65,11 +65,11 @@ fn calls() {
 fn registrations() {
     let parameters = json!({
         "name": "a", "class": "vm", "id": "00112233-4455-6677-8899-aabbccddeeff", "service": "s", "leader": 7,
-        "leaderProcessId": {"pid": 8}, "ifIndices": [1, 2], "vSockCid": 3, "sshAddress": "x", "allocateUnit": true,
+        "leaderProcessId": {"pid": 8}, "supervisor": 9, "supervisorProcessId": {"pid": 0}, "ifIndices": [1, 2], "vSockCid": 3, "sshAddress": "x", "allocateUnit": true,
         "controlAddress": "/run/control",
     });
     let call = Call::new("io.systemd.Machine.Register", object(parameters));
-    let Ok(MachineCall::Register { registration, leader, allocate: true, interactive: false }) =
+    let Ok(MachineCall::Register { registration, leader, supervisor, allocate: true, interactive: false }) =
         understand(&call)
     else {
         panic!("not understood");
@@ -77,6 +77,7 @@ fn registrations() {
     assert_eq!(registration.id.first().copied(), Some(0));
     assert_eq!((registration.id.len(), registration.vsock_cid), (16, Some(3)));
     assert_eq!(leader, Some((ProcessId { pid: 8, ..ProcessId::default() }, "leaderProcessId")));
+    assert_eq!(supervisor, Some((ProcessId { pid: 9, ..ProcessId::default() }, "supervisor")));
     assert_eq!((registration.interfaces.as_slice(), registration.class.as_str()), (&[1, 2][..], "vm"));
     assert_eq!(registration.control_address, "/run/control");
 }

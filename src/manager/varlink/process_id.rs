@@ -28,7 +28,7 @@ impl ProcessId {
             |value: &Value| value.as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid >= 0);
         let Value::Object(fields) = value else { return Some(Self { pid: pid(value)?, ..Self::default() }) };
         let field = |name: &str| fields.get(name).filter(|value| !value.is_null());
-        Some(Self {
+        let process = Self {
             pid: field("pid").and_then(pid)?,
             pidfd_id: match field("pidfdId") {
                 None => None,
@@ -39,7 +39,9 @@ impl ProcessId {
                 None => None,
                 Some(id) => Some(boot_id(id.as_str()?)?),
             },
-        })
+        };
+        // The caller is known by itself: what else is said of it would be held against nothing.
+        (process.pid > 0 || process == Self::default()).then_some(process)
     }
 
     /// The process, if it is there, and the one that is meant.
@@ -84,6 +86,9 @@ mod tests {
                 json!({"pid": 7, "bootId": "00112233-4455-6677-8899-AABBCCDDEEFF"}),
                 Some(ProcessId { boot_id: Some(id.to_owned()), ..of(7) }),
             ),
+            (json!({"pid": 0}), Some(of(0))),
+            (json!({"pid": 0, "pidfdId": 9}), None),
+            (json!({"pid": 0, "bootId": id}), None),
             (json!({"pid": 7, "bootId": "x"}), None),
             (json!({"pid": 7, "bootId": 7}), None),
             (json!({"pid": 7, "pidfdId": "x"}), None),

@@ -344,9 +344,11 @@ enum Named {
 fn named(file: &OwnedFd) -> SysResult<Named> {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     let path = std::fs::read_link(&link).map_err(|_| SysError::new("readlink", link, Errno::NOENT))?;
-    // Asked afterwards: one that has a name still had it before.
+    // Asked afterwards: what is there now was there before. It may have other names, which are no business of ours.
     let stat = sys("fstat", rustix::fs::fstat(file), || FdPath::of(file).to_string())?;
-    Ok(if stat.st_nlink > 0 { Named::At(path) } else { Named::Nowhere(stat.st_ino) })
+    let is_it = |there: rustix::fs::Stat| (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino);
+    let is_there = rustix::fs::lstat(&path).is_ok_and(is_it);
+    Ok(if is_there { Named::At(path) } else { Named::Nowhere(stat.st_ino) })
 }
 
 #[cfg(test)]

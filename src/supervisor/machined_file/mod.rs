@@ -199,7 +199,7 @@ impl MachinedFile {
     }
 
     /// Whether the supervisor that it names lives.
-    fn is_supervised(&self) -> bool {
+    pub fn is_supervised(&self) -> bool {
         let same =
             || self.supervisor_pidfd_id == 0 || pidfd_id_of(self.supervisor) == self.supervisor_pidfd_id;
         started_at(self.supervisor).is_some() && same()

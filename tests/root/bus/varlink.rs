@@ -19,6 +19,7 @@ use super::polkit::Polkit;
 use crate::command::{PATIENCE, Process, run};
 use crate::harness::{Context, Row, Stop, Test, TestResult};
 use crate::machine::Machine;
+use crate::network_links::soon;
 
 const SOCKET: &str = "/run/systemd/machine/io.systemd.Machine";
 const NOBODY: u32 = 65534;
@@ -240,6 +241,9 @@ fn registration(context: &Context) -> TestResult {
         machine["leaderProcessId"]["pidfdId"] = (id + 1).into();
         assert_eq!(client.call("Register", machine.clone())?, Err("InvalidParameter".to_owned()));
         machine["leaderProcessId"]["pidfdId"] = id.into();
+        machine["supervisorProcessId"] = json!({ "pid": leader.pid(), "pidfdId": id + 1 });
+        assert_eq!(client.call("Register", machine.clone())?, Err("InvalidParameter".to_owned()));
+        machine["supervisorProcessId"]["pidfdId"] = id.into();
     }
     assert_eq!(client.gives("Register", machine.clone())?, Map::new());
     assert_eq!(client.call("Register", machine)?, Err("MachineExists".to_owned()));
@@ -297,6 +301,24 @@ fn others_than_root(context: &Context) -> TestResult {
     polkit.allow(&["org.freedesktop.machine1.manage-machines"]);
     assert_eq!(call("Terminate", json!({ "name": name }))?, Ok(Map::new()));
     machine.wait()?;
+    // Nobody says of others' processes that they are at a machine of his: who asks about these would be told of that one.
+    polkit.allow(&["org.freedesktop.machine1.register-machine"]);
+    let mut sleep = Command::new("setpriv");
+    sleep.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sleep", "600"]);
+    let mut leader = Process::spawn(sleep.stdin(Stdio::null()));
+    let status = format!("/proc/{}/status", leader.pid());
+    soon(|| Ok(fs::read_to_string(&status)?.contains("Uid:\t65534")), "it stays root's")?;
+    let lab = json!({ "name": "lab", "class": "container", "leader": leader.pid() });
+    let watched_by = |pid: u32| {
+        let mut lab = lab.clone();
+        lab["supervisor"] = pid.into();
+        lab
+    };
+    assert_eq!(call("Register", watched_by(std::process::id()))?, Err("PermissionDenied".to_owned()));
+    assert_eq!(call("Register", watched_by(leader.pid()))?, Ok(Map::new()));
+    assert_eq!(call("Unregister", json!({ "name": "lab" }))?, Ok(Map::new()));
+    leader.signal(libc::SIGKILL);
+    leader.wait(PATIENCE).ok_or("it does not end")?;
     ended(manager)
 }
 

@@ -94,6 +94,15 @@ fn a_file_without_a_name_holds_nothing_of_ours() {
     assert!(matches!(added, HostsFileError::Fixed { .. }), "{added:?}");
     hosts.keep(|_| false).expect("nothing is there to be removed");
     assert_eq!(names(temporary.path()), Vec::<String>::new());
+    // Nor one that has another name, beside that by which it was found.
+    std::fs::write(&path, "127.0.0.1 localhost\n").expect("write");
+    let (file, backup) = (std::fs::File::open(&path).expect("open"), temporary.path().join("backup"));
+    std::fs::hard_link(&path, &backup).expect("link");
+    std::fs::remove_file(&path).expect("remove");
+    let hosts = HostsFile::at(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())), &locks);
+    let added = hosts.add(&host(1)).expect_err("it cannot be replaced");
+    assert!(matches!(added, HostsFileError::Fixed { .. }), "{added:?}");
+    assert_eq!(names(temporary.path()), ["backup"]);
 }
 
 #[test]
