@@ -43,6 +43,8 @@ pub struct Registration {
     pub leader_pidfd: Option<OwnedFd>,
     /// Its supervisor; 0 for the caller.
     pub supervisor: u32,
+    /// The same as a pidfd, where the caller has named it by more than its number.
+    pub supervisor_pidfd: Option<OwnedFd>,
     /// Its tree.
     pub root: String,
     /// Interfaces of the host that lead to it.
@@ -182,7 +184,11 @@ fn file(registration: Registration, origin: Origin) -> Result<MachinedFile, Prob
         leader_pidfd_id: pidfd_id(&pidfd).unwrap_or(0),
         leader_started: started,
         supervisor,
-        supervisor_pidfd_id: pidfd_id_of(supervisor),
+        // Another's number by now is nobody's here.
+        supervisor_pidfd_id: match &registration.supervisor_pidfd {
+            Some(pidfd) if supervisor != 0 => pidfd_id(pidfd).unwrap_or(0),
+            _ => pidfd_id_of(supervisor),
+        },
         uid: origin.uid,
         realtime: u64::try_from(now.as_micros()).unwrap_or(0),
         monotonic: monotonic(),

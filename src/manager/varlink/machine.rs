@@ -173,14 +173,11 @@ async fn perform(exchange: &mut Exchange<'_>) -> Result<Last, Fault> {
                 registration.leader_pidfd =
                     Some(process.pin().ok_or_else(|| Fault::invalid_parameter(field))?);
             }
-            // Pinned until its own pidfd has been written down.
-            let _watcher = match supervisor {
-                Some((process, field)) => {
-                    registration.supervisor = process.pid.unsigned_abs();
-                    Some(process.pin().ok_or_else(|| Fault::invalid_parameter(field))?)
-                }
-                None => None,
-            };
+            if let Some((process, field)) = supervisor {
+                registration.supervisor = process.pid.unsigned_abs();
+                registration.supervisor_pidfd =
+                    Some(process.pin().ok_or_else(|| Fault::invalid_parameter(field))?);
+            }
             let origin = Origin { pid: exchange.peer.pid.unsigned_abs(), uid: exchange.peer.uid };
             let caller = exchange.peer.caller(interactive);
             let done = register(&exchange.context, &caller, origin, *registration, allocate).await;

@@ -281,6 +281,7 @@ fn register(with: &mut Parameters) -> Result<MachineCall, Fault> {
         leader: 0,
         leader_pidfd: None,
         supervisor: 0,
+        supervisor_pidfd: None,
         root: path(with, "rootDirectory")?.unwrap_or_default(),
         interfaces,
         vsock_cid,
